@@ -1,0 +1,59 @@
+"""Every exception that rag-tools raises on purpose.
+
+A message names the offending value and the way out, so that a person can act on it without
+reading code. Programming errors stay ``TypeError`` or ``ValueError``.
+"""
+
+from __future__ import annotations
+
+
+class RagToolsError(Exception):
+    """Base class: catch it to catch everything rag-tools raises on purpose."""
+
+
+class IngestError(RagToolsError):
+    """A source can't become a document; the message says why."""
+
+
+class UnsupportedFormatError(IngestError):
+    """No loader reads this kind of file."""
+
+
+class UnreadableFileError(IngestError):
+    """The file can't be read, decoded or parsed."""
+
+
+class FileTooLargeError(IngestError):
+    """The file is larger than the configured limit."""
+
+
+class CheckpointError(RagToolsError):
+    """A checkpoint is missing, incomplete, or of a layout that isn't understood."""
+
+
+class IndexNotFoundError(RagToolsError):
+    """There is no index in the directory."""
+
+
+class IndexCorruptError(RagToolsError):
+    """The directory isn't a rag-tools index, or a file of it is damaged or missing."""
+
+
+class IndexVersionError(RagToolsError):
+    """The index was written by a newer format version than this release reads."""
+
+
+class IndexMismatchError(RagToolsError):
+    """The index was built with another checkpoint or other settings than those asked for."""
+
+
+class IndexLockedError(RagToolsError):
+    """Another process is writing to the index."""
+
+
+class NotFoundError(RagToolsError):
+    """No document or passage has this id."""
+
+
+class InvalidQueryError(RagToolsError):
+    """The query, claim, filter or citation can't be used as given."""

@@ -1,0 +1,367 @@
+"""The nouns of the public interface, as immutable values.
+
+Positions are half-open ``[start, end)`` in Unicode code points of a document's canonical text.
+``document.text[span.start:span.end]`` is the span's text, always. Nothing here reads files,
+scores or stores.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import Any, Literal, NamedTuple, Protocol
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+Metadata = dict[str, Any]
+
+BlockKind = Literal["heading", "paragraph", "list", "table", "code", "function", "class"]
+VerificationStatus = Literal["exact", "moved", "stale", "missing"]
+
+
+class Span(NamedTuple):
+    """Half-open range ``[start, end)`` of code points.
+
+    Examples
+    --------
+    >>> Span(2, 5).of("abcdef")
+    'cde'
+    """
+
+    start: int
+    end: int
+
+    def of(self, text: str) -> str:
+        """Return the characters of `text` that the span covers."""
+        return text[self.start : self.end]
+
+    def overlaps(self, other: Span) -> bool:
+        """Tell whether the two spans share at least one character."""
+        return self.start < other.end and other.start < self.end
+
+
+class Block(NamedTuple):
+    """A structural element of a document; the blocks of a document tile its text.
+
+    Attributes
+    ----------
+    kind
+        What the element is. ``heading`` blocks hold the heading's own characters.
+    start, end
+        Range of code points; each block starts where the one before it ends.
+    path
+        Titles of the enclosing sections or names of the enclosing symbols, outermost first.
+        A heading's own title, or a function's own name, is the last entry of its own path.
+    """
+
+    kind: BlockKind
+    start: int
+    end: int
+    path: tuple[str, ...] = ()
+
+
+class Page(NamedTuple):
+    """A page of a paginated source: number from 1, range of code points, size in points."""
+
+    number: int
+    start: int
+    end: int
+    width: float
+    height: float
+
+
+class Element(NamedTuple):
+    """An element of a marked-up source: range of code points, its path, its anchor or ``""``."""
+
+    start: int
+    end: int
+    path: str
+    anchor: str
+
+
+class Box(NamedTuple):
+    """A rectangle on a page, in points from the page's top left corner."""
+
+    page: int
+    left: float
+    top: float
+    right: float
+    bottom: float
+
+
+class _Value(BaseModel):
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", ser_json_bytes="base64", val_json_bytes="base64"
+    )
+
+
+class SourceMap(_Value):
+    """Where the characters of an extracted text stand in their source.
+
+    Attributes
+    ----------
+    pages
+        Pages in order (PDF).
+    boxes
+        zlib-compressed little-endian int16 array of shape ``(len(text), 4)``: left, top, right,
+        bottom of every code point in tenths of a point from the page's top left corner; all
+        zero where a character has no glyph. Empty if the source has no geometry.
+    elements
+        Marked-up elements in order of `start` (HTML, DOCX).
+    """
+
+    pages: tuple[Page, ...] = ()
+    boxes: bytes = b""
+    elements: tuple[Element, ...] = ()
+
+
+def document_id(uri: str) -> str:
+    """Return the stable id of the document at `uri`: 80 bits of its SHA-256 in hexadecimal."""
+    return hashlib.sha256(uri.encode("utf-8")).hexdigest()[:20]
+
+
+class Document(_Value):
+    """A source turned into text.
+
+    Attributes
+    ----------
+    text
+        The canonical text, stored whole and unchanged. For text formats it is the decoded file.
+    uri
+        Where it came from: ``file:///…``, ``https://…`` or any name that is unique.
+    id
+        Stable identity; derived from `uri` when not given.
+    title
+        For people; the last part of `uri` when not given.
+    media_type
+        IANA media type of the source.
+    blocks
+        Structure; empty means one paragraph.
+    source_map
+        Positions in the source, if the source isn't plain text.
+    metadata
+        JSON-serialisable values that searches can filter on.
+    """
+
+    text: str
+    uri: str = Field(min_length=1)
+    id: str = Field(default="", max_length=512)
+    title: str = ""
+    media_type: str = "text/plain"
+    blocks: tuple[Block, ...] = ()
+    source_map: SourceMap | None = None
+    metadata: Metadata = Field(default_factory=dict)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_defaults(cls, values: Any) -> Any:  # noqa: ANN401 - pydantic's signature
+        if isinstance(values, Mapping) and values.get("uri"):
+            values = dict(values)
+            uri = str(values["uri"])
+            values["id"] = values.get("id") or document_id(uri)
+            values["title"] = values.get("title") or uri.rstrip("/").rsplit("/", 1)[-1]
+        return values
+
+    @field_validator("text", "uri", "id", "title")
+    @classmethod
+    def _encodable(cls, value: str) -> str:
+        try:
+            value.encode("utf-8")
+        except UnicodeEncodeError as error:
+            raise ValueError(
+                f"lone surrogate U+{ord(value[error.start]):04X} at {error.start}: "
+                "decode the source with errors='replace'"
+            ) from None
+        return value
+
+    @cached_property
+    def sha256(self) -> str:
+        """SHA-256 of the canonical text as UTF-8, in hexadecimal."""
+        return hashlib.sha256(self.text.encode("utf-8")).hexdigest()
+
+
+class Passage(NamedTuple):
+    """A range of a document that is encoded and retrieved as one.
+
+    Attributes
+    ----------
+    start, end
+        Range of code points of the document; at most 65,535 long.
+    path
+        Heading or symbol path at its start, outermost first; encoded as context.
+    """
+
+    start: int
+    end: int
+    path: tuple[str, ...] = ()
+
+
+class Aligned(_Value):
+    """One edge of an alignment: a query token, the passage token it matched, how well."""
+
+    query_start: int
+    query_end: int
+    start: int
+    end: int
+    similarity: float
+
+
+class Citation(_Value):
+    """A verbatim quote and everything needed to find and check it.
+
+    Attributes
+    ----------
+    start, end
+        Range of code points of the document's canonical text.
+    quote
+        ``document.text[start:end]``.
+    document_sha256
+        Of the canonical text the offsets refer to.
+    prefix, suffix
+        Up to 32 characters before and after (W3C TextQuoteSelector).
+    url
+        Where to open the source at the quote; never empty.
+    lines, columns
+        First and last line, first column and the column after the last character, from 1.
+    page, boxes
+        Page number and one rectangle per line, for paginated sources.
+    heading
+        Heading or symbol path, ``"A > B"``.
+    score
+        Evidence for the query in the quote: mean similarity per query token.
+    alignment
+        Query token to document token, when asked for.
+    """
+
+    document_id: str
+    document_sha256: str
+    start: int
+    end: int
+    quote: str
+    prefix: str = ""
+    suffix: str = ""
+    url: str = ""
+    lines: tuple[int, int] | None = None
+    columns: tuple[int, int] | None = None
+    page: int | None = None
+    boxes: tuple[Box, ...] = ()
+    heading: str | None = None
+    score: float = 0.0
+    alignment: tuple[Aligned, ...] | None = None
+
+
+class Hit(_Value):
+    """A retrieved passage with its citations, best first."""
+
+    id: str
+    document_id: str
+    title: str
+    url: str
+    score: float
+    text: str
+    start: int
+    end: int
+    heading: str | None = None
+    citations: tuple[Citation, ...] = ()
+
+
+class SearchResults(_Value):
+    """Hits in order of falling score, ties by id."""
+
+    query: str
+    results: tuple[Hit, ...] = ()
+
+
+class Support(_Value):
+    """The quotes that bear on a claim, best first."""
+
+    claim: str
+    citations: tuple[Citation, ...] = ()
+
+
+class Fetched(_Value):
+    """A document, or a range of it, as an agent reads it."""
+
+    id: str
+    title: str
+    text: str
+    url: str
+    metadata: Metadata = Field(default_factory=dict)
+
+
+class Verification(_Value):
+    """What became of a citation.
+
+    Attributes
+    ----------
+    status
+        ``exact``: the quote stands at its offsets. ``moved``: the same words stand elsewhere.
+        ``stale``: the document changed and the words are gone. ``missing``: there is no such
+        document, or its text never held the words.
+    checked
+        What was read: the source itself where reachable, else the indexed text.
+    citation
+        The citation as it should read now (``exact`` and ``moved``), else as given.
+    detail
+        One sentence for a person.
+    """
+
+    status: VerificationStatus
+    checked: Literal["source", "index"]
+    citation: Citation
+    detail: str
+
+
+class Skipped(_Value):
+    """A source that was left out, and why."""
+
+    path: str
+    reason: str
+
+
+class SyncReport(_Value):
+    """What a sync did. Ids, in the order they were handled."""
+
+    added: tuple[str, ...] = ()
+    updated: tuple[str, ...] = ()
+    removed: tuple[str, ...] = ()
+    unchanged: int = 0
+    unsupported: int = 0
+    skipped: tuple[Skipped, ...] = ()
+    encoded_passages: int = 0
+    seconds: float = 0.0
+
+
+class Status(_Value):
+    """What an index holds and how it was built."""
+
+    index: str
+    format_version: int
+    checkpoint: str
+    dim: int
+    bits: int
+    passage_tokens: int
+    roots: tuple[str, ...]
+    documents: int
+    passages: int
+    tokens: int
+    segments: int
+    tombstones: int
+    centroids: int
+    generation: int
+    bytes: int
+    kernel: str
+
+
+class Progress(Protocol):
+    """Called as long work advances: `stage`, units `done`, units in `total` (0: not known)."""
+
+    def __call__(self, stage: str, done: int, total: int) -> None: ...
+
+
+Filter = Mapping[str, str | int | float | bool | Sequence[str | int | float | bool]]
+"""Metadata field → value, or sequence of values any of which may match; fields are and-ed.
+
+``document_id`` and ``title`` may be used as fields; ``path`` takes a glob.
+"""

@@ -313,6 +313,12 @@ class Verification(_Value):
     detail: str
 
 
+class Verifications(_Value):
+    """What became of several citations, in the order given."""
+
+    verifications: tuple[Verification, ...] = ()
+
+
 class Skipped(_Value):
     """A source that was left out, and why."""
 
@@ -357,7 +363,8 @@ class Status(_Value):
 class Progress(Protocol):
     """Called as long work advances: `stage`, units `done`, units in `total` (0: not known)."""
 
-    def __call__(self, stage: str, done: int, total: int) -> None: ...
+    def __call__(self, stage: str, done: int, total: int) -> None:
+        """Take note."""
 
 
 Filter = Mapping[str, str | int | float | bool | Sequence[str | int | float | bool]]

@@ -1,0 +1,1 @@
+"""The command line: `main` holds the commands, `show` and `output` what they print."""

@@ -1,0 +1,1 @@
+"""Text to token embeddings: checkpoints, the ONNX Runtime encoder, export to ONNX."""

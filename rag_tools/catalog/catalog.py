@@ -1,0 +1,380 @@
+"""Reading and writing the catalog's rows.
+
+Functions of a `Reader` see one committed state; functions of a `Writer`'s transaction are
+committed together or not at all. Both are thin over SQL: no caching, no scoring.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sqlite3
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rag_tools.catalog import lexical
+from rag_tools.types import Block, Document, Passage, SourceMap
+
+
+class SourceState(NamedTuple):
+    """A synced file as it was read: size, modification time, hash of its bytes."""
+
+    size: int
+    mtime_ns: int
+    sha256: str
+
+
+class SegmentRow(NamedTuple):
+    """A live segment."""
+
+    id: int
+    file: str
+    passages: int
+    tokens: int
+
+
+class PassageRow(NamedTuple):
+    """A live passage: its key and the key of its document."""
+
+    key: int
+    document: int
+    passage: Passage
+
+
+class NewPassage(NamedTuple):
+    """A passage to insert: where its embeddings stand, and what the lexical index reads."""
+
+    passage: Passage
+    segment: int
+    position: int
+
+
+@contextlib.contextmanager
+def transaction(connection: sqlite3.Connection, *, write: bool = False) -> Iterator[None]:
+    """Run a block on one committed state; commit what it wrote, or roll back if it raises."""
+    connection.execute("BEGIN IMMEDIATE" if write else "BEGIN")
+    try:
+        yield
+    except BaseException:
+        connection.execute("ROLLBACK")
+        raise
+    connection.execute("COMMIT")
+
+
+# -- settings ------------------------------------------------------------------------------------
+
+
+def setting(connection: sqlite3.Connection, key: str, default: Any = None) -> Any:  # noqa: ANN401
+    """Return a setting's value, or `default`."""
+    row = connection.execute("SELECT value FROM setting WHERE key = ?", [key]).fetchone()
+    return default if row is None else json.loads(row[0])
+
+
+def set_setting(connection: sqlite3.Connection, key: str, value: Any) -> None:  # noqa: ANN401
+    """Store a JSON-serialisable setting."""
+    connection.execute(
+        "INSERT INTO setting VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value",
+        [key, json.dumps(value)],
+    )
+
+
+def roots(connection: sqlite3.Connection) -> dict[str, dict[str, Any]]:
+    """Return every synced path with the options it was synced with."""
+    rows = connection.execute("SELECT path, options FROM root ORDER BY path")
+    return {path: json.loads(options) for path, options in rows}
+
+
+def set_root(connection: sqlite3.Connection, path: str, options: dict[str, Any]) -> None:
+    """Remember a synced path."""
+    connection.execute(
+        "INSERT INTO root VALUES (?, ?) "
+        "ON CONFLICT (path) DO UPDATE SET options = excluded.options",
+        [path, json.dumps(options)],
+    )
+
+
+# -- documents -----------------------------------------------------------------------------------
+
+
+def document(connection: sqlite3.Connection, key: int) -> Document:
+    """Return a document whole: O(its size)."""
+    row = connection.execute(
+        "SELECT id, uri, title, media_type, text, structure, metadata FROM document WHERE key = ?",
+        [key],
+    ).fetchone()
+    id_, uri, title, media_type, text, structure, metadata = row
+    blocks, source_map = _decode_structure(structure)
+    return Document.model_construct(
+        id=id_,
+        uri=uri,
+        title=title,
+        media_type=media_type,
+        text=zlib.decompress(text).decode("utf-8"),
+        blocks=blocks,
+        source_map=source_map,
+        metadata=json.loads(metadata),
+    )
+
+
+def document_key(connection: sqlite3.Connection, id: str) -> int | None:
+    """Return the key of a document, or None."""
+    row = connection.execute("SELECT key FROM document WHERE id = ?", [id]).fetchone()
+    return None if row is None else int(row[0])
+
+
+def document_key_by_text(connection: sqlite3.Connection, sha256: str) -> int | None:
+    """Return the key of the oldest document with this canonical text, or None."""
+    row = connection.execute("SELECT min(key) FROM document WHERE sha256 = ?", [sha256]).fetchone()
+    return None if row[0] is None else int(row[0])
+
+
+def sources(
+    connection: sqlite3.Connection, path: str, separator: str
+) -> dict[str, tuple[str, SourceState]]:
+    """Return the document id and state of the synced files at or below `path`, by their path."""
+    rows = connection.execute(
+        "SELECT source_path, id, source_size, source_mtime_ns, source_sha256 FROM document "
+        "WHERE source_path = ? OR (source_path >= ? AND source_path < ?)",
+        [path, path + separator, path + chr(ord(separator) + 1)],
+    )
+    return {row[0]: (row[1], SourceState(*row[2:])) for row in rows}
+
+
+def source(connection: sqlite3.Connection, key: int) -> tuple[str | None, SourceState]:
+    """Return the path a document was synced from, or None, and the file's state then."""
+    row = connection.execute(
+        "SELECT source_path, source_size, source_mtime_ns, source_sha256 FROM document "
+        "WHERE key = ?",
+        [key],
+    ).fetchone()
+    return row[0], SourceState(*row[1:])
+
+
+def touch_source(connection: sqlite3.Connection, id: str, state: SourceState) -> None:
+    """Record that a file has another size or time but the same bytes."""
+    connection.execute(
+        "UPDATE document SET source_size = ?, source_mtime_ns = ? WHERE id = ?",
+        [state.size, state.mtime_ns, id],
+    )
+
+
+def insert_document(
+    connection: sqlite3.Connection,
+    document: Document,
+    passages: Sequence[NewPassage],
+    source: tuple[str, SourceState] | None,
+) -> None:
+    """Insert a document and its passages."""
+    path, state = source or (None, SourceState(0, 0, ""))
+    cursor = connection.execute(
+        "INSERT INTO document (id, uri, title, media_type, sha256, text, structure, metadata, "
+        "source_path, source_size, source_mtime_ns, source_sha256) "
+        "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        [
+            document.id,
+            document.uri,
+            document.title,
+            document.media_type,
+            document.sha256,
+            zlib.compress(document.text.encode("utf-8")),
+            _encode_structure(document),
+            json.dumps(document.metadata, ensure_ascii=False),
+            path,
+            state.size,
+            state.mtime_ns,
+            state.sha256,
+        ],
+    )
+    owner = cursor.lastrowid
+    keys = []
+    for passage, segment, position in passages:
+        cursor.execute(
+            "INSERT INTO passage (document, start, end, path, segment, position) "
+            "VALUES (?, ?, ?, ?, ?, ?)",
+            [owner, passage.start, passage.end, json.dumps(passage.path), segment, position],
+        )
+        keys.append(int(cursor.lastrowid or 0))
+    lexical.add(
+        connection,
+        (
+            (key, document.text[new.passage.start : new.passage.end], heading(new.passage))
+            for key, new in zip(keys, passages, strict=True)
+        ),
+    )
+
+
+def delete_document(connection: sqlite3.Connection, key: int) -> None:
+    """Delete a document: its passages become tombstones of their segments. O(its passages)."""
+    stored = document(connection, key)
+    rows = [PassageRow(*row) for row in _passages(connection, "p.document = ?", [key])]
+    lexical.remove(
+        connection,
+        (
+            (row.key, stored.text[row.passage.start : row.passage.end], heading(row.passage))
+            for row in rows
+        ),
+    )
+    connection.execute(
+        "INSERT INTO tombstone SELECT segment, position FROM passage WHERE document = ?", [key]
+    )
+    connection.execute("DELETE FROM passage WHERE document = ?", [key])
+    connection.execute("DELETE FROM document WHERE key = ?", [key])
+
+
+def heading(passage: Passage) -> str:
+    """Return the heading path of a passage as the lexical index and people read it."""
+    return " > ".join(passage.path)
+
+
+# -- passages ------------------------------------------------------------------------------------
+
+
+def passage_at(connection: sqlite3.Connection, segment: int, position: int) -> PassageRow:
+    """Return the live passage whose embeddings stand at a place."""
+    (row,) = _passages(connection, "p.segment = ? AND p.position = ?", [segment, position])
+    return PassageRow(*row)
+
+
+def all_passages(connection: sqlite3.Connection) -> Iterator[PassageRow]:
+    """Yield every live passage, grouped by document, in order."""
+    for row in _passages(connection, "1 ORDER BY p.document, p.start", []):
+        yield PassageRow(*row)
+
+
+def places(
+    connection: sqlite3.Connection, condition: str, parameters: Sequence[str | int | float]
+) -> NDArray[np.int64]:
+    """Return where the live passages stand whose document meets the condition.
+
+    Returns
+    -------
+    NDArray
+        ``(n, 2)`` int64: segment ids and positions.
+    """
+    rows = connection.execute(
+        "SELECT p.segment, p.position FROM passage AS p "
+        f"JOIN document AS d ON d.key = p.document WHERE {condition}",
+        list(parameters),
+    )
+    return np.array(rows.fetchall(), dtype=np.int64).reshape(-1, 2)
+
+
+def place(connection: sqlite3.Connection, key: int, segment: int, position: int) -> None:
+    """Record that a passage's embeddings moved to another segment."""
+    connection.execute(
+        "UPDATE passage SET segment = ?, position = ? WHERE key = ?", [segment, position, key]
+    )
+
+
+def move(connection: sqlite3.Connection, old: tuple[int, int], new: tuple[int, int]) -> None:
+    """Record that the embeddings at one segment and position now stand at another."""
+    connection.execute(
+        "UPDATE passage SET segment = ?, position = ? WHERE segment = ? AND position = ?",
+        [*new, *old],
+    )
+
+
+def _passages(
+    connection: sqlite3.Connection, condition: str, parameters: Sequence[Any]
+) -> Iterable[tuple[int, int, Passage]]:
+    rows = connection.execute(
+        f"SELECT p.key, p.document, p.start, p.end, p.path FROM passage AS p WHERE {condition}",
+        list(parameters),
+    )
+    for key, owner, start, end, path in rows:
+        yield key, owner, Passage(start, end, tuple(json.loads(path)))
+
+
+# -- segments ------------------------------------------------------------------------------------
+
+
+def segments(connection: sqlite3.Connection) -> list[SegmentRow]:
+    """Return the live segments, oldest first."""
+    rows = connection.execute("SELECT id, file, passages, tokens FROM segment ORDER BY id")
+    return [SegmentRow(*row) for row in rows]
+
+
+def insert_segment(connection: sqlite3.Connection, file: str, *, passages: int, tokens: int) -> int:
+    """Insert a live segment; return its id, which is never used again."""
+    cursor = connection.execute(
+        "INSERT INTO segment (file, passages, tokens) VALUES (?, ?, ?)", [file, passages, tokens]
+    )
+    return int(cursor.lastrowid or 0)
+
+
+def empty_segments(connection: sqlite3.Connection) -> list[int]:
+    """Return the segments in which no live passage stands."""
+    rows = connection.execute(
+        "SELECT id FROM segment AS s "
+        "WHERE NOT EXISTS (SELECT 1 FROM passage AS p WHERE p.segment = s.id)"
+    )
+    return [id for (id,) in rows]
+
+
+def delete_segment(connection: sqlite3.Connection, id: int) -> None:
+    """Delete a segment that no live passage stands in, and its tombstones."""
+    connection.execute("DELETE FROM tombstone WHERE segment = ?", [id])
+    connection.execute("DELETE FROM segment WHERE id = ?", [id])
+
+
+def tombstones(connection: sqlite3.Connection, segment: int) -> NDArray[np.int64]:
+    """Return the dead positions of a segment, rising."""
+    rows = connection.execute(
+        "SELECT position FROM tombstone WHERE segment = ? ORDER BY position", [segment]
+    )
+    return np.fromiter((row[0] for row in rows), dtype=np.int64)
+
+
+def codebook_files(connection: sqlite3.Connection) -> list[str]:
+    """Return the files of the codebook's parts, in order."""
+    return [file for (file,) in connection.execute("SELECT file FROM codebook ORDER BY part")]
+
+
+def set_codebook_files(connection: sqlite3.Connection, files: Sequence[str]) -> None:
+    """Replace the list of the codebook's parts."""
+    connection.execute("DELETE FROM codebook")
+    connection.executemany("INSERT INTO codebook VALUES (?, ?)", list(enumerate(files)))
+
+
+class Counts(NamedTuple):
+    """Sizes of what is live."""
+
+    documents: int
+    passages: int
+    tombstones: int
+
+
+def counts(connection: sqlite3.Connection) -> Counts:
+    """Count documents, passages and tombstones."""
+    return Counts(
+        *connection.execute(
+            "SELECT (SELECT count(*) FROM document), (SELECT count(*) FROM passage), "
+            "(SELECT count(*) FROM tombstone)"
+        ).fetchone()
+    )
+
+
+# -- encoding of columns -------------------------------------------------------------------------
+
+
+def _encode_structure(document: Document) -> bytes:
+    source_map = document.source_map
+    structure = {
+        "blocks": document.blocks,
+        "source_map": None if source_map is None else source_map.model_dump(mode="json"),
+    }
+    return zlib.compress(json.dumps(structure, ensure_ascii=False).encode("utf-8"))
+
+
+def _decode_structure(stored: bytes) -> tuple[tuple[Block, ...], SourceMap | None]:
+    structure = json.loads(zlib.decompress(stored))
+    blocks = tuple(
+        Block(kind, start, end, tuple(path)) for kind, start, end, path in structure["blocks"]
+    )
+    raw = structure["source_map"]
+    source_map = None if raw is None else SourceMap.model_validate(raw)
+    return blocks, source_map

@@ -1,0 +1,159 @@
+"""Tables of the catalog, and opening one without harm to anything else.
+
+SQLite runs in WAL mode: one writer, any number of readers, each reader on the state that was
+committed when its transaction began.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rag_tools.errors import IndexCorruptError, IndexNotFoundError, IndexVersionError
+from rag_tools.index.arrayfile import FORMAT_VERSION
+
+FILE_NAME = "catalog.sqlite"
+_APPLICATION_ID = 0x52414754  # "RAGT", in the SQLite header: tells our files from others'
+_BUSY_SECONDS = 30.0
+
+_TABLES = """
+CREATE TABLE setting (
+    key TEXT PRIMARY KEY,
+    value TEXT NOT NULL              -- JSON
+) WITHOUT ROWID;
+
+CREATE TABLE root (
+    path TEXT PRIMARY KEY,           -- folder or file that was synced
+    options TEXT NOT NULL            -- JSON: include, exclude, hidden, gitignore
+) WITHOUT ROWID;
+
+CREATE TABLE document (
+    key INTEGER PRIMARY KEY AUTOINCREMENT,
+    id TEXT NOT NULL UNIQUE,
+    uri TEXT NOT NULL,
+    title TEXT NOT NULL,
+    media_type TEXT NOT NULL,
+    sha256 TEXT NOT NULL,            -- of the canonical text as UTF-8
+    text BLOB NOT NULL,              -- zlib of the canonical text as UTF-8
+    structure BLOB NOT NULL,         -- zlib of JSON: blocks, source map
+    metadata TEXT NOT NULL,          -- JSON
+    source_path TEXT,                -- of a synced file
+    source_size INTEGER,
+    source_mtime_ns INTEGER,         -- 0: too fresh when read to be trusted
+    source_sha256 TEXT               -- of the file's bytes
+);
+CREATE INDEX document_source ON document (source_path) WHERE source_path IS NOT NULL;
+CREATE INDEX document_sha256 ON document (sha256);
+
+CREATE TABLE codebook (
+    part INTEGER PRIMARY KEY,        -- 0 was trained, the others extend it
+    file TEXT NOT NULL
+);
+
+CREATE TABLE segment (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    file TEXT NOT NULL UNIQUE,
+    passages INTEGER NOT NULL,
+    tokens INTEGER NOT NULL
+);
+
+CREATE TABLE passage (
+    key INTEGER PRIMARY KEY AUTOINCREMENT,
+    document INTEGER NOT NULL REFERENCES document (key),
+    start INTEGER NOT NULL,
+    end INTEGER NOT NULL,
+    path TEXT NOT NULL,              -- JSON: heading or symbol path
+    segment INTEGER NOT NULL REFERENCES segment (id),
+    position INTEGER NOT NULL,       -- in the segment
+    UNIQUE (segment, position)
+);
+CREATE INDEX passage_document ON passage (document, start);
+
+CREATE TABLE tombstone (
+    segment INTEGER NOT NULL REFERENCES segment (id),
+    position INTEGER NOT NULL,
+    PRIMARY KEY (segment, position)
+) WITHOUT ROWID;
+
+-- Contentless: the text lives in `document` once. Deleting a row needs the text it was made of.
+CREATE VIRTUAL TABLE lexical USING fts5 (
+    text, heading, content = '', tokenize = 'porter unicode61 remove_diacritics 2'
+);
+"""
+
+
+def create(path: Path, settings: Mapping[str, Any]) -> None:
+    """Create an empty catalog with some settings, whole or not at all."""
+    # A half-made catalog must never be taken for one: make it beside, then rename.
+    temporary = path.with_suffix(f".{os.getpid()}.new")
+    temporary.unlink(missing_ok=True)
+    connection = sqlite3.connect(temporary, isolation_level=None)
+    try:
+        connection.executescript(
+            f"PRAGMA synchronous = FULL; BEGIN; {_TABLES} "
+            f"PRAGMA application_id = {_APPLICATION_ID}; "
+            f"PRAGMA user_version = {FORMAT_VERSION}; COMMIT;"
+        )
+        connection.executemany(
+            "INSERT INTO setting VALUES (?, ?)",
+            [(key, json.dumps(value)) for key, value in settings.items()],
+        )
+    finally:
+        connection.close()
+    temporary.replace(path)
+
+
+def connect(directory: Path, *, write: bool = False) -> sqlite3.Connection:
+    """Open the catalog in `directory`.
+
+    Raises
+    ------
+    IndexNotFoundError
+        If there is none.
+    IndexCorruptError
+        If it isn't ours or is damaged.
+    IndexVersionError
+        If a newer release wrote it.
+    """
+    path = directory / FILE_NAME
+    if not path.is_file():
+        raise IndexNotFoundError(f"no index at {directory}: run 'rag-tools index PATH' first")
+    # A reader shares memory with the writer through a file in the directory; where nothing can
+    # be written there is no writer either, and the database can be read as it stands.
+    mode = "rw" if os.access(directory, os.W_OK) else "ro&immutable=1"
+    try:
+        connection = sqlite3.connect(
+            f"{path.absolute().as_uri()}?mode={mode}",
+            uri=True,
+            isolation_level=None,
+            timeout=_BUSY_SECONDS,
+            check_same_thread=False,
+        )
+        application = connection.execute("PRAGMA application_id").fetchone()[0]
+        version = connection.execute("PRAGMA user_version").fetchone()[0]
+    except sqlite3.DatabaseError as error:
+        raise IndexCorruptError(
+            f"{path} can't be opened as a catalog ({error}): name another directory, "
+            "or delete this one and index again"
+        ) from error
+    if application != _APPLICATION_ID:
+        connection.close()
+        raise IndexCorruptError(f"{path} is a database of another program: name another directory")
+    if version > FORMAT_VERSION:
+        connection.close()
+        raise IndexVersionError(
+            f"{path} has format version {version}; this release reads up to {FORMAT_VERSION}: "
+            "upgrade rag-tools"
+        )
+    if write:
+        connection.execute("PRAGMA journal_mode = WAL")
+        # A commit survives power loss, not only a crash of the process.
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA foreign_keys = ON")
+    else:
+        connection.execute("PRAGMA query_only = ON")
+    return connection

@@ -1,0 +1,317 @@
+"""A span of a document → a citation: where it stands and how to open the source there.
+
+Lines, columns, pages, boxes and headings are looked up in what the document holds; the source
+itself is never read. Choosing which spans to cite is not done here.
+"""
+
+from __future__ import annotations
+
+import re
+import string
+import zlib
+from array import array
+from bisect import bisect_right
+from collections.abc import Sequence
+from functools import lru_cache
+from urllib.parse import quote as percent_encode
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rag_tools.errors import InvalidQueryError
+from rag_tools.types import Aligned, Box, Citation, Document, Span
+
+_CONTEXT_CHARACTERS = 32
+
+_LINE_END = re.compile(r"\r\n|\r|\n")
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*(?=:)")
+
+# Text fragments: a match may not cross a block boundary, so longer or multi-line quotes are given
+# by their first and last words. Words are what white space separates.
+_WORD = re.compile(r"\S+")
+_BLOCK_BOUNDARY = re.compile(r"[\t\n\r\f\v]+")
+_MAX_EXACT_CHARACTERS = 200
+_RANGE_WORDS = 6
+_CONTEXT_WORDS = 6
+_CONTEXT_WINDOW = 200  # characters searched for context words
+_MAX_WORD_CHARACTERS = 40  # longer ones are text written without spaces
+
+
+def cite_span(
+    document: Document,
+    span: Span,
+    *,
+    score: float = 0.0,
+    url_template: str | None = None,
+    alignment: Sequence[Aligned] | None = None,
+) -> Citation:
+    """Return the citation of a span of a document.
+
+    Parameters
+    ----------
+    document
+        The document that the span belongs to.
+    span
+        Code points of ``document.text``; not empty.
+    score, alignment
+        Passed on to the citation.
+    url_template
+        Makes the url instead of :func:`source_url`, for example
+        ``"vscode://file{path}:{first_line}"``. Fields: ``uri``, ``path`` (of the uri), ``start``,
+        ``end``, ``first_line``, ``last_line``, ``page`` (empty without pages), ``heading``,
+        ``quote``, ``document_id``. Values that aren't parts of the uri are percent-encoded.
+
+    Raises
+    ------
+    ValueError
+        The span is empty or reaches outside of the document.
+    InvalidQueryError
+        The template has an unknown field or is malformed.
+    """
+    _check_span(document, span)
+    lines, columns = line_columns(document.text, span)
+    page, boxes = page_boxes(document, span)
+    citation = Citation(
+        document_id=document.id,
+        document_sha256=document.sha256,
+        start=span.start,
+        end=span.end,
+        quote=span.of(document.text),
+        prefix=document.text[max(0, span.start - _CONTEXT_CHARACTERS) : span.start],
+        suffix=document.text[span.end : span.end + _CONTEXT_CHARACTERS],
+        url="" if url_template else source_url(document, span),
+        lines=lines,
+        columns=columns,
+        page=page,
+        boxes=boxes,
+        heading=heading_at(document, span.start),
+        score=score,
+        alignment=None if alignment is None else tuple(alignment),
+    )
+    if url_template:
+        url = _fill_template(url_template, document, citation)
+        citation = citation.model_copy(update={"url": url})
+    return citation
+
+
+def line_columns(text: str, span: Span) -> tuple[tuple[int, int], tuple[int, int]]:
+    r"""Return ``(first line, last line), (first column, column after the last character)``.
+
+    All count from 1, columns in code points. Lines end with ``\n``, ``\r\n`` or ``\r``, and a
+    line end belongs to the line that it ends. Cost: O(len(text)) for a text not seen lately,
+    else O(log lines).
+
+    Examples
+    --------
+    >>> line_columns("ab\ncdef\n", Span(1, 5))
+    ((1, 2), (2, 3))
+    """
+    starts = _line_starts(text)
+    first = bisect_right(starts, span.start)
+    last = bisect_right(starts, span.end - 1)
+    return (first, last), (span.start - starts[first - 1] + 1, span.end - starts[last - 1] + 1)
+
+
+def heading_at(document: Document, position: int) -> str | None:
+    """Return the heading or symbol path at a position as ``"A > B"``, if there is any."""
+    index = bisect_right(document.blocks, position, key=lambda block: block.start) - 1
+    path = document.blocks[index].path if index >= 0 else ()
+    return " > ".join(path) or None
+
+
+def page_boxes(document: Document, span: Span) -> tuple[int | None, tuple[Box, ...]]:
+    """Return the page that a span starts on, and one rectangle per line of glyphs.
+
+    ``(None, ())`` for a source without pages.
+    """
+    source_map = document.source_map
+    if source_map is None or not source_map.pages:
+        return None, ()
+    page_starts = [page.start for page in source_map.pages]
+    first_page = source_map.pages[bisect_right(page_starts, span.start) - 1].number
+    if not source_map.boxes:
+        return first_page, ()
+    boxes = _character_boxes(source_map.boxes)[span.start : span.end]  # (n_characters, 4)
+    glyphs = np.flatnonzero(boxes.any(axis=1))
+    if not len(glyphs):
+        return first_page, ()
+    boxes = boxes[glyphs]
+    pages = np.searchsorted(page_starts, glyphs + span.start, side="right") - 1
+    line_ends = [match.start() for match in _LINE_END.finditer(span.of(document.text))]
+    lines = np.searchsorted(line_ends, glyphs)
+    before, after = boxes[:-1], boxes[1:]
+    # Glyphs of a line overlap in height, those of upright lines in width.
+    apart = (before[:, 3] <= after[:, 1]) | (after[:, 3] <= before[:, 1])
+    apart &= (before[:, 2] <= after[:, 0]) | (after[:, 2] <= before[:, 0])
+    breaks = apart | (lines[:-1] != lines[1:]) | (pages[:-1] != pages[1:])
+    firsts = np.concatenate([[0], np.flatnonzero(breaks) + 1])
+    top_left = np.minimum.reduceat(boxes[:, :2], firsts) / 10
+    bottom_right = np.maximum.reduceat(boxes[:, 2:], firsts) / 10
+    return first_page, tuple(
+        Box(source_map.pages[page].number, *corner.tolist(), *opposite.tolist())
+        for page, corner, opposite in zip(pages[firsts], top_left, bottom_right, strict=True)
+    )
+
+
+def source_url(document: Document, span: Span) -> str:
+    """Return the URL that opens a document at a span. Never empty.
+
+    ``#page=3`` for a paginated source; a text fragment, after the nearest anchor as a fallback,
+    for HTML and whatever else is on the web (``#install:~:text=Run%20the``); ``#L10-L14`` for a
+    text file; the plain URI for other files and for names of any other scheme.
+
+    Raises
+    ------
+    ValueError
+        The span is empty or reaches outside of the document.
+    """
+    _check_span(document, span)
+    match = _SCHEME.match(document.uri)
+    scheme = match[0].lower() if match else ""
+    if scheme not in ("file", "http", "https"):
+        return document.uri
+    address, _, anchor = document.uri.partition("#")
+    fragment = ""
+    page, _ = page_boxes(document, span)
+    if page is not None:
+        fragment = f"page={page}"
+    elif document.media_type == "text/html" or scheme != "file":
+        directive = text_directive(document.text, span)
+        anchor = _anchor_at(document, span.start) or anchor
+        fragment = f"{anchor}:~:{directive}" if directive else anchor
+    elif document.source_map is None:
+        (first, last), _ = line_columns(document.text, span)
+        fragment = f"L{first}" if first == last else f"L{first}-L{last}"
+    return f"{address}#{fragment}" if fragment else document.uri
+
+
+def text_directive(text: str, span: Span) -> str:
+    """Return the text directive that leads a browser to a span of a page's text.
+
+    ``text=[prefix-,]start[,end][,-suffix]`` as in the WICG draft on text fragments. The start is
+    the whole quote where it is short and within one block, else the first words of a range that
+    ends with the last words. Browsers match whole words, so the span grows to whole words; the
+    first match wins, so context is added where the words also stand elsewhere. Empty for a span
+    without words.
+    """
+    start, end = _whole_words(text, span)
+    pieces = [piece for piece in _BLOCK_BOUNDARY.split(text[start:end]) if piece.strip()]
+    if not pieces:
+        return ""
+    head, tail = pieces[0].strip(), pieces[-1].strip()
+    end_is_ambiguous = False
+    if len(pieces) == 1 and len(head) <= _MAX_EXACT_CHARACTERS:
+        terms = [head]
+    else:
+        head = _first_words(head, _RANGE_WORDS)
+        tail = _last_words(tail, _RANGE_WORDS)
+        terms = [head, tail]
+        quote = _searchable(text[start:end])
+        after_head = quote.find(_searchable(tail), len(_searchable(head)))
+        end_is_ambiguous = 0 <= after_head < len(quote) - len(_searchable(tail))
+    encoded = [_encode_term(term) for term in terms]
+    page = _searchable(text)
+    first_match = page.find(_searchable(head))
+    if end_is_ambiguous or page.find(_searchable(head), first_match + 1) >= 0:
+        before = _BLOCK_BOUNDARY.split(text[max(0, start - _CONTEXT_WINDOW) : start].rstrip())[-1]
+        after = _BLOCK_BOUNDARY.split(text[end : end + _CONTEXT_WINDOW].lstrip())[0]
+        if before := _last_words(before, _CONTEXT_WORDS):
+            encoded.insert(0, f"{_encode_term(before)}-")
+        if after := _first_words(after, _CONTEXT_WORDS):
+            encoded.append(f"-{_encode_term(after)}")
+    return "text=" + ",".join(encoded)
+
+
+def _check_span(document: Document, span: Span) -> None:
+    if not 0 <= span.start < span.end <= len(document.text):
+        raise ValueError(
+            f"span [{span.start}, {span.end}) is empty or outside of document {document.id} "
+            f"of {len(document.text)} characters"
+        )
+
+
+# Citations come in bursts from the few documents that a query hit; each entry keeps a text alive.
+@lru_cache(maxsize=4)
+def _line_starts(text: str) -> array[int]:
+    return array("q", [0, *(match.end() for match in _LINE_END.finditer(text))])
+
+
+@lru_cache(maxsize=4)
+def _searchable(text: str) -> str:
+    """Return the text as find-in-page compares it: without case, white space collapsed."""
+    return " ".join(text.casefold().split())
+
+
+@lru_cache(maxsize=4)
+def _character_boxes(packed: bytes) -> NDArray[np.int16]:
+    """Return the boxes of :class:`SourceMap`, shape (len(text), 4), tenths of a point."""
+    boxes: NDArray[np.int16] = np.frombuffer(zlib.decompress(packed), dtype="<i2").reshape(-1, 4)
+    return boxes
+
+
+def _anchor_at(document: Document, position: int) -> str:
+    elements = document.source_map.elements if document.source_map else ()
+    index = bisect_right(elements, position, key=lambda element: element.start) - 1
+    return percent_encode(elements[index].anchor, safe="!$&'()*+,;=@/?") if index >= 0 else ""
+
+
+def _whole_words(text: str, span: Span) -> Span:
+    """Grow a span to the white space around it, but not through text written without spaces."""
+    start, end = span
+    while start > 0 and not text[start].isspace() and not text[start - 1].isspace():
+        start -= 1
+        if span.start - start > _MAX_WORD_CHARACTERS:
+            start = span.start
+            break
+    while end < len(text) and not text[end - 1].isspace() and not text[end].isspace():
+        end += 1
+        if end - span.end > _MAX_WORD_CHARACTERS:
+            end = span.end
+            break
+    return Span(start, end)
+
+
+def _first_words(text: str, count: int) -> str:
+    words = [match.span() for match in _WORD.finditer(text)][:count]
+    return text[words[0][0] : words[-1][1]] if words else ""
+
+
+def _last_words(text: str, count: int) -> str:
+    words = [match.span() for match in _WORD.finditer(text)][-count:]
+    return text[words[0][0] : words[-1][1]] if words else ""
+
+
+def _encode_term(term: str) -> str:
+    """Percent-encode a term; ``-``, ``,`` and ``&`` are syntax in a text directive."""
+    return percent_encode(term, safe="").replace("-", "%2D")
+
+
+def _fill_template(template: str, document: Document, citation: Citation) -> str:
+    first_line, last_line = citation.lines or (1, 1)
+    scheme = _SCHEME.match(document.uri)
+    values = {
+        "uri": document.uri,
+        "path": re.sub(r"^[^:/?#]+:(//[^/?#]*)?|[?#].*$", "", document.uri)
+        if scheme
+        else percent_encode(document.uri),
+        "start": citation.start,
+        "end": citation.end,
+        "first_line": first_line,
+        "last_line": last_line,
+        "page": "" if citation.page is None else citation.page,
+        "heading": percent_encode(citation.heading or "", safe=""),
+        "quote": percent_encode(citation.quote, safe=""),
+        "document_id": percent_encode(document.id, safe=""),
+    }
+    try:
+        for _, field, _, _ in string.Formatter().parse(template):
+            if field is not None and field not in values:
+                raise InvalidQueryError(
+                    f"url template {template!r} has an unknown field {{{field}}}: "
+                    f"use {', '.join(values)}"
+                )
+        return template.format_map(values)
+    except ValueError as error:
+        raise InvalidQueryError(
+            f"url template {template!r} is malformed ({error}): write {{{{ and }}}} for braces"
+        ) from None

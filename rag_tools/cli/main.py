@@ -1,0 +1,359 @@
+"""The `rag-tools` command: arguments, exit codes, and which engine call answers.
+
+Everything heavy is imported inside the command that needs it, so that `--help` is instant.
+Exit codes: 0 done, 1 it failed or a citation doesn't hold, 2 wrong usage, 3 something was
+skipped, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from rag_tools import __version__
+from rag_tools.cli import options
+from rag_tools.cli.output import complain, console, write, write_json
+from rag_tools.errors import InvalidQueryError, RagToolsError
+
+if TYPE_CHECKING:
+    from rag_tools.engine import Engine
+
+EXIT_FAILED = 1
+EXIT_SKIPPED = 3
+EXIT_INTERRUPTED = 130
+
+
+class _Commands(TyperGroup):
+    """Turns what goes wrong in a command into one line on standard error and an exit code."""
+
+    def invoke(self, ctx: Any) -> Any:  # noqa: ANN401 - click's signature
+        try:
+            return super().invoke(ctx)
+        except RagToolsError as error:
+            complain(str(error))
+            raise typer.Exit(EXIT_FAILED) from None
+        except KeyboardInterrupt:
+            complain("interrupted")
+            raise typer.Exit(EXIT_INTERRUPTED) from None
+
+
+app = typer.Typer(
+    cls=_Commands,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+IndexOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--index",
+        metavar="DIR",
+        file_okay=False,
+        help="Directory of the index. Default: $RAG_TOOLS_INDEX, else ./.rag-tools.",
+    ),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document instead.")]
+FilterOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--filter",
+        metavar="FIELD=VALUE",
+        help="Only documents whose metadata has this value; `path` takes a glob. Repeatable.",
+    ),
+]
+ExplainOption = Annotated[
+    bool, typer.Option("--explain", help="Add which query word matched which document word.")
+]
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        write(f"rag-tools {__version__}\n")
+        raise typer.Exit
+
+
+@app.callback()
+def rag_tools(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_version, is_eager=True, help="Print the version."),
+    ] = False,
+) -> None:
+    """Search your documents and get citations that can be checked."""
+
+
+@app.command()
+def index(
+    paths: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            metavar="PATH",
+            exists=True,
+            help="Files and folders. Default: those indexed before.",
+            show_default=False,
+        ),
+    ] = None,
+    index: IndexOption = None,
+    include: Annotated[
+        list[str] | None,
+        typer.Option(metavar="GLOB", help="Only files that match. Repeatable."),
+    ] = None,
+    exclude: Annotated[
+        list[str] | None, typer.Option(metavar="GLOB", help="No files that match. Repeatable.")
+    ] = None,
+    hidden: Annotated[bool, typer.Option("--hidden", help="Hidden files as well.")] = False,
+    no_gitignore: Annotated[
+        bool, typer.Option("--no-gitignore", help="Files that .gitignore excludes as well.")
+    ] = False,
+    max_file_size: Annotated[
+        str, typer.Option(metavar="SIZE", help="Skip files larger than this.")
+    ] = "64MiB",
+    passage_tokens: Annotated[
+        int | None,
+        typer.Option(help="Tokens per passage, for a new index.", show_default=False),
+    ] = None,
+    checkpoint: Annotated[
+        str | None,
+        typer.Option(
+            help="Directory or Hugging Face name of a ColBERT checkpoint, for a new index. "
+            "Default: the bundled one."
+        ),
+    ] = None,
+    json: JsonOption = False,
+) -> None:
+    """Bring the index up to date with files and folders.
+
+    Files that didn't change cost nothing. Those that can't be read are skipped; exit code 3.
+    """
+    max_bytes = options.size(max_file_size)
+    from rag_tools.cli import show
+    from rag_tools.engine import Engine
+
+    try:
+        with (
+            Engine.open(
+                index, checkpoint=checkpoint, create=bool(paths), passage_tokens=passage_tokens
+            ) as engine,
+            show.progress() as progress,
+        ):
+            report = engine.sync(
+                paths or (),
+                include=include or (),
+                exclude=exclude or (),
+                hidden=hidden,
+                gitignore=not no_gitignore,
+                max_bytes=max_bytes,
+                progress=progress,
+            )
+    except KeyboardInterrupt:
+        complain("interrupted; what was committed stays, run the command again to resume")
+        raise typer.Exit(EXIT_INTERRUPTED) from None
+    if json:
+        write_json(report)
+    else:
+        show.sync_report(report, console())
+    if report.skipped:
+        raise typer.Exit(EXIT_SKIPPED)
+
+
+@app.command()
+def search(
+    query: Annotated[str, typer.Argument(metavar="QUERY", help="Words or a question.")],
+    index: IndexOption = None,
+    limit: Annotated[int, typer.Option(min=1, help="Passages to return.")] = 10,
+    filter: FilterOption = None,
+    explain: ExplainOption = False,
+    json: JsonOption = False,
+) -> None:
+    """Find passages, each with the quotes that answer."""
+    wanted = options.filters(filter or ())
+    with _engine(index) as engine:
+        found = engine.search(query, limit=limit, filter=wanted or None, explain=explain)
+    if json:
+        write_json(found)
+    else:
+        from rag_tools.cli import show
+
+        show.search_results(found, console())
+
+
+@app.command()
+def cite(
+    claim: Annotated[str, typer.Argument(metavar="CLAIM", help="A statement to support.")],
+    index: IndexOption = None,
+    limit: Annotated[int, typer.Option(min=1, help="Quotes to return.")] = 5,
+    filter: FilterOption = None,
+    explain: ExplainOption = False,
+    json: JsonOption = False,
+) -> None:
+    """Find the quotes that bear on a claim."""
+    wanted = options.filters(filter or ())
+    with _engine(index) as engine:
+        found = engine.cite(claim, limit=limit, filter=wanted or None, explain=explain)
+    if json:
+        write_json(found)
+    else:
+        from rag_tools.cli import show
+
+        show.support(found, console())
+
+
+@app.command()
+def fetch(
+    id: Annotated[
+        str, typer.Argument(metavar="DOCUMENT_ID", help="Id of a document or of a passage.")
+    ],
+    index: IndexOption = None,
+    start: Annotated[int, typer.Option(min=0, help="First character.")] = 0,
+    end: Annotated[
+        int | None,
+        typer.Option(min=0, help="Character to stop before. Default: the end."),
+    ] = None,
+    json: JsonOption = False,
+) -> None:
+    """Print the canonical text of a document, or characters START to END of it."""
+    from rag_tools.cli.output import visible
+
+    with _engine(index) as engine:
+        document = engine.fetch(id, start=start, end=end)
+    if json:
+        write_json(document)
+    else:
+        # A file gets the text as it is; a terminal must not be driven by it.
+        write(visible(document.text) + "\n" if sys.stdout.isatty() else document.text)
+
+
+@app.command()
+def verify(
+    file: Annotated[
+        str,
+        typer.Argument(
+            metavar="FILE|-",
+            help="Citations as JSON or JSON lines: one, a list, or the output of search or cite.",
+        ),
+    ],
+    index: IndexOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Check that quoted words still stand where the citations say.
+
+    The exit code is 0 if every citation is exact or moved, else 1.
+    """
+    from rag_tools.cite.verify import parse_citations
+
+    citations = parse_citations(_read_json(file))
+    from rag_tools.types import Verifications
+
+    with _engine(index) as engine:
+        found = Verifications(verifications=tuple(engine.verify(c) for c in citations))
+    if json:
+        write_json(found)
+    else:
+        from rag_tools.cli import show
+
+        show.verifications(found.verifications, console())
+    if any(v.status in ("stale", "missing") for v in found.verifications):
+        raise typer.Exit(EXIT_FAILED)
+
+
+@app.command()
+def status(index: IndexOption = None, json: JsonOption = False) -> None:
+    """Tell what the index holds and how it was built."""
+    with _engine(index) as engine:
+        found = engine.status()
+    if json:
+        write_json(found)
+    else:
+        from rag_tools.cli import show
+
+        show.status(found, console())
+
+
+@app.command()
+def serve(index: IndexOption = None) -> None:
+    """Serve the index to an agent: MCP over standard input and output."""
+    if sys.stdin.isatty():
+        complain("waiting for an MCP client on standard input; Ctrl-C stops")
+    from rag_tools_mcp.server import serve as serve_mcp
+
+    serve_mcp(index)
+
+
+@app.command()
+def demo(
+    corpus: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            exists=True,
+            file_okay=False,
+            help="Folder to index. Default: examples/corpus.",
+        ),
+    ] = None,
+    index: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", file_okay=False, help="Keep the index here."),
+    ] = None,
+) -> None:
+    """Index the sample documents, ask, verify, and do it again as an agent would, over MCP."""
+    from rag_tools.cli.demo import run
+
+    run(corpus, index)
+
+
+def _engine(index: Path | None) -> Engine:
+    from rag_tools.engine import Engine
+
+    return Engine.open(index)
+
+
+def _read_json(file: str) -> Any:  # noqa: ANN401 - whatever the JSON holds
+    """Return what the JSON document, or the lines of JSON, in `file` hold.
+
+    Raises
+    ------
+    InvalidQueryError
+        The file can't be read or is neither.
+    """
+    from json import loads
+
+    try:
+        data = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
+        text = data.decode("utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidQueryError(f"can't read citations from {file}: {error}") from None
+    try:
+        return loads(text)
+    except (ValueError, RecursionError) as error:
+        failure = f"{file} doesn't hold JSON: {error}"
+    records = []
+    for number, line in enumerate(text.splitlines(), 1):
+        if line.strip():
+            try:
+                records.append(loads(line))
+            except (ValueError, RecursionError) as error:
+                # Had the first line stood on its own, these would be JSON lines.
+                message = f"line {number} of {file} isn't JSON: {error}" if records else failure
+                raise InvalidQueryError(message) from None
+    if not records:
+        raise InvalidQueryError(failure)
+    return records
+
+
+def main() -> None:
+    """Run the command line."""
+    for stream in (sys.stdout, sys.stderr):
+        # A title that the terminal's encoding lacks must not end in a traceback.
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")
+    app()
+
+
+if __name__ == "__main__":
+    main()

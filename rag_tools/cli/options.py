@@ -1,0 +1,57 @@
+"""The option values that take more than a conversion: filters and sizes."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable
+
+import typer
+
+_UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "ki": 2**10, "mi": 2**20, "gi": 2**30}
+
+_TEXT_FIELDS = frozenset({"document_id", "title", "path"})
+
+
+def size(value: str) -> int:
+    """Return the bytes that a size such as ``64MiB``, ``10MB`` or ``4096`` stands for.
+
+    Examples
+    --------
+    >>> size("64MiB")
+    67108864
+    """
+    match = re.fullmatch(r"(\d+) ?([kmg]i?)?b?", value.strip(), re.IGNORECASE | re.ASCII)
+    if match is None:
+        raise typer.BadParameter(f"{value!r} is not a size; write 64MiB, 10MB or 4096")
+    return int(match[1]) * _UNITS[(match[2] or "").lower()]
+
+
+def filters(values: Iterable[str]) -> dict[str, list[str | int | float | bool]]:
+    """Return ``FIELD=VALUE`` options as a filter; one field given twice matches either value.
+
+    A value that reads as a number or a truth value matches metadata of that type as well as
+    text, because a command line can't tell them apart.
+
+    Examples
+    --------
+    >>> filters(["lang=en", "lang=fr", "year=2020"])
+    {'lang': ['en', 'fr'], 'year': ['2020', 2020]}
+    """
+    wanted: dict[str, list[str | int | float | bool]] = {}
+    for option in values:
+        field, equals, value = option.partition("=")
+        if not equals or not field:
+            raise typer.BadParameter(f"{option!r} is not of the form FIELD=VALUE")
+        wanted.setdefault(field, []).append(value)
+        if field not in _TEXT_FIELDS:
+            wanted[field].extend(_scalar(value))
+    return wanted
+
+
+def _scalar(value: str) -> list[int | float | bool]:
+    try:
+        parsed = json.loads(value)
+    except ValueError:
+        return []
+    return [parsed] if isinstance(parsed, int | float) else []

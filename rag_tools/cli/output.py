@@ -1,0 +1,75 @@
+"""What every command writes through: text made harmless for a terminal, JSON, consoles.
+
+How results are laid out for a person is in `show`.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+    from rich.console import Console
+
+# One character for one, so that spans stay valid. C0 controls get their pictures; a carriage
+# return, the everyday half of CRLF, a space; C1 controls (U+009B starts an escape sequence) and
+# bidirectional overrides (they reorder what a person reads) the replacement character.
+_VISIBLE = (
+    {code: 0x2400 + code for code in range(0x20) if chr(code) not in "\t\n"}
+    | {ord("\r"): ord(" "), 0x7F: 0x2421}
+    | dict.fromkeys([*range(0x80, 0xA0), *range(0x202A, 0x202F), *range(0x2066, 0x206A)], 0xFFFD)
+    | dict.fromkeys(range(0xD800, 0xE000), 0xFFFD)
+)
+
+
+def visible(text: str) -> str:
+    r"""Return `text` with every character that could drive a terminal replaced, same length.
+
+    Examples
+    --------
+    >>> visible("red: \x1b[31m")
+    'red: ␛[31m'
+    """
+    return text.translate(_VISIBLE)
+
+
+def as_json(value: BaseModel) -> str:
+    r"""Return `value` as one JSON document: the one that the MCP server sends.
+
+    Examples
+    --------
+    >>> from rag_tools.types import Skipped
+    >>> as_json(Skipped(path="naïve\x9b31m", reason="empty"))
+    '{"path": "naïve\\u009b31m", "reason": "empty"}'
+    """
+    document = json.dumps(value.model_dump(mode="json"), ensure_ascii=False)
+    # JSON escapes C0 itself; DEL and C1 may stand in it bare, and a terminal would obey them.
+    return re.sub("[\x7f-\x9f]", lambda match: f"\\u{ord(match[0]):04x}", document)
+
+
+def write(text: str) -> None:
+    """Write `text` to standard output as UTF-8, whatever encoding the terminal is set to."""
+    sys.stdout.flush()
+    sys.stdout.buffer.write(text.encode("utf-8"))
+    sys.stdout.buffer.flush()
+
+
+def write_json(value: BaseModel) -> None:
+    """Write `value` to standard output as one line of JSON."""
+    write(as_json(value) + "\n")
+
+
+def console(*, stderr: bool = False) -> Console:
+    """Return a console that interprets nothing in the text it is given."""
+    from rich.console import Console
+
+    options: dict[str, Any] = {"markup": False, "emoji": False, "highlight": False}
+    return Console(stderr=stderr, **options)
+
+
+def complain(message: str) -> None:
+    """Write one line to standard error."""
+    print(f"rag-tools: {visible(message)}", file=sys.stderr)

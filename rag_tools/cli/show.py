@@ -1,0 +1,227 @@
+"""How results look to a person in a terminal. What a program reads is in `output`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import urldefrag, urlsplit
+from urllib.request import url2pathname
+
+from rich.console import Console
+from rich.text import Text
+
+from rag_tools.cli.output import complain, console, visible
+from rag_tools.types import (
+    Citation,
+    Hit,
+    Progress,
+    SearchResults,
+    Span,
+    Status,
+    Support,
+    SyncReport,
+    Verification,
+)
+
+_QUOTE = "black on yellow"
+_VERDICTS = {"exact": "green", "moved": "yellow", "stale": "red", "missing": "red"}
+
+_CONTEXT_LINES = 1
+"""Lines of a passage kept on each side of a quote."""
+
+_UNQUOTED_LINES = 4
+"""Lines shown of a passage that has no quote."""
+
+
+def search_results(found: SearchResults, out: Console) -> None:
+    """Print the hits of a search with their quotes highlighted in context."""
+    for rank, hit in enumerate(found.results, 1):
+        _entry(rank, hit.title, hit.score, out)
+        place = location(hit.citations[0].url if hit.citations else hit.url)
+        _line("   ", place, hit.heading, out)
+        _block("   ", _passage(hit, out), out)
+        out.print(Text(f"   {visible(hit.id)}", style="dim"), soft_wrap=True)
+        out.print()
+    if not found.results:
+        complain("nothing found")
+
+
+def support(found: Support, out: Console) -> None:
+    """Print the quotes that bear on a claim."""
+    for rank, citation in enumerate(found.citations, 1):
+        _entry(rank, location(citation.url), citation.score, out)
+        if citation.heading:
+            _line("   ", citation.heading, None, out)
+        _block("   ", _in_context(citation, out), out)
+        out.print()
+    if not found.citations:
+        complain("nothing found")
+
+
+def verifications(found: Sequence[Verification], out: Console) -> None:
+    """Print what became of each citation, one line each, then the quote."""
+    for verification in found:
+        status, citation = verification.status, verification.citation
+        line = Text(f"{status:<8}", style=_VERDICTS[status])
+        line.append(visible(location(citation.url)), style="bold")
+        line.append(f"  {visible(verification.detail)}", style="none")
+        out.print(line, soft_wrap=True)
+        _block(" " * 8, Text(visible(citation.quote), style="dim"), out)
+
+
+def sync_report(report: SyncReport, out: Console) -> None:
+    """Print what a sync did; what it skipped goes to standard error, one line each."""
+    for skipped in report.skipped:
+        complain(f"skipped {skipped.path}: {skipped.reason}")
+    counts = {
+        "added": len(report.added),
+        "updated": len(report.updated),
+        "removed": len(report.removed),
+        "unchanged": report.unchanged,
+        "unsupported left out": report.unsupported,
+        "skipped": len(report.skipped),
+    }
+    out.print(", ".join(f"{count:,} {what}" for what, count in counts.items()), soft_wrap=True)
+    out.print(f"{report.encoded_passages:,} passages encoded in {report.seconds:.1f} s")
+
+
+def status(found: Status, out: Console) -> None:
+    """Print the fields of a status, one a line."""
+    for field in type(found).model_fields:
+        value = getattr(found, field)
+        values = value if isinstance(value, tuple) else (value,)
+        for item in values:
+            shown = f"{item:,}" if isinstance(item, int) else str(item)
+            line = Text(f"{field.replace('_', ' '):<16}", style="dim")
+            out.print(line.append(visible(shown), style="none"), soft_wrap=True)
+
+
+@contextmanager
+def progress() -> Iterator[Progress | None]:
+    """Show the progress of long work on standard error if that is a terminal."""
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bars
+
+    err = console(stderr=True)
+    if not err.is_terminal:
+        yield None
+        return
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
+    with Bars(*columns, console=err, transient=True) as bars:
+        tasks = {}
+
+        def advance(stage: str, done: int, total: int) -> None:
+            if stage not in tasks:
+                tasks[stage] = bars.add_task(visible(stage), total=None)
+            bars.update(tasks[stage], completed=done, total=total or None)
+
+        yield advance
+
+
+def location(url: str) -> str:
+    """Return where a person finds what `url` points to.
+
+    Examples
+    --------
+    >>> location("https://example.org/guide#page=3")
+    'https://example.org/guide, page 3'
+    """
+    address, fragment = urldefrag(url)
+    path = _path(address)
+    # Only where the text is the file itself are its lines the file's, and does the URL say so.
+    if lines := re.fullmatch(r"L(\d+)(?:-L(\d+))?", fragment):
+        return f"{path}:{lines[1]}-{lines[2]}" if lines[2] else f"{path}:{lines[1]}"
+    if page := re.fullmatch(r"page=(\d+)", fragment):
+        return f"{path}, page {page[1]}"
+    return path
+
+
+def _path(address: str) -> str:
+    """Return the file that a URL names, relative if below the working directory, or the URL."""
+    parts = urlsplit(address)
+    if parts.scheme != "file":
+        return address
+    share = f"//{parts.netloc}" if parts.netloc else ""
+    path = Path(url2pathname(share + parts.path))
+    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
+
+
+def _entry(rank: int, title: str, score: float, out: Console) -> None:
+    line = Text(f"{rank}. ", style="dim").append(visible(title), style="bold")
+    out.print(line.append(f"  {score:.3f}", style="cyan"), soft_wrap=True)
+
+
+def _line(indent: str, first: str, second: str | None, out: Console) -> None:
+    line = Text(indent + visible(first), style="blue")
+    if second:
+        line.append(f"  {visible(second)}", style="dim")
+    out.print(line, soft_wrap=True)
+
+
+def _block(indent: str, text: Text, out: Console) -> None:
+    """Print `text` wrapped to the terminal and indented, without spaces at the ends of lines."""
+    for line in text.wrap(out, max(20, out.width - len(indent))):
+        line.rstrip()
+        out.print(Text(indent if line else "").append_text(line), soft_wrap=True)
+
+
+def _passage(hit: Hit, out: Console) -> Text:
+    """Return the lines of a hit's passage that hold its quotes, and the lines next to them."""
+    quotes = _union(Span(c.start - hit.start, c.end - hit.start) for c in hit.citations)
+    lines = _highlighted(hit.text, quotes, out).split("\n", allow_blank=True)
+    written = [number for number, line in enumerate(lines) if line.plain.strip()]
+    kept = set() if quotes else set(written[:_UNQUOTED_LINES])
+    for start, end in quotes:
+        first, last = (hit.text.count("\n", 0, at) for at in (start, max(start, end - 1)))
+        kept.update(n for n in written if first <= n <= last)
+        kept.update([n for n in written if n < first][-_CONTEXT_LINES:])
+        kept.update([n for n in written if n > last][:_CONTEXT_LINES])
+    excerpt = Text()
+    for position, number in enumerate(written):
+        if number in kept:
+            excerpt.append_text(lines[number]).append("\n")
+        elif position == 0 or written[position - 1] in kept:
+            excerpt.append("…\n", style="dim")
+    excerpt.rstrip()
+    return excerpt
+
+
+def _in_context(citation: Citation, out: Console) -> Text:
+    """Return the quote in its line, cut off at a word."""
+    before = citation.prefix.rpartition("\n")
+    after = citation.suffix.partition("\n")
+    prefix = before[2] if before[1] else before[2].partition(" ")[2]
+    suffix = after[0] if after[1] else after[0].rpartition(" ")[0]
+    quote = Span(len(prefix), len(prefix) + len(citation.quote))
+    return _highlighted(prefix + citation.quote + suffix, [quote], out)
+
+
+def _highlighted(text: str, quotes: Sequence[Span], out: Console) -> Text:
+    """Return `text` with the quotes coloured, or between ``**`` where there are no colours."""
+    shown = visible(text)
+    if out.color_system is None or out.no_color:
+        for start, end in reversed(quotes):
+            shown = f"{shown[:start]}**{shown[start:end]}**{shown[end:]}"
+        return Text(shown)
+    highlighted = Text(shown)
+    for start, end in quotes:
+        highlighted.stylize(_QUOTE, start, end)
+    return highlighted
+
+
+def _union(spans: Iterable[Span]) -> list[Span]:
+    """Return the union of `spans` as disjoint spans in order."""
+    union: list[Span] = []
+    for span in sorted(spans):
+        if union and span.start <= union[-1].end:
+            union[-1] = Span(union[-1].start, max(union[-1].end, span.end))
+        else:
+            union.append(span)
+    return union

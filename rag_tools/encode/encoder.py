@@ -1,0 +1,365 @@
+"""The encoder: text to token embeddings with ONNX Runtime.
+
+Every passage is run alone, without padding and on one thread, so its embeddings depend on its own
+text and nothing else: same text, same bytes, whatever runs beside it. Texts longer than the
+model's window are read in overlapping windows. Checkpoint files and settings are
+`rag_tools.encode.checkpoint`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import pairwise
+from typing import NamedTuple
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+from tokenizers import AddedToken, Tokenizer, normalizers
+
+from rag_tools.encode.checkpoint import Checkpoint, Expansion
+from rag_tools.encode.embeddings import Embeddings
+from rag_tools.errors import CheckpointError
+
+Ids = NDArray[np.int64]
+Spans = NDArray[np.int32]
+Vectors = NDArray[np.float32]
+
+# A text longer than this is tokenised in pieces: the tokenizer takes about 300 bytes per token
+# while it works, which would be gigabytes for a document of 100 MB.
+_PIECE = 100_000
+
+
+class _Window(NamedTuple):
+    """A range of a text's tokens that is shown to the model, and the part it answers for."""
+
+    start: int
+    end: int
+    owned_start: int
+    owned_end: int
+
+
+class _Tokens(NamedTuple):
+    """A text's tokens between the markers: the prompt's, the context's, the text's own."""
+
+    prompt: Ids
+    context: Ids
+    text: Ids
+    spans: Spans
+
+
+class Encoder:
+    """Encodes queries and passages with a checkpoint.
+
+    Safe to use from several threads at once.
+
+    Parameters
+    ----------
+    checkpoint
+        What `rag_tools.encode.checkpoint.load_checkpoint` returned.
+    threads
+        Passages encoded at the same time by `encode_passages`; None is one per available core.
+        It doesn't change the result.
+
+    Raises
+    ------
+    CheckpointError
+        If the model or the tokenizer can't be loaded, or they don't fit the metadata.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, *, threads: int | None = None) -> None:
+        self.checkpoint = checkpoint
+        self._threads = threads or _available_cores()
+        self._tokenizer = _load_tokenizer(checkpoint)
+        self._session = _load_session(checkpoint)
+        self._outputs = ["token_embeddings", *(["pooled"] if checkpoint.pooled_dim else [])]
+        self._lead, self._trail = self._marker_ids()
+        self._query_skiplist = self._token_ids(checkpoint.query_skiplist)
+        self._document_skiplist = self._token_ids(checkpoint.document_skiplist)
+        self._filling = self._filling_id(checkpoint.expansion)
+
+    def encode_query(self, text: str) -> Embeddings:
+        """Encode a query or claim of any length.
+
+        Short queries are filled up if the checkpoint was trained so; nothing is cut off.
+        """
+        tokens = self._tokenise(self.checkpoint.query_prompt, "", text)
+        return self._encode(tokens, self._query_skiplist, self.checkpoint.expansion)
+
+    def encode_passage(self, text: str, context: str = "") -> Embeddings:
+        """Encode a passage of any length.
+
+        Parameters
+        ----------
+        text
+            The passage; spans refer to it.
+        context
+            Text the model reads ahead of the passage, such as its heading path. Its tokens are
+            embeddings of the passage too, with span ``(0, 0)``. Of a context that would fill
+            more than half of the model's window the last part is used.
+        """
+        tokens = self._tokenise(self.checkpoint.document_prompt, context, text)
+        return self._encode(tokens, self._document_skiplist)
+
+    def encode_passages(self, passages: Iterable[tuple[str, str]]) -> Iterator[Embeddings]:
+        """Encode ``(text, context)`` pairs on all threads, in order, a few ahead of the caller."""
+        with ThreadPoolExecutor(self._threads, thread_name_prefix="encode") as pool:
+            pending: deque[Future[Embeddings]] = deque()
+            try:
+                for text, context in passages:
+                    pending.append(pool.submit(self.encode_passage, text, context))
+                    if len(pending) > 4 * self._threads:
+                        yield pending.popleft().result()
+                while pending:
+                    yield pending.popleft().result()
+            finally:
+                for future in pending:
+                    future.cancel()
+
+    def token_spans(self, text: str) -> Spans:
+        """Return the span of each token of `text`, markers left out.
+
+        Returns
+        -------
+        Shape ``(n_tokens, 2)``, int32, half-open code points, starts in ascending order.
+        """
+        pieces = []
+        for start, end in _pieces(text):
+            encoding = self._tokenizer.encode(text[start:end], add_special_tokens=False)
+            pieces.append(_as_spans(encoding.offsets) + np.int32(start))
+        return np.concatenate(pieces) if pieces else np.empty((0, 2), np.int32)
+
+    def _tokenise(self, prompt: str, context: str, text: str) -> _Tokens:
+        """Tokenise everything as one string, as in training, and tell its parts apart."""
+        ahead = f"{prompt}{context}\n" if context else prompt
+        encoding = self._tokenizer.encode(ahead + text, add_special_tokens=False)
+        ids = np.array(encoding.ids, np.int64)
+        offsets = _as_spans(encoding.offsets)
+        n_prompt = _count_within(offsets, len(prompt))
+        n_ahead = _count_within(offsets, len(ahead))
+        # A byte-pair tokenizer may join the last character ahead and the first of the text.
+        spans = np.clip(offsets[n_ahead:] - len(ahead), 0, len(text))
+        context_ids = ids[n_prompt:n_ahead]
+        room = self._room(n_prompt) // 2
+        return _Tokens(
+            prompt=ids[:n_prompt],
+            context=context_ids[max(len(context_ids) - room, 0) :],
+            text=ids[n_ahead:],
+            spans=spans,
+        )
+
+    def _room(self, n_ahead: int) -> int:
+        """Tokens of text that fit into a window with the markers and `n_ahead` more."""
+        room = self.checkpoint.max_tokens - len(self._lead) - len(self._trail) - n_ahead
+        if room < 1:
+            raise CheckpointError(
+                f"The checkpoint {self.checkpoint.name!r} takes {self.checkpoint.max_tokens} "
+                "tokens at once, which its prompt and markers fill."
+            )
+        return room
+
+    def _encode(
+        self, tokens: _Tokens, skiplist: Ids, expansion: Expansion | None = None
+    ) -> Embeddings:
+        ahead = np.concatenate([self._lead, tokens.prompt, tokens.context])
+        behind, n_hidden = self._trail, 0
+        if expansion is not None:
+            n_tokens = len(ahead) + len(tokens.text) + len(behind)
+            filling = np.full(max(expansion.length - n_tokens, 0), self._filling, np.int64)
+            behind = np.concatenate([behind, filling])
+            n_hidden = 0 if expansion.attend else len(filling)
+        windows = _windows(len(tokens.text), self._room(len(ahead) - len(self._lead)))
+        vectors: list[Vectors] = []
+        pooled: list[Vectors] = []
+        for window in windows:
+            shown = np.concatenate([ahead, tokens.text[window.start : window.end], behind])
+            window_vectors, *window_pooled = self._run(shown, n_hidden)
+            offset = len(ahead) - window.start
+            first = 0 if window is windows[0] else window.owned_start + offset
+            last = len(shown) if window is windows[-1] else window.owned_end + offset
+            vectors.append(window_vectors[0, first:last])
+            pooled.extend(window_pooled)
+        ids = np.concatenate([ahead, tokens.text, behind])
+        spans = np.zeros((len(ids), 2), np.int32)
+        spans[len(ahead) : len(ahead) + len(tokens.spans)] = tokens.spans
+        # A text that the skiplist would empty keeps everything: it must stay findable.
+        keep = ~np.isin(ids, skiplist)
+        keep |= not keep.any()
+        return Embeddings(
+            vectors=np.concatenate(vectors)[keep],
+            token_ids=ids[keep].astype(np.int32),
+            spans=spans[keep],
+            pooled=_pool(pooled, windows) if pooled else None,
+        )
+
+    def _run(self, shown: Ids, n_hidden: int) -> list[Vectors]:
+        """Run the model on one sequence whose last `n_hidden` tokens no token attends to.
+
+        Returns
+        -------
+        Vectors of shape ``(1, n_tokens, dim)`` and, if there is one, the pooled vector of shape
+        ``(1, pooled_dim)``.
+        """
+        attention = np.ones(len(shown), np.int64)
+        attention[len(shown) - n_hidden :] = 0
+        inputs = {"input_ids": shown[None], "attention_mask": attention[None]}
+        outputs: list[Vectors] = self._session.run(self._outputs, inputs)
+        return outputs
+
+    def _marker_ids(self) -> tuple[Ids, Ids]:
+        """Return the ids that the tokenizer puts before and after every text."""
+        encoding = self._tokenizer.encode("a", add_special_tokens=True)
+        ids = np.array(encoding.ids, np.int64)
+        text = np.flatnonzero(np.array(encoding.special_tokens_mask) == 0)
+        return ids[: text[0]], ids[text[-1] + 1 :]
+
+    def _token_ids(self, words: Iterable[str]) -> Ids:
+        """Return the ids of those words that are single tokens of the vocabulary."""
+        ids = (self._tokenizer.token_to_id(word) for word in words)
+        return np.array([token_id for token_id in ids if token_id is not None], np.int64)
+
+    def _filling_id(self, expansion: Expansion | None) -> int:
+        if expansion is None:
+            return -1
+        token_id = self._tokenizer.token_to_id(expansion.token)
+        if token_id is None:
+            raise CheckpointError(
+                f"The checkpoint {self.checkpoint.name!r} fills up queries with "
+                f"{expansion.token!r}, which its vocabulary lacks."
+            )
+        return token_id
+
+
+def _load_tokenizer(checkpoint: Checkpoint) -> Tokenizer:
+    path = checkpoint.directory / "tokenizer.json"
+    try:
+        tokenizer = Tokenizer.from_file(str(path))
+    except Exception as error:  # the library raises no narrower class
+        raise CheckpointError(f"{str(path)!r} is no tokenizer file: {error}.") from error
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    if checkpoint.lowercase:
+        steps = [normalizers.Lowercase(), *filter(None, [tokenizer.normalizer])]
+        tokenizer.normalizer = normalizers.Sequence(steps)
+    tokenizer.add_special_tokens(
+        [
+            AddedToken(marker, normalized=False, special=True)
+            for prompt in checkpoint.markers
+            if (marker := _marker(tokenizer, prompt))
+        ]
+    )
+    return tokenizer
+
+
+def _marker(tokenizer: Tokenizer, prompt: str) -> str | None:
+    """Return the part of a prompt that training put in as one token.
+
+    PyLate saves ``"[Q] "`` as one token, space included; Stanford's ``"[unused0]"`` is in the
+    vocabulary. A prompt in plain words is neither and is tokenised as text.
+    """
+    words = prompt.split(None, 1)
+    candidates = (prompt, words[0]) if words else ()
+    return next((c for c in candidates if tokenizer.token_to_id(c) is not None), None)
+
+
+def _load_session(checkpoint: Checkpoint) -> ort.InferenceSession:
+    options = ort.SessionOptions()
+    # One thread per passage: passages run beside each other instead, without synchronisation,
+    # and no reduction depends on a thread count. All graph optimisations at load take 20 ms for
+    # the bundled model; a graph optimised in advance (ORT_ENABLE_EXTENDED) loaded no faster and
+    # ran no faster (15.5 against 15.2 ms a passage), so the portable graph is kept.
+    options.intra_op_num_threads = 1
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    try:
+        session = ort.InferenceSession(
+            str(checkpoint.model), options, providers=["CPUExecutionProvider"]
+        )
+    except Exception as error:  # the library's classes share no narrower base
+        raise CheckpointError(
+            f"{str(checkpoint.model)!r} can't be loaded as an ONNX model: {error}."
+        ) from error
+    _check_model(checkpoint, session)
+    return session
+
+
+def _check_model(checkpoint: Checkpoint, session: ort.InferenceSession) -> None:
+    """Raise unless the model has the inputs, outputs and dims that the metadata promises."""
+    inputs = sorted(value.name for value in session.get_inputs())
+    dims = {value.name: value.shape[-1] for value in session.get_outputs()}
+    expected = {"token_embeddings": checkpoint.dim}
+    if checkpoint.pooled_dim is not None:
+        expected["pooled"] = checkpoint.pooled_dim
+    if inputs != ["attention_mask", "input_ids"] or dims != expected:
+        raise CheckpointError(
+            f"{str(checkpoint.model)!r} maps {inputs} to {dims}; the checkpoint's metadata needs "
+            f"['attention_mask', 'input_ids'] to {expected}. Make the file again with "
+            "`python -m rag_tools.encode.export`."
+        )
+
+
+def _available_cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _as_spans(offsets: list[tuple[int, int]]) -> Spans:
+    return np.array(offsets, np.int32).reshape(-1, 2)
+
+
+def _count_within(spans: Spans, end: int) -> int:
+    """Count the leading spans that lie before `end`."""
+    beyond = np.flatnonzero(spans[:, 1] > end)
+    return int(beyond[0]) if len(beyond) else len(spans)
+
+
+def _pieces(text: str) -> Iterator[tuple[int, int]]:
+    """Cut `text` into ranges of at most `_PIECE` characters, ahead of a space where there is one.
+
+    No token reaches across a space, so the tokens are those of the whole text.
+    """
+    start = 0
+    while len(text) - start > _PIECE:
+        limit = start + _PIECE
+        end = max(text.rfind(" ", start + 1, limit), text.rfind("\n", start + 1, limit))
+        end = end if end > start else limit
+        yield start, end
+        start = end
+    if start < len(text):
+        yield start, len(text)
+
+
+def _windows(n_tokens: int, room: int) -> list[_Window]:
+    """Cover `n_tokens` tokens by windows of `room` tokens that overlap by a quarter or more.
+
+    Windows are spread evenly. The border between the parts two neighbours answer for is the
+    middle of their overlap, so each token comes from the window in which it has the most context
+    on its shorter side.
+
+    Examples
+    --------
+    >>> [tuple(window) for window in _windows(10, 8)]
+    [(0, 8, 0, 5), (2, 10, 5, 10)]
+    """
+    if n_tokens <= room:
+        return [_Window(0, n_tokens, 0, n_tokens)]
+    step = max(room - room // 4, 1)
+    count = 1 + -(-(n_tokens - room) // step)
+    starts = [round(i * (n_tokens - room) / (count - 1)) for i in range(count)]
+    borders = [(left + right + room) // 2 for left, right in pairwise(starts)]
+    owned = [0, *borders, n_tokens]
+    return [_Window(start, start + room, owned[i], owned[i + 1]) for i, start in enumerate(starts)]
+
+
+def _pool(pooled: list[Vectors], windows: list[_Window]) -> Vectors:
+    """Combine the windows' pooled vectors, each weighted by the tokens it answers for."""
+    if len(pooled) == 1:
+        return pooled[0][0]
+    owned = np.array([window.owned_end - window.owned_start for window in windows], np.float32)
+    total = owned @ np.concatenate(pooled)  # (pooled_dim,)
+    unit: Vectors = total / np.linalg.norm(total)
+    return unit

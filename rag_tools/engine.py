@@ -1,0 +1,477 @@
+"""The engine: one object through which everything reads and writes an index.
+
+The command line, the MCP server and the framework adapters call these methods and hold no
+retrieval logic of their own.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import threading
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from rag_tools.catalog import catalog, lexical, schema
+from rag_tools.catalog.catalog import SourceState
+from rag_tools.catalog.filters import compile_filter
+from rag_tools.cite.locate import cite_span
+from rag_tools.cite.verify import parse_citations, verify
+from rag_tools.encode.checkpoint import load_checkpoint
+from rag_tools.encode.encoder import Encoder
+from rag_tools.errors import (
+    IndexMismatchError,
+    IngestError,
+    InvalidQueryError,
+    NotFoundError,
+)
+from rag_tools.hits import hits
+from rag_tools.index.arrayfile import FORMAT_VERSION
+from rag_tools.index.search import Query, Signals, search, weigh
+from rag_tools.ingest.load import DEFAULT_MAX_BYTES, load
+from rag_tools.reader import Reader
+from rag_tools.sync import SyncOptions, source_root, sync
+from rag_tools.types import (
+    Citation,
+    Document,
+    Fetched,
+    Filter,
+    Progress,
+    SearchResults,
+    Span,
+    Status,
+    Support,
+    SyncReport,
+    Verification,
+)
+from rag_tools.writer import Writer, create_index
+
+DEFAULT_DIRECTORY = ".rag-tools"
+DEFAULT_PASSAGE_TOKENS = 180
+MIN_PASSAGE_TOKENS, MAX_PASSAGE_TOKENS = 32, 1024
+_BITS = 4
+_LEXICAL_LIMIT = 1000  # passages that BM25 lists; what it doesn't list has a BM25 of 0
+_PASSAGE_ID = re.compile(r".+:(?P<start>\d+)-(?P<end>\d+)", re.DOTALL)
+
+
+def default_directory() -> Path:
+    """Return ``$RAG_TOOLS_INDEX``, or ``.rag-tools`` in the working directory."""
+    return Path(os.environ.get("RAG_TOOLS_INDEX") or DEFAULT_DIRECTORY)
+
+
+class Engine:
+    """An open index. Made by `open`; safe to share between threads; a context manager.
+
+    Reads see the last commit, whoever made it. Writes take a lock that only one process can
+    hold.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        reader: Reader,
+        *,
+        checkpoint: str | Path | None,
+        settings: Mapping[str, Any],
+        signals: Signals,
+    ) -> None:
+        self.directory = directory
+        self._reader = reader
+        self._checkpoint = checkpoint
+        self._settings = settings
+        self._signals = signals
+        self._encoder: Encoder | None = None
+        self._loading = threading.Lock()
+
+    @classmethod
+    def open(
+        cls,
+        directory: str | Path | None = None,
+        *,
+        checkpoint: str | Path | None = None,
+        create: bool = False,
+        passage_tokens: int | None = None,
+        signals: Signals | None = None,
+    ) -> Engine:
+        """Open the index in `directory`.
+
+        Parameters
+        ----------
+        directory
+            Default: ``$RAG_TOOLS_INDEX``, else ``.rag-tools`` in the working directory.
+        checkpoint
+            Directory or hub id of a ColBERT checkpoint; default: what the index was made with,
+            for a new index the bundled one.
+        create
+            Make the index if there is none.
+        passage_tokens
+            Token budget of a passage, fixed when the index is made; default 180.
+        signals
+            Weights of the signals added to MaxSim in `search`.
+
+        Raises
+        ------
+        IndexNotFoundError
+            If there is no index and `create` is false.
+        IndexCorruptError, IndexVersionError
+            If the directory holds something else, or a newer format. Nothing is changed.
+        IndexMismatchError
+            If `checkpoint` or `passage_tokens` differ from those the index was made with.
+        CheckpointError
+            If the checkpoint can't be read.
+        """
+        directory = Path(directory) if directory is not None else default_directory()
+        if create and not (directory / schema.FILE_NAME).exists():
+            _create(directory, checkpoint, passage_tokens or DEFAULT_PASSAGE_TOKENS)
+        reader = Reader(directory)
+        with reader.view() as view:
+            settings = {
+                key: catalog.setting(view.connection, key)
+                for key in ("checkpoint", "fingerprint", "dim", "bits", "passage_tokens")
+            }
+        if passage_tokens not in (None, settings["passage_tokens"]):
+            reader.close()
+            raise IndexMismatchError(
+                f"{directory} has passages of {settings['passage_tokens']} tokens, not "
+                f"{passage_tokens}: name another directory to index with another size"
+            )
+        return cls(
+            directory,
+            reader,
+            checkpoint=checkpoint or settings["checkpoint"],
+            settings=settings,
+            signals=signals or Signals(),
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    # -- writing ---------------------------------------------------------------------------------
+
+    def sync(
+        self,
+        paths: Sequence[str | Path] = (),
+        *,
+        include: Sequence[str] = (),
+        exclude: Sequence[str] = (),
+        hidden: bool = False,
+        gitignore: bool = True,
+        max_bytes: int | None = None,
+        progress: Progress | None = None,
+    ) -> SyncReport:
+        """Bring the index in step with files and folders.
+
+        New and changed files are indexed, vanished ones removed, unchanged ones cost a stat.
+        Files that can't be read or parsed are reported in the result and skipped.
+
+        Parameters
+        ----------
+        paths
+            Files and folders; default: those synced before, with the options used then.
+        include, exclude
+            Patterns as in a .gitignore, relative to each folder. `exclude` wins.
+        hidden
+            Take files and folders whose name starts with a dot.
+        gitignore
+            Leave out what .gitignore files name.
+        max_bytes
+            Report and skip larger files; default 64 MiB.
+        progress
+            Called as work advances.
+        """
+        options = SyncOptions(tuple(include), tuple(exclude), hidden, gitignore)
+        with self._writer(progress) as writer:
+            roots = [(source_root(path), options) for path in paths] or [
+                (Path(path), SyncOptions.from_json(stored))
+                for path, stored in catalog.roots(writer.connection).items()
+            ]
+            return sync(
+                writer,
+                roots,
+                max_bytes=DEFAULT_MAX_BYTES if max_bytes is None else max_bytes,
+                progress=progress,
+            )
+
+    def add(
+        self, documents: Iterable[Document], *, progress: Progress | None = None
+    ) -> tuple[str, ...]:
+        """Add documents, replacing those with the same id; return their ids."""
+        ids = []
+        with self._writer(progress) as writer:
+            for document in documents:
+                writer.put(document)
+                ids.append(document.id)
+        return tuple(ids)
+
+    def delete(self, document_ids: Iterable[str]) -> int:
+        """Delete documents; return how many there were."""
+        with self._writer(None) as writer:
+            known = [
+                id
+                for id in dict.fromkeys(document_ids)
+                if catalog.document_key(writer.connection, id) is not None
+            ]
+            for id in known:
+                writer.delete(id)
+        return len(known)
+
+    # -- reading ---------------------------------------------------------------------------------
+
+    def search(
+        self,
+        query: str,
+        *,
+        limit: int = 10,
+        filter: Filter | None = None,
+        explain: bool = False,
+    ) -> SearchResults:
+        """Return the passages that answer `query` best, with citations.
+
+        Parameters
+        ----------
+        query
+            A question or keywords.
+        limit
+            At most so many hits.
+        filter
+            Restriction on documents, see `Filter`; applied before ranking.
+        explain
+            Give every citation its alignment.
+
+        Raises
+        ------
+        InvalidQueryError
+            If the query is blank, the limit isn't positive, or the filter can't be used.
+        """
+        _check(query, limit)
+        embeddings = self._ready().encode_query(query)
+        condition, parameters = compile_filter(filter or {})
+        with self._reader.view() as view:
+            snapshot = view.snapshot
+            prepared = Query(
+                vectors=embeddings.vectors,
+                weights=weigh(snapshot, embeddings.token_ids, exponent=self._signals.idf),
+                pooled=embeddings.pooled,
+                lexical=lexical.bm25(
+                    view.connection,
+                    query,
+                    limit=_LEXICAL_LIMIT,
+                    condition=condition,
+                    parameters=parameters,
+                ),
+            )
+            selection = (
+                snapshot.select(catalog.places(view.connection, condition, parameters))
+                if filter
+                else snapshot.live
+            )
+            matches = search(snapshot, prepared, selection, limit=limit, signals=self._signals)
+            return SearchResults(
+                query=query,
+                results=hits(
+                    self._reader, view, matches, prepared, embeddings.spans if explain else None
+                ),
+            )
+
+    def cite(
+        self,
+        claim: str,
+        *,
+        limit: int = 5,
+        filter: Filter | None = None,
+        explain: bool = False,
+    ) -> Support:
+        """Return the quotes that bear on `claim` best, from all documents.
+
+        Parameters are those of `search`; `limit` counts citations.
+        """
+        found = self.search(claim, limit=2 * limit, filter=filter, explain=explain)
+        citations = [citation for hit in found.results for citation in hit.citations]
+        citations.sort(key=lambda item: (-item.score, item.document_id, item.start))
+        return Support(claim=claim, citations=tuple(citations[:limit]))
+
+    def fetch(self, id: str, *, start: int = 0, end: int | None = None) -> Fetched:
+        """Return a document's text, or a passage's.
+
+        Parameters
+        ----------
+        id
+            Of a document, or of a passage as `search` returns it.
+        start, end
+            Range of code points, of the document; default: all of it, or the passage's range.
+
+        Raises
+        ------
+        NotFoundError
+            If nothing has this id.
+        InvalidQueryError
+            If the range isn't within the document.
+        """
+        with self._reader.view() as view:
+            key = catalog.document_key(view.connection, id)
+            if key is None and (passage := _passage_range(id)):
+                key = catalog.document_key(view.connection, id.rpartition(":")[0])
+                start, end = passage
+            if key is None:
+                raise NotFoundError(f"no document or passage has the id {id!r}: search for it")
+            document = self._reader.document(view, key)
+        size = len(document.text)
+        end = size if end is None else end
+        if not 0 <= start <= end <= size:
+            raise InvalidQueryError(
+                f"range {start}:{end} isn't within the {size} characters of {document.title!r}"
+            )
+        whole = start == 0 and end == size
+        return Fetched(
+            id=id,
+            title=document.title,
+            text=document.text[start:end],
+            url=document.uri if whole else cite_span(document, Span(start, end)).url,
+            metadata={
+                **document.metadata,
+                "document_id": document.id,
+                "document_sha256": document.sha256,
+                "media_type": document.media_type,
+                "start": start,
+                "end": end,
+                "total_characters": size,
+            },
+        )
+
+    def verify(self, citation: Citation | Mapping[str, Any]) -> Verification:
+        """Check that a quote still stands where its citation says.
+
+        Reads the source itself where it is a file within reach, else the indexed text.
+
+        Raises
+        ------
+        InvalidQueryError
+            If the citation lacks a field or holds nonsense.
+        """
+        if not isinstance(citation, Citation):
+            (citation,) = parse_citations([citation])
+        with self._reader.view() as view:
+            key = catalog.document_key(view.connection, citation.document_id)
+            if key is None:  # perhaps the same text under another name
+                key = catalog.document_key_by_text(view.connection, citation.document_sha256)
+            if key is None:
+                return verify(citation, indexed=None, source=None)
+            indexed = self._reader.document(view, key)
+            path, state = catalog.source(view.connection, key)
+        return verify(citation, indexed=indexed, source=_reread(path, state, indexed))
+
+    def status(self) -> Status:
+        """Return what the index holds and how it was built."""
+        with self._reader.view() as view:
+            counts = catalog.counts(view.connection)
+            roots = tuple(catalog.roots(view.connection))
+            snapshot = view.snapshot
+        return Status(
+            index=str(self.directory),
+            format_version=FORMAT_VERSION,
+            checkpoint=self._settings["checkpoint"] or "bundled",
+            dim=self._settings["dim"],
+            bits=self._settings["bits"],
+            passage_tokens=self._settings["passage_tokens"],
+            roots=roots,
+            documents=counts.documents,
+            passages=counts.passages,
+            tombstones=counts.tombstones,
+            tokens=sum(segment.n_tokens for segment in snapshot.segments.values()),
+            segments=len(snapshot.segments),
+            centroids=0 if snapshot.codebook is None else len(snapshot.codebook),
+            generation=snapshot.generation,
+            bytes=sum(path.stat().st_size for path in self.directory.rglob("*") if path.is_file()),
+            kernel="numpy",
+        )
+
+    def warm(self) -> None:
+        """Load the encoder and map the segments now rather than at the first search."""
+        self._ready()
+        with self._reader.view():
+            pass
+
+    def close(self) -> None:
+        """Release connections and mapped files."""
+        self._reader.close()
+
+    # -- inside ----------------------------------------------------------------------------------
+
+    def _ready(self) -> Encoder:
+        with self._loading:
+            if self._encoder is None:
+                checkpoint = load_checkpoint(self._checkpoint)
+                if checkpoint.fingerprint != self._settings["fingerprint"]:
+                    raise IndexMismatchError(
+                        f"{self.directory} was built with checkpoint "
+                        f"{self._settings['checkpoint'] or 'bundled'!r}, and "
+                        f"{checkpoint.name!r} gives other embeddings: name the one it was built "
+                        "with, or index into another directory"
+                    )
+                self._encoder = Encoder(checkpoint)
+            return self._encoder
+
+    def _writer(self, progress: Progress | None) -> Writer:
+        return Writer(
+            self.directory,
+            self._ready(),
+            passage_tokens=self._settings["passage_tokens"],
+            bits=self._settings["bits"],
+            progress=progress,
+        )
+
+
+def _create(directory: Path, source: str | Path | None, passage_tokens: int) -> None:
+    checkpoint = load_checkpoint(source)
+    if not MIN_PASSAGE_TOKENS <= passage_tokens <= MAX_PASSAGE_TOKENS:
+        raise InvalidQueryError(
+            f"passages of {passage_tokens} tokens: choose {MIN_PASSAGE_TOKENS} to "
+            f"{MAX_PASSAGE_TOKENS}"
+        )
+    create_index(
+        directory,
+        {
+            "checkpoint": None if source is None else str(source),
+            "fingerprint": checkpoint.fingerprint,
+            "dim": checkpoint.dim,
+            "bits": _BITS,
+            "passage_tokens": passage_tokens,
+            "generation": 0,
+        },
+    )
+
+
+def _check(query: str, limit: int) -> None:
+    if not query.strip():
+        raise InvalidQueryError("the query is empty: ask a question or give keywords")
+    if limit < 1:
+        raise InvalidQueryError(f"limit {limit}: ask for at least one result")
+
+
+def _passage_range(id: str) -> tuple[int, int] | None:
+    """Return the range in a passage id, ``DOCUMENT_ID:START-END``."""
+    match = _PASSAGE_ID.fullmatch(id)
+    return None if match is None else (int(match["start"]), int(match["end"]))
+
+
+def _reread(path: str | None, state: SourceState, indexed: Document) -> Document | None:
+    """Return the document as its source reads now, or None if that is out of reach."""
+    if path is None:
+        return None
+    try:
+        if hashlib.sha256(Path(path).read_bytes()).hexdigest() == state.sha256:
+            return indexed
+        return load(Path(path), uri=indexed.uri)
+    except (OSError, IngestError):
+        return None

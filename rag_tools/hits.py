@@ -1,0 +1,117 @@
+"""From matches to hits: the passage's text, and the quotes its alignment points to.
+
+Nothing is encoded or ranked here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rag_tools.catalog import catalog
+from rag_tools.cite.locate import cite_span
+from rag_tools.cite.quote import alignment, quotes
+from rag_tools.index.maxsim import similarities
+from rag_tools.index.search import Match, Query
+from rag_tools.reader import Reader, View
+from rag_tools.types import Block, Citation, Document, Hit, Passage, Span
+
+
+def hits(
+    reader: Reader,
+    view: View,
+    matches: Iterable[Match],
+    query: Query,
+    query_spans: NDArray[np.int32] | None,
+) -> tuple[Hit, ...]:
+    """Return the hits of `matches`, best first, ties by id.
+
+    Overlapping passages hold the same sentences: none is cited twice, the better hit has it.
+
+    Parameters
+    ----------
+    query_spans
+        ``(n_query_tokens, 2)`` int32 code points of the query, to give every citation its
+        alignment; None to leave it out.
+    """
+    found = []
+    for match in matches:
+        row = catalog.passage_at(view.connection, match.segment, match.position)
+        document = reader.document(view, row.document)
+        found.append((match, document, row.passage, _passage_id(document, row.passage)))
+    found.sort(key=lambda entry: (-entry[0].score, entry[3]))
+    cited: dict[str, list[Span]] = {}
+    result = []
+    for match, document, passage, id in found:
+        citations = _citations(view, match, document, passage, query, query_spans)
+        taken = cited.setdefault(document.id, [])
+        fresh = [
+            citation
+            for citation in citations
+            if not any(Span(citation.start, citation.end).overlaps(span) for span in taken)
+        ]
+        taken += [Span(citation.start, citation.end) for citation in fresh]
+        result.append(
+            Hit(
+                id=id,
+                document_id=document.id,
+                title=document.title,
+                url=cite_span(document, Span(passage.start, passage.end)).url,
+                score=match.score,
+                text=document.text[passage.start : passage.end],
+                start=passage.start,
+                end=passage.end,
+                heading=catalog.heading(passage) or None,
+                citations=tuple(fresh),
+            )
+        )
+    return tuple(result)
+
+
+def _citations(
+    view: View,
+    match: Match,
+    document: Document,
+    passage: Passage,
+    query: Query,
+    query_spans: NDArray[np.int32] | None,
+) -> list[Citation]:
+    segment = view.snapshot.segments[match.segment]
+    spans = segment.spans(match.position)
+    grid = similarities(segment, query.vectors, match.position)
+    found = quotes(
+        document.text[passage.start : passage.end],
+        spans,
+        grid,
+        query.weights,
+        headings=_headings(document.blocks, passage),
+    )
+    return [
+        cite_span(
+            document,
+            Span(passage.start + quote.span.start, passage.start + quote.span.end),
+            score=quote.score,
+            alignment=None
+            if query_spans is None
+            else alignment(query_spans, spans, grid, start=passage.start, within=quote.span),
+        )
+        for quote in found
+    ]
+
+
+def _headings(blocks: Iterable[Block], passage: Passage) -> list[Span]:
+    """Return the headings in a passage, as ranges of the passage."""
+    return [
+        Span(
+            max(block.start, passage.start) - passage.start,
+            min(block.end, passage.end) - passage.start,
+        )
+        for block in blocks
+        if block.kind == "heading" and block.start < passage.end and passage.start < block.end
+    ]
+
+
+def _passage_id(document: Document, passage: Passage) -> str:
+    return f"{document.id}:{passage.start}-{passage.end}"

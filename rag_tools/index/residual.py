@@ -1,0 +1,146 @@
+"""The residual codec: what is left of a token embedding after its centroid, in a few bits.
+
+ColBERTv2 (Santhanam et al. 2022, section 3.3) stores a token as its nearest centroid and a
+residual whose every dimension falls in one of 2^b buckets. Here a dimension is first divided by
+its own spread, so that one table of bucket values serves all dimensions: it fits a SIMD register,
+and the spread is folded into the query. The table is int8, so the arithmetic of a kernel that
+never decompresses to floats loses nothing against this module.
+
+Centroids are the codebook's, files are the segment's.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+BLOCK_TOKENS = 16
+"""Tokens per block: the 32-bit lanes of a 512-bit register."""
+
+_LLOYD_ITERATIONS = 30
+_SAMPLE = 2_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class ResidualCodec:
+    """Buckets of a residual.
+
+    Attributes
+    ----------
+    bits
+        Bits per dimension: 4, 2 or 1.
+    cutoffs
+        ``(2**bits - 1,)`` float32, rising: borders between buckets, in units of `spread`.
+    values
+        ``(2**bits,)`` int8: the value of each bucket, in units of `steps`.
+    steps
+        ``(dim,)`` float32: the embedding units of one step of `values`, per dimension.
+    spread
+        ``(dim,)`` float32: standard deviation of the residuals trained on, per dimension.
+    """
+
+    bits: int
+    cutoffs: NDArray[np.float32]
+    values: NDArray[np.int8]
+    steps: NDArray[np.float32]
+    spread: NDArray[np.float32]
+
+    @classmethod
+    def train(cls, residuals: NDArray[np.float32], bits: int) -> ResidualCodec:
+        """Fit the buckets to `residuals`.
+
+        Starts at ColBERTv2's quantile buckets and takes Lloyd's steps from there: for a normal
+        distribution in 4 bits the squared error falls from 1.8 % to 1.0 % of the variance.
+
+        Parameters
+        ----------
+        residuals
+            ``(n, dim)`` float32.
+        bits
+            4, 2 or 1.
+        """
+        spread = np.maximum(residuals.std(axis=0), 1e-6).astype(np.float32)
+        scaled = (residuals / spread).reshape(-1)
+        if scaled.size > _SAMPLE:
+            scaled = scaled[:: scaled.size // _SAMPLE]
+        scaled = np.sort(scaled)
+        levels = 1 << bits
+        centers = np.quantile(scaled, (np.arange(levels) + 0.5) / levels)
+        sums = np.concatenate([[0.0], np.cumsum(scaled, dtype=np.float64)])
+        for _ in range(_LLOYD_ITERATIONS):
+            borders = np.searchsorted(scaled, (centers[1:] + centers[:-1]) / 2)
+            edges = np.concatenate([[0], borders, [scaled.size]])
+            counts = np.diff(edges)
+            means = np.diff(sums[edges]) / np.maximum(counts, 1)
+            centers = np.where(counts > 0, means, centers)
+        largest = max(float(np.abs(centers).max()), 1e-6)
+        values = np.round(centers / largest * 127).astype(np.int8)
+        snapped = values.astype(np.float32) * np.float32(largest / 127)
+        return cls(
+            bits=bits,
+            cutoffs=((snapped[1:] + snapped[:-1]) / 2).astype(np.float32),
+            values=values,
+            steps=(spread * np.float32(largest / 127)).astype(np.float32),
+            spread=spread,
+        )
+
+    def encode(self, residuals: NDArray[np.float32]) -> NDArray[np.uint8]:
+        """Return the bucket of every dimension, ``(n, dim)`` uint8 below ``2**bits``."""
+        scaled = residuals / self.spread
+        return np.searchsorted(self.cutoffs, scaled, side="right").astype(np.uint8)
+
+    def decode(self, codes: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Return the residuals that `codes` stand for, ``(n, dim)`` float32."""
+        table: NDArray[np.float32] = self.values.astype(np.float32)
+        return np.asarray(table[codes] * self.steps, dtype=np.float32)
+
+
+def padded_dim(dim: int, bits: int) -> int:
+    """Return `dim` rounded up to what fills whole bytes of a block: 4 × codes per byte."""
+    group = 4 * (8 // bits)
+    return -(-dim // group) * group
+
+
+def pack(codes: NDArray[np.uint8], bits: int) -> NDArray[np.uint8]:
+    """Lay codes out in blocks of 16 tokens for SIMD.
+
+    With ``n = 8 // bits`` codes per byte, byte ``[block, group, 4 * token + j]`` holds in its
+    i-th lowest `bits` bits the code of dimension ``4 * n * group + 4 * i + j``. One 64-byte load
+    is then a group of 16 tokens; a shift and a mask leave, in each 32-bit lane, four neighbouring
+    dimensions of one token: the operand of a four-way byte dot product.
+
+    Parameters
+    ----------
+    codes
+        ``(n_tokens, dim)`` uint8 below ``2**bits``.
+
+    Returns
+    -------
+    NDArray
+        ``(n_blocks, groups, 64)`` uint8; tokens and dimensions beyond the end have code 0.
+    """
+    per_byte = 8 // bits
+    n_tokens, dim = codes.shape
+    blocks = -(-n_tokens // BLOCK_TOKENS)
+    groups = padded_dim(dim, bits) // (4 * per_byte)
+    padded = np.zeros((blocks * BLOCK_TOKENS, groups * 4 * per_byte), dtype=np.uint8)
+    padded[:n_tokens, :dim] = codes
+    lanes = padded.reshape(blocks, BLOCK_TOKENS, groups, per_byte, 4)
+    packed = np.zeros((blocks, BLOCK_TOKENS, groups, 4), dtype=np.uint8)
+    for index in range(per_byte):
+        packed |= lanes[:, :, :, index, :] << np.uint8(index * bits)
+    return np.ascontiguousarray(packed.transpose(0, 2, 1, 3)).reshape(blocks, groups, 64)
+
+
+def unpack(packed: NDArray[np.uint8], bits: int, dim: int) -> NDArray[np.uint8]:
+    """Undo `pack`: ``(n_blocks, groups, 64)`` → ``(n_blocks * 16, dim)`` codes."""
+    per_byte = 8 // bits
+    blocks, groups, _ = packed.shape
+    by_token = packed.reshape(blocks, groups, BLOCK_TOKENS, 4).transpose(0, 2, 1, 3)
+    codes = np.empty((blocks, BLOCK_TOKENS, groups, per_byte, 4), dtype=np.uint8)
+    mask = np.uint8((1 << bits) - 1)
+    for index in range(per_byte):
+        codes[:, :, :, index, :] = (by_token >> np.uint8(index * bits)) & mask
+    return codes.reshape(blocks * BLOCK_TOKENS, groups * per_byte * 4)[:, :dim]

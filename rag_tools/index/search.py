@@ -1,0 +1,237 @@
+"""The stages of a search: gather, refine, rank; or, on a small selection, scan and rank.
+
+``gather`` reads centroids and postings only and names the passages worth a closer look;
+``refine`` scores them from their residuals; ``rank`` adds the other signals and keeps the best.
+Below `SCAN_TOKENS` everything selected is refined, so nothing is missed by construction.
+
+The score of a passage is MaxSim (Khattab and Zaharia 2020, section 3.1): for every query token
+the best similarity to a token of the passage, summed with the query tokens' weights.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rag_tools.index.maxsim import maxsim
+from rag_tools.index.snapshot import Selection, Snapshot
+
+SCAN_TOKENS = 2_000_000
+"""Largest selection, in tokens, that is scored whole."""
+
+_SCORE_DECIMALS = 6
+_REACH = 4096  # passages each query token reaches in gather
+_REFINED = 512  # passages that gather hands to refine
+
+
+@dataclass(frozen=True, slots=True)
+class Signals:
+    """Weights of what is added to MaxSim, all on the scale of a mean similarity.
+
+    Attributes
+    ----------
+    idf
+        Exponent of a query token's inverse document frequency in its weight; 0 weighs all alike.
+    pooled
+        Weight of the cosine between the pooled vectors of query and passage.
+    lexical
+        Weight of BM25, squashed to [0, 1).
+    """
+
+    idf: float = 0.5
+    pooled: float = 0.4
+    lexical: float = 0.3
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """A query as the stages read it.
+
+    Attributes
+    ----------
+    vectors
+        ``(n_query_tokens, dim)`` float32, unit rows.
+    weights
+        ``(n_query_tokens,)`` float32, summing to 1.
+    pooled
+        ``(pooled_dim,)`` float32, unit, or None.
+    lexical
+        ``(n, 2)`` int64 places of the best passages by BM25, and their ``(n,)`` float32 scores.
+    """
+
+    vectors: NDArray[np.float32]
+    weights: NDArray[np.float32]
+    pooled: NDArray[np.float32] | None
+    lexical: tuple[NDArray[np.int64], NDArray[np.float32]]
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """A passage found: where it stands and its score."""
+
+    segment: int
+    position: int
+    score: float
+
+
+def weigh(
+    snapshot: Snapshot, token_ids: NDArray[np.int32], *, exponent: float
+) -> NDArray[np.float32]:
+    """Return query-token weights ``idf ** exponent``, summing to 1.
+
+    Parameters
+    ----------
+    token_ids
+        ``(n_query_tokens,)`` int32.
+    """
+    frequencies = snapshot.document_frequencies(token_ids)
+    n = max(snapshot.n_passages, 1)
+    idf = np.log1p(np.maximum(n - frequencies, 0) + 0.5) - np.log(frequencies + 0.5)
+    weights = np.maximum(idf, 0.05) ** exponent
+    return np.asarray(weights / weights.sum(), dtype=np.float32)
+
+
+def search(
+    snapshot: Snapshot, query: Query, selection: Selection, *, limit: int, signals: Signals
+) -> list[Match]:
+    """Return the best selected passages, best first, ties by place."""
+    candidates = {id: np.flatnonzero(bitmap) for id, bitmap in selection.items() if bitmap.any()}
+    n_tokens = sum(
+        int(np.diff(snapshot.segments[id].token_offsets)[positions].sum())
+        for id, positions in candidates.items()
+    )
+    if n_tokens > SCAN_TOKENS:
+        candidates = gather(snapshot, query, selection, wanted=max(_REFINED, 4 * limit))
+    return rank(snapshot, query, refine(snapshot, query, candidates), limit=limit, signals=signals)
+
+
+def gather(
+    snapshot: Snapshot, query: Query, selection: Selection, *, wanted: int
+) -> dict[int, NDArray[np.intp]]:
+    """Return the `wanted` passages that look best by their centroids alone.
+
+    Every query token visits cells in order of falling similarity until it has reached enough
+    passages. A passage takes the similarity of the first cell it is met in; one that isn't met
+    is credited with the similarity at the frontier, an upper bound on what it missed
+    (the missing-similarity estimate of WARP, Scheerer et al. 2025). Passages that BM25 favours
+    are added.
+
+    Returns
+    -------
+    dict
+        Segment id → rising positions.
+    """
+    assert snapshot.codebook is not None
+    similarity = query.vectors @ snapshot.codebook.centroids.T  # (n_query_tokens, n_centroids)
+    selected = sum(int(np.count_nonzero(bitmap)) for bitmap in selection.values())
+    total = sum(len(segment) for segment in snapshot.segments.values())
+    reach = int(_REACH * total / max(selected, 1))
+    scores = {id: np.zeros(len(segment), np.float32) for id, segment in snapshot.segments.items()}
+    for row, weight in zip(similarity, query.weights, strict=True):
+        cells = _nearest_cells(row, snapshot.cell_sizes, reach)
+        frontier = row[cells[-1]]
+        gains = (row[cells] - frontier) * weight
+        for id, segment in snapshot.segments.items():
+            _credit(scores[id], segment.cells, segment.cell_offsets, segment.cell_passages,
+                    cells, gains)  # fmt: skip
+    ids = np.concatenate([np.full(int(selection[id].sum()), id) for id in selection])
+    positions = np.concatenate([np.flatnonzero(selection[id]) for id in selection])
+    flat = np.concatenate([scores[id][selection[id]] for id in selection])
+    best = np.argsort(-flat, kind="stable")[:wanted]
+    places, _ = query.lexical
+    return {
+        id: np.union1d(
+            positions[best][ids[best] == id], places[places[:, 0] == id, 1][:wanted]
+        ).astype(np.intp)
+        for id in selection
+    }
+
+
+def refine(
+    snapshot: Snapshot, query: Query, candidates: dict[int, NDArray[np.intp]]
+) -> dict[int, tuple[NDArray[np.intp], NDArray[np.float32]]]:
+    """Return the candidates with their MaxSim scores, from the residuals."""
+    return {
+        id: (positions, maxsim(snapshot.segments[id], query.vectors, query.weights, positions))
+        for id, positions in candidates.items()
+        if len(positions)
+    }
+
+
+def rank(
+    snapshot: Snapshot,
+    query: Query,
+    scored: dict[int, tuple[NDArray[np.intp], NDArray[np.float32]]],
+    *,
+    limit: int,
+    signals: Signals,
+) -> list[Match]:
+    """Add the pooled and the lexical signal to MaxSim and return the best `limit`."""
+    matches: list[tuple[float, int, int]] = []
+    for id, (positions, scores) in scored.items():
+        total = scores.astype(np.float64)
+        pooled = snapshot.segments[id].pooled
+        if pooled is not None and query.pooled is not None and signals.pooled:
+            rows, scales = pooled
+            total += signals.pooled * ((rows[positions] @ query.pooled) * scales[positions])
+        if signals.lexical:
+            total += signals.lexical * _lexical(query, id, positions)
+        # The last bits of a sum depend on what else was in the matrix product: equal passages
+        # must score equal.
+        total = total.round(_SCORE_DECIMALS)
+        best = np.lexsort((positions, -total))[:limit]
+        matches += [(-float(total[row]), id, int(positions[row])) for row in best]
+    return [Match(id, position, -score) for score, id, position in sorted(matches)[:limit]]
+
+
+def _lexical(query: Query, segment: int, positions: NDArray[np.intp]) -> NDArray[np.float64]:
+    """Return squashed BM25 of rising `positions`; 0 for what BM25 didn't list."""
+    places, bm25 = query.lexical
+    here = places[:, 0] == segment
+    scores = np.zeros(len(positions))
+    at = np.searchsorted(positions, places[here, 1])
+    found = at < len(positions)
+    found[found] = positions[at[found]] == places[here, 1][found]
+    scores[at[found]] = (bm25[here] / (bm25[here] + _BM25_HALF))[found]
+    return scores
+
+
+_BM25_HALF = 10.0  # the BM25 score that counts half
+
+
+def _nearest_cells(
+    similarity: NDArray[np.float32], sizes: NDArray[np.int64], reach: int
+) -> NDArray[np.intp]:
+    """Return cells by falling similarity until they hold `reach` passages."""
+    most = min(1024, len(similarity))
+    while True:
+        top = np.argpartition(-similarity, most - 1)[:most]
+        top = top[np.lexsort((top, -similarity[top]))]
+        reached = np.cumsum(sizes[top])
+        if reached[-1] >= reach or most == len(similarity):
+            return top[: int(np.searchsorted(reached, reach)) + 1]
+        most = min(4 * most, len(similarity))
+
+
+def _credit(
+    scores: NDArray[np.float32],
+    cells: NDArray[np.uint32],
+    offsets: NDArray[np.uint32],
+    passages: NDArray[np.uint32],
+    visited: NDArray[np.intp],
+    gains: NDArray[np.float32],
+) -> None:
+    """Add to each passage of one segment the gain of the first visited cell that holds it."""
+    at = np.minimum(np.searchsorted(cells, visited), len(cells) - 1)
+    present = cells[at] == visited
+    at, gains = at[present], gains[present]
+    if not len(at):
+        return
+    sizes = (offsets[at + 1] - offsets[at]).astype(np.int64)
+    ends = np.cumsum(sizes)
+    rows = np.repeat(offsets[at].astype(np.int64) - (ends - sizes), sizes) + np.arange(ends[-1])
+    # A passage's first cell is its best one: np.unique keeps the first occurrence.
+    members, first = np.unique(passages[rows], return_index=True)
+    scores[members] += np.repeat(gains, sizes)[first]

@@ -1,0 +1,404 @@
+"""Document → passages: ranges of its text that are encoded and retrieved as one.
+
+Packs sentences and lines, in order, up to a budget of tokens, along the document's structure.
+Any text is covered whole; the text itself isn't changed. Encoding is elsewhere.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rag_tools.sentences import lines, sentences
+from rag_tools.types import Block, Document, Passage, Span
+
+MIN_PASSAGE_TOKENS = 16
+"""Smallest budget: any single character must fit beside the context."""
+
+MAX_PASSAGE_LENGTH = 16_384
+"""Longest passage in code points, however few tokens a run of white space or base64 has."""
+
+_CONTEXT_SEPARATOR = " > "
+_CONTEXT_SHARE = 1 / 3
+"""Share of the budget that the context may take."""
+
+_TINY_SHARE = 0.25
+"""A section below this share of the budget may continue into its sibling or child."""
+
+_MAX_UNIT_LENGTH = 4096
+"""Longest unit in code points, so that passages near `MAX_PASSAGE_LENGTH` still overlap."""
+
+_WINDOW = 65_536
+"""Code points that are split and tokenised at a time, which bounds the memory."""
+
+
+class TokenCounter(Protocol):
+    """What chunking needs of a tokenizer."""
+
+    def token_spans(self, text: str) -> NDArray[np.int32]:
+        """Return where the tokens of `text` stand, in order, without special tokens.
+
+        Returns
+        -------
+        numpy.ndarray
+            Shape (n_tokens, 2), int32: start and end in code points.
+        """
+        ...
+
+
+def context(path: Sequence[str]) -> str:
+    """Return the text that is encoded with a passage to say where it stands.
+
+    Examples
+    --------
+    >>> context(("Guide", "Install"))
+    'Guide > Install'
+    """
+    return _CONTEXT_SEPARATOR.join(path)
+
+
+def chunk(
+    document: Document,
+    tokens: TokenCounter,
+    *,
+    passage_tokens: int = 180,
+    overlap: float = 0.15,
+) -> list[Passage]:
+    """Split a document into passages.
+
+    A heading starts a passage unless what stands before it is tiny and of a section beside or
+    around its own; a function or class does too, unless it fits into a tiny passage begun by
+    its neighbour. Prose is split between sentences, code and tables between lines, and what is
+    too long for that between words. Successive passages of one section overlap.
+
+    Linear in the length of the text, which is tokenised about twice.
+
+    Parameters
+    ----------
+    document
+        Its blocks must tile its text, if it has any.
+    tokens
+        Counts tokens as the encoder will.
+    passage_tokens
+        Budget: most tokens of a passage's text and `context` together, special tokens aside.
+    overlap
+        Share of the budget, 0 to 0.5, that a passage aims to repeat of the one before it.
+
+    Returns
+    -------
+    list of Passage
+        In order; no one is empty, longer than `MAX_PASSAGE_LENGTH`, or inside another, and
+        every code point is in at least one. The path is that of the section where the passage
+        starts, less outer entries that would take more than a third of the budget.
+
+    Raises
+    ------
+    ValueError
+        A parameter is out of range, or the blocks don't tile the text.
+    """
+    if passage_tokens < MIN_PASSAGE_TOKENS:
+        raise ValueError(
+            f"passage_tokens is {passage_tokens}, must be {MIN_PASSAGE_TOKENS} or more"
+        )
+    if not 0 <= overlap <= 0.5:
+        raise ValueError(f"overlap is {overlap}, must be from 0 to 0.5")
+    budget = _Budget(tokens, passage_tokens, overlap)
+    packer = _Packer(document.text, budget)
+    for unit in _units(document, budget):
+        packer.add(unit)
+    packer.flush()
+    return packer.passages
+
+
+class _Unit(NamedTuple):
+    """A stretch of text that isn't split without need.
+
+    Attributes
+    ----------
+    start, end
+        Range of code points.
+    tokens
+        As counted within its block; what a passage holds is counted again.
+    path
+        Of its block, cut to what the context may hold.
+    section
+        Number shared by the units that may overlap.
+    opens
+        Tokens of the block, on the first unit of a section; else 0.
+    heading
+        Whether it is (part of) a heading.
+    """
+
+    start: int
+    end: int
+    tokens: int
+    path: tuple[str, ...]
+    section: int
+    opens: int = 0
+    heading: bool = False
+
+
+class _Budget:
+    """How many tokens go where."""
+
+    def __init__(self, tokens: TokenCounter, passage_tokens: int, overlap: float) -> None:
+        self._tokens = tokens
+        self._total = passage_tokens
+        self._contexts: dict[tuple[str, ...], tuple[tuple[str, ...], int]] = {}
+        self.tiny = passage_tokens * _TINY_SHARE
+        self.overlap = round(passage_tokens * overlap)
+        # Pieces of what is too long are as long as the overlap, so that passages can overlap.
+        self.piece = max(self.overlap, passage_tokens // 8)
+
+    def spans(self, text: str) -> NDArray[np.int32]:
+        """Return the token spans of `text`, shape (n_tokens, 2)."""
+        return self._tokens.token_spans(text)
+
+    def cut(self, path: tuple[str, ...]) -> tuple[str, ...]:
+        """Return the innermost entries of `path` that the context has room for."""
+        return self._context(path)[0]
+
+    def room(self, path: tuple[str, ...]) -> int:
+        """Return the tokens left for text beside the context of a path that was cut."""
+        return self._total - self._context(path)[1]
+
+    def _context(self, path: tuple[str, ...]) -> tuple[tuple[str, ...], int]:
+        if path not in self._contexts:
+            kept: tuple[str, ...] = ()
+            count = 0
+            for first in reversed(range(len(path))):
+                longer = len(self.spans(context(path[first:])))
+                if longer > self._total * _CONTEXT_SHARE:
+                    break
+                kept, count = path[first:], longer
+            self._contexts[path] = self._contexts[kept] = (kept, count)
+        return self._contexts[path]
+
+
+def _units(document: Document, budget: _Budget) -> Iterator[_Unit]:
+    """Yield the units of a document; they tile its text."""
+    section = 0
+    path: tuple[str, ...] | None = None
+    for block in _checked_blocks(document):
+        starts_section = path is not None and (
+            block.path != path or block.kind in ("heading", "function", "class")
+        )
+        path = block.path
+        section += starts_section
+        for window in _windows(document.text, block):
+            units = _window_units(document.text, window, block, section, budget)
+            if starts_section and units:
+                total = sum(unit.tokens for unit in units)
+                units[0] = units[0]._replace(opens=max(total, 1))
+                starts_section = False
+            yield from units
+
+
+def _checked_blocks(document: Document) -> Sequence[Block]:
+    length = len(document.text)
+    if not document.blocks:
+        return [Block("paragraph", 0, length)]
+    position = 0
+    for block in document.blocks:
+        if block.start != position or block.end < position:
+            raise ValueError(
+                f"{document.uri}: block {block.start}–{block.end} doesn't follow on {position}; "
+                "the blocks of a document must tile its text"
+            )
+        position = block.end
+    if position != length:
+        raise ValueError(f"{document.uri}: the blocks end at {position}, the text at {length}")
+    return document.blocks
+
+
+def _windows(text: str, block: Block) -> Iterator[list[Span]]:
+    """Yield the natural pieces of a block, a bounded stretch of text at a time."""
+    start = block.start
+    while start < block.end:
+        stop = min(start + _WINDOW, block.end)
+        if block.kind == "heading":
+            spans = [Span(start, stop)]
+        elif block.kind in ("paragraph", "list"):
+            spans = sentences(text, start, stop)
+        else:
+            spans = lines(text, start, stop)
+        if stop < block.end and len(spans) > 1:
+            spans.pop()  # cut off by the window: look at it whole in the next one
+        yield spans
+        start = spans[-1].end
+
+
+def _window_units(
+    text: str, window: list[Span], block: Block, section: int, budget: _Budget
+) -> list[_Unit]:
+    """Count the tokens of natural pieces; split those that are too long."""
+    start = window[0].start
+    token_starts = budget.spans(text[start : window[-1].end])[:, 0] + start
+    path = budget.cut(block.path)
+    room = budget.room(path)
+    heading = block.kind == "heading"
+    bounds = np.searchsorted(token_starts, [start, *(span.end for span in window)])
+    units = []
+    for index, span in enumerate(window):
+        inside = token_starts[bounds[index] : bounds[index + 1]]
+        if len(inside) <= room and span.end - span.start <= _MAX_UNIT_LENGTH:
+            pieces = [(span.start, span.end, len(inside))]
+        else:
+            pieces = _pieces(text, span, inside, budget.piece)
+        units += [_Unit(*piece, path, section, heading=heading) for piece in pieces]
+    return units
+
+
+def _pieces(
+    text: str, span: Span, token_starts: NDArray[np.int32], size: int
+) -> list[tuple[int, int, int]]:
+    """Split a span before words into pieces of at most `size` tokens and of bounded length.
+
+    Returns
+    -------
+    list of (start, end, tokens)
+    """
+    pieces = []
+    first = 0
+    start = span.start
+    while start < span.end:
+        end = span.end
+        if first + size < len(token_starts):
+            last = _word_start(text, token_starts, first, first + size)
+            end = max(int(token_starts[last]), start + 1)
+        end = min(end, start + _MAX_UNIT_LENGTH)
+        last = int(np.searchsorted(token_starts, end))
+        pieces.append((start, end, last - first))
+        first, start = last, end
+    return pieces
+
+
+def _word_start(text: str, token_starts: NDArray[np.int32], first: int, last: int) -> int:
+    """Return the last token in ``(first, last]`` that begins a word; `last` if none does."""
+    for index in range(last, first, -1):
+        start = int(token_starts[index])
+        if start > token_starts[first] and text[start - 1].isspace():
+            return index
+    return last
+
+
+class _Packer:
+    """Packs units into passages, greedily."""
+
+    def __init__(self, text: str, budget: _Budget) -> None:
+        self.passages: list[Passage] = []
+        self._text = text
+        self._budget = budget
+        self._pending: deque[_Unit] = deque()
+        self._tokens = 0  # of the pending units
+        self._repeated = 0  # of the pending units, how many are in the last passage already
+
+    def add(self, unit: _Unit) -> None:
+        """Take the next unit; write passages that are full."""
+        if unit.opens and self._pending and not self._continues(unit):
+            self.flush()
+        while self._fresh and not self._fits(unit):
+            self._write(unit.section)
+        while self._pending and not self._fits(unit):
+            self._forget_first()
+        self._pending.append(unit)
+        self._tokens += unit.tokens
+
+    def flush(self) -> None:
+        """Write what is pending; nothing of it is repeated."""
+        while self._fresh:
+            self._write(None)
+        while self._pending:
+            self._forget_first()
+
+    @property
+    def _fresh(self) -> int:
+        return len(self._pending) - self._repeated
+
+    def _room(self) -> int:
+        return self._budget.room(self._pending[0].path)
+
+    def _fits(self, unit: _Unit) -> bool:
+        return (
+            self._tokens + unit.tokens <= self._room()
+            and unit.end - self._pending[0].start <= MAX_PASSAGE_LENGTH
+        )
+
+    def _continues(self, unit: _Unit) -> bool:
+        """Tell whether a unit that opens a section may join what is pending."""
+        outer = self._pending[0].path[:-1]
+        if not self._fresh or self._tokens >= self._budget.tiny or unit.path[: len(outer)] != outer:
+            return False
+        # A heading's section may flow on; a function should not be torn for the sake of it.
+        return unit.heading or self._tokens + unit.opens <= self._room()
+
+    def _write(self, section: int | None) -> None:
+        """Write one passage; keep its end for the next if `section` goes on."""
+        count = self._without_last_headings() if section is not None else len(self._pending)
+        count = self._shrink(count)
+        written = [self._pending.popleft() for _ in range(count)]
+        self.passages.append(Passage(written[0].start, written[-1].end, written[0].path))
+        if self._pending:
+            section = self._pending[0].section
+        repeated = self._tail(written, section)
+        self._pending.extendleft(reversed(repeated))
+        self._repeated = len(repeated)
+        self._tokens = sum(unit.tokens for unit in self._pending)
+
+    def _without_last_headings(self) -> int:
+        """Return how many units to write so that headings stay with what they head."""
+        count = len(self._pending)
+        while count > self._repeated and self._pending[count - 1].heading:
+            count -= 1
+        return count if count > self._repeated else len(self._pending)
+
+    def _shrink(self, count: int) -> int:
+        """Return how many pending units, `count` at most, really fit into a passage.
+
+        Tokens next to a border differ from those counted in the whole block: count again, and
+        give up repeated units, then last units, then the end of the only one.
+        """
+        while True:
+            start, room = self._pending[0].start, self._room()
+            spans = self._budget.spans(self._text[start : self._pending[count - 1].end])
+            if len(spans) <= room or self._pending[count - 1].end - start == 1:
+                return count
+            if self._repeated:
+                self._forget_first()
+                count -= 1
+                continue
+            token_starts = spans[:, 0] + start
+            while count > 1 and self._pending[count - 1].end > token_starts[room]:
+                count -= 1
+            if count == 1 and self._pending[0].end > token_starts[room]:
+                self._split_first(token_starts, room)
+
+    def _split_first(self, token_starts: NDArray[np.int32], room: int) -> None:
+        unit = self._pending.popleft()
+        end = int(token_starts[_word_start(self._text, token_starts, 0, room)])
+        if end == unit.start:  # more tokens at one character than there is room for
+            end += (unit.end - unit.start) // 2
+        first, last = np.searchsorted(token_starts, [end, unit.end])
+        self._pending.appendleft(unit._replace(start=end, tokens=int(last - first), opens=0))
+        self._pending.appendleft(unit._replace(end=end, tokens=int(first)))
+
+    def _tail(self, written: list[_Unit], section: int | None) -> list[_Unit]:
+        """Return the last units of a passage to repeat: as near to the overlap as they come."""
+        target = self._budget.overlap
+        tail: list[_Unit] = []
+        total = 0
+        for unit in reversed(written[1:]):
+            longer = total + unit.tokens
+            if unit.section != section or abs(longer - target) >= abs(total - target):
+                break
+            tail.append(unit)
+            total = longer
+        return tail[::-1]
+
+    def _forget_first(self) -> None:
+        self._tokens -= self._pending.popleft().tokens
+        self._repeated -= 1

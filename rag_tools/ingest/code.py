@@ -1,0 +1,429 @@
+"""Source code → Document: the file itself, with functions and classes as blocks.
+
+tree-sitter finds the definitions and recovers from syntax errors. It counts UTF-8 bytes; the
+blocks count code points.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from importlib import import_module
+from pathlib import PurePath
+from typing import NamedTuple
+
+from tree_sitter import Language, Node, Parser
+
+from rag_tools.ingest.blocks import Opening, tile
+from rag_tools.ingest.decode import decode
+from rag_tools.types import BlockKind, Document
+
+_MAX_DEPTH = 32
+"""Definitions nested deeper than this stay part of the one that holds them."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Grammar:
+    """How a language names its definitions.
+
+    Attributes
+    ----------
+    package, function
+        Python package of the grammar and its function that returns it.
+    media_type
+        Of the language.
+    functions, classes
+        Node types that become ``function`` and ``class`` blocks.
+    wrappers
+        Node types around one definition that belong to it, such as ``export``.
+    regions
+        Node types looked through for definitions, such as ``#ifdef``.
+    prefixes
+        Node types that belong to the definition after them.
+    """
+
+    package: str
+    function: str
+    media_type: str
+    functions: frozenset[str]
+    classes: frozenset[str]
+    wrappers: frozenset[str] = frozenset()
+    regions: frozenset[str] = frozenset()
+    prefixes: frozenset[str] = frozenset({"comment"})
+
+
+_PYTHON = _Grammar(
+    "tree_sitter_python",
+    "language",
+    "text/x-python",
+    functions=frozenset({"function_definition"}),
+    classes=frozenset({"class_definition"}),
+    wrappers=frozenset({"decorated_definition"}),
+    regions=frozenset(
+        {
+            "block",
+            "elif_clause",
+            "else_clause",
+            "except_clause",
+            "finally_clause",
+            "if_statement",
+            "try_statement",
+            "with_statement",
+        }
+    ),
+)
+_ECMASCRIPT_FUNCTIONS = frozenset(
+    {
+        "arrow_function",
+        "function_declaration",
+        "function_expression",
+        "generator_function",
+        "generator_function_declaration",
+        "method_definition",
+    }
+)
+_ECMASCRIPT_WRAPPERS = frozenset(
+    {
+        "export_statement",
+        "expression_statement",
+        "lexical_declaration",
+        "variable_declaration",
+        # What gives an anonymous function its name.
+        "assignment_expression",
+        "field_definition",
+        "public_field_definition",
+        "variable_declarator",
+    }
+)
+_JAVASCRIPT = _Grammar(
+    "tree_sitter_javascript",
+    "language",
+    "text/javascript",
+    functions=_ECMASCRIPT_FUNCTIONS,
+    classes=frozenset({"class_declaration", "class"}),
+    wrappers=_ECMASCRIPT_WRAPPERS,
+    prefixes=frozenset({"comment", "decorator"}),
+)
+_TYPESCRIPT = _Grammar(
+    "tree_sitter_typescript",
+    "language_typescript",
+    "text/typescript",
+    functions=_ECMASCRIPT_FUNCTIONS | {"function_signature"},
+    classes=frozenset(
+        {
+            "abstract_class_declaration",
+            "class",
+            "class_declaration",
+            "enum_declaration",
+            "interface_declaration",
+            "internal_module",
+            "module",
+            "type_alias_declaration",
+        }
+    ),
+    wrappers=_ECMASCRIPT_WRAPPERS | {"ambient_declaration"},
+    prefixes=frozenset({"comment", "decorator"}),
+)
+_TSX = replace(_TYPESCRIPT, function="language_tsx")
+_GO = _Grammar(
+    "tree_sitter_go",
+    "language",
+    "text/x-go",
+    functions=frozenset({"function_declaration", "method_declaration"}),
+    classes=frozenset({"type_alias", "type_spec"}),
+    wrappers=frozenset({"type_declaration"}),
+)
+_RUST = _Grammar(
+    "tree_sitter_rust",
+    "language",
+    "text/x-rust",
+    functions=frozenset({"function_item", "function_signature_item", "macro_definition"}),
+    classes=frozenset(
+        {"enum_item", "impl_item", "mod_item", "struct_item", "trait_item", "union_item"}
+    ),
+    regions=frozenset({"declaration_list", "foreign_mod_item"}),
+    prefixes=frozenset({"attribute_item", "block_comment", "line_comment"}),
+)
+_JAVA = _Grammar(
+    "tree_sitter_java",
+    "language",
+    "text/x-java",
+    functions=frozenset(
+        {"compact_constructor_declaration", "constructor_declaration", "method_declaration"}
+    ),
+    classes=frozenset(
+        {
+            "annotation_type_declaration",
+            "class_declaration",
+            "enum_declaration",
+            "interface_declaration",
+            "record_declaration",
+        }
+    ),
+    regions=frozenset({"enum_body_declarations"}),
+    prefixes=frozenset({"block_comment", "line_comment"}),
+)
+_CPP = _Grammar(
+    "tree_sitter_cpp",
+    "language",
+    "text/x-c++",
+    functions=frozenset({"function_definition"}),
+    classes=frozenset(
+        {
+            "class_specifier",
+            "enum_specifier",
+            "namespace_definition",
+            "struct_specifier",
+            "type_definition",
+            "union_specifier",
+        }
+    ),
+    wrappers=frozenset({"template_declaration"}),
+    regions=frozenset(
+        {
+            "declaration_list",
+            "linkage_specification",
+            "preproc_elif",
+            "preproc_else",
+            "preproc_if",
+            "preproc_ifdef",
+        }
+    ),
+)
+_C = replace(_CPP, package="tree_sitter_c", media_type="text/x-c")
+
+LANGUAGES: dict[str, _Grammar] = {
+    ".py": _PYTHON,
+    ".pyi": _PYTHON,
+    ".pyw": _PYTHON,
+    ".js": _JAVASCRIPT,
+    ".cjs": _JAVASCRIPT,
+    ".jsx": _JAVASCRIPT,
+    ".mjs": _JAVASCRIPT,
+    ".ts": _TYPESCRIPT,
+    ".cts": _TYPESCRIPT,
+    ".mts": _TYPESCRIPT,
+    ".tsx": _TSX,
+    ".go": _GO,
+    ".rs": _RUST,
+    ".java": _JAVA,
+    ".c": _C,
+    ".cc": _CPP,
+    ".cpp": _CPP,
+    ".cxx": _CPP,
+    ".h": _CPP,  # C headers too: the grammar takes both
+    ".hh": _CPP,
+    ".hpp": _CPP,
+    ".hxx": _CPP,
+    ".inl": _CPP,
+    ".ipp": _CPP,
+}
+
+# Without a body these are mentions, not definitions.
+_CLASSES_WITH_BODY = frozenset(
+    {"class_specifier", "enum_specifier", "mod_item", "struct_specifier", "union_specifier"}
+)
+_ANONYMOUS = frozenset({"arrow_function", "class", "function_expression", "generator_function"})
+
+_LINE_END = re.compile(rb"\r\n|\r|\n")
+_WORD = re.compile(rb"[0-9A-Za-z_\x80-\xff]")
+_RECEIVER = re.compile(r"(\w+)(?:\[[^\]]*\])?\s*\)")
+_SCOPE = re.compile(r"::(?![^<]*>)")
+
+
+def load_code(data: bytes, *, uri: str, name: str) -> Document:
+    """Return the document in a source file.
+
+    One block per function, method, class, struct or the like, with the comments, decorators and
+    attributes right above it; what stands between them is ``code``. A block's path holds the
+    names of the enclosing symbols and its own. Where the syntax is broken, what the parser
+    could make out is kept.
+
+    Parameters
+    ----------
+    data
+        The whole file.
+    uri
+        Of the document.
+    name
+        File name; its suffix tells the language, and it is the title.
+
+    Raises
+    ------
+    UnreadableFileError
+        The bytes aren't text.
+    """
+    text = decode(data, name=name)
+    grammar = LANGUAGES[PurePath(name).suffix.lower()]
+    source = text.encode("utf-8")
+    language = Language(getattr(import_module(grammar.package), grammar.function)())
+    tree = Parser(language).parse(source)
+    definitions = _Reader(source, grammar).definitions(tree.root_node)
+    openings = _in_code_points(_openings(definitions, source), source)
+    return Document(
+        text=text,
+        uri=uri,
+        title=name,
+        media_type=grammar.media_type,
+        blocks=tile(openings, len(text)),
+    )
+
+
+def _in_code_points(openings: Iterable[Opening], source: bytes) -> Iterator[Opening]:
+    """Convert the offsets of `openings`, in order, from bytes of UTF-8 to code points."""
+    code_points = position = 0
+    for opening in openings:
+        code_points += len(source[position : opening.start].decode("utf-8"))
+        position = opening.start
+        yield opening._replace(start=code_points)
+
+
+class _Definition(NamedTuple):
+    """A function or class: range of bytes, kind, path that ends in its name."""
+
+    start: int
+    end: int
+    kind: BlockKind
+    path: tuple[str, ...]
+
+
+def _openings(definitions: Iterable[_Definition], source: bytes) -> Iterator[Opening]:
+    """Yield where blocks open, in bytes, given definitions in order with inner after outer.
+
+    A stretch without any word, such as a closing brace, doesn't open a block.
+    """
+    openings = list(_all_openings(definitions, source))
+    ends = [*(opening.start for opening in openings[1:]), len(source)]
+    for opening, end in zip(openings, ends, strict=True):
+        if _WORD.search(source, opening.start, end):
+            yield opening
+
+
+def _all_openings(definitions: Iterable[_Definition], source: bytes) -> Iterator[Opening]:
+    enclosing = [_Definition(0, len(source), "code", ())]
+    yield Opening("code", 0)
+    for definition in definitions:
+        yield from _closings(enclosing, definition.start, source)
+        yield Opening(definition.kind, definition.start, definition.path)
+        enclosing.append(definition)
+    yield from _closings(enclosing, len(source), source)
+
+
+def _closings(enclosing: list[_Definition], until: int, source: bytes) -> Iterator[Opening]:
+    """Leave the definitions that end before `until`: what is around them goes on there."""
+    while len(enclosing) > 1 and enclosing[-1].end <= until:
+        closed = enclosing.pop()
+        line_end = _LINE_END.search(source, closed.end, until)
+        outer = enclosing[-1]
+        yield Opening(outer.kind, line_end.end() if line_end else until, outer.path)
+
+
+class _Reader:
+    """Finds the definitions in a syntax tree."""
+
+    def __init__(self, source: bytes, grammar: _Grammar) -> None:
+        self._source = source
+        self._grammar = grammar
+
+    def definitions(
+        self,
+        node: Node,
+        path: tuple[str, ...] = (),
+        wrapper_start: int | None = None,
+        depth: int = 0,
+    ) -> Iterator[_Definition]:
+        """Yield the definitions below `node`, which stands at `path`, inner after outer.
+
+        The first of them begins at `wrapper_start` if `node` is wrapped around it.
+        """
+        if depth == _MAX_DEPTH:
+            return
+        grammar = self._grammar
+        prefix: tuple[int, int] | None = None  # range of the comments right above
+        for child in node.children:
+            if child.type in grammar.prefixes:
+                prefix = self._extended(prefix, child)
+                continue
+            start = child.start_byte
+            if prefix is not None and self._adjacent(prefix[1], start):
+                start = prefix[0]
+            prefix = None
+            start = self._line_start(start) if wrapper_start is None else wrapper_start
+            kind = self._kind(child)
+            if kind is not None:
+                inner = (*path, *_names(child))
+                yield _Definition(start, child.end_byte, kind, inner)
+                body = child.child_by_field_name("body")
+                if kind == "class" and body is not None:
+                    yield from self.definitions(body, inner, None, depth + 1)
+                wrapper_start = None
+            elif child.type in grammar.wrappers:
+                yield from self.definitions(child, path, start, depth + 1)
+            elif child.type in grammar.regions or child.is_error:
+                yield from self.definitions(child, path, None, depth + 1)
+
+    def _kind(self, node: Node) -> BlockKind | None:
+        if not node.is_named:
+            return None
+        if node.type in self._grammar.functions:
+            return "function"
+        if node.type not in self._grammar.classes:
+            return None
+        if node.type in _CLASSES_WITH_BODY and node.child_by_field_name("body") is None:
+            return None  # "struct point;" declares, and "struct point p;" uses
+        return "class"
+
+    def _extended(self, prefix: tuple[int, int] | None, node: Node) -> tuple[int, int] | None:
+        """Return the range of `prefix` and `node`, of `node` alone if they don't touch."""
+        start = node.start_byte
+        end = start + len(self._source[start : node.end_byte].rstrip())
+        if prefix is not None and self._adjacent(prefix[1], start):
+            return prefix[0], end
+        line_start = self._line_start(start)
+        # A comment after code on the same line belongs to that code.
+        own_line = line_start < start or start == 0 or self._source[start - 1] in b"\r\n"
+        return (start, end) if own_line else None
+
+    def _adjacent(self, end: int, start: int) -> bool:
+        """Tell whether nothing but one line end at most lies between two offsets."""
+        between = self._source[end:start]
+        return not between.strip() and len(_LINE_END.findall(between)) <= 1
+
+    def _line_start(self, start: int) -> int:
+        """Return the start of the line if there is only indentation before `start`."""
+        position = start
+        while position > 0 and self._source[position - 1] in b" \t":
+            position -= 1
+        return position if position == 0 or self._source[position - 1] in b"\r\n" else start
+
+
+def _names(node: Node) -> tuple[str, ...]:
+    """Return the name of a definition, or the names that qualify it and its own."""
+    if node.type == "impl_item":
+        names = [_text(node.child_by_field_name(field)) for field in ("trait", "type")]
+        return (" for ".join(name for name in names if name),)
+    if node.type == "method_declaration" and (receiver := node.child_by_field_name("receiver")):
+        type_name = _RECEIVER.search(_text(receiver))
+        return (*(type_name.groups() if type_name else ()), _text(node.child_by_field_name("name")))
+    named = _named(node)
+    name = _text(named)
+    return tuple(part.strip("\"' ") for part in _SCOPE.split(name) if part.strip("\"' "))
+
+
+def _named(node: Node) -> Node | None:
+    """Return the node that names a definition, by its fields or those of what it is bound to."""
+    name = node.child_by_field_name("name")
+    if name is None and node.type in _ANONYMOUS and node.parent is not None:
+        for field in ("name", "left", "property"):
+            name = name or node.parent.child_by_field_name(field)
+    if name is None:  # C: the name is the innermost declarator
+        while node is not None and (inner := node.child_by_field_name("declarator")) is not None:
+            name = node = inner
+    return name
+
+
+def _text(node: Node | None) -> str:
+    if node is None or node.text is None:
+        return ""
+    return " ".join(node.text.decode("utf-8").split())

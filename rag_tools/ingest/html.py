@@ -1,0 +1,395 @@
+"""HTML to canonical text, as a browser renders it.
+
+The text is what the page's find-in-page and text-fragment search see: white space collapsed
+outside ``pre``, character references decoded, block elements on lines of their own, scripts,
+templates and hidden elements left out. Style sheets are not read. Detection of encodings that
+the page doesn't declare lives in :mod:`rag_tools.ingest.decode`.
+"""
+
+from __future__ import annotations
+
+import codecs
+import re
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from lxml import etree, html
+
+from rag_tools.errors import UnreadableFileError
+from rag_tools.ingest.decode import decode
+from rag_tools.types import Block, BlockKind, Document, Element, SourceMap
+
+_HEADINGS = {"h1": 1, "h2": 2, "h3": 3, "h4": 4, "h5": 5, "h6": 6}
+
+
+def _tags(names: str) -> frozenset[str]:
+    return frozenset(names.split())
+
+
+# Elements that start and end a line; those of _SPACED also leave a blank line around them.
+_SPACED = _tags("blockquote dl fieldset figure h1 h2 h3 h4 h5 h6 hr ol p pre table ul")
+_LINES = _SPACED | _tags(
+    "address article aside body caption center dd details dialog dir div dt figcaption footer form "
+    "frameset header hgroup html legend li listing main menu nav optgroup option plaintext search "
+    "section summary tbody tfoot thead tr xmp"
+)
+_CELLS = _tags("td th")
+_LISTS = _tags("dir dl menu ol ul")
+_VERBATIM = _tags("listing plaintext pre xmp")
+
+# Elements whose content is not rendered as text of the page.
+_SKIPPED = _tags(
+    "applet audio canvas datalist head iframe noembed noframes noscript object rp script select "
+    "style svg template textarea title video"
+)
+_HIDING_STYLE = re.compile(r"(?:^|;)\s*(?:display\s*:\s*none|visibility\s*:\s*hidden)\b", re.I)
+# Sphinx and MkDocs append a "¶" link to each heading and hide it in their style sheets.
+_HIDDEN_CLASS = "headerlink"
+
+_WHITE_SPACE = re.compile(r"[ \t\n\f\r]+")
+_DECLARED_CHARSET = re.compile(
+    rb"<\?xml[^>]*?\bencoding\s*=\s*[\"']?([\w.:-]+)|<meta[^>]*?\bcharset\s*=\s*[\"']?\s*([\w.:-]+)",
+    re.I,
+)
+# The Encoding Standard reads these labels as the superset that pages really use, and takes a
+# UTF-16 declared in ASCII bytes for the mistake it is.
+_SUPERSET = {
+    "ascii": "cp1252",
+    "iso8859-1": "cp1252",
+    "iso8859-9": "cp1254",
+    "iso8859-11": "cp874",
+    "tis-620": "cp874",
+    "shift_jis": "cp932",
+    "euc_kr": "cp949",
+    "gb2312": "gb18030",
+    "gbk": "gb18030",
+    "big5": "big5hkscs",
+    "utf-16": "utf-8",
+    "utf-16-be": "utf-8",
+    "utf-16-le": "utf-8",
+}
+_PAGE_CODEC = re.compile(r"utf-8|cp\d+|iso8859|koi8|mac-|gb18030|big5|euc_|iso2022_jp|johab")
+
+
+def load_html(data: bytes, *, uri: str, name: str) -> Document:
+    """Extract the rendered text of an HTML page.
+
+    Parameters
+    ----------
+    data
+        The page. A byte order mark wins over a declared charset, which wins over detection.
+    uri, name
+        The document's identity, and what to call it in error messages.
+
+    Returns
+    -------
+    Document
+        Blocks tile the text; ``source_map.elements`` gives each line of text its element path
+        (an XPath without the leading slash) and the nearest id to link to.
+
+    Raises
+    ------
+    UnreadableFileError
+        The bytes are no text, or elements are nested deeper than the parser follows.
+    """
+    root = _parse(_decode_page(data, name), name)
+    rendering = _Rendering()
+    if root is not None:
+        rendering.render(root)
+    return Document(
+        text="".join(rendering.parts),
+        uri=uri,
+        title=_title(root, rendering),
+        media_type="text/html",
+        blocks=rendering.blocks(),
+        source_map=SourceMap(elements=rendering.elements()),
+    )
+
+
+def _decode_page(data: bytes, name: str) -> str:
+    """Decode by byte order mark or declared charset, as browsers do, else by detection."""
+    has_mark = data.startswith((codecs.BOM_UTF8, codecs.BOM_UTF16_BE, codecs.BOM_UTF16_LE))
+    declared = None if has_mark else _DECLARED_CHARSET.search(data[:1024])
+    if declared is None:
+        return decode(data, name=name)
+    label = (declared[1] or declared[2]).decode("ascii").lower()
+    try:
+        codec = codecs.lookup(label).name
+    except LookupError:
+        return decode(data, name=name)
+    codec = _SUPERSET.get(codec, codec)
+    if not _PAGE_CODEC.match(codec):
+        return decode(data, name=name)
+    return data.decode(codec, errors="replace")
+
+
+def _parse(page: str, name: str) -> html.HtmlElement | None:
+    """Return the page's root element, or ``None`` for a page without any."""
+    # The HTML standard drops NUL and normalises line ends before it builds the tree.
+    page = page.replace("\0", "").replace("\r\n", "\n").replace("\r", "\n")
+    parser = html.HTMLParser(encoding="utf-8", huge_tree=True)
+    try:
+        root = html.document_fromstring(page.encode("utf-8", "replace"), parser=parser)
+    except etree.ParserError:  # nothing but white space and comments
+        root = None
+    # The parser drops what it doesn't follow and only logs it.
+    for entry in parser.error_log:
+        if entry.type_name == "ERR_RESOURCE_LIMIT":
+            raise UnreadableFileError(
+                f"{name}: elements are nested too deeply to read ({entry.message.split(',')[0]}); "
+                "simplify the page or convert it to text"
+            )
+    return root
+
+
+def _title(root: html.HtmlElement | None, rendering: _Rendering) -> str:
+    declared = "" if root is None else _collapse(root.xpath("string(//head/title)"))
+    headings = (run.path[-1] for run in rendering.runs if run.kind == "heading" and run.path)
+    return declared or next(headings, "")
+
+
+def _collapse(text: str) -> str:
+    return _WHITE_SPACE.sub(" ", text).strip(" ")
+
+
+def _is_skipped(element: html.HtmlElement) -> bool:
+    tag = element.tag
+    return (
+        tag in _SKIPPED
+        or (tag == "dialog" and element.get("open") is None)
+        or element.get("hidden", "until-found").lower() != "until-found"
+        or _HIDING_STYLE.search(element.get("style", "")) is not None
+        or _HIDDEN_CLASS in element.get("class", "").split()
+    )
+
+
+class _Anchor(NamedTuple):
+    """An id to link to, ordered by where it stands in the page."""
+
+    order: int
+    id: str
+
+
+@dataclass(slots=True)
+class _Frame:
+    """An open element."""
+
+    tag: str
+    path: str
+    block_path: str  # of the nearest element that isn't inline
+    kind: BlockKind
+    group: int  # which heading, list, table or code the text belongs to; 0 for none
+    anchor: _Anchor
+    order: int
+    verbatim: bool
+    spaced: bool  # a blank line around it
+    parts_before: int
+    runs_before: int
+    outer_cell: int | None = None  # of a table: the cell it stands in
+    children: Counter[str] = field(default_factory=Counter)  # tag → number seen so far
+
+
+@dataclass(slots=True)
+class _Run:
+    """A stretch of text that no block boundary interrupts."""
+
+    start: int
+    end: int
+    kind: BlockKind
+    group: int
+    element: str
+    anchor: str
+    path: tuple[str, ...]
+
+
+class _Rendering:
+    """The text so far, and the state that decides what separates it from what follows."""
+
+    def __init__(self) -> None:
+        self.parts: list[str] = []
+        self.runs: list[_Run] = []
+        self._length = 0
+        self._gap = ""  # white space owed before the next character
+        self._run_is_open = False
+        self._cell: int | None = None  # where the open table cell's text starts
+        self._headings: list[tuple[int, str]] = []  # level and title of the open sections
+        self._heading_anchor = _Anchor(0, "")
+        self._order = 0
+        self._groups = 0
+        self._frames = [_Frame("", "", "", "paragraph", 0, _Anchor(0, ""), 0, False, False, 0, 0)]
+
+    def render(self, root: html.HtmlElement) -> None:
+        """Render the tree. Iterative: pages nest deeper than Python recurses."""
+        skipped: html.HtmlElement | None = None
+        walk = etree.iterwalk(root, events=("start", "end", "comment", "pi"))
+        for event, element in walk:
+            if event == "start":
+                if _is_skipped(element):
+                    skipped = element
+                    self._frames[-1].children[element.tag] += 1
+                    walk.skip_subtree()
+                else:
+                    self._enter(element)
+                continue
+            if event == "end":
+                if element is skipped:
+                    skipped = None
+                else:
+                    self._leave(self._frames.pop())
+            if element.tail and element is not root:
+                self._write(element.tail)
+
+    def blocks(self) -> tuple[Block, ...]:
+        """Return blocks that tile the text; a whole list or table is one block."""
+        blocks: list[Block] = []
+        group = 0
+        for run in self.runs:
+            last = blocks[-1] if blocks else None
+            if last and run.group and run.group == group and last.path == run.path:
+                blocks[-1] = last._replace(end=run.end)
+                continue
+            if last:
+                blocks[-1] = last._replace(end=run.start)
+            blocks.append(Block(run.kind, run.start, run.end, run.path))
+            group = run.group
+        return tuple(blocks)
+
+    def elements(self) -> tuple[Element, ...]:
+        """Return the element of every run."""
+        return tuple(Element(run.start, run.end, run.element, run.anchor) for run in self.runs)
+
+    def _enter(self, element: html.HtmlElement) -> None:
+        tag = element.tag
+        parent = self._frames[-1]
+        self._order += 1
+        frame = self._open_frame(element, parent)
+        self._frames.append(frame)
+        if anchor_id := element.get("id") or (tag == "a" and element.get("name")):
+            frame.anchor = _Anchor(self._order, anchor_id)
+            if tag not in _LINES:
+                parent.anchor = frame.anchor  # it marks the place; what follows is nearest to it
+        if tag == "br":
+            self._gap = "\n\n" if "\n" in self._gap else "\n"
+        elif tag in _CELLS:
+            self._start_cell(first=sum(parent.children[cell] for cell in _CELLS) == 1)
+        elif tag in _LINES:
+            self._boundary(frame)
+            if tag == "table":
+                frame.outer_cell, self._cell = self._cell, None
+        if element.text:
+            self._write(element.text)
+
+    def _leave(self, frame: _Frame) -> None:
+        if frame.tag in _HEADINGS:
+            self._end_heading(frame)
+        if frame.tag in ("tr", "table"):
+            self._cell = frame.outer_cell
+        if frame.tag in _LINES:
+            self._boundary(frame)
+
+    def _open_frame(self, element: html.HtmlElement, parent: _Frame) -> _Frame:
+        tag = element.tag
+        parent.children[tag] += 1
+        index = parent.children[tag]
+        is_alone = index == 1 and next(element.itersiblings(tag), None) is None
+        step = tag if is_alone else f"{tag}[{index}]"
+        kind, group = parent.kind, parent.group
+        own_kind: BlockKind | None = None
+        if tag in _HEADINGS:
+            own_kind = "heading"
+        elif tag in _VERBATIM:
+            own_kind = "code"
+        elif kind == "paragraph" and tag in _LISTS:
+            own_kind = "list"
+        elif kind == "paragraph" and tag == "table":
+            own_kind = "table"
+        if own_kind:
+            self._groups += 1
+            kind, group = own_kind, self._groups
+        path = f"{parent.path}/{step}" if parent.path else step
+        return _Frame(
+            tag=tag,
+            path=path,
+            block_path=path if tag in _LINES or tag in _CELLS else parent.block_path,
+            kind=kind,
+            group=group,
+            anchor=parent.anchor,
+            order=self._order,
+            verbatim=parent.verbatim or tag in _VERBATIM,
+            spaced=tag in _SPACED and (tag not in _LISTS or own_kind == "list"),
+            parts_before=len(self.parts),
+            runs_before=len(self.runs),
+        )
+
+    def _end_heading(self, frame: _Frame) -> None:
+        title = _collapse("".join(self.parts[frame.parts_before :]))
+        if not title:
+            return
+        level = _HEADINGS[frame.tag]
+        while self._headings and self._headings[-1][0] >= level:
+            self._headings.pop()
+        self._headings.append((level, title))
+        if frame.anchor.order >= frame.order:
+            self._heading_anchor = frame.anchor
+        for run in self.runs[frame.runs_before :]:
+            run.path = self._path()
+            run.anchor = max(frame.anchor, self._heading_anchor).id
+
+    def _start_cell(self, *, first: bool) -> None:
+        """Separate a cell from the one before with a tab, whether that has text or not."""
+        self._run_is_open = False
+        if not first:
+            has_text = self._cell is not None and self._length > self._cell
+            self._gap = "\t" if has_text else self._gap.replace(" ", "") + "\t"
+        self._cell = self._length
+
+    def _boundary(self, frame: _Frame) -> None:
+        """Start or end a block element: what follows stands on another line."""
+        self._run_is_open = False
+        if self._cell is not None:
+            # The cells of a row share a line, so blocks inside one break it only after some text.
+            if self._length > self._cell and "\n" not in self._gap:
+                self._gap = "\n"
+        elif frame.spaced or "\n\n" in self._gap:
+            self._gap = "\n\n"
+        else:
+            self._gap = "\n"
+
+    def _write(self, text: str) -> None:
+        if self._frames[-1].verbatim:
+            if not self._run_is_open:
+                text = text.lstrip("\n")
+            body = text.rstrip("\n")
+            self._emit(body)
+            self._gap += text[len(body) :]
+            return
+        body = _WHITE_SPACE.sub(" ", text)
+        if body.startswith(" "):
+            self._gap = self._gap or " "
+        self._emit(body.strip(" "))
+        if body.endswith(" "):
+            self._gap = self._gap or " "
+
+    def _emit(self, text: str) -> None:
+        if not text:
+            return
+        if self._length and self._gap:
+            self.parts.append(self._gap)
+            self._length += len(self._gap)
+        self._gap = ""
+        if not self._run_is_open:
+            self._run_is_open = True
+            frame = self._frames[-1]
+            anchor = max(frame.anchor, self._heading_anchor).id
+            self.runs.append(
+                _Run(
+                    self._length, 0, frame.kind, frame.group, frame.block_path, anchor, self._path()
+                )
+            )
+        self.parts.append(text)
+        self._length += len(text)
+        self.runs[-1].end = self._length
+
+    def _path(self) -> tuple[str, ...]:
+        return tuple(title for _, title in self._headings)

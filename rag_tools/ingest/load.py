@@ -1,0 +1,146 @@
+"""File → Document: reads the file and hands it to the loader for its suffix.
+
+The loaders are imported when first needed. Which files to read is decided in ``discover``.
+"""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path, PurePath
+from typing import cast
+
+from rag_tools.errors import FileTooLargeError, UnreadableFileError, UnsupportedFormatError
+from rag_tools.ingest.code import LANGUAGES
+from rag_tools.ingest.text import FORMATS
+from rag_tools.types import Document
+
+DEFAULT_MAX_BYTES = 64 * 1024 * 1024
+"""Size above which a file is refused unless the caller says otherwise."""
+
+# Suffix → name of the module here, which has a function load_<name>.
+_LOADERS: dict[str, str] = {
+    **dict.fromkeys(FORMATS, "text"),
+    **dict.fromkeys(LANGUAGES, "code"),
+    **dict.fromkeys((".md", ".markdown", ".mdown", ".mdx", ".mkd", ".mkdn"), "markdown"),
+    **dict.fromkeys((".rst", ".rest"), "rst"),
+    **dict.fromkeys((".html", ".htm", ".xhtml"), "html"),
+    ".pdf": "pdf",
+    ".docx": "docx",
+}
+
+
+def supported(path: Path) -> bool:
+    """Tell by its name whether there is a loader for a file; the file isn't looked at.
+
+    A name without a suffix counts as text; `load` refuses it if it holds binary data.
+    """
+    return _suffix(path.name) in _LOADERS
+
+
+def load(path: Path, *, uri: str | None = None, max_bytes: int | None = None) -> Document:
+    """Return the document in a file.
+
+    Parameters
+    ----------
+    path
+        Of a regular file, or a link to one.
+    uri
+        Of the document; by default the ``file:`` URI of the resolved path.
+    max_bytes
+        Larger files are refused; `DEFAULT_MAX_BYTES` by default.
+
+    Raises
+    ------
+    UnsupportedFormatError
+        No loader reads files of this name, or it has no suffix and its content isn't text.
+    UnreadableFileError
+        The file can't be opened, read, decoded or parsed.
+    FileTooLargeError
+        It has more than `max_bytes` bytes.
+    """
+    path = Path(path)
+    name = printable(path.name)
+    if not supported(path):
+        raise _unsupported(name)
+    limit = DEFAULT_MAX_BYTES if max_bytes is None else max_bytes
+    try:
+        data = _read(path, limit)
+        uri = uri or path.resolve().as_uri()
+    except (OSError, RuntimeError) as error:  # RuntimeError: a loop of symbolic links
+        reason = error.strerror if isinstance(error, OSError) else None
+        raise UnreadableFileError(f"{printable(str(path))}: {reason or error}") from error
+    return load_bytes(data, name=name, uri=uri)
+
+
+def load_bytes(data: bytes, *, name: str, uri: str) -> Document:
+    """Return the document in the content of a file.
+
+    Parameters
+    ----------
+    data
+        The whole file.
+    name
+        File name; its suffix chooses the loader.
+    uri
+        Of the document.
+
+    Raises
+    ------
+    UnsupportedFormatError
+        No loader reads files of this name, or it has no suffix and `data` isn't text.
+    UnreadableFileError
+        The data can't be decoded or parsed.
+    """
+    suffix = _suffix(name)
+    if suffix not in _LOADERS:
+        raise _unsupported(name)
+    loader = _LOADERS[suffix]
+    module = import_module(f"rag_tools.ingest.{loader}")
+    load_format = cast(Callable[..., Document], getattr(module, f"load_{loader}"))
+    try:
+        return load_format(data, uri=uri, name=name)
+    except UnreadableFileError as error:
+        if suffix:
+            raise
+        # Without a suffix nobody said that it is text: a program, say, isn't damaged text.
+        raise UnsupportedFormatError(str(error)) from error
+
+
+def printable(name: str) -> str:
+    """Return a file name as valid Unicode; bytes of it that aren't become U+FFFD."""
+    return name.encode("utf-8", "surrogatepass").decode("utf-8", "replace")
+
+
+def _suffix(name: str) -> str:
+    return PurePath(name).suffix.lower()
+
+
+def _unsupported(name: str) -> UnsupportedFormatError:
+    suffix = _suffix(name)
+    return UnsupportedFormatError(
+        f"{name}: no loader for {suffix or 'this'} files; convert it to text, Markdown, HTML, "
+        "PDF or DOCX"
+    )
+
+
+def _read(path: Path, limit: int) -> bytes:
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode):
+        # Opening a FIFO would block until somebody writes to it.
+        raise UnreadableFileError(f"{printable(str(path))}: not a regular file")
+    if status.st_size > limit:
+        raise _too_large(path, status.st_size, limit)
+    with path.open("rb") as file:
+        data = file.read(limit + 1)
+    if len(data) > limit:
+        raise _too_large(path, len(data), limit)
+    return data
+
+
+def _too_large(path: Path, size: int, limit: int) -> FileTooLargeError:
+    return FileTooLargeError(
+        f"{printable(str(path))}: {size:,} bytes or more, the limit is {limit:,}; split the file "
+        "or raise the limit (max_bytes)"
+    )

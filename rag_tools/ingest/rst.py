@@ -1,0 +1,178 @@
+"""reStructuredText → Document: the source itself, with its structure.
+
+A line-based reading of section titles, literal blocks, directives, lists and tables: what
+passages need. It isn't a renderer; docutils is, but keeps no offsets.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from rag_tools.ingest.blocks import Opening, tile
+from rag_tools.ingest.decode import decode
+from rag_tools.sentences import lines
+from rag_tools.types import BlockKind, Document
+
+# A line of one repeated character that isn't a letter, digit or space.
+_ADORNMENT = re.compile(r"([!-/:-@\[-`{-~])\1*")
+_SHORTEST_ADORNMENT = 4  # unless as long as its title
+_HEADER_FIELD = re.compile(r"[A-Z][\w-]*:(?:\s|\Z)")
+_TITLE_FIELD = re.compile(r":?title:\s+(?P<title>.+)", re.IGNORECASE)
+_FIELD = re.compile(r":[^:\s][^:]*:(?:\s|\Z)")
+_LIST_ITEM = re.compile(r"(?:[-*+•‣⁃]|\(?(?:\d+|[A-Za-z]|#)[.)])\s")
+_CODE_DIRECTIVE = re.compile(
+    r"\.\. +(?:code|code-block|sourcecode|parsed-literal|literalinclude|math|raw|doctest"
+    r"|testcode|testsetup|testoutput|productionlist|highlight|csv-table|include)::"
+)
+_TABLE_BORDER = re.compile(r"\+[-=+]{2,}|=+(?: +=+)+\s*\Z")
+
+
+class _Line(NamedTuple):
+    start: int
+    end: int
+    text: str  # without white space at its end
+
+    @property
+    def indented(self) -> bool:
+        return self.text[:1].isspace()
+
+
+def load_rst(data: bytes, *, uri: str, name: str) -> Document:
+    """Return the document in a reStructuredText file.
+
+    One block per title, paragraph, list, table, literal block and code-like directive. The
+    title is the ``Title:`` field of a header such as a PEP's, which then encloses all sections,
+    else the first section's, else the file's name.
+
+    Raises
+    ------
+    UnreadableFileError
+        The bytes aren't text.
+    """
+    text = decode(data, name=name)
+    rows = [_Line(start, end, text[start:end].rstrip()) for start, end in lines(text)]
+    openings = list(_Reader(rows).read())
+    title = next((opening.path[0] for opening in openings if opening.path), name)
+    return Document(
+        text=text,
+        uri=uri,
+        title=title,
+        media_type="text/x-rst",
+        blocks=tile(openings, len(text)),
+    )
+
+
+class _Reader:
+    """Reads lines top-down, one block after the other."""
+
+    def __init__(self, rows: list[_Line]) -> None:
+        self._rows = rows
+        self._document_title: tuple[str, ...] = ()
+        self._titles: list[str] = []  # open sections, outermost first
+        self._styles: list[tuple[str, bool]] = []  # level → character, with an overline
+
+    def read(self) -> Iterator[Opening]:
+        """Yield where each block opens; it runs to where the next one does."""
+        row = self._skip_blank(0)
+        header_end = self._header_end(row)
+        if header_end > row:
+            yield self._opening("list", row)
+            row = self._skip_blank(header_end)
+        while row < len(self._rows):
+            title_rows = self._title(row)
+            if title_rows:
+                yield self._opening("heading", row)
+                row = self._skip_blank(row + title_rows)
+                continue
+            kind, end = self._body(row)
+            yield self._opening(kind, row)
+            row = self._skip_blank(end)
+
+    def _opening(self, kind: BlockKind, row: int) -> Opening:
+        return Opening(kind, self._rows[row].start, (*self._document_title, *self._titles))
+
+    def _skip_blank(self, row: int) -> int:
+        while row < len(self._rows) and not self._rows[row].text:
+            row += 1
+        return row
+
+    def _text(self, row: int) -> str:
+        return self._rows[row].text if row < len(self._rows) else ""
+
+    def _header_end(self, row: int) -> int:
+        """Return the row after a header of ``Name: value`` lines with a title, else `row`."""
+        if not _HEADER_FIELD.match(self._text(row)):
+            return row
+        end = row
+        title = ""
+        while self._text(end) and (
+            self._rows[end].indented or _HEADER_FIELD.match(self._text(end))
+        ):
+            match = _TITLE_FIELD.match(self._text(end))
+            title = title or (match["title"].strip() if match else "")
+            end += 1
+        if not title:
+            return row
+        self._document_title = (title,)
+        return end
+
+    def _title(self, row: int) -> int:
+        """Open the section whose title stands at `row`; return its height in rows, else 0."""
+        first, second, third = (self._text(row + ahead) for ahead in range(3))
+        if _ADORNMENT.fullmatch(first) and second and first == third:
+            title, underline, overlined = second, third, True
+        elif not first[:1].isspace() and _ADORNMENT.fullmatch(second):
+            title, underline, overlined = first, second, False
+        else:
+            return 0
+        title = title.strip()
+        if _ADORNMENT.fullmatch(title) or len(underline) < min(_SHORTEST_ADORNMENT, len(title)):
+            return 0
+        style = (underline[0], overlined)
+        if style not in self._styles:
+            # A style that is new below a shallow section is the next level there.
+            self._styles.append(style)
+        level = min(self._styles.index(style), len(self._titles))
+        self._titles = [*self._titles[:level], " ".join(title.split())]
+        return 3 if overlined else 2
+
+    def _body(self, row: int) -> tuple[BlockKind, int]:
+        """Return the kind of the body element at `row` and the row after it."""
+        text = self._text(row)
+        if _TABLE_BORDER.match(text.lstrip()):
+            return "table", self._paragraph_end(row)
+        if _CODE_DIRECTIVE.match(text):
+            return "code", self._indented_end(row + 1)
+        if text.startswith(".. "):
+            return "paragraph", self._indented_end(row + 1)
+        if text.startswith(">>> "):
+            return "code", self._paragraph_end(row)
+        if self._rows[row].indented:
+            literal = self._previous_text(row).endswith("::")
+            return ("code" if literal else "paragraph"), self._indented_end(row)
+        if _LIST_ITEM.match(text) or _FIELD.match(text):
+            return "list", self._indented_end(self._paragraph_end(row))
+        return "paragraph", self._paragraph_end(row)
+
+    def _previous_text(self, row: int) -> str:
+        row -= 1
+        while row >= 0 and not self._rows[row].text:
+            row -= 1
+        return self._rows[row].text if row >= 0 else ""
+
+    def _paragraph_end(self, row: int) -> int:
+        row += 1
+        while self._text(row):
+            row += 1
+        return row
+
+    def _indented_end(self, row: int) -> int:
+        """Return the row after the indented lines from `row` on, blank ones among them."""
+        end = row
+        while row < len(self._rows) and (not self._rows[row].text or self._rows[row].indented):
+            row += 1
+            if self._rows[row - 1].text:
+                end = row
+        return end

@@ -1,0 +1,235 @@
+"""Bringing an index in step with files: read what changed, drop what vanished.
+
+A file whose size and time are those recorded costs a stat; one that was touched costs a hash;
+only new bytes are parsed and encoded.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rag_tools.catalog import catalog
+from rag_tools.catalog.catalog import SourceState
+from rag_tools.errors import FileTooLargeError, IngestError, UnreadableFileError
+from rag_tools.ingest.discover import Discovered, discover
+from rag_tools.ingest.load import load_bytes
+from rag_tools.types import Progress, Skipped, SyncReport
+from rag_tools.writer import Writer
+
+# A file written again within this time of being read may keep its size and time stamp (file
+# systems tick coarsely), so a stamp this fresh isn't trusted the next time.
+_RACY_NS = 2_000_000_000
+
+
+@dataclass(frozen=True)
+class SyncOptions:
+    """Which files of a root belong to the index; stored with the root.
+
+    Attributes
+    ----------
+    include, exclude
+        Patterns as in a .gitignore, relative to the root.
+    hidden
+        Take files and folders whose name starts with a dot.
+    gitignore
+        Leave out what .gitignore files name.
+    """
+
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    hidden: bool = False
+    gitignore: bool = True
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the form stored in the catalog."""
+        return {
+            "include": list(self.include),
+            "exclude": list(self.exclude),
+            "hidden": self.hidden,
+            "gitignore": self.gitignore,
+        }
+
+    @classmethod
+    def from_json(cls, stored: dict[str, Any]) -> SyncOptions:
+        """Undo `as_json`."""
+        return cls(
+            tuple(stored["include"]),
+            tuple(stored["exclude"]),
+            stored["hidden"],
+            stored["gitignore"],
+        )
+
+
+@dataclass
+class _Tally:
+    added: list[str] = field(default_factory=list)
+    updated: list[str] = field(default_factory=list)
+    removed: list[str] = field(default_factory=list)
+    skipped: list[Skipped] = field(default_factory=list)
+    unchanged: int = 0
+    unsupported: int = 0
+
+
+def sync(
+    writer: Writer,
+    roots: Sequence[tuple[Path, SyncOptions]],
+    *,
+    max_bytes: int,
+    progress: Progress | None = None,
+) -> SyncReport:
+    """Bring the index in step with the files under `roots`.
+
+    A file that can't be read or parsed is reported and skipped; if an earlier version of it is
+    indexed, that one stays.
+
+    Parameters
+    ----------
+    roots
+        Absolute paths of folders or files, with their options.
+    max_bytes
+        Files larger than this are reported and skipped.
+    """
+    started = time.monotonic()
+    tally = _Tally()
+    for root, options in roots:
+        _sync_root(writer, root, options, tally, max_bytes=max_bytes, progress=progress)
+    writer.commit()
+    return SyncReport(
+        added=tuple(tally.added),
+        updated=tuple(tally.updated),
+        removed=tuple(tally.removed),
+        unchanged=tally.unchanged,
+        unsupported=tally.unsupported,
+        skipped=tuple(tally.skipped),
+        encoded_passages=writer.encoded_passages,
+        seconds=time.monotonic() - started,
+    )
+
+
+def _sync_root(
+    writer: Writer,
+    root: Path,
+    options: SyncOptions,
+    tally: _Tally,
+    *,
+    max_bytes: int,
+    progress: Progress | None,
+) -> None:
+    known = dict(_known(writer, root))
+    if not root.exists():
+        if known:
+            _remove(writer, known, tally)
+        else:
+            tally.skipped.append(Skipped(path=str(root), reason="no such file or folder"))
+        return
+    files, skipped, unsupported = discover(
+        root,
+        include=options.include,
+        exclude=options.exclude,
+        hidden=options.hidden,
+        gitignore=options.gitignore,
+    )
+    tally.skipped += skipped
+    tally.unsupported += unsupported
+    writer.set_root(str(root), options.as_json())
+    for done, file in enumerate(files):
+        if progress:
+            progress("files", done, len(files))
+        _sync_file(writer, file, known.get(str(file.path)), tally, max_bytes=max_bytes)
+    if progress:
+        progress("files", len(files), len(files))
+    present = {str(file.path) for file in files}
+    # What lies under an unreadable folder hasn't vanished: we just can't see it.
+    blind = tuple(item.path + os.sep for item in skipped)
+    _remove(
+        writer,
+        {
+            path: entry
+            for path, entry in known.items()
+            if path not in present and not path.startswith(blind)
+        },
+        tally,
+    )
+
+
+def _sync_file(
+    writer: Writer,
+    file: Discovered,
+    known: tuple[str, SourceState] | None,
+    tally: _Tally,
+    *,
+    max_bytes: int,
+) -> None:
+    uri = file.path.as_uri()
+    try:
+        data, state = _read_if_changed(file.path, known and known[1], max_bytes=max_bytes)
+        if data is None:
+            tally.unchanged += 1
+            if known and state != known[1]:
+                writer.touch(known[0], state)
+            return
+        document = load_bytes(data, name=file.path.name, uri=uri)
+    except IngestError as error:
+        tally.skipped.append(Skipped(path=str(file.path), reason=str(error)))
+        return
+    document = document.model_copy(
+        update={"metadata": {**document.metadata, "path": file.relative}}
+    )
+    writer.put(document, (str(file.path), state))
+    (tally.updated if known else tally.added).append(document.id)
+
+
+def _read_if_changed(
+    path: Path, known: SourceState | None, *, max_bytes: int
+) -> tuple[bytes | None, SourceState]:
+    """Return the file's bytes and state; None for the bytes if they are those known."""
+    try:
+        before = path.stat()
+        if not stat.S_ISREG(before.st_mode):
+            raise UnreadableFileError(f"{path} isn't a regular file")
+        if known and before.st_mtime_ns == known.mtime_ns and before.st_size == known.size:
+            return None, known
+        if before.st_size > max_bytes:
+            raise FileTooLargeError(
+                f"{path} is {before.st_size:,} bytes, over the limit of {max_bytes:,}: "
+                "raise it with --max-file-size"
+            )
+        now = time.time_ns()
+        data = path.read_bytes()
+    except OSError as error:
+        raise UnreadableFileError(f"{path} can't be read: {error.strerror or error}") from error
+    racy = before.st_mtime_ns > now - _RACY_NS
+    state = SourceState(
+        len(data), 0 if racy else before.st_mtime_ns, hashlib.sha256(data).hexdigest()
+    )
+    return (None if known and known.sha256 == state.sha256 else data), state
+
+
+def _known(writer: Writer, root: Path) -> Iterator[tuple[str, tuple[str, SourceState]]]:
+    """Yield the files known under `root`, less those of roots that lie inside it."""
+    inner = tuple(
+        path + os.sep
+        for path in catalog.roots(writer.connection)
+        if path.startswith(str(root) + os.sep)
+    )
+    for path, entry in catalog.sources(writer.connection, str(root), os.sep).items():
+        if not (path + os.sep).startswith(inner):
+            yield path, entry
+
+
+def _remove(writer: Writer, gone: dict[str, tuple[str, SourceState]], tally: _Tally) -> None:
+    for id, _ in gone.values():
+        writer.delete(id)
+        tally.removed.append(id)
+
+
+def source_root(path: str | os.PathLike[str]) -> Path:
+    """Return a path as roots are stored: absolute, symbolic links resolved."""
+    return Path(path).expanduser().resolve()

@@ -1,0 +1,1 @@
+"""Making checkpoints: fitting projections and training (needs the extra ``[torch]``)."""

@@ -1,0 +1,455 @@
+"""A writing session: documents in, committed segments out.
+
+One writer at a time, held by a lock. Documents are queued, encoded together, cut into segments
+when enough have gathered, and committed with everything that goes with them in one transaction
+of the catalog. A crash before that transaction leaves files nobody refers to, which the next
+session sweeps; a crash after it loses nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import uuid
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+from filelock import FileLock, Timeout
+from numpy.typing import NDArray
+
+from rag_tools.catalog import catalog
+from rag_tools.catalog.catalog import NewPassage, SourceState, transaction
+from rag_tools.catalog.schema import FILE_NAME, connect, create
+from rag_tools.encode.embeddings import Embeddings
+from rag_tools.encode.encoder import Encoder
+from rag_tools.errors import IndexCorruptError, IndexLockedError
+from rag_tools.index.codebook import CODEBOOKS, Codebook
+from rag_tools.index.segment import SEGMENTS, Segment, compress, concatenate, write_segment
+from rag_tools.ingest.chunk import chunk
+from rag_tools.types import Document, Passage, Progress
+
+LOCK = "writer.lock"
+
+_QUEUE_PASSAGES = 256  # encoded together: keeps all cores busy on documents of one passage
+_SEGMENT_PASSAGES = 4096  # cut at: about 190 MB of half-precision embeddings wait in memory
+_MAX_SEGMENTS = 8  # compacted beyond
+_MAX_DEAD = 0.3  # share of tombstones a segment is compacted beyond
+_MAX_CODEBOOK_PARTS = 8
+_LEARNED_TOKENS = 500_000  # a codebook trained on so many tokens isn't outgrown
+_OUTGROWN = 4  # times the tokens trained on: a small codebook is trained anew
+
+
+class _Pending(NamedTuple):
+    """A document to insert at the next commit, and the sequence number of its first passage."""
+
+    document: Document
+    passages: list[Passage]
+    source: tuple[str, SourceState] | None
+    first: int
+
+
+class _Encoded(NamedTuple):
+    """Embeddings of a passage, vectors in float16."""
+
+    vectors: NDArray[np.float16]
+    token_ids: NDArray[np.int32]
+    spans: NDArray[np.int32]
+    pooled: NDArray[np.float32] | None
+
+
+@dataclass
+class _Batch:
+    """What has gathered since the last commit. Passages are numbered in the order queued."""
+
+    documents: dict[str, _Pending] = field(default_factory=dict)
+    deleted: set[str] = field(default_factory=set)
+    touched: dict[str, SourceState] = field(default_factory=dict)
+    roots: dict[str, dict[str, Any]] = field(default_factory=dict)
+    queued: int = 0
+    queue: list[tuple[str, str]] = field(default_factory=list)
+    encoded: list[_Encoded] = field(default_factory=list)
+    cuts: list[tuple[str, int, int]] = field(default_factory=list)  # file, passages, tokens
+    moved: list[tuple[int, int]] = field(default_factory=list)  # passage key, sequence number
+
+    def __bool__(self) -> bool:
+        return bool(self.documents or self.deleted or self.touched or self.roots)
+
+
+class Writer:
+    """A session of changes to one index; a context manager.
+
+    Parameters
+    ----------
+    directory
+        The index.
+    encoder
+        Of the checkpoint the index was made with.
+    passage_tokens
+        Token budget of a passage.
+    progress
+        Told of passages encoded.
+
+    Attributes
+    ----------
+    connection
+        The catalog, for reading; changes go through the methods.
+    encoded_passages
+        How many passages this session has encoded.
+
+    Raises
+    ------
+    IndexLockedError
+        If another process is writing.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        encoder: Encoder,
+        *,
+        passage_tokens: int,
+        bits: int,
+        progress: Progress | None = None,
+    ) -> None:
+        self.encoded_passages = 0
+        self._directory = directory
+        self._encoder = encoder
+        self._passage_tokens = passage_tokens
+        self._bits = bits
+        self._progress = progress
+        self._batch = _Batch()
+        self._lock = _acquire(directory)
+        try:
+            self.connection = connect(directory, write=True)
+            self._sweep()
+            self._codebook_files = catalog.codebook_files(self.connection)
+            self._codebook = (
+                Codebook.read([directory / CODEBOOKS / file for file in self._codebook_files])
+                if self._codebook_files
+                else None
+            )
+        except BaseException:
+            self._lock.release()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        try:
+            if kind is None:
+                self.commit()
+                self.compact()
+        finally:
+            self.connection.close()
+            self._lock.release()
+
+    def put(self, document: Document, source: tuple[str, SourceState] | None = None) -> None:
+        """Add a document, or replace the one with its id, at the next commit.
+
+        Commits by itself when enough has gathered, so that an interruption loses little.
+        """
+        batch = self._batch
+        if document.id in batch.documents:
+            self.commit()
+            batch = self._batch
+        passages = chunk(document, self._encoder, passage_tokens=self._passage_tokens)
+        batch.documents[document.id] = _Pending(document, passages, source, batch.queued)
+        batch.deleted.add(document.id)
+        for passage in passages:
+            self._queue(document, passage)
+        if batch.cuts or len(batch.documents) >= _SEGMENT_PASSAGES:
+            self.commit()
+
+    def delete(self, document_id: str) -> None:
+        """Delete a document at the next commit; an unknown id is ignored."""
+        self._batch.deleted.add(document_id)
+
+    def touch(self, document_id: str, state: SourceState) -> None:
+        """Record a file's new size and time at the next commit: its bytes are the same."""
+        self._batch.touched[document_id] = state
+
+    def set_root(self, path: str, options: dict[str, Any]) -> None:
+        """Remember a synced path and its options at the next commit."""
+        if catalog.roots(self.connection).get(path) != options:
+            self._batch.roots[path] = options
+
+    def commit(self) -> None:
+        """Make everything since the last commit visible to readers, at once and durably."""
+        if not self._batch:
+            return
+        self._encode()
+        self._cut()
+        batch, self._batch = self._batch, _Batch()
+        with transaction(self.connection, write=True):
+            self._delete_documents(batch.deleted)
+            ids = self._insert_segments(batch.cuts)
+            places = _places(ids, [passages for _, passages, _ in batch.cuts])
+            for key, sequence in batch.moved:
+                catalog.place(self.connection, key, *places(sequence))
+            self._drop_empty_segments(keep=ids)
+            for document, passages, source, first in batch.documents.values():
+                rows = [
+                    NewPassage(passage, *places(first + index))
+                    for index, passage in enumerate(passages)
+                ]
+                catalog.insert_document(self.connection, document, rows, source)
+            for id, state in batch.touched.items():
+                catalog.touch_source(self.connection, id, state)
+            for path, options in batch.roots.items():
+                catalog.set_root(self.connection, path, options)
+            self._finish_transaction()
+        self._sweep()
+
+    def compact(self) -> None:
+        """Merge segments that are too many or too dead: O(their tokens), nothing is encoded.
+
+        Merged tokens keep their codes, so no precision is lost however often it happens.
+        """
+        chosen = self._to_compact()
+        consolidate = len(self._codebook_files) > _MAX_CODEBOOK_PARTS
+        if self._codebook is None or not (chosen or consolidate):
+            return
+        if consolidate:
+            self._write_codebook(self._codebook, first=0)
+        live = [self._live(row.id, row.passages) for row in chosen]
+        parts = [
+            Segment(self._path(row.file), self._codebook).tokens(positions)
+            for row, positions in zip(chosen, live, strict=True)
+            if len(positions)
+        ]
+        cuts = []
+        if parts:
+            merged = concatenate(parts)
+            file = f"{uuid.uuid4().hex}.seg"
+            write_segment(self._path(file), merged, self._codebook)
+            cuts = [(file, len(merged.offsets) - 1, int(merged.offsets[-1]))]
+        with transaction(self.connection, write=True):
+            ids = self._insert_segments(cuts)
+            position = itertools.count()
+            for row, positions in zip(chosen, live, strict=True):
+                for old in positions:
+                    catalog.move(self.connection, (row.id, int(old)), (ids[0], next(position)))
+            self._drop_empty_segments(keep=[])
+            self._finish_transaction()
+        self._sweep()
+
+    # -- gathering -------------------------------------------------------------------------------
+
+    def _queue(self, document: Document, passage: Passage) -> None:
+        batch = self._batch
+        batch.queue.append(
+            (document.text[passage.start : passage.end], _context(document, passage))
+        )
+        batch.queued += 1
+        if len(batch.queue) >= _QUEUE_PASSAGES:
+            self._encode()
+        if len(batch.encoded) >= _SEGMENT_PASSAGES:
+            self._cut()
+
+    def _encode(self) -> None:
+        batch = self._batch
+        for embeddings in self._encoder.encode_passages(batch.queue):
+            batch.encoded.append(_halved(embeddings))
+            self.encoded_passages += 1
+            if self._progress:
+                self._progress("encode", self.encoded_passages, 0)
+        batch.queue.clear()
+
+    def _cut(self) -> None:
+        """Write what is encoded as a segment that no reader sees before the commit."""
+        if self._outgrown():
+            self._codebook = None
+            self._requeue_live()
+        encoded = self._batch.encoded
+        if not encoded:
+            return
+        vectors = np.concatenate([item.vectors for item in encoded])
+        token_ids = np.concatenate([item.token_ids for item in encoded])
+        if self._codebook is None:
+            self._codebook_files = []
+            self._codebook = Codebook.train(vectors, token_ids, bits=self._bits)
+            self._write_codebook(self._codebook, first=0)
+        else:
+            grown = self._codebook.extend(vectors, token_ids)
+            if grown is not self._codebook:
+                self._write_codebook(grown, first=len(self._codebook))
+                self._codebook = grown
+        pooled = [item.pooled for item in encoded if item.pooled is not None]
+        tokens = compress(
+            self._codebook,
+            vectors,
+            token_ids,
+            np.concatenate([item.spans for item in encoded]),
+            np.cumsum([0, *(len(item.token_ids) for item in encoded)]),
+            np.stack(pooled) if pooled else None,
+        )
+        file = f"{uuid.uuid4().hex}.seg"
+        write_segment(self._path(file), tokens, self._codebook)
+        self._batch.cuts.append((file, len(encoded), len(token_ids)))
+        encoded.clear()
+
+    def _outgrown(self) -> bool:
+        """Tell whether a codebook trained on little now has to serve far more."""
+        batch = self._batch
+        if self._codebook is None or batch.cuts:
+            return False
+        trained = self._codebook.trained_tokens
+        arriving = sum(len(item.token_ids) for item in batch.encoded)
+        return trained < _LEARNED_TOKENS and arriving > _OUTGROWN * trained
+
+    def _requeue_live(self) -> None:
+        """Encode again what is indexed: at most a quarter of what is arriving."""
+        batch = self._batch
+        rows = list(catalog.all_passages(self.connection))
+        for key, group in itertools.groupby(rows, lambda row: row.document):
+            document = catalog.document(self.connection, key)
+            if document.id not in batch.deleted:
+                for row in group:
+                    batch.moved.append((row.key, batch.queued))
+                    batch.queue.append(
+                        (
+                            document.text[row.passage.start : row.passage.end],
+                            _context(document, row.passage),
+                        )
+                    )
+                    batch.queued += 1
+        self._encode()
+
+    # -- committing ------------------------------------------------------------------------------
+
+    def _delete_documents(self, ids: Iterable[str]) -> None:
+        for id in sorted(ids):
+            key = catalog.document_key(self.connection, id)
+            if key is not None:
+                catalog.delete_document(self.connection, key)
+
+    def _insert_segments(self, cuts: Iterable[tuple[str, int, int]]) -> list[int]:
+        return [
+            catalog.insert_segment(self.connection, file, passages=passages, tokens=tokens)
+            for file, passages, tokens in cuts
+        ]
+
+    def _drop_empty_segments(self, *, keep: Iterable[int]) -> None:
+        for id in set(catalog.empty_segments(self.connection)) - set(keep):
+            catalog.delete_segment(self.connection, id)
+
+    def _finish_transaction(self) -> None:
+        catalog.set_codebook_files(self.connection, self._codebook_files)
+        generation = catalog.setting(self.connection, "generation", 0)
+        catalog.set_setting(self.connection, "generation", generation + 1)
+
+    def _write_codebook(self, codebook: Codebook, *, first: int) -> None:
+        file = f"{uuid.uuid4().hex}.cb"
+        codebook.write(self._directory / CODEBOOKS / file, first=first)
+        self._codebook_files = [*(self._codebook_files if first else []), file]
+
+    # -- files -----------------------------------------------------------------------------------
+
+    def _path(self, file: str) -> Path:
+        return self._directory / SEGMENTS / file
+
+    def _to_compact(self) -> list[catalog.SegmentRow]:
+        rows = catalog.segments(self.connection)
+        dead = {row.id: row.passages - len(self._live(row.id, row.passages)) for row in rows}
+        chosen = [row for row in rows if dead[row.id] > _MAX_DEAD * row.passages]
+        if len(rows) > _MAX_SEGMENTS:
+            # The smallest ones, as long as each is no larger than those before it together:
+            # a passage is then moved O(log n) times over the life of the index.
+            rising = sorted(rows, key=lambda row: row.tokens)
+            total = rising[0].tokens
+            for count, row in enumerate(rising[1:], start=1):
+                if row.tokens > 2 * total:
+                    break
+                total += row.tokens
+                chosen += rising[: count + 1]
+        return sorted(set(chosen))
+
+    def _live(self, segment: int, passages: int) -> NDArray[np.intp]:
+        return np.setdiff1d(np.arange(passages), catalog.tombstones(self.connection, segment))
+
+    def _sweep(self) -> None:
+        """Delete the files that no commit refers to."""
+        known = {row.file for row in catalog.segments(self.connection)}
+        known |= set(catalog.codebook_files(self.connection))
+        for folder in (SEGMENTS, CODEBOOKS):
+            for path in (self._directory / folder).iterdir():
+                if path.name not in known:
+                    # Windows keeps a file that a reader has mapped; a later sweep gets it.
+                    with contextlib.suppress(PermissionError):
+                        path.unlink()
+
+
+def create_index(directory: Path, settings: Mapping[str, Any]) -> None:
+    """Make an empty index, unless another process has just made one.
+
+    Raises
+    ------
+    IndexCorruptError
+        If the directory holds something else; nothing of it is touched.
+    """
+    ours = {LOCK, SEGMENTS, CODEBOOKS, FILE_NAME}
+    if directory.exists():
+        if not directory.is_dir():
+            raise IndexCorruptError(f"{directory} is a file: name a directory for the index")
+        foreign = sorted({entry.name for entry in directory.iterdir()} - ours)
+        if foreign:
+            raise IndexCorruptError(
+                f"{directory} isn't an index and isn't empty (it holds {foreign[0]!r}): "
+                "name an empty or new directory"
+            )
+    directory.mkdir(parents=True, exist_ok=True)
+    with _acquire(directory):
+        if not (directory / FILE_NAME).exists():
+            (directory / SEGMENTS).mkdir(exist_ok=True)
+            (directory / CODEBOOKS).mkdir(exist_ok=True)
+            create(directory / FILE_NAME, settings)
+
+
+def _places(ids: list[int], sizes: list[int]) -> Callable[[int], tuple[int, int]]:
+    """Return the function from a passage's sequence number to its segment and position."""
+    starts = [0, *itertools.accumulate(sizes)]
+
+    def place(sequence: int) -> tuple[int, int]:
+        index = bisect_right(starts, sequence) - 1
+        return ids[index], sequence - starts[index]
+
+    return place
+
+
+def _context(document: Document, passage: Passage) -> str:
+    """Return what a passage is encoded after: the document's title and the heading path."""
+    path = passage.path
+    parts = path if path and path[0] == document.title else (document.title, *path)
+    return " > ".join(parts)
+
+
+def _halved(embeddings: Embeddings) -> _Encoded:
+    """Return the embeddings in half precision: they wait in memory until a segment is cut."""
+    return _Encoded(
+        embeddings.vectors.astype(np.float16),
+        embeddings.token_ids,
+        embeddings.spans,
+        embeddings.pooled,
+    )
+
+
+def _acquire(directory: Path) -> FileLock:
+    guard = FileLock(directory / LOCK, timeout=0)
+    try:
+        guard.acquire()
+    except Timeout:
+        raise IndexLockedError(
+            f"another process is writing to {directory}: wait for it, or stop it"
+        ) from None
+    return guard

@@ -1,0 +1,287 @@
+"""Checkpoint metadata: what is read from each layout, and what a damaged one says."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from rag_tools.encode.checkpoint import BUNDLED, Expansion, load_checkpoint, read_settings
+from rag_tools.encode.encoder import Encoder
+from rag_tools.errors import CheckpointError
+
+BERT = {"vocab_size": 100, "hidden_size": 32, "max_position_embeddings": 64}
+TOKENIZER = {"mask_token": "[MASK]", "model_max_length": 512}
+
+
+def write(directory: Path, files: dict[str, object]) -> Path:
+    for name, content in files.items():
+        path = directory / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(content), encoding="utf-8")
+    return directory
+
+
+def modules(*kinds: str) -> list[dict[str, object]]:
+    return [
+        {"idx": i, "name": str(i), "path": "" if i == 0 else f"{i}_{kind}", "type": f"a.b.{kind}"}
+        for i, kind in enumerate(kinds)
+    ]
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Path:
+    """The bundled checkpoint where a test may damage it."""
+    return Path(shutil.copytree(BUNDLED, tmp_path / "copy"))
+
+
+def test_bundled_settings():
+    checkpoint = load_checkpoint()
+    assert checkpoint.name == "bundled"
+    assert checkpoint.layout == "sentence-transformers"
+    assert (checkpoint.dim, checkpoint.pooled_dim) == (128, 384)
+    assert (checkpoint.max_tokens, checkpoint.query_tokens) == (256, 32)
+    assert checkpoint.vocabulary_size == 30522
+    assert checkpoint.expansion is None
+    assert (checkpoint.query_prompt, checkpoint.document_prompt) == ("", "")
+    assert {",", ".", "!"} <= set(checkpoint.query_skiplist) == set(checkpoint.document_skiplist)
+
+
+def test_bundled_files_are_small_and_hold_no_pickles():
+    files = [path for path in BUNDLED.rglob("*") if path.is_file()]
+    assert sum(path.stat().st_size for path in files) < 30_000_000
+    assert {path.suffix for path in files} <= {".json", ".onnx", ".safetensors", ".md", ""}
+    assert (BUNDLED / "LICENSE").is_file()
+
+
+def test_same_files_have_the_same_fingerprint(copy):
+    assert load_checkpoint(copy).fingerprint == load_checkpoint().fingerprint
+    assert load_checkpoint(str(copy)).name == "copy"
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new"),
+    [
+        ("tokenizer.json", b'"lowercase": true', b'"lowercase": false'),
+        ("tokenizer_config.json", b'"model_max_length": 256', b'"model_max_length": 128'),
+        ("4_MultiVectorMask/config.json", b'"query"', b'"none"'),
+        ("onnx/model_int8.onnx", b"pytorch", b"pytorcH"),
+    ],
+)
+def test_fingerprint_follows_everything_that_changes_embeddings(copy, file, old, new):
+    path = copy / file
+    assert old in path.read_bytes()
+    path.write_bytes(path.read_bytes().replace(old, new, 1))
+    assert load_checkpoint(copy).fingerprint != load_checkpoint().fingerprint
+
+
+def test_float32_is_used_where_there_is_no_int8(copy):
+    (copy / "onnx/model_int8.onnx").rename(copy / "onnx/model.onnx")
+    assert load_checkpoint(copy).model.name == "model.onnx"
+
+
+def test_stanford_settings(tmp_path):
+    files = {
+        "config.json": {**BERT, "architectures": ["HF_ColBERT"]},
+        "tokenizer_config.json": TOKENIZER,
+        "artifact.metadata": {
+            "query_token_id": "[unused5]",
+            "doc_token_id": "[unused6]",
+            "query_maxlen": 24,
+            "doc_maxlen": 48,
+            "dim": 96,
+            "attend_to_mask_tokens": True,
+            "mask_punctuation": False,
+        },
+    }
+    settings = read_settings(write(tmp_path, files))
+    assert settings["layout"] == "stanford"
+    assert (settings["query_prompt"], settings["document_prompt"]) == ("[unused5] ", "[unused6] ")
+    assert settings["expansion"] == Expansion("[MASK]", 24, attend=True)
+    assert (settings["dim"], settings["max_tokens"], settings["query_tokens"]) == (96, 48, 24)
+    assert settings["document_skiplist"] == ()
+
+
+def test_stanford_defaults_are_colberts(tmp_path):
+    files = {
+        "config.json": {**BERT, "architectures": ["HF_ColBERT"]},
+        "tokenizer_config.json": {"mask_token": {"content": "<mask>"}},
+        "artifact.metadata": {},
+    }
+    settings = read_settings(write(tmp_path, files))
+    assert (settings["query_prompt"], settings["document_prompt"]) == ("[unused0] ", "[unused1] ")
+    assert settings["expansion"] == Expansion("<mask>", 32, attend=False)
+    assert (settings["dim"], settings["max_tokens"]) == (128, 64)
+    assert "," in settings["document_skiplist"]
+    assert settings["query_skiplist"] == ()
+
+
+def test_pylate_settings(tmp_path):
+    files = {
+        "config.json": BERT,
+        "tokenizer_config.json": TOKENIZER,
+        "modules.json": modules("Transformer", "Dense"),
+        "1_Dense/config.json": {"in_features": 32, "out_features": 16},
+        "config_sentence_transformers.json": {
+            "model_type": "ColBERT",
+            "query_prefix": "[Q] ",
+            "document_prefix": "[D] ",
+            "prompts": {"query": "[Q] find: "},
+            "query_length": 20,
+            "document_length": 50,
+            "skiplist_words": ["!"],
+            "do_query_expansion": True,
+            "attend_to_expansion_tokens": True,
+        },
+    }
+    settings = read_settings(write(tmp_path, files))
+    assert settings["layout"] == "pylate"
+    assert settings["query_prompt"] == "[Q] find: "
+    assert settings["document_prompt"] == "[D] "
+    assert settings["markers"] == ("[Q] ", "[D] ")
+    assert settings["expansion"] == Expansion("[MASK]", 20, attend=True)
+    assert (settings["dim"], settings["max_tokens"]) == (16, 50)
+    assert settings["document_skiplist"] == ("!",)
+
+    files["config_sentence_transformers.json"]["do_query_expansion"] = False
+    del files["config_sentence_transformers.json"]["skiplist_words"]
+    settings = read_settings(write(tmp_path, files))
+    assert settings["expansion"] is None
+    assert settings["query_tokens"] == 20
+    assert "," in settings["document_skiplist"]
+
+
+def native(**changes: object) -> dict[str, object]:
+    return {
+        "config.json": BERT,
+        "tokenizer_config.json": TOKENIZER,
+        "config_sentence_transformers.json": {"model_type": "MultiVectorEncoder"},
+        "sentence_bert_config.json": {"document_length": 40, "query_length": 12},
+        "modules.json": modules("Transformer", "Dense", "MultiVectorMask", "Normalize"),
+        "1_Dense/config.json": {"out_features": 24, "module_input_name": "token_embeddings"},
+        "2_MultiVectorMask/config.json": {"skiplist_words": ["a"], "skiplist_tasks": ["query"]},
+        **changes,
+    }
+
+
+def test_sentence_transformers_settings(tmp_path):
+    settings = read_settings(write(tmp_path, native()))
+    assert settings["layout"] == "sentence-transformers"
+    assert (settings["dim"], settings["pooled_dim"]) == (24, None)
+    assert (settings["max_tokens"], settings["query_tokens"]) == (40, 12)
+    assert (settings["query_skiplist"], settings["document_skiplist"]) == (("a",), ())
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"config_sentence_transformers.json": {"model_type": "SparseEncoder"}}, "SparseEncoder"),
+        ({"config_sentence_transformers.json": {}}, "one vector per text"),
+        ({"modules.json": modules("Transformer", "HierarchicalTokenPooling")}, "TokenPooling"),
+        ({"modules.json": [{"idx": 0}]}, r"modules\.json"),
+        ({"modules.json": {"0": "Transformer"}}, "JSON list"),
+        ({"1_Dense/config.json": {"out_features": "24"}}, "'24' as dim"),
+        ({"config.json": {"hidden_size": 32}}, "vocabulary size"),
+        ({"sentence_bert_config.json": {"query_expansion": {"length": None}}}, "query_expansion"),
+        ({"sentence_bert_config.json": {"query_expansion": 3}}, "query_expansion"),
+        ({"2_MultiVectorMask/config.json": {"keep_only_token_ids": [7]}}, "images"),
+    ],
+)
+def test_metadata_that_is_not_understood_is_refused(tmp_path, changes, message):
+    with pytest.raises(CheckpointError, match=message):
+        read_settings(write(tmp_path, native(**changes)))
+
+
+def test_expansion_without_a_mask_is_refused(tmp_path):
+    files = native(
+        **{
+            "modules.json": modules("Transformer", "Dense"),
+            "sentence_bert_config.json": {"query_expansion": {"length": 8}},
+        }
+    )
+    with pytest.raises(CheckpointError, match="MultiVectorMask"):
+        read_settings(write(tmp_path, files))
+
+
+@pytest.mark.parametrize(
+    "file",
+    [
+        "config.json",
+        "modules.json",
+        "config_sentence_transformers.json",
+        "3_Dense/config.json",
+        "tokenizer.json",
+        "onnx/model_int8.onnx",
+    ],
+)
+def test_a_missing_file_is_named(copy, file):
+    (copy / file).unlink()
+    with pytest.raises(CheckpointError) as raised:
+        load_checkpoint(copy)
+    assert Path(file).name.replace("_int8", "") in str(raised.value)
+
+
+def test_a_missing_model_file_tells_how_to_make_it(copy):
+    (copy / "onnx/model_int8.onnx").unlink()
+    with pytest.raises(CheckpointError, match=r"rag_tools\.encode\.export .*rag-tools\[torch\]"):
+        load_checkpoint(copy)
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe", b"[]"])
+@pytest.mark.parametrize("file", ["config.json", "config_sentence_transformers.json"])
+def test_damaged_json_is_named(copy, file, content):
+    (copy / file).write_bytes(content)
+    with pytest.raises(CheckpointError, match=file):
+        load_checkpoint(copy)
+
+
+@pytest.mark.parametrize("file", ["tokenizer.json", "onnx/model_int8.onnx"])
+@pytest.mark.parametrize("keep", [0, 1000])
+def test_a_damaged_model_or_tokenizer_is_named(copy, file, keep):
+    path = copy / file
+    path.write_bytes(path.read_bytes()[:keep])
+    with pytest.raises(CheckpointError, match=Path(file).name):
+        Encoder(load_checkpoint(copy))
+
+
+def test_a_model_that_does_not_fit_its_metadata_is_refused(copy):
+    config = json.loads((copy / "3_Dense/config.json").read_text())
+    (copy / "3_Dense/config.json").write_text(json.dumps({**config, "out_features": 96}))
+    with pytest.raises(CheckpointError, match=r"'token_embeddings': 128.*'token_embeddings': 96"):
+        Encoder(load_checkpoint(copy))
+
+
+def test_no_such_directory(tmp_path):
+    with pytest.raises(CheckpointError, match="nowhere"):
+        load_checkpoint(tmp_path / "nowhere")
+    with pytest.raises(CheckpointError, match="isn't a Hub id"):
+        load_checkpoint("not a hub id")
+
+
+def test_a_hub_id_is_downloaded(copy, monkeypatch):
+    import huggingface_hub
+
+    asked = []
+
+    def download(repository, *, allow_patterns):
+        asked.append((repository, allow_patterns))
+        return str(copy)
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
+    checkpoint = load_checkpoint("somebody/some-model")
+    assert checkpoint.name == "somebody/some-model"
+    assert checkpoint.directory == copy
+    assert asked[0][0] == "somebody/some-model"
+    assert not any("safetensors" in pattern or ".bin" in pattern for pattern in asked[0][1])
+
+
+def test_a_failed_download_tells_the_way_out(monkeypatch):
+    import huggingface_hub
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    def download(repository, *, allow_patterns):
+        raise LocalEntryNotFoundError("offline")
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
+    with pytest.raises(CheckpointError, match=r"somebody/some-model.*offline.*directory"):
+        load_checkpoint("somebody/some-model")

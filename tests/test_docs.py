@@ -1,0 +1,97 @@
+"""The documentation says what the program does: every command, option, tool and snippet."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+import typer
+from mcp import Client
+from mcp.types import Tool
+
+import rag_tools
+from rag_tools.cli.main import app
+from rag_tools_mcp.hosts import snippets
+from rag_tools_mcp.server import build
+
+ROOT = Path(__file__).parents[1]
+CLI = (ROOT / "docs" / "cli.md").read_text(encoding="utf-8")
+MCP = (ROOT / "docs" / "mcp.md").read_text(encoding="utf-8")
+
+COMMANDS: dict[str, Any] = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+
+
+def section(document: str, title: str) -> str:
+    found = re.search(
+        rf"^## {re.escape(title)}$(.*?)(?=^## |\Z)", document, re.DOTALL | re.MULTILINE
+    )
+    assert found, f"no section {title}"
+    return found[1]
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_help_and_is_documented(name: str):
+    command = COMMANDS[name]
+    assert command.help
+    text = section(CLI, name)
+    assert f"rag-tools {name}" in text
+    for parameter in command.params:
+        if parameter.name == "help":
+            continue
+        assert parameter.help, f"{name} {parameter.name}"
+        if parameter.param_type_name == "option" and parameter.name != "index":
+            assert parameter.opts[0] in text, f"{name} {parameter.opts[0]}"
+
+
+def test_the_documentation_names_no_command_or_option_that_is_not_there():
+    assert re.findall(r"^## (.+)$", CLI, re.MULTILINE) == list(COMMANDS)
+    options = {option for each in COMMANDS.values() for one in each.params for option in one.opts}
+    assert set(re.findall(r"`(--[a-z-]+)", CLI)) <= options | {"--version", "--help"}
+
+
+def tools() -> list[Tool]:
+    async def ask() -> list[Tool]:
+        async with Client(build(Path("no index"))) as client:
+            return (await client.list_tools()).tools
+
+    return anyio.run(ask)
+
+
+@pytest.mark.parametrize("tool", tools(), ids=lambda tool: tool.name)
+def test_every_tool_and_argument_is_documented(tool: Tool):
+    row = re.search(rf"^\| `{tool.name}` \| (.*) \| (.*) \|$", MCP, re.MULTILINE)
+    assert row, tool.name
+    assert re.findall(r"`(\w+)`", row[1]) == list(tool.input_schema["properties"])
+    assert tool.output_schema is not None
+    assert set(re.findall(r"`(\w+)`", row[2])) <= set(json.dumps(tool.output_schema).split('"'))
+
+
+def test_the_host_snippets_are_the_ones_the_program_prints():
+    command = ["rag-tools", "serve", "--index", "/path/to/index"]
+    written = re.findall(
+        r"^\*\*(.+?)\*\*: in .*?\n\n```(\w+)\n(.*?)\n```", MCP, re.DOTALL | re.MULTILINE
+    )
+    assert written == [(each.host, each.language, each.text) for each in snippets(command)]
+
+
+def test_the_host_snippets_start_the_server():
+    command = ["/opt/my tools/rag-tools", "serve", "--index", "/home/zoë/all notes"]
+    for each in snippets(command):
+        if each.language == "sh":
+            before, _, after = each.text.partition(" -- ")
+            assert before == "claude mcp add rag-tools"
+            assert shlex.split(after) == command
+        else:
+            (servers,) = json.loads(each.text).values()
+            assert [servers["rag-tools"]["command"], *servers["rag-tools"]["args"]] == command
+
+
+def test_the_version_is_the_same_everywhere():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert project.get("version", rag_tools.__version__) == rag_tools.__version__

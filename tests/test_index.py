@@ -1,0 +1,347 @@
+"""The binary index: container, codec, codebook, segments, stages; against slow exact references."""
+
+from __future__ import annotations
+
+import struct
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rag_tools.errors import IndexCorruptError, IndexVersionError
+from rag_tools.index.arrayfile import FORMAT_VERSION, ArrayFile, write_arrays, write_atomically
+from rag_tools.index.codebook import Codebook
+from rag_tools.index.maxsim import maxsim, similarities
+from rag_tools.index.residual import ResidualCodec, pack, unpack
+from rag_tools.index.search import Query, Signals, gather, rank, refine, search, weigh
+from rag_tools.index.segment import Segment, compress, concatenate, write_segment
+from rag_tools.index.snapshot import Snapshot
+
+DIM = 32
+NOTHING = (np.zeros((0, 2), np.int64), np.zeros(0, np.float32))
+PLAIN = Signals(idf=0, pooled=0, lexical=0)
+
+
+def unit(rows):
+    return (rows / np.linalg.norm(rows, axis=-1, keepdims=True)).astype(np.float32)
+
+
+def make_passages(rng, n_passages, *, vocabulary=50, dim=DIM):
+    """Passages whose token embeddings scatter around one direction per token."""
+    directions = unit(rng.normal(size=(vocabulary, dim)))
+    sizes = rng.integers(1, 40, n_passages)
+    offsets = np.concatenate([[0], np.cumsum(sizes)])
+    token_ids = rng.integers(0, vocabulary, offsets[-1]).astype(np.int32)
+    noise = 0.6 * rng.normal(size=(len(token_ids), dim)) / np.sqrt(dim)
+    vectors = unit(directions[token_ids] + noise)
+    starts = np.concatenate([np.cumsum(rng.integers(0, 7, size)) for size in sizes])
+    spans = np.stack([starts, starts + rng.integers(0, 400, len(starts))], axis=1).astype(np.int32)
+    pooled = unit(rng.normal(size=(n_passages, 24)))
+    return vectors, token_ids, spans, offsets, pooled
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory):
+    rng = np.random.default_rng(7)
+    vectors, token_ids, spans, offsets, pooled = make_passages(rng, 300)
+    codebook = Codebook.train(vectors, token_ids, bits=4)
+    path = tmp_path_factory.mktemp("segment") / "a.seg"
+    write_segment(path, compress(codebook, vectors, token_ids, spans, offsets, pooled), codebook)
+    return Segment(path, codebook), vectors, token_ids, spans, offsets, pooled
+
+
+def snapshot_of(*segments):
+    return Snapshot(
+        1,
+        segments[0].codebook,
+        dict(enumerate(segments)),
+        {id: np.ones(len(segment), np.bool_) for id, segment in enumerate(segments)},
+    )
+
+
+def query_of(rng, vectors, n=6, lexical=NOTHING):
+    rows = unit(vectors[rng.integers(0, len(vectors), n)] + 0.05 * rng.normal(size=(n, DIM)))
+    return Query(rows, np.full(n, 1 / n, np.float32), unit(rng.normal(size=24)), lexical)
+
+
+# -- container -----------------------------------------------------------------------------------
+
+
+def test_arrays_round_trip_bit_for_bit(tmp_path):
+    arrays = {
+        "a": np.arange(7, dtype=np.uint16),
+        "empty": np.zeros((0, 3), np.float32),
+        "big endian": np.arange(5, dtype=">i8"),
+    }
+    size = write_arrays(tmp_path / "x", "test", {"n": 1}, arrays)
+    file = ArrayFile(tmp_path / "x", "test")
+    assert (tmp_path / "x").stat().st_size == size == file.size
+    assert file.meta == {"n": 1}
+    for name, array in arrays.items():
+        assert np.array_equal(file[name], array)
+        assert file[name].ctypes.data % 64 == 0 or array.size == 0
+    file.check()
+
+
+@pytest.mark.parametrize(
+    ("damage", "error", "words"),
+    [
+        (lambda data: data[:-1], IndexCorruptError, "truncated"),
+        (lambda data: b"", IndexCorruptError, "empty"),
+        (lambda data: b"PK" + data[2:], IndexCorruptError, "isn't a rag-tools file"),
+        (lambda data: data[:70] + b"?" + data[71:], IndexCorruptError, "header is damaged"),
+        (
+            lambda data: data[:8] + struct.pack("<I", FORMAT_VERSION + 1) + data[12:],
+            IndexVersionError,
+            "upgrade",
+        ),
+    ],
+)
+def test_a_damaged_file_is_refused_by_name(tmp_path, damage, error, words):
+    path = tmp_path / "x"
+    write_arrays(path, "test", {}, {"a": np.arange(100)})
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(error, match=words) as caught:
+        ArrayFile(path, "test")
+    assert str(path) in str(caught.value)
+
+
+def test_a_flipped_bit_in_an_array_is_found_by_check(tmp_path):
+    path = tmp_path / "x"
+    write_arrays(path, "test", {}, {"a": np.arange(100)})
+    data = bytearray(path.read_bytes())
+    data[-100] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(IndexCorruptError, match="'a' is damaged"):
+        ArrayFile(path, "test").check()
+
+
+def test_a_missing_file_and_a_file_of_another_kind(tmp_path):
+    with pytest.raises(IndexCorruptError, match="missing"):
+        ArrayFile(tmp_path / "x", "test")
+    write_arrays(tmp_path / "x", "codebook", {}, {})
+    with pytest.raises(IndexCorruptError, match="not a segment file"):
+        ArrayFile(tmp_path / "x", "segment")
+
+
+def test_a_failed_write_leaves_the_old_bytes_and_no_litter(tmp_path):
+    path = tmp_path / "x"
+    path.write_bytes(b"old")
+
+    def chunks():
+        yield b"half of the new"
+        raise OSError("disk full")
+
+    with pytest.raises(OSError, match="disk full"):
+        write_atomically(path, chunks())
+    assert path.read_bytes() == b"old"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["x"]
+
+
+# -- codec ---------------------------------------------------------------------------------------
+
+
+@given(
+    bits=st.sampled_from([4, 2, 1]),
+    n_tokens=st.integers(0, 40),
+    dim=st.integers(1, 70),
+    seed=st.integers(0, 99),
+)
+def test_pack_and_unpack_are_inverse(bits, n_tokens, dim, seed):
+    codes = np.random.default_rng(seed).integers(0, 1 << bits, (n_tokens, dim)).astype(np.uint8)
+    assert np.array_equal(unpack(pack(codes, bits), bits, dim)[:n_tokens], codes)
+
+
+def test_pack_puts_each_code_where_the_format_says():
+    codes = np.random.default_rng(0).integers(0, 16, (16, 16)).astype(np.uint8)
+    packed = pack(codes, 4)
+    for token in range(16):
+        for dim in range(16):
+            group, rest = divmod(dim, 8)
+            index, j = divmod(rest, 4)
+            assert (packed[0, group, 4 * token + j] >> (4 * index)) & 15 == codes[token, dim]
+
+
+@pytest.mark.parametrize(("bits", "worst"), [(4, 0.012), (2, 0.13), (1, 0.38)])
+def test_codec_error_is_near_that_of_the_best_scalar_quantiser(bits, worst):
+    """Max (1960) gives 0.0095, 0.1175 and 0.3634 for a normal distribution."""
+    rng = np.random.default_rng(0)
+    residuals = (rng.normal(size=(20_000, 16)) * rng.uniform(0.1, 3, 16)).astype(np.float32)
+    codec = ResidualCodec.train(residuals, bits)
+    error = residuals - codec.decode(codec.encode(residuals))
+    assert (error.var(axis=0) / residuals.var(axis=0)).max() < worst
+
+
+# -- codebook ------------------------------------------------------------------------------------
+
+
+def test_training_is_deterministic_and_centroids_belong_to_their_tokens(built):
+    _, vectors, token_ids, *_ = built
+    first = Codebook.train(vectors, token_ids)
+    second = Codebook.train(vectors, token_ids)
+    assert np.array_equal(first.quantized, second.quantized)
+    assert np.array_equal(first.token_ids, second.token_ids)
+    assigned = first.assign(vectors, token_ids)
+    assert np.array_equal(first.token_ids[assigned], token_ids)
+
+
+def test_assignment_is_the_nearest_centroid_of_the_token(built):
+    segment, vectors, token_ids, *_ = built
+    codebook = segment.codebook
+    assigned = codebook.assign(vectors[:200], token_ids[:200])
+    for vector, token, got in zip(vectors[:200], token_ids[:200], assigned, strict=True):
+        own = np.flatnonzero(codebook.token_ids == token)
+        best = max(float(vector @ codebook.centroids[row]) for row in own)
+        assert float(vector @ codebook.centroids[got]) == pytest.approx(best, abs=1e-6)
+
+
+def test_extension_keeps_the_ids_it_had(built, tmp_path):
+    segment, vectors, token_ids, *_ = built
+    codebook = segment.codebook
+    with pytest.raises(KeyError, match="token 1000"):
+        codebook.assign(vectors[:5], np.full(5, 1000, np.int32))
+    grown = codebook.extend(vectors[:5], np.full(5, 1000, np.int32))
+    assert len(grown) > len(codebook)
+    assert np.array_equal(grown.quantized[: len(codebook)], codebook.quantized)
+    assert grown.extend(vectors, token_ids) is grown
+    codebook.write(tmp_path / "0")
+    grown.write(tmp_path / "1", first=len(codebook))
+    read = Codebook.read([tmp_path / "0", tmp_path / "1"])
+    assert np.array_equal(read.centroids, grown.centroids)
+    with pytest.raises(IndexCorruptError, match="part of the codebook is missing"):
+        Codebook.read([tmp_path / "1"])
+
+
+# -- segment -------------------------------------------------------------------------------------
+
+
+def test_a_segment_restores_unit_vectors_and_exact_spans(built):
+    segment, vectors, _, spans, offsets, pooled = built
+    restored = segment.vectors(0, segment.n_tokens)
+    assert np.allclose(np.linalg.norm(restored, axis=1), 1, atol=2e-3)
+    assert np.einsum("ij,ij->i", restored, vectors).mean() > 0.995
+    for position in (0, 17, len(segment) - 1):
+        first, last = offsets[position : position + 2]
+        assert np.array_equal(segment.spans(position), spans[first:last])
+        assert np.array_equal(segment.vectors(int(first), int(last)), restored[first:last])
+    rows, scales = segment.pooled
+    assert np.allclose(rows * scales[:, None], pooled, atol=3e-3)
+
+
+def test_postings_and_document_frequencies_match_a_count_by_hand(built):
+    segment, vectors, token_ids, _, offsets, _ = built
+    assigned = segment.codebook.assign(vectors, token_ids)
+    for at in range(0, len(segment.cells), 7):
+        cell = segment.cells[at]
+        expected = [
+            p for p in range(len(segment)) if cell in assigned[offsets[p] : offsets[p + 1]]
+        ]
+        start, end = segment.cell_offsets[at : at + 2]
+        assert segment.cell_passages[start:end].tolist() == expected
+    for token, count in zip(*segment.document_frequencies, strict=True):
+        holds = [token in token_ids[offsets[p] : offsets[p + 1]] for p in range(len(segment))]
+        assert sum(holds) == count
+
+
+def test_merging_segments_changes_no_code(built, tmp_path):
+    segment, *_ = built
+    odd, even = np.arange(1, len(segment), 2), np.arange(0, len(segment), 2)
+    merged = concatenate([segment.tokens(odd), segment.tokens(even)])
+    write_segment(tmp_path / "m", merged, segment.codebook)
+    copy = Segment(tmp_path / "m", segment.codebook)
+    for position, original in enumerate([*odd, *even]):
+        low, high = (int(x) for x in copy.token_offsets[position : position + 2])
+        first, last = (int(x) for x in segment.token_offsets[original : original + 2])
+        assert np.array_equal(copy.vectors(low, high), segment.vectors(first, last))
+        assert np.array_equal(copy.spans(position), segment.spans(original))
+    assert np.array_equal(copy.pooled[0][0], segment.pooled[0][1])
+
+
+# -- search --------------------------------------------------------------------------------------
+
+
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 1000), share=st.sampled_from([0.01, 0.3, 1.0]))
+def test_maxsim_matches_the_definition(built, seed, share):
+    segment, vectors, *_ = built
+    rng = np.random.default_rng(seed)
+    query = query_of(rng, vectors)
+    positions = np.flatnonzero(rng.random(len(segment)) < share)
+    got = maxsim(segment, query.vectors, query.weights, positions)
+    for position, score in zip(positions, got, strict=True):
+        grid = similarities(segment, query.vectors, int(position))
+        expected = sum(w * max(row) for w, row in zip(query.weights, grid, strict=True))
+        assert score == pytest.approx(expected, abs=1e-5)
+
+
+def brute_force(snapshot, query, selection, limit, signals):
+    found = []
+    for id, segment in snapshot.segments.items():
+        for position in np.flatnonzero(selection[id]):
+            grid = similarities(segment, query.vectors, int(position))
+            score = float(query.weights @ grid.max(axis=1))
+            rows, scales = segment.pooled
+            score += signals.pooled * float(rows[position] @ query.pooled * scales[position])
+            for place, bm25 in zip(*query.lexical, strict=True):
+                if tuple(place) == (id, position):
+                    score += signals.lexical * float(bm25 / (bm25 + 10))
+            found.append((-round(score, 6), id, int(position)))
+    return [(id, position) for _, id, position in sorted(found)[:limit]]
+
+
+@pytest.mark.parametrize("signals", [PLAIN, Signals(idf=0, pooled=0.4, lexical=0.3)])
+@pytest.mark.parametrize("share", [1.0, 0.5, 0.01])
+def test_search_is_exact_on_a_small_selection(built, signals, share):
+    segment, vectors, *_ = built
+    snapshot = snapshot_of(segment, segment)
+    rng = np.random.default_rng(3)
+    for _ in range(10):
+        places = np.stack([rng.integers(0, 2, 30), rng.permutation(300)[:30]], axis=1)
+        query = query_of(rng, vectors, lexical=(places, rng.uniform(1, 20, 30).astype(np.float32)))
+        selection = {
+            id: bitmap & (rng.random(len(bitmap)) < share) for id, bitmap in snapshot.live.items()
+        }
+        got = search(snapshot, query, selection, limit=10, signals=signals)
+        expected = brute_force(snapshot, query, selection, 10, signals)
+        assert [(match.segment, match.position) for match in got] == expected
+
+
+def test_gather_finds_what_a_scan_finds_and_respects_the_selection(built):
+    segment, vectors, *_ = built
+    snapshot = snapshot_of(segment, segment)
+    rng = np.random.default_rng(5)
+    recalled = 0
+    for _ in range(20):
+        query = query_of(rng, vectors)
+        selection = {id: rng.random(len(bitmap)) < 0.5 for id, bitmap in snapshot.live.items()}
+        candidates = gather(snapshot, query, selection, wanted=60)
+        assert sum(map(len, candidates.values())) == 60
+        for id, positions in candidates.items():
+            assert selection[id][positions].all()
+            assert (np.diff(positions) > 0).all()
+        got = rank(snapshot, query, refine(snapshot, query, candidates), limit=5, signals=PLAIN)
+        best = brute_force(snapshot, query, selection, 5, PLAIN)
+        recalled += len({(match.segment, match.position) for match in got} & set(best))
+    assert recalled >= 0.95 * 20 * 5
+
+
+def test_nothing_selected_finds_nothing(built):
+    segment, vectors, *_ = built
+    snapshot = snapshot_of(segment)
+    query = query_of(np.random.default_rng(0), vectors)
+    none = {0: np.zeros(len(segment), np.bool_)}
+    assert search(snapshot, query, none, limit=5, signals=PLAIN) == []
+    empty = Snapshot(0, None, {}, {})
+    assert search(empty, query, {}, limit=5, signals=PLAIN) == []
+
+
+def test_rare_tokens_weigh_more(built):
+    segment, _, token_ids, *_ = built
+    snapshot = snapshot_of(segment)
+    tokens, counts = segment.document_frequencies
+    common, rare = tokens[np.argmax(counts)], 9999
+    weights = weigh(snapshot, np.array([common, rare], np.int32), exponent=0.5)
+    assert weights[1] > weights[0] > 0
+    assert weights.sum() == pytest.approx(1)
+    assert np.allclose(weigh(snapshot, np.array([common, rare], np.int32), exponent=0), 0.5)

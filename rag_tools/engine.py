@@ -6,6 +6,7 @@ retrieval logic of their own.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import re
@@ -14,6 +15,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
+
+import numpy as np
 
 from rag_tools.catalog import catalog, lexical, schema
 from rag_tools.catalog.catalog import SourceState
@@ -31,6 +34,7 @@ from rag_tools.errors import (
 from rag_tools.hits import hits
 from rag_tools.index.arrayfile import FORMAT_VERSION
 from rag_tools.index.search import Query, Signals, search, weigh
+from rag_tools.ingest.chunk import MIN_PASSAGE_TOKENS
 from rag_tools.ingest.load import DEFAULT_MAX_BYTES, load
 from rag_tools.reader import Reader
 from rag_tools.sync import SyncOptions, source_root, sync
@@ -51,7 +55,7 @@ from rag_tools.writer import Writer, create_index
 
 DEFAULT_DIRECTORY = ".rag-tools"
 DEFAULT_PASSAGE_TOKENS = 180
-MIN_PASSAGE_TOKENS, MAX_PASSAGE_TOKENS = 32, 1024
+MAX_PASSAGE_TOKENS = 1024
 _BITS = 4
 _LEXICAL_LIMIT = 1000  # passages that BM25 lists; what it doesn't list has a BM25 of 0
 _PASSAGE_ID = re.compile(r".+:(?P<start>\d+)-(?P<end>\d+)", re.DOTALL)
@@ -259,16 +263,20 @@ class Engine:
         condition, parameters = compile_filter(filter or {})
         with self._reader.view() as view:
             snapshot = view.snapshot
+            listed = lexical.bm25(
+                view.connection,
+                query,
+                limit=_LEXICAL_LIMIT,
+                condition=condition,
+                parameters=parameters,
+            )
             prepared = Query(
                 vectors=embeddings.vectors,
                 weights=weigh(snapshot, embeddings.token_ids, exponent=self._signals.idf),
                 pooled=embeddings.pooled,
-                lexical=lexical.bm25(
-                    view.connection,
-                    query,
-                    limit=_LEXICAL_LIMIT,
-                    condition=condition,
-                    parameters=parameters,
+                lexical=(
+                    catalog.places_of(view.connection, [key for key, _ in listed]),
+                    np.array([score for _, score in listed], dtype=np.float32),
                 ),
             )
             selection = (
@@ -392,7 +400,7 @@ class Engine:
             segments=len(snapshot.segments),
             centroids=0 if snapshot.codebook is None else len(snapshot.codebook),
             generation=snapshot.generation,
-            bytes=sum(path.stat().st_size for path in self.directory.rglob("*") if path.is_file()),
+            bytes=_bytes_on_disk(self.directory),
             kernel="numpy",
         )
 
@@ -450,6 +458,15 @@ def _create(directory: Path, source: str | Path | None, passage_tokens: int) -> 
             "generation": 0,
         },
     )
+
+
+def _bytes_on_disk(directory: Path) -> int:
+    total = 0
+    for path in directory.rglob("*"):
+        # A writer may sweep a file while we look.
+        with contextlib.suppress(FileNotFoundError):
+            total += path.stat().st_size if path.is_file() else 0
+    return total
 
 
 def _check(query: str, limit: int) -> None:

@@ -160,7 +160,7 @@ class Document(_Value):
             values = dict(values)
             uri = str(values["uri"])
             values["id"] = values.get("id") or document_id(uri)
-            values["title"] = values.get("title") or uri.rstrip("/").rsplit("/", 1)[-1]
+            values.setdefault("title", uri.rstrip("/").rsplit("/", 1)[-1])
         return values
 
     @field_validator("text", "uri", "id", "title")

@@ -30,7 +30,7 @@ from rag_tools.encode.encoder import Encoder
 from rag_tools.errors import IndexCorruptError, IndexLockedError
 from rag_tools.index.codebook import CODEBOOKS, Codebook
 from rag_tools.index.segment import SEGMENTS, Segment, compress, concatenate, write_segment
-from rag_tools.ingest.chunk import chunk
+from rag_tools.ingest.chunk import chunk, context
 from rag_tools.types import Document, Passage, Progress
 
 LOCK = "writer.lock"
@@ -430,8 +430,8 @@ def _places(ids: list[int], sizes: list[int]) -> Callable[[int], tuple[int, int]
 def _context(document: Document, passage: Passage) -> str:
     """Return what a passage is encoded after: the document's title and the heading path."""
     path = passage.path
-    parts = path if path and path[0] == document.title else (document.title, *path)
-    return " > ".join(parts)
+    titled = path if path and path[0] == document.title else (document.title, *path)
+    return context([part for part in titled if part])
 
 
 def _halved(embeddings: Embeddings) -> _Encoded:

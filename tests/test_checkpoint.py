@@ -65,7 +65,7 @@ def test_same_files_have_the_same_fingerprint(copy):
         ("tokenizer.json", b'"lowercase": true', b'"lowercase": false'),
         ("tokenizer_config.json", b'"model_max_length": 256', b'"model_max_length": 128'),
         ("4_MultiVectorMask/config.json", b'"query"', b'"none"'),
-        ("onnx/model_int8.onnx", b"pytorch", b"pytorcH"),
+        ("onnx/model_int8.onnx", b"onnx.quantize", b"onnx.quantizE"),
     ],
 )
 def test_fingerprint_follows_everything_that_changes_embeddings(copy, file, old, new):
@@ -184,6 +184,7 @@ def test_sentence_transformers_settings(tmp_path):
         ({"config.json": {"hidden_size": 32}}, "vocabulary size"),
         ({"sentence_bert_config.json": {"query_expansion": {"length": None}}}, "query_expansion"),
         ({"sentence_bert_config.json": {"query_expansion": 3}}, "query_expansion"),
+        ({"sentence_bert_config.json": {"document_length": "40"}}, "must be integers"),
         ({"2_MultiVectorMask/config.json": {"keep_only_token_ids": [7]}}, "images"),
     ],
 )

@@ -2,6 +2,7 @@
 
 import unicodedata
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -130,10 +131,10 @@ def test_context_is_encoded_but_cannot_be_cited(encoder, text, context):
 
 
 def test_spans_at_known_places(encoder):
-    embeddings = encoder.encode_passage("Naïve 🙂 Cafe\u0301s, 2nd.")
-    text = "Naïve 🙂 Cafe\u0301s, 2nd."
+    text = "Naïve 🙂 Cafe\u0301s, tokenization."
+    embeddings = encoder.encode_passage(text)
     tokens = [text[start:end] for start, end in embeddings.spans]
-    assert tokens == ["", "Naïve", "🙂", "Cafe\u0301s", "2", "nd", ""]
+    assert tokens == ["", "Naïve", "🙂", "Cafe\u0301s", "token", "ization", ""]
     assert embeddings.spans[3].tolist() == [8, 14]
 
 
@@ -198,9 +199,7 @@ def test_windows_agree_with_one_look_at_the_text(encoder):
 def test_a_text_that_just_fits_is_read_in_one_window(encoder):
     words = "stone " * 254
     wide = Encoder(replace(encoder.checkpoint, max_tokens=500))
-    assert np.array_equal(
-        encoder.encode_passage(words).vectors, wide.encode_passage(words).vectors
-    )
+    assert np.array_equal(encoder.encode_passage(words).vectors, wide.encode_passage(words).vectors)
     longer = words + "stone"
     assert not np.array_equal(
         encoder.encode_passage(longer).vectors, wide.encode_passage(longer).vectors
@@ -214,9 +213,7 @@ def test_context_longer_than_the_window_leaves_room_for_the_text(encoder):
     assert len(embeddings) < 256
 
 
-@given(
-    n_tokens=st.integers(0, 3000), room=st.integers(1, 300)
-)
+@given(n_tokens=st.integers(0, 3000), room=st.integers(1, 300))
 def test_windows_cover_and_own_each_token_once(n_tokens, room):
     windows = encoder_module._windows(n_tokens, room)
     assert windows[0].start == windows[0].owned_start == 0
@@ -224,7 +221,7 @@ def test_windows_cover_and_own_each_token_once(n_tokens, room):
     for window in windows:
         assert window.start <= window.owned_start <= window.owned_end <= window.end
         assert window.end - window.start <= room
-    for left, right in zip(windows, windows[1:], strict=False):
+    for left, right in pairwise(windows):
         assert left.owned_end == right.owned_start
         if room >= 8:
             assert left.end - right.start >= room // 4

@@ -209,13 +209,19 @@ def test_words_back_in_the_source_are_found_though_the_index_lost_them():
         ("its own", TEXT, TEXT + "!", "missing"),  # the version that was cited never held it
         ("none", TEXT + " Old fish.", TEXT, "stale"),  # it stood there when it was indexed
         ("its own", TEXT + " Old fish.", TEXT, "stale"),
+        ("the source's", TEXT + " Old fish.", TEXT, "missing"),  # lost before it was cited
     ],
 )
 def test_words_that_are_not_there(sha256, indexed, source, status):
     known = document(indexed or TEXT).sha256
     citation = Citation(
         document_id=document(TEXT).id,
-        document_sha256={"its own": known, "none": "", "unknown": "0" * 64}[sha256],
+        document_sha256={
+            "its own": known,
+            "the source's": document(source or TEXT).sha256,
+            "none": "",
+            "unknown": "0" * 64,
+        }[sha256],
         start=0,
         end=9,
         quote="Old fish.",

@@ -270,6 +270,16 @@ def place(connection: sqlite3.Connection, key: int, segment: int, position: int)
     )
 
 
+def places_of(connection: sqlite3.Connection, keys: Sequence[int]) -> NDArray[np.int64]:
+    """Return where passages stand, ``(n, 2)`` int64 segment ids and positions, in that order."""
+    rows = connection.execute(
+        "SELECT p.segment, p.position FROM json_each(?) AS wanted "
+        "JOIN passage AS p ON p.key = wanted.value ORDER BY wanted.key",
+        [json.dumps(list(keys))],
+    )
+    return np.array(rows.fetchall(), dtype=np.int64).reshape(-1, 2)
+
+
 def move(connection: sqlite3.Connection, old: tuple[int, int], new: tuple[int, int]) -> None:
     """Record that the embeddings at one segment and position now stand at another."""
     connection.execute(

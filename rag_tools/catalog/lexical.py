@@ -6,8 +6,12 @@ import re
 import sqlite3
 from collections.abc import Iterable, Sequence
 
-import numpy as np
-from numpy.typing import NDArray
+TABLE = """
+-- Contentless: the text lives with the documents, once. Deleting a row takes the text it had.
+CREATE VIRTUAL TABLE lexical USING fts5 (
+    text, heading, content = '', tokenize = 'porter unicode61 remove_diacritics 2'
+);
+"""
 
 _WORD = re.compile(r"\w+")
 _MAX_WORDS = 64
@@ -36,37 +40,30 @@ def bm25(
     limit: int,
     condition: str = "1",
     parameters: Sequence[str | int | float] = (),
-) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Score the passages that hold any of the words of `query`; keep the best.
+) -> list[tuple[int, float]]:
+    """Return the keys and scores of the best passages with any of the words of `query`.
 
     Parameters
     ----------
     condition, parameters
         Restriction on ``document AS d`` from `compile_filter`, applied before `limit`.
-
-    Returns
-    -------
-    places, scores
-        ``(n, 2)`` int64 segment ids and positions, and ``(n,)`` float32, falling.
     """
     words = list(dict.fromkeys(word.lower() for word in _WORD.findall(_clean(query))))
-    rows: list[tuple[int, int, float]] = []
-    if words:
-        match = " OR ".join(f'"{word}"' for word in words[:_MAX_WORDS])
-        restriction = (
-            ""
-            if condition == "1"
-            else "AND rowid IN (SELECT p.key FROM passage AS p JOIN document AS d "
-            f"ON d.key = p.document WHERE {condition})"
-        )
-        rows = connection.execute(
-            "SELECT p.segment, p.position, -best.rank FROM (SELECT rowid, rank FROM lexical "
-            f"WHERE lexical MATCH ? {restriction} ORDER BY rank, rowid LIMIT ?) AS best "
-            "JOIN passage AS p ON p.key = best.rowid ORDER BY best.rank, p.key",
-            [match, *parameters, limit],
-        ).fetchall()
-    table = np.array(rows, dtype=np.float64).reshape(-1, 3)
-    return table[:, :2].astype(np.int64), table[:, 2].astype(np.float32)
+    if not words:
+        return []
+    match = " OR ".join(f'"{word}"' for word in words[:_MAX_WORDS])
+    restriction = (
+        ""
+        if condition == "1"
+        else "AND rowid IN (SELECT p.key FROM passage AS p JOIN document AS d "
+        f"ON d.key = p.document WHERE {condition})"
+    )
+    rows = connection.execute(
+        "SELECT rowid, -rank FROM lexical WHERE lexical MATCH ? "
+        f"{restriction} ORDER BY rank, rowid LIMIT ?",
+        [match, *parameters, limit],
+    )
+    return [(int(key), float(score)) for key, score in rows]
 
 
 def _clean(text: str) -> str:

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from rag_tools.catalog import lexical
 from rag_tools.errors import IndexCorruptError, IndexNotFoundError, IndexVersionError
 from rag_tools.index.arrayfile import FORMAT_VERSION
 
@@ -78,11 +79,6 @@ CREATE TABLE tombstone (
     position INTEGER NOT NULL,
     PRIMARY KEY (segment, position)
 ) WITHOUT ROWID;
-
--- Contentless: the text lives in `document` once. Deleting a row needs the text it was made of.
-CREATE VIRTUAL TABLE lexical USING fts5 (
-    text, heading, content = '', tokenize = 'porter unicode61 remove_diacritics 2'
-);
 """
 
 
@@ -94,7 +90,7 @@ def create(path: Path, settings: Mapping[str, Any]) -> None:
     connection = sqlite3.connect(temporary, isolation_level=None)
     try:
         connection.executescript(
-            f"PRAGMA synchronous = FULL; BEGIN; {_TABLES} "
+            f"PRAGMA synchronous = FULL; BEGIN; {_TABLES} {lexical.TABLE} "
             f"PRAGMA application_id = {_APPLICATION_ID}; "
             f"PRAGMA user_version = {FORMAT_VERSION}; COMMIT;"
         )

@@ -329,14 +329,13 @@ def _pylate_knobs(top: Mapping[str, Any]) -> dict[str, Any]:
 def _expansion(directory: Path, config: Any) -> Expansion | None:  # noqa: ANN401 - from JSON
     if config is None:
         return None
-    try:
-        length, attend = config["length"], bool(config.get("attend", False))
-        token = config.get("token") or _filling(directory)
-    except (TypeError, KeyError, AttributeError) as error:
+    length = config.get("length") if isinstance(config, dict) else None
+    if not isinstance(length, int) or length < 1:
         raise CheckpointError(
-            f"The query_expansion of {str(directory)!r} can't be read: {config!r}."
-        ) from error
-    return Expansion(token, length, attend)
+            f"The query_expansion of {str(directory)!r} has no positive length: {config!r}."
+        )
+    token = config.get("token") or _filling(directory)
+    return Expansion(token, length, attend=bool(config.get("attend")))
 
 
 def _filling(directory: Path) -> str:
@@ -358,10 +357,14 @@ def _filling(directory: Path) -> str:
 def _window(directory: Path, config: Mapping[str, Any], *lengths: int | None) -> int | None:
     """Return how many tokens the model is shown at once: the first length given, capped."""
     tokenizer = _read_json(directory / "tokenizer_config.json", optional=True)
-    positions = config.get("max_position_embeddings")
-    limits = [length for length in (tokenizer.get("model_max_length"), positions) if length]
     wanted = next((length for length in lengths if length), None)
-    return min([wanted, *limits] if wanted else limits, default=None)
+    limits = [wanted, tokenizer.get("model_max_length"), config.get("max_position_embeddings")]
+    try:
+        return min((limit for limit in limits if limit), default=None)
+    except TypeError as error:
+        raise CheckpointError(
+            f"The lengths in the metadata of {str(directory)!r} must be integers: {limits!r}."
+        ) from error
 
 
 def _read_json(path: Path, *, optional: bool = False, kind: type = dict) -> Any:  # noqa: ANN401

@@ -85,7 +85,7 @@ def quantise(float32: Path, int8: Path) -> None:
 
     On processors with AVX2 but no VNNI, products of unsigned activations and signed weights are
     added in pairs in 16 bits: 255 · 127 · 2 saturates and spoils the result, 255 · 64 · 2 fits.
-    Hence 7 bits: they cost a thousandth of cosine and no time, and every machine gives the same.
+    Hence 7 bits: they cost a thousandth of cosine and no time, and are safe everywhere.
     """
     products = [node for node in onnx.load(str(float32)).graph.node if node.op_type == "MatMul"]
     quantize_dynamic(
@@ -136,6 +136,19 @@ def _export_float32(model: MultiVectorEncoder, path: Path) -> None:
         external_data=False,
         verbose=False,
     )
+    _strip(path)
+
+
+def _strip(path: Path) -> None:
+    """Delete what the exporter notes for debugging: source lines and paths of this machine."""
+    model = onnx.load(str(path))
+    del model.metadata_props[:]
+    del model.graph.metadata_props[:]
+    del model.graph.value_info[:]
+    for part in (*model.graph.node, *model.graph.initializer):
+        del part.metadata_props[:]
+        part.doc_string = ""
+    onnx.save(model, str(path))
 
 
 def _check_float32(model: MultiVectorEncoder, directory: Path) -> None:

@@ -102,7 +102,7 @@ def chunk(
     """
     if passage_tokens < MIN_PASSAGE_TOKENS:
         raise ValueError(
-            f"passage_tokens is {passage_tokens}, must be {MIN_PASSAGE_TOKENS} or more"
+            f"passage_tokens is {passage_tokens}, must be at least {MIN_PASSAGE_TOKENS}"
         )
     if not 0 <= overlap <= 0.5:
         raise ValueError(f"overlap is {overlap}, must be from 0 to 0.5")

@@ -60,7 +60,7 @@ def load_docx(data: bytes, *, uri: str, name: str) -> Document:
     data
         The file.
     uri, name
-        The document's identity, and what to call it in error messages.
+        The document's identity, and what to call it in messages and for want of a title.
 
     Returns
     -------
@@ -97,7 +97,7 @@ def load_docx(data: bytes, *, uri: str, name: str) -> Document:
     return Document(
         text="".join(extraction.parts),
         uri=uri,
-        title=title or next((b.path[-1] for b in extraction.blocks if b.kind == "heading"), ""),
+        title=title or next((b.path[-1] for b in extraction.blocks if b.kind == "heading"), name),
         media_type=_MEDIA_TYPE,
         blocks=extraction.tiled_blocks(),
         source_map=SourceMap(elements=tuple(extraction.elements)),

@@ -80,7 +80,7 @@ def load_html(data: bytes, *, uri: str, name: str) -> Document:
     data
         The page. A byte order mark wins over a declared charset, which wins over detection.
     uri, name
-        The document's identity, and what to call it in error messages.
+        The document's identity, and what to call it in messages and for want of a title.
 
     Returns
     -------
@@ -100,7 +100,7 @@ def load_html(data: bytes, *, uri: str, name: str) -> Document:
     return Document(
         text="".join(rendering.parts),
         uri=uri,
-        title=_title(root, rendering),
+        title=_title(root, rendering) or name,
         media_type="text/html",
         blocks=rendering.blocks(),
         source_map=SourceMap(elements=rendering.elements()),

@@ -28,6 +28,7 @@ _PDFIUM = threading.Lock()
 _PAGE_SEPARATOR = "\n\n"
 _NO_BOX = (0.0, 0.0, 0.0, 0.0)
 _TITLE_CHARACTERS = 200
+_NO_TITLES = ("", "untitled")  # what programs write when nobody gave a title
 
 # Outlines often leave out the number that the page prints before a title.
 _NUMBERING = re.compile(r"(?:(?:[\d.]+|[ivxlc]+|[a-z])[.:)]? )?")
@@ -42,7 +43,7 @@ def load_pdf(data: bytes, *, uri: str, name: str) -> Document:
     data
         The file.
     uri, name
-        The document's identity, and what to call it in error messages.
+        The document's identity, and what to call it in messages and for want of a title.
 
     Returns
     -------
@@ -67,7 +68,17 @@ def load_pdf(data: bytes, *, uri: str, name: str) -> Document:
         raise UnreadableFileError(
             f"{name}: no text layer: run OCR first (for example `ocrmypdf IN.pdf OUT.pdf`)"
         )
-    return _assemble(pages, outline, title, uri)
+    text, source_map, lines = _assemble(pages)
+    if title.casefold() in _NO_TITLES:
+        title = _collapse(text.lstrip().split("\n", 1)[0])[:_TITLE_CHARACTERS]
+    return Document(
+        text=text,
+        uri=uri,
+        title=title or name,
+        media_type="application/pdf",
+        blocks=_blocks(text, pages, lines, outline),
+        source_map=source_map,
+    )
 
 
 class _PageText(NamedTuple):
@@ -235,9 +246,8 @@ def _read_outline(pdf: Any) -> list[_OutlineEntry]:  # noqa: ANN401
     return entries
 
 
-def _assemble(
-    pages: list[_PageText], outline: list[_OutlineEntry], title: str, uri: str
-) -> Document:
+def _assemble(pages: list[_PageText]) -> tuple[str, SourceMap, list[_Line]]:
+    """Join the pages to the canonical text."""
     parts: list[str] = []
     boxes: list[NDArray[np.int16]] = []
     map_pages: list[Page] = []
@@ -256,14 +266,7 @@ def _assemble(
         map_pages.append(Page(index + 1, start, length, page.width, page.height))
     text = "".join(parts)
     packed = zlib.compress(np.concatenate(boxes).astype("<i2").tobytes()) if text else b""
-    return Document(
-        text=text,
-        uri=uri,
-        title=title or _collapse(text.lstrip().split("\n", 1)[0])[:_TITLE_CHARACTERS],
-        media_type="application/pdf",
-        blocks=_blocks(text, pages, lines, outline),
-        source_map=SourceMap(pages=tuple(map_pages), boxes=packed),
-    )
+    return text, SourceMap(pages=tuple(map_pages), boxes=packed), lines
 
 
 def _lines(page: _PageText, index: int, offset: int) -> list[_Line]:

@@ -1,0 +1,551 @@
+"""The engine's contracts: spans, ids, sync, snapshots, refusals. Real files, the real encoder."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import multiprocessing
+import os
+import sqlite3
+import threading
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from rag_tools import Document, Engine
+from rag_tools.catalog.schema import FILE_NAME
+from rag_tools.errors import (
+    CheckpointError,
+    IndexCorruptError,
+    IndexLockedError,
+    IndexMismatchError,
+    IndexNotFoundError,
+    IndexVersionError,
+    InvalidQueryError,
+    NotFoundError,
+)
+from rag_tools.index.arrayfile import FORMAT_VERSION
+
+
+def answer(engine, query, **options):
+    return engine.search(query, **options).results[0]
+
+
+def check_citations(engine, results):
+    """Every promise about a citation, for every citation of some hits."""
+    n = 0
+    for hit in results:
+        document = engine.fetch(hit.document_id)
+        assert document.text[hit.start : hit.end] == hit.text
+        assert engine.fetch(hit.id).text == hit.text
+        digest = hashlib.sha256(document.text.encode("utf-8")).hexdigest()
+        for citation in hit.citations:
+            n += 1
+            assert document.text[citation.start : citation.end] == citation.quote
+            assert hit.start <= citation.start < citation.end <= hit.end
+            assert citation.document_sha256 == digest
+            assert citation.url
+            assert document.text[: citation.start].endswith(citation.prefix)
+            assert document.text[citation.end :].startswith(citation.suffix)
+            assert engine.verify(citation).status == "exact"
+    return n
+
+
+# -- search, fetch, cite -------------------------------------------------------------------------
+
+
+def test_a_question_finds_its_sentence(engine):
+    hit = answer(engine, "At what temperature does water boil on a high mountain?")
+    assert hit.title == "Boiling water"
+    assert "87 °C" in hit.citations[0].quote
+    assert hit.citations[0].heading == "Boiling water > In the mountains"
+    first, last = hit.citations[0].lines
+    assert "#L" in hit.citations[0].url and f"L{first}" in hit.citations[0].url
+    assert 8 <= first <= last <= 13
+
+
+def test_every_citation_of_many_questions_keeps_the_contract(engine):
+    total = 0
+    for query in ["high tides", "merge sort", "yeast", "parrot", "bees in winter", "kettle steam"]:
+        results = engine.search(query, limit=20).results
+        assert [hit.score for hit in results] == sorted((h.score for h in results), reverse=True)
+        total += check_citations(engine, results)
+    assert total > 20
+
+
+def test_no_quote_is_given_twice(tmp_path):
+    text = "\n".join(f"Sentence number {n} is about the tides of sea {n % 7}." for n in range(200))
+    with Engine.open(tmp_path, create=True, passage_tokens=64) as engine:
+        engine.add([Document(uri="test:long", text=text)])
+        results = engine.search("tides of sea 3", limit=20).results
+        spans = sorted((c.start, c.end) for hit in results for c in hit.citations)
+        assert len(results) == 20
+        assert all(left[1] <= right[0] for left, right in zip(spans, spans[1:], strict=False))
+
+
+def test_search_is_the_same_every_time(engine, index_dir):
+    first = engine.search("why are there two tides a day").model_dump_json()
+    assert engine.search("why are there two tides a day").model_dump_json() == first
+    with Engine.open(index_dir) as other:
+        assert other.search("why are there two tides a day").model_dump_json() == first
+
+
+def test_json_has_the_agreed_fields(engine):
+    data = json.loads(engine.search("bees").model_dump_json())
+    assert set(data) == {"query", "results"}
+    hit = data["results"][0]
+    assert {"id", "document_id", "title", "url", "score", "text", "start", "end", "citations"} <= (
+        set(hit)
+    )
+    assert {
+        "document_id", "document_sha256", "start", "end", "quote", "prefix", "suffix", "url",
+        "lines", "page", "heading", "score",
+    } <= set(hit["citations"][0])  # fmt: skip
+
+
+def test_explain_aligns_query_tokens_with_quoted_tokens(engine):
+    query = "honeybee waggle distance"
+    citation = answer(engine, query, explain=True).citations[0]
+    document = engine.fetch(citation.document_id)
+    edges = {
+        query[e.query_start : e.query_end]: document.text[e.start : e.end].lower()
+        for e in citation.alignment
+    }
+    assert edges["distance"] == "distance"
+    assert answer(engine, query).citations[0].alignment is None
+
+
+def test_cite_returns_quotes_in_order_of_evidence(engine):
+    support = engine.cite("A starter contains lactic acid bacteria.", limit=3)
+    assert "lactic acid" in support.citations[0].quote
+    assert len(support.citations) <= 3
+    scores = [citation.score for citation in support.citations]
+    assert scores == sorted(scores, reverse=True)
+
+
+def test_fetch_by_range_and_unknown_ids(engine):
+    id = answer(engine, "tides").document_id
+    whole = engine.fetch(id)
+    part = engine.fetch(id, start=4, end=8)
+    assert part.text == whole.text[4:8]
+    assert part.metadata["start"] == 4 and part.metadata["total_characters"] == len(whole.text)
+    assert whole.url.startswith("file:///")
+    with pytest.raises(NotFoundError, match="'nothing'"):
+        engine.fetch("nothing")
+    with pytest.raises(NotFoundError):
+        engine.fetch("nothing:0-5")
+    with pytest.raises(InvalidQueryError, match="isn't within"):
+        engine.fetch(id, start=0, end=10**9)
+
+
+@pytest.mark.parametrize("query", ["", " \n", "\0"])
+def test_a_blank_query_is_refused_or_finds_something_harmless(engine, query):
+    if query.strip():
+        assert engine.search(query)
+    else:
+        with pytest.raises(InvalidQueryError, match="empty"):
+            engine.search(query)
+
+
+@pytest.mark.parametrize("query", ['"', "AND OR NOT", "a* NEAR(b c)", "💡" * 50, "x" * 5000, "-:^"])
+def test_no_query_is_syntax(engine, query):
+    assert engine.search(query).results
+
+
+def test_filters_are_applied_before_ranking(engine):
+    titles = {hit.title for hit in engine.search("water", limit=20).results}
+    assert len(titles) > 2
+    only = engine.search("water", filter={"path": "*.rst"}, limit=20).results
+    assert {hit.title for hit in only} == {"Bees"}
+    ids = [hit.document_id for hit in only]
+    assert engine.search("water", filter={"document_id": ids[:1]}).results
+    assert engine.search("water", filter={"title": ["Bees", "Bread"]}, limit=20).results
+    assert not engine.search("water", filter={"title": "None such"}).results
+    with pytest.raises(InvalidQueryError, match="filter field"):
+        engine.search("water", filter={"a'b": 1})
+    with pytest.raises(InvalidQueryError, match="isn't a string"):
+        engine.search("water", filter={"a": None})
+
+
+def test_metadata_of_added_documents_can_be_filtered_on(tmp_path):
+    with Engine.open(tmp_path, create=True) as engine:
+        engine.add(
+            Document(uri=f"test:{n}", text=f"Fact {n} on rivers.", metadata={"n": n, "tags": tags})
+            for n, tags in enumerate([["a"], ["a", "b"], ["c"]])
+        )
+        assert [h.document_id for h in engine.search("rivers", filter={"n": 1}).results] == [
+            Document(uri="test:1", text="").id
+        ]
+        assert len(engine.search("rivers", filter={"tags": "a"}).results) == 2
+        assert len(engine.search("rivers", filter={"tags": ["b", "c"], "n": [0, 2]}).results) == 1
+
+
+# -- add, delete, identity -----------------------------------------------------------------------
+
+NASTY = st.text(
+    st.one_of(
+        st.sampled_from("\0\r\n\t \u0301\u200d🏔️👩‍👩‍👧ßİ한中\u202eא\u2028\x85.,;#*-_`"),
+        st.characters(exclude_categories=["Cs"]),
+    ),
+    max_size=400,
+)
+
+
+@pytest.fixture(scope="module")
+def scratch(tmp_path_factory):
+    with Engine.open(tmp_path_factory.mktemp("scratch") / "i", create=True) as engine:
+        yield engine
+
+
+@settings(
+    max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(texts=st.lists(NASTY, min_size=1, max_size=3), query=NASTY.filter(str.strip))
+def test_any_text_keeps_the_span_contract(scratch, texts, query):
+    documents = [Document(uri=f"test:{n}", text=text) for n, text in enumerate(texts)]
+    scratch.add(documents)
+    for document in documents:
+        fetched = scratch.fetch(document.id)
+        assert fetched.text == document.text
+        assert fetched.metadata["document_sha256"] == document.sha256
+    check_citations(scratch, scratch.search(query, limit=10).results)
+
+
+def test_ids_survive_updates_and_other_changes(tmp_path):
+    with Engine.open(tmp_path, create=True) as engine:
+        engine.add([Document(uri="test:a", text="Rivers flow."), Document(uri="test:b", text="B.")])
+        before = answer(engine, "rivers flow").id
+        for n in range(30):  # enough commits for a compaction
+            engine.add([Document(uri="test:b", text=f"Version {n} of the other text.")])
+        assert answer(engine, "rivers flow").id == before
+        status = engine.status()
+        assert status.documents == 2 and status.passages == 2
+        assert status.segments <= 9
+        engine.delete([Document(uri="test:a", text="").id])
+        assert engine.delete(["unknown"]) == 0
+        assert all(hit.id != before for hit in engine.search("rivers flow").results)
+
+
+def test_an_empty_document_is_kept_without_passages(tmp_path):
+    with Engine.open(tmp_path, create=True) as engine:
+        (id,) = engine.add([Document(uri="test:empty", text="")])
+        assert engine.fetch(id).text == ""
+        assert engine.status().passages == 0
+        assert engine.search("anything").results == ()
+
+
+def test_a_small_codebook_is_trained_anew_when_outgrown(tmp_path):
+    with Engine.open(tmp_path, create=True) as engine:
+        engine.add([Document(uri="test:tiny", text="The sea.")])
+        small = engine.status().centroids
+        text = " ".join(f"The sea of year {n} was calm, and the ships came home." for n in range(60))
+        engine.add([Document(uri="test:large", text=text)])
+        status = engine.status()
+        assert status.centroids > small
+        assert status.segments == 1  # what was there moved to the new codebook
+        assert engine.search("the sea", limit=50).results
+        check_citations(engine, engine.search("the sea", limit=50).results)
+
+
+# -- sync ----------------------------------------------------------------------------------------
+
+
+def passage_ids(engine):
+    return {hit.id for hit in engine.search("the", limit=1000).results}
+
+
+def test_sync_does_only_what_is_needed(tmp_path, corpus_dir):
+    with Engine.open(tmp_path / "i", create=True) as engine:
+        first = engine.sync([corpus_dir])
+        assert len(first.added) == 6 and first.encoded_passages == engine.status().passages
+        second = engine.sync([corpus_dir])
+        assert (second.encoded_passages, second.unchanged) == (0, 6)
+        assert not (second.added or second.updated or second.removed)
+        before = passage_ids(engine)
+        ids = {hit.title: hit.document_id for hit in engine.search("the", limit=1000).results}
+
+        (corpus_dir / "tides.txt").write_text("The tide is high but I am holding on.\n")
+        (corpus_dir / "bees.rst").unlink()
+        (corpus_dir / "new.md").write_text("# New\n\nSomething new.\n")
+        third = engine.sync()
+        assert third.updated == (ids["tides.txt"],)
+        assert third.removed == (ids["Bees"],)
+        assert len(third.added) == 1 and third.unchanged == 4
+        changed = {*third.added, *third.updated, *third.removed}
+        keep = {id for id in before if id.split(":")[0] not in changed}
+        assert keep and keep <= passage_ids(engine)
+        assert answer(engine, "tide holding on").document_id == ids["tides.txt"]
+        check_citations(engine, engine.search("tide", limit=20).results)
+
+
+def test_a_touched_file_costs_a_hash_and_a_same_size_edit_is_seen(tmp_path):
+    source = tmp_path / "docs"
+    source.mkdir()
+    file = source / "a.txt"
+    file.write_text("The first version.")
+    with Engine.open(tmp_path / "i", create=True) as engine:
+        engine.sync([source])
+        os.utime(file, ns=(10**18, 10**18))
+        assert engine.sync().unchanged == 1
+        stamp = file.stat()
+        file.write_text("The other version.")  # same length
+        assert len(engine.sync().updated) == 1
+        assert stamp.st_size == file.stat().st_size
+        file.write_text("The third version.")  # at once: the clock may not have ticked
+        assert len(engine.sync().updated) == 1
+
+
+def test_a_file_that_breaks_is_reported_and_its_last_good_version_stays(tmp_path):
+    source = tmp_path / "docs"
+    source.mkdir()
+    (source / "a.html").write_text("<p>Herons stand in the reeds.")
+    (source / "b.txt").write_text("Cranes fly in a wedge.")
+    with Engine.open(tmp_path / "i", create=True) as engine:
+        engine.sync([source])
+        (source / "a.html").unlink()
+        (source / "a.html").mkdir()  # now a folder: gone as a file
+        (source / "b.txt").write_bytes(bytes(range(256)) * 40)
+        report = engine.sync()
+        assert [skipped.path for skipped in report.skipped] == [str((source / "b.txt").resolve())]
+        assert len(report.removed) == 1
+        assert "wedge" in answer(engine, "cranes").text
+
+
+def test_sync_of_what_never_was_is_reported(tmp_path):
+    with Engine.open(tmp_path / "i", create=True) as engine:
+        report = engine.sync([tmp_path / "nowhere"])
+        assert report.skipped[0].reason == "no such file or folder"
+        (tmp_path / "one.txt").write_text("One file.")
+        assert len(engine.sync([tmp_path / "one.txt"]).added) == 1
+        (tmp_path / "one.txt").unlink()
+        assert len(engine.sync([tmp_path / "one.txt"]).removed) == 1
+
+
+def test_roots_keep_to_themselves(tmp_path):
+    outer, inner = tmp_path / "a", tmp_path / "a" / "b"
+    inner.mkdir(parents=True)
+    (outer / "x.txt").write_text("Outer.")
+    (inner / "y.txt").write_text("Inner.")
+    with Engine.open(tmp_path / "i", create=True) as engine:
+        engine.sync([inner])
+        assert len(engine.sync([outer], exclude=["b/"]).added) == 1
+        assert engine.status().documents == 2
+        assert engine.sync().unchanged == 2  # each root with its own options
+
+
+def test_interrupted_sync_keeps_what_was_committed(tmp_path, monkeypatch):
+    source = tmp_path / "docs"
+    source.mkdir()
+    for n in range(6):
+        (source / f"{n}.txt").write_text(f"Document {n} is about lake number {n}.")
+    monkeypatch.setattr("rag_tools.writer._SEGMENT_PASSAGES", 2)
+    monkeypatch.setattr("rag_tools.writer._QUEUE_PASSAGES", 2)
+
+    def interrupt(stage, done, total):
+        if stage == "files" and done == 5:
+            raise KeyboardInterrupt
+
+    with Engine.open(tmp_path / "i", create=True) as engine:
+        with pytest.raises(KeyboardInterrupt):
+            engine.sync([source], progress=interrupt)
+        kept = engine.status().documents
+        assert 2 <= kept < 6
+        report = engine.sync([source])
+        assert len(report.added) == 6 - kept and report.unchanged == kept
+
+
+# -- verify --------------------------------------------------------------------------------------
+
+
+def test_verify_reads_the_source_itself(tmp_path):
+    source = tmp_path / "docs"
+    source.mkdir()
+    file = source / "a.txt"
+    file.write_text("Rivers flow to the sea. Lakes stay.")
+    with Engine.open(tmp_path / "i", create=True) as engine:
+        engine.sync([source])
+        citation = answer(engine, "rivers flow").citations[0]
+        assert engine.verify(citation).status == "exact"
+        file.write_text("Preface. " + file.read_text())  # not synced
+        moved = engine.verify(citation)
+        assert (moved.status, moved.checked) == ("moved", "source")
+        assert moved.citation.start == citation.start + 9
+        file.write_text("Nothing of the kind.")
+        assert engine.verify(citation).status == "stale"
+        file.unlink()
+        gone = engine.verify(citation)  # out of reach: the indexed text still has it
+        assert (gone.status, gone.checked) == ("exact", "index")
+        engine.sync()
+        assert engine.verify(citation).status == "missing"
+
+
+def test_a_renamed_file_verifies_as_moved(tmp_path):
+    source = tmp_path / "docs"
+    source.mkdir()
+    (source / "a.txt").write_text("Rivers flow to the sea.")
+    with Engine.open(tmp_path / "i", create=True) as engine:
+        engine.sync([source])
+        citation = answer(engine, "rivers").citations[0]
+        (source / "a.txt").rename(source / "b.txt")
+        engine.sync()
+        verification = engine.verify(json.loads(citation.model_dump_json()))
+        assert verification.status == "moved"
+        assert verification.citation.url.split("#")[0].endswith("b.txt")
+
+
+def test_a_forged_quote_is_missing(engine):
+    citation = answer(engine, "rivers").citations[0]
+    forged = citation.model_copy(update={"quote": "The author guarantees it."})
+    assert engine.verify(forged).status == "missing"
+
+
+# -- opening -------------------------------------------------------------------------------------
+
+
+def test_no_index(tmp_path):
+    with pytest.raises(IndexNotFoundError, match="rag-tools index"):
+        Engine.open(tmp_path / "none")
+    assert not (tmp_path / "none").exists()
+
+
+def test_a_foreign_directory_is_left_alone(tmp_path):
+    (tmp_path / "thesis.doc").write_text("precious")
+    with pytest.raises(IndexCorruptError, match=r"thesis\.doc"):
+        Engine.open(tmp_path, create=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.doc"]
+    with pytest.raises(IndexCorruptError, match="is a file"):
+        Engine.open(tmp_path / "thesis.doc", create=True)
+
+
+def damage_garbage(directory):
+    (directory / FILE_NAME).write_bytes(b"not a database" * 100)
+
+
+def damage_foreign(directory):
+    connection = sqlite3.connect(directory / FILE_NAME)
+    connection.execute("PRAGMA application_id = 1")
+    connection.close()
+
+
+def damage_newer(directory):
+    connection = sqlite3.connect(directory / FILE_NAME)
+    connection.execute(f"PRAGMA user_version = {FORMAT_VERSION + 1}")
+    connection.close()
+
+
+def damage_segment(directory):
+    (path,) = (directory / "segments").iterdir()
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+def damage_missing_segment(directory):
+    (path,) = (directory / "segments").iterdir()
+    path.unlink()
+
+
+@pytest.mark.parametrize(
+    ("damage", "error", "words"),
+    [
+        (damage_garbage, IndexCorruptError, "can't be opened"),
+        (damage_foreign, IndexCorruptError, "another program"),
+        (damage_newer, IndexVersionError, "upgrade"),
+        (damage_segment, IndexCorruptError, "truncated"),
+        (damage_missing_segment, IndexCorruptError, "missing"),
+    ],
+)
+def test_a_damaged_index_is_refused_and_not_touched(tmp_path, damage, error, words):
+    directory = tmp_path / "i"
+    with Engine.open(directory, create=True) as engine:
+        engine.add([Document(uri="test:a", text="Rivers flow.")])
+    damage(directory)
+    before = {p: p.read_bytes() for p in directory.rglob("*") if p.is_file()}
+    for create in (False, True):
+        with pytest.raises(error, match=words), Engine.open(directory, create=create) as engine:
+            engine.search("rivers")
+    after = {p: p.read_bytes() for p in directory.rglob("*") if p.is_file()}
+    assert before.items() <= after.items()
+
+
+def test_other_settings_than_the_index_was_made_with_are_refused(tmp_path):
+    with Engine.open(tmp_path / "i", create=True, passage_tokens=100):
+        pass
+    with pytest.raises(IndexMismatchError, match="100"):
+        Engine.open(tmp_path / "i", passage_tokens=200)
+    with pytest.raises(CheckpointError):
+        Engine.open(tmp_path / "j", create=True, checkpoint=tmp_path / "no-such-checkpoint")
+    assert not (tmp_path / "j").exists()
+    with pytest.raises(InvalidQueryError, match="3 tokens"):
+        Engine.open(tmp_path / "j", create=True, passage_tokens=3)
+
+
+def test_the_environment_names_the_default_index(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with Engine.open(create=True):
+        assert (tmp_path / ".rag-tools" / FILE_NAME).exists()
+    monkeypatch.setenv("RAG_TOOLS_INDEX", str(tmp_path / "other"))
+    with pytest.raises(IndexNotFoundError, match="other"):
+        Engine.open()
+
+
+# -- one writer, many readers --------------------------------------------------------------------
+
+
+def hold_the_lock(directory, ready, release):
+    from rag_tools.writer import _acquire
+
+    with _acquire(directory):
+        ready.set()
+        release.wait(30)
+
+
+def test_a_second_writer_is_told(tmp_path):
+    directory = tmp_path / "i"
+    context = multiprocessing.get_context("spawn")
+    ready, release = context.Event(), context.Event()
+    with Engine.open(directory, create=True) as engine:
+        process = context.Process(target=hold_the_lock, args=(directory, ready, release))
+        process.start()
+        assert ready.wait(30)
+        try:
+            with pytest.raises(IndexLockedError, match="another process"):
+                engine.add([Document(uri="test:a", text="x")])
+            assert engine.search("anything").results == ()  # readers don't wait
+        finally:
+            release.set()
+            process.join(30)
+        engine.add([Document(uri="test:a", text="x")])
+
+
+def test_readers_see_whole_commits_while_a_writer_works(tmp_path):
+    """Every version of the document says its number three times: no search may see a mixture."""
+    directory = tmp_path / "i"
+
+    def version(n):
+        return Document(uri="test:a", text=f"Edition {n}. Edition {n} again. Edition {n} ends.")
+
+    problems = []
+    with Engine.open(directory, create=True) as writer, Engine.open(directory) as reader:
+        writer.add([version(0)])
+        done = threading.Event()
+
+        def read():
+            while not done.is_set():
+                try:
+                    hit = answer(reader, "edition")
+                    numbers = {word for word in hit.text.replace(".", "").split() if word.isdigit()}
+                    if len(numbers) != 1 or reader.status().documents != 1:
+                        problems.append(hit.text)
+                except Exception as error:
+                    problems.append(error)
+
+        threads = [threading.Thread(target=read) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        for n in range(1, 25):
+            writer.add([version(n)])
+        done.set()
+        for thread in threads:
+            thread.join()
+        assert not problems
+        assert "24" in answer(reader, "edition").text

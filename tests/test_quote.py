@@ -1,0 +1,322 @@
+"""Quotes from token similarities: verbatim, minimal, never twice, and right by a slow reference."""
+
+from __future__ import annotations
+
+import re
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rag_tools.cite.quote import (
+    CONTEXT,
+    HEADING_HANDICAP,
+    LONG,
+    MARGIN,
+    TOO_LONG,
+    alignment,
+    distinct,
+    quotes,
+    strongest,
+)
+from rag_tools.types import Citation, Span
+
+NASTY = "ab. A!\n-*|#>1,;é\u0301\u200d🗝️👩‍👩‍👧עברית。、\u00a0\x00\r\t—"
+
+
+def word_spans(text):
+    """Every word or punctuation mark as one token."""
+    found = [match.span() for match in re.finditer(r"\w+|[^\w\s]", text)]
+    return np.array(found, np.int32).reshape(-1, 2)
+
+
+def match_words(text, *groups):
+    """Similarities as of a lexical encoder: 1 to the words of a query token, 0.1 to the rest."""
+    spans = word_spans(text)
+    words = [text[start:end].lower() for start, end in spans]
+    return spans, np.array(
+        [[1.0 if word in group.split() else 0.1 for word in words] for group in groups], np.float32
+    )
+
+
+def quoted(text, *groups, headings=()):
+    spans, similarities = match_words(text, *groups)
+    weights = np.ones(len(groups), np.float32)
+    found = quotes(text, spans, similarities, weights, headings=headings)
+    return [quote.span.of(text) for quote in found]
+
+
+@st.composite
+def passages(draw, alphabet=NASTY):
+    text = draw(st.text(alphabet, max_size=120))
+    cuts = sorted(draw(st.lists(st.integers(0, len(text)), max_size=40)))
+    spans = np.array(list(pairwise(cuts)), np.int32).reshape(-1, 2)
+    rows = draw(st.integers(1, 4))
+    seed = draw(st.integers(0, 1000))
+    rng = np.random.default_rng(seed)
+    similarities = rng.uniform(-1, 1, (rows, len(spans))).astype(np.float32)
+    weights = rng.uniform(0, 2, rows).astype(np.float32) * rng.integers(0, 2, rows)
+    return text, spans, similarities, weights.astype(np.float32)
+
+
+def reference_score(span, spans, similarities, weights):
+    """Weighted MaxSim over the tokens that start in `span`, blended with the whole passage's."""
+    if not weights.any():
+        weights = np.ones_like(weights)
+    total = 0.0
+    for row, weight in zip(similarities, weights, strict=True):
+        own = context = 0.0
+        for (start, end), similarity in zip(spans, row, strict=True):
+            context = max(context, float(similarity))
+            if start < end and span[0] <= start < span[1]:
+                own = max(own, float(similarity))
+        total += float(weight) * ((1 - CONTEXT) * own + CONTEXT * context)
+    return total / float(weights.sum())
+
+
+@given(passages())
+def test_quotes_are_verbatim_in_range_apart_and_in_order(passage):
+    text, spans, similarities, weights = passage
+    found = quotes(text, spans, similarities, weights)
+    assert found == quotes(text, spans, similarities, weights)
+    assert [quote.score for quote in found] == sorted((q.score for q in found), reverse=True)
+    by_position = sorted(quote.span for quote in found)
+    for before, after in pairwise(by_position):
+        assert before.end <= after.start
+    starts = {start for start, end in spans.tolist() if start < end}
+    for quote in found:
+        assert 0 <= quote.span.start < quote.span.end <= len(text)
+        assert quote.span.of(text) == quote.span.of(text).strip()
+        assert starts & set(range(*quote.span))
+        assert type(quote.span.start) is int
+        assert type(quote.score) is float
+
+
+@given(passages())
+def test_scores_agree_with_the_slow_reference(passage):
+    text, *arrays = passage
+    for quote in quotes(text, *arrays):
+        assert quote.score == pytest.approx(reference_score(quote.span, *arrays), abs=1e-5)
+        assert 0 <= quote.score <= 1
+
+
+@given(
+    st.lists(
+        st.lists(st.sampled_from(["Ant", "Bee", "Été", "Юла"]), min_size=1, max_size=5),
+        min_size=1,
+        max_size=6,
+    ),
+    st.integers(0, 1000),
+)
+def test_the_best_sentences_and_no_others_are_quoted(sentences, seed):
+    text = ". ".join(" ".join(words) for words in sentences) + "."
+    spans = word_spans(text)
+    rng = np.random.default_rng(seed)
+    similarities = rng.uniform(0, 0.3, (3, len(spans))).astype(np.float32)
+    weights = rng.uniform(0, 2, 3).astype(np.float32)
+    found = quotes(text, spans, similarities, weights)
+    starts = [0, *(match.end() for match in re.finditer(r"\. ", text)), len(text) + 1]
+    ranges = list(pairwise(starts))
+    scores = [reference_score(span, spans, similarities, weights) for span in ranges]
+    for (start, end), score in zip(ranges, scores, strict=True):
+        quoted = any(q.span.start <= start and end - 1 <= q.span.end for q in found)
+        if abs(score - (max(scores) - MARGIN)) > 1e-5:
+            assert quoted == (score > max(scores) - MARGIN)
+
+
+def test_the_sentence_that_answers_is_quoted():
+    text = "Foxes are mammals. The den of a fox is called an earth. Bees live in hives."
+    assert quoted(text, "den", "fox foxes", "called") == ["The den of a fox is called an earth."]
+
+
+def test_neighbours_that_answer_together_are_one_quote():
+    text = "Sugar melts at 186 degrees. Salt melts at 801 degrees. Water is wet."
+    assert quoted(text, "melts", "degrees") == [text[: text.index(" Water")]]
+
+
+def test_sentences_apart_are_quotes_apart():
+    text = "Salt melts late. Water is wet. Salt melts late."
+    assert quoted(text, "salt", "melts") == ["Salt melts late.", "Salt melts late."]
+
+
+@pytest.mark.parametrize("mark", ["- ", "* ", "• ", "> ", "1. ", "(12) ", "## ", "- [x] ", "| "])
+def test_layout_marks_are_not_quoted(mark):
+    text = f"Intro.\n\n{mark}The key is red.\n"
+    assert quoted(text, "key", "red") == ["The key is red."]
+
+
+@pytest.mark.parametrize(
+    "words", ["-5 °C is cold", "**Bold** claim", "#42 was fixed", "1.5 m long"]
+)
+def test_marks_that_are_words_stay(words):
+    assert quoted(f"Intro.\n\n{words}.\n", *words.lower().split()) == [f"{words}."]
+
+
+def test_a_table_row_is_quoted_without_its_frame():
+    text = "| metal | melts |\n| iron | 1538 |\n| zinc | 420 |\n"
+    assert quoted(text, "zinc") == ["zinc | 420"]
+
+
+def test_a_heading_is_quoted_only_if_nothing_else_says_it():
+    title = "Melting points of metals\n\n"
+    body = "Iron melts at 1538 degrees, zinc at 420."
+    heading = Span(0, len(title))
+    groups = ("melting melts", "metals iron zinc")
+    assert quoted(title + body, *groups, headings=[heading]) == [body]
+    other = "Nothing here bears on that."
+    assert quoted(title + other, *groups, headings=[heading]) == [title.strip()]
+    assert HEADING_HANDICAP > MARGIN
+
+
+def test_a_heading_never_runs_into_the_sentence_after_it():
+    text = "Melting points\nIron melts at 1538 degrees."
+    assert quoted(text, "iron", "degrees", headings=[Span(0, 15)]) == [
+        "Iron melts at 1538 degrees."
+    ]
+
+
+def test_a_long_sentence_is_cut_at_clauses_to_the_part_with_the_evidence():
+    filler = "while the rest of the long report dwells on matters of little weight"
+    text = f"{filler}, {filler}, {filler}, the vault holds nine keys, {filler}, {filler}."
+    (found,) = quoted(text, "vault", "nine", "keys")
+    assert "the vault holds nine keys" in found
+    assert len(found) <= LONG
+    assert text[text.index(found) - 2 :].startswith(", ")
+    assert not found.endswith(",")
+
+
+def test_a_sentence_whose_evidence_is_spread_stays_longer():
+    filler = "while the rest of the long report dwells on matters of little weight"
+    text = f"The vault is deep, {filler}, {filler}, {filler}, and holds nine keys."
+    assert LONG < len(text) <= TOO_LONG
+    assert quoted(text, "vault", "nine", "keys") == [text]
+
+
+def test_text_without_clauses_is_cut_at_words_and_without_words_not_at_all():
+    text = "word " * 100 + "key " + "word " * 100
+    (found,) = quoted(text.strip(), "key")
+    assert len(found) <= LONG
+    assert "key" in found.split()
+    assert quoted("k" * 1000, "k" * 1000) == ["k" * 1000]
+    assert quoted(", " * 400 + "x", "x") == ["x"]
+
+
+def test_tokens_without_characters_give_context_and_are_never_quoted():
+    text = "It is red. It is big."
+    spans = np.array([[0, 0], [0, 2], [6, 9], [11, 13], [17, 20]], np.int32)
+    similarities = np.array([[1, 0, 0, 0, 0], [0, 0, 0.8, 0, 0]], np.float32)
+    weights = np.ones(2, np.float32)
+    (quote,) = quotes(text, spans, similarities, weights)
+    assert quote.span.of(text) == "It is red."
+    assert quote.score == pytest.approx((CONTEXT * 1 + 0.8) / 2)
+
+
+@pytest.mark.parametrize("text", ["", "   \n", "no tokens", "- \n- "])
+def test_nothing_to_quote(text):
+    spans = np.zeros((2, 2), np.int32)
+    assert quotes(text, spans, np.ones((3, 2), np.float32), np.ones(3, np.float32)) == []
+    empty = np.zeros((0, 2), np.int32)
+    assert quotes(text, empty, np.ones((3, 0), np.float32), np.ones(3, np.float32)) == []
+
+
+def test_weights_decide_and_all_zero_counts_all_alike():
+    text = "Salt is white. Iron is grey."
+    spans, similarities = match_words(text, "salt", "iron", "grey")
+    for weights, expected in (
+        ([1, 0, 0], "Salt is white."),
+        ([0, 1, 1], "Iron is grey."),
+        ([0, 0, 0], "Iron is grey."),
+    ):
+        found = quotes(text, spans, similarities, np.array(weights, np.float32))
+        assert found[0].span.of(text) == expected
+
+
+# --- across hits -------------------------------------------------------------------------------
+
+
+def citation(document_id, start, end, score):
+    return Citation(
+        document_id=document_id,
+        document_sha256="",
+        start=start,
+        end=end,
+        quote="x" * (end - start),
+        score=score,
+    )
+
+
+spans_of_documents = st.builds(
+    lambda document_id, start, length, score: citation(
+        document_id, start, start + length, score / 4
+    ),
+    st.sampled_from("ab"),
+    st.integers(0, 40),
+    st.integers(1, 12),
+    st.integers(0, 4),
+)
+
+
+@given(st.lists(st.lists(spans_of_documents, max_size=4), max_size=6))
+def test_no_character_is_cited_twice_and_nothing_is_lost_without_a_better_one(hits):
+    kept = distinct(hits)
+    assert len(kept) == len(hits)
+    flat = [c for hit in kept for c in hit]
+    characters = [(c.document_id, i) for c in flat for i in range(c.start, c.end)]
+    assert len(characters) == len(set(characters))
+    for hit, chosen in zip(hits, kept, strict=True):
+        assert all(c in hit for c in chosen)
+        for c in hit:
+            assert c in flat or any(
+                other.document_id == c.document_id
+                and other.start < c.end
+                and c.start < other.end
+                and other.score >= c.score
+                for other in flat
+            )
+
+
+def test_the_better_of_overlapping_quotes_stays_in_its_hit():
+    low, high, equal = (citation("d", 0, 9, s) for s in (0.4, 0.6, 0.6))
+    other = citation("e", 0, 9, 0.1)
+    assert distinct([[low, other], [high], [equal]]) == [(other,), (high,), ()]
+
+
+def test_strongest_are_those_near_the_best():
+    best, near, far = (
+        citation("d", i, i + 1, s) for i, s in enumerate((0.6, 0.6 - MARGIN / 2, 0.5))
+    )
+    assert strongest([far, near, best]) == [best, near]
+    assert strongest([]) == []
+
+
+# --- alignment ---------------------------------------------------------------------------------
+
+
+def test_alignment_joins_each_query_token_to_its_best_passage_token():
+    query = np.array([[0, 0], [0, 3], [4, 8]], np.int32)
+    spans = np.array([[0, 0], [0, 2], [3, 6], [7, 9]], np.int32)
+    similarities = np.array([[1, 1, 1, 1], [0.9, 0.1, 0.5, 0.4], [0.9, 0.3, 0.2, 0.3]], np.float32)
+    edges = alignment(query, spans, similarities, start=100)
+    assert [(e.query_start, e.query_end, e.start, e.end) for e in edges] == [
+        (0, 3, 103, 106),
+        (4, 8, 100, 102),
+    ]
+    assert [e.similarity for e in edges] == pytest.approx([0.5, 0.3])
+    edges = alignment(query, spans, similarities, start=100, within=Span(7, 9))
+    assert [(e.start, e.end) for e in edges] == [(107, 109)] * 2
+    assert alignment(query, spans, similarities, within=Span(9, 20)) == ()
+
+
+@given(passages())
+def test_alignment_edges_are_real_maxima(passage):
+    text, spans, similarities, _ = passage
+    query_spans = np.array([[i, i + 1] for i in range(len(similarities))], np.int32)
+    edges = alignment(query_spans, spans, similarities)
+    eligible = [i for i, (start, end) in enumerate(spans.tolist()) if start < end]
+    assert len(edges) == (len(similarities) if eligible else 0)
+    for edge in edges:
+        assert 0 <= edge.start < edge.end <= len(text)
+        row = similarities[edge.query_start]
+        assert edge.similarity == max(row[i] for i in eligible)

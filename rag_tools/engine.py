@@ -345,7 +345,9 @@ class Engine:
             id=id,
             title=document.title,
             text=document.text[start:end],
-            url=document.uri if whole else cite_span(document, Span(start, end)).url,
+            url=document.uri
+            if whole or start == end
+            else cite_span(document, Span(start, end)).url,
             metadata={
                 **document.metadata,
                 "document_id": document.id,
@@ -472,6 +474,8 @@ def _bytes_on_disk(directory: Path) -> int:
 def _check(query: str, limit: int) -> None:
     if not query.strip():
         raise InvalidQueryError("the query is empty: ask a question or give keywords")
+    if any("\ud800" <= char <= "\udfff" for char in query):
+        raise InvalidQueryError("the query isn't valid Unicode: it was not given as UTF-8")
     if limit < 1:
         raise InvalidQueryError(f"limit {limit}: ask for at least one result")
 

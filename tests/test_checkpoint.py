@@ -40,7 +40,7 @@ def test_bundled_settings():
     assert checkpoint.name == "bundled"
     assert checkpoint.layout == "sentence-transformers"
     assert (checkpoint.dim, checkpoint.pooled_dim) == (128, 384)
-    assert (checkpoint.max_tokens, checkpoint.query_tokens) == (256, 32)
+    assert (checkpoint.max_tokens, checkpoint.query_tokens) == (512, 32)
     assert checkpoint.vocabulary_size == 30522
     assert checkpoint.expansion is None
     assert (checkpoint.query_prompt, checkpoint.document_prompt) == ("", "")
@@ -63,7 +63,7 @@ def test_same_files_have_the_same_fingerprint(copy):
     ("file", "old", "new"),
     [
         ("tokenizer.json", b'"lowercase": true', b'"lowercase": false'),
-        ("tokenizer_config.json", b'"model_max_length": 256', b'"model_max_length": 128'),
+        ("tokenizer_config.json", b'"model_max_length": 512', b'"model_max_length": 128'),
         ("4_MultiVectorMask/config.json", b'"query"', b'"none"'),
         ("onnx/model_int8.onnx", b"onnx.quantize", b"onnx.quantizE"),
     ],

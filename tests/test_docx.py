@@ -9,14 +9,12 @@ import pytest
 from docx.oxml import OxmlElement
 from docx.oxml.ns import qn
 from docx.shared import Pt
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rag_tools.errors import UnreadableFileError
 from rag_tools.ingest.docx import load_docx
 from rag_tools.types import Document
-
-PLAIN = "body/p[1]"
 
 
 def save(document: object) -> bytes:
@@ -232,6 +230,7 @@ TEXTS = st.text(
 )
 
 
+@settings(max_examples=30)
 @given(st.lists(TEXTS, max_size=6))
 def test_any_text_round_trips(texts: list[str]) -> None:
     word = docx.Document()
@@ -248,6 +247,9 @@ def test_any_text_round_trips(texts: list[str]) -> None:
     assert_tiles(document)
 
 
+EMPTY_XML = b"<w:document xmlns:w='http://schemas.openxmlformats.org/wordprocessingml/2006/main'/>"
+
+
 @pytest.mark.parametrize(
     ("data", "reason"),
     [
@@ -257,10 +259,11 @@ def test_any_text_round_trips(texts: list[str]) -> None:
         (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(600), "encrypted"),
         (rewrite(sample(), "word/document.xml", None), "not a readable Word document"),
         (rewrite(sample(), "word/document.xml", b"<w:doc"), "not a readable Word document"),
+        (rewrite(sample(), "word/document.xml", EMPTY_XML), "not a readable Word document"),
         (rewrite(sample(), "[Content_Types].xml", None), "not a readable Word document"),
         (rewrite(sample(), "word/bomb.xml", bytes(64 << 20)), "unpacks from"),
     ],
-    ids=["empty", "text", "cut", "ole", "no-body", "bad-xml", "no-types", "bomb"],
+    ids=["empty", "text", "cut", "ole", "no-body", "bad-xml", "empty-xml", "no-types", "bomb"],
 )
 def test_unreadable_files_say_why(data: bytes, reason: str) -> None:
     with pytest.raises(UnreadableFileError, match=rf"^report\.docx: .*{reason}"):
@@ -275,6 +278,9 @@ def test_spreadsheet_in_disguise_is_refused() -> None:
         load(buffer.getvalue())
 
 
+SAMPLE = sample()
+
+
 @given(st.data())
 def test_damaged_bytes_never_raise_anything_else(data: st.DataObject) -> None:
     content = bytearray(SAMPLE)
@@ -285,9 +291,6 @@ def test_damaged_bytes_never_raise_anything_else(data: st.DataObject) -> None:
     except UnreadableFileError:
         return
     assert_tiles(document)
-
-
-SAMPLE = sample()
 
 
 def test_reads_a_file_from_disk(tmp_path: Path) -> None:

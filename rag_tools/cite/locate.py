@@ -70,7 +70,7 @@ def cite_span(
     """
     _check_span(document, span)
     lines, columns = line_columns(document.text, span)
-    page, boxes = page_boxes(document, span)
+    page, boxes = _page_boxes(document, span)
     citation = Citation(
         document_id=document.id,
         document_sha256=document.sha256,
@@ -84,7 +84,7 @@ def cite_span(
         columns=columns,
         page=page,
         boxes=boxes,
-        heading=heading_at(document, span.start),
+        heading=_heading_at(document, span.start),
         score=score,
         alignment=None if alignment is None else tuple(alignment),
     )
@@ -112,14 +112,14 @@ def line_columns(text: str, span: Span) -> tuple[tuple[int, int], tuple[int, int
     return (first, last), (span.start - starts[first - 1] + 1, span.end - starts[last - 1] + 1)
 
 
-def heading_at(document: Document, position: int) -> str | None:
+def _heading_at(document: Document, position: int) -> str | None:
     """Return the heading or symbol path at a position as ``"A > B"``, if there is any."""
     index = bisect_right(document.blocks, position, key=lambda block: block.start) - 1
     path = document.blocks[index].path if index >= 0 else ()
     return " > ".join(path) or None
 
 
-def page_boxes(document: Document, span: Span) -> tuple[int | None, tuple[Box, ...]]:
+def _page_boxes(document: Document, span: Span) -> tuple[int | None, tuple[Box, ...]]:
     """Return the page that a span starts on, and one rectangle per line of glyphs.
 
     ``(None, ())`` for a source without pages.
@@ -172,7 +172,7 @@ def source_url(document: Document, span: Span) -> str:
         return document.uri
     address, _, anchor = document.uri.partition("#")
     fragment = ""
-    page, _ = page_boxes(document, span)
+    page, _ = _page_boxes(document, span)
     if page is not None:
         fragment = f"page={page}"
     elif document.media_type == "text/html" or scheme != "file":

@@ -16,23 +16,25 @@ from typing import Any
 import anyio
 import typer
 from mcp import Client, StdioServerParameters
+from mcp.types import Tool
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 import rag_tools
 from rag_tools.cli import show
-from rag_tools.cli.output import complain, console, visible
+from rag_tools.cli.output import console, one_line, visible
 from rag_tools.engine import Engine
 from rag_tools.types import Citation
 from rag_tools_mcp.hosts import snippets
 
 QUESTIONS = (
     "How many spaces per indentation level?",
-    "Why is explicit better than implicit?",
-    "When should a function return None explicitly?",
+    "Why was the print statement replaced with a function?",
+    "How do I write a conditional expression?",
     "What does the walrus operator do?",
-    "How do I annotate a variable with a type?",
+    "Who decides whether a PEP is accepted?",
+    "How long to wait before the next attempt?",
 )
 CLAIM = "Lines of Python code should be at most 79 characters long."
 
@@ -60,7 +62,7 @@ def run(corpus: Path | None, index: Path | None) -> None:
             _index(engine, corpus, out)
             _ask(engine, out)
             _check(engine, out)
-        anyio.run(_as_an_agent, directory, out)
+        _as_an_agent(directory, out)
     _connect(out)
 
 
@@ -108,40 +110,42 @@ def _check(engine: Engine, out: Console) -> None:
 
 def _tampered(citation: Citation) -> Citation:
     """Return a citation of words that the document doesn't hold."""
-    return citation.model_copy(update={"quote": citation.quote[::-1]})
+    _first, _, rest = citation.quote.partition(" ")
+    return citation.model_copy(update={"quote": f"Never {rest}"})
 
 
-async def _as_an_agent(directory: Path, out: Console) -> None:
+def _as_an_agent(directory: Path, out: Console) -> None:
     """Make the same calls through the MCP client, as an agent's host does."""
-    command = [sys.executable, "-m", "rag_tools_mcp", "--index", str(directory)]
     _step("The same, as an agent sees it over MCP", "rag-tools serve", out)
-    server = StdioServerParameters(command=command[0], args=command[1:], env=dict(os.environ))
+    tools, calls = anyio.run(_over_mcp, directory)
+    listed = Table.grid(padding=(0, 2))
+    for tool in tools:
+        listed.add_row(Text(tool.name, style="bold"), Text(tool.description or ""))
+    out.print(listed)
+    for name, arguments, result in calls:
+        called = Text(f"\n→ {name} ", style="bold cyan")
+        out.print(called.append(_abridged(arguments), style="none"), soft_wrap=True)
+        returned = Text("← ", style="bold cyan")
+        out.print(returned.append(_abridged(result), style="none"), soft_wrap=True)
+
+
+async def _over_mcp(directory: Path) -> tuple[list[Tool], list[tuple[str, Any, Any]]]:
+    """Return the tools of a server process, and the name, arguments and result of each call."""
+    command = ["-m", "rag_tools_mcp", "--index", str(directory)]
+    server = StdioServerParameters(command=sys.executable, args=command, env=dict(os.environ))
+    calls = []
     async with Client(server) as client:
-        tools = Table.grid(padding=(0, 2))
-        for tool in (await client.list_tools()).tools:
-            tools.add_row(Text(tool.name, style="bold"), Text(tool.description or ""))
-        out.print(tools)
-        await _call(client, "search", {"query": QUESTIONS[0]}, out)
-        cited = await _call(client, "cite", {"claim": CLAIM, "limit": 1}, out)
-        for citation in cited["citations"]:
-            await _call(client, "verify", {"citation": citation}, out)
 
+        async def call(name: str, **arguments: object) -> Any:  # noqa: ANN401 - JSON
+            result = (await client.call_tool(name, arguments)).structured_content
+            calls.append((name, arguments, result))
+            return result
 
-async def _call(
-    client: Client, tool: str, arguments: Mapping[str, Any], out: Console
-) -> dict[str, Any]:
-    """Call a tool, print the call and its result in short, and return the whole result."""
-    called = Text(f"\n→ {tool} ", style="bold cyan").append(_abridged(arguments), style="none")
-    out.print(called, soft_wrap=True)
-    answer = await client.call_tool(tool, dict(arguments))
-    content: dict[str, Any] = answer.structured_content or {}
-    if answer.is_error:
-        complain(" ".join(getattr(item, "text", "") for item in answer.content))
-        raise typer.Exit(1)
-    out.print(
-        Text("← ", style="bold cyan").append(_abridged(content), style="none"), soft_wrap=True
-    )
-    return content
+        tools = (await client.list_tools()).tools
+        await call("search", query=QUESTIONS[0])
+        cited = await call("cite", claim=CLAIM, limit=1)
+        await call("verify", citations=cited["citations"])
+    return tools, calls
 
 
 def _abridged(value: object) -> str:
@@ -175,12 +179,12 @@ def _connect(out: Console) -> None:
         out,
     )
     for snippet in snippets([*launch, "--index", str(index)]):
-        out.print(Text(f"\n{snippet.host}: {snippet.place}", style="bold"))
+        out.print(Text(f"\n{snippet.host}, in {snippet.place}", style="bold"))
         out.print(Text(snippet.text), soft_wrap=True)
 
 
 def _step(title: str, command: str, out: Console) -> None:
     out.print()
     out.rule(Text(title, style="bold"), align="left")
-    out.print(Text(f"$ {visible(command)}", style="dim"), soft_wrap=True)
+    out.print(Text(f"$ {one_line(command)}", style="dim"), soft_wrap=True)
     out.print()

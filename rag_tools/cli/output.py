@@ -36,6 +36,11 @@ def visible(text: str) -> str:
     return text.translate(_VISIBLE)
 
 
+def one_line(text: str) -> str:
+    """Return `text` made `visible`, its line ends too."""
+    return visible(text).replace("\n", "␊")
+
+
 def as_json(value: BaseModel) -> str:
     r"""Return `value` as one JSON document: the one that the MCP server sends.
 
@@ -72,4 +77,4 @@ def console(*, stderr: bool = False) -> Console:
 
 def complain(message: str) -> None:
     """Write one line to standard error."""
-    print(f"rag-tools: {visible(message)}", file=sys.stderr)
+    print(f"rag-tools: {one_line(message)}", file=sys.stderr)

@@ -12,7 +12,7 @@ from urllib.request import url2pathname
 from rich.console import Console
 from rich.text import Text
 
-from rag_tools.cli.output import complain, console, visible
+from rag_tools.cli.output import complain, console, one_line, visible
 from rag_tools.types import (
     Citation,
     Hit,
@@ -39,10 +39,10 @@ def search_results(found: SearchResults, out: Console) -> None:
     """Print the hits of a search with their quotes highlighted in context."""
     for rank, hit in enumerate(found.results, 1):
         _entry(rank, hit.title, hit.score, out)
-        place = location(hit.citations[0].url if hit.citations else hit.url)
-        _line("   ", place, hit.heading, out)
+        best = hit.citations[0] if hit.citations else hit
+        _line("   ", location(best.url), best.heading, out)
         _block("   ", _passage(hit, out), out)
-        out.print(Text(f"   {visible(hit.id)}", style="dim"), soft_wrap=True)
+        out.print(Text(f"   {one_line(hit.id)}", style="dim"), soft_wrap=True)
         out.print()
     if not found.results:
         complain("nothing found")
@@ -65,8 +65,8 @@ def verifications(found: Sequence[Verification], out: Console) -> None:
     for verification in found:
         status, citation = verification.status, verification.citation
         line = Text(f"{status:<8}", style=_VERDICTS[status])
-        line.append(visible(location(citation.url)), style="bold")
-        line.append(f"  {visible(verification.detail)}", style="none")
+        line.append(one_line(location(citation.url)), style="bold")
+        line.append(f"  {one_line(verification.detail)}", style="none")
         out.print(line, soft_wrap=True)
         _block(" " * 8, Text(visible(citation.quote), style="dim"), out)
 
@@ -95,7 +95,7 @@ def status(found: Status, out: Console) -> None:
         for item in values:
             shown = f"{item:,}" if isinstance(item, int) else str(item)
             line = Text(f"{field.replace('_', ' '):<16}", style="dim")
-            out.print(line.append(visible(shown), style="none"), soft_wrap=True)
+            out.print(line.append(one_line(shown), style="none"), soft_wrap=True)
 
 
 @contextmanager
@@ -119,7 +119,7 @@ def progress() -> Iterator[Progress | None]:
 
         def advance(stage: str, done: int, total: int) -> None:
             if stage not in tasks:
-                tasks[stage] = bars.add_task(visible(stage), total=None)
+                tasks[stage] = bars.add_task(one_line(stage), total=None)
             bars.update(tasks[stage], completed=done, total=total or None)
 
         yield advance
@@ -154,14 +154,14 @@ def _path(address: str) -> str:
 
 
 def _entry(rank: int, title: str, score: float, out: Console) -> None:
-    line = Text(f"{rank}. ", style="dim").append(visible(title), style="bold")
+    line = Text(f"{rank}. ", style="dim").append(one_line(title), style="bold")
     out.print(line.append(f"  {score:.3f}", style="cyan"), soft_wrap=True)
 
 
 def _line(indent: str, first: str, second: str | None, out: Console) -> None:
-    line = Text(indent + visible(first), style="blue")
+    line = Text(indent + one_line(first), style="blue")
     if second:
-        line.append(f"  {visible(second)}", style="dim")
+        line.append(f"  {one_line(second)}", style="dim")
     out.print(line, soft_wrap=True)
 
 
@@ -176,19 +176,22 @@ def _passage(hit: Hit, out: Console) -> Text:
     """Return the lines of a hit's passage that hold its quotes, and the lines next to them."""
     quotes = _union(Span(c.start - hit.start, c.end - hit.start) for c in hit.citations)
     lines = _highlighted(hit.text, quotes, out).split("\n", allow_blank=True)
-    written = [number for number, line in enumerate(lines) if line.plain.strip()]
-    kept = set() if quotes else set(written[:_UNQUOTED_LINES])
+    # Lines of nothing but rules and brackets give no context.
+    telling = [n for n, line in enumerate(lines) if any(map(str.isalnum, line.plain))]
+    kept = set() if quotes else set(telling[:_UNQUOTED_LINES])
     for start, end in quotes:
         first, last = (hit.text.count("\n", 0, at) for at in (start, max(start, end - 1)))
-        kept.update(n for n in written if first <= n <= last)
-        kept.update([n for n in written if n < first][-_CONTEXT_LINES:])
-        kept.update([n for n in written if n > last][:_CONTEXT_LINES])
+        kept.update(range(first, last + 1))
+        kept.update([n for n in telling if n < first][-_CONTEXT_LINES:])
+        kept.update([n for n in telling if n > last][:_CONTEXT_LINES])
     excerpt = Text()
-    for position, number in enumerate(written):
+    left_out = False
+    for number in sorted(kept.union(telling)):
         if number in kept:
             excerpt.append_text(lines[number]).append("\n")
-        elif position == 0 or written[position - 1] in kept:
+        elif not left_out:
             excerpt.append("…\n", style="dim")
+        left_out = number not in kept
     excerpt.rstrip()
     return excerpt
 

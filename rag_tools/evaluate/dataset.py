@@ -37,15 +37,15 @@ class Dataset:
     qrels: Qrels
 
 
-def read_dataset(folder: Path, *, split: str | None = None) -> Dataset:
-    """Read a data set.
+def read_datasets(folder: Path, *, split: str | None = None) -> list[Dataset]:
+    """Read the data sets of a folder.
 
     Parameters
     ----------
     folder
-        BEIR layout (``corpus.jsonl``, ``queries.jsonl``, ``qrels/*.tsv``), or SQuAD layout
-        (a ``*.json`` with articles, paragraphs and questions; a question's own paragraph is
-        its relevant document).
+        BEIR layout (``corpus.jsonl``, ``queries.jsonl``, ``qrels/*.tsv``), or files in SQuAD
+        layout (``*.json`` with articles, paragraphs and questions, each question's own paragraph
+        being its relevant document), one data set each.
     split
         Which file of ``qrels/`` to use; default ``test``, or the only one there is.
 
@@ -55,14 +55,17 @@ def read_dataset(folder: Path, *, split: str | None = None) -> Dataset:
         If the folder has neither layout, or not this split.
     """
     if (folder / "corpus.jsonl").is_file() and (folder / "queries.jsonl").is_file():
-        return _read_beir(folder, split)
-    stories = sorted(folder.glob("*.json"))
-    if len(stories) == 1:
-        return _read_squad(folder.name, json.loads(stories[0].read_text(encoding="utf-8")))
-    raise InvalidQueryError(
-        f"{folder} has neither corpus.jsonl, queries.jsonl and qrels/ (BEIR) "
-        "nor one SQuAD *.json: name a folder that has"
-    )
+        return [_read_beir(folder, split)]
+    found = [
+        _read_squad(path.stem, json.loads(path.read_text(encoding="utf-8")))
+        for path in sorted(folder.glob("*.json"))
+    ]
+    if not found:
+        raise InvalidQueryError(
+            f"{folder} has neither corpus.jsonl, queries.jsonl and qrels/ (BEIR) "
+            "nor *.json (SQuAD): name a folder that has"
+        )
+    return found
 
 
 def _read_beir(folder: Path, split: str | None) -> Dataset:

@@ -30,6 +30,13 @@ _REFINED = 512  # passages that gather hands to refine
 class Signals:
     """Weights of what is added to MaxSim, all on the scale of a mean similarity.
 
+    A fixed scale, rather than normalising over whatever was retrieved, makes a score comparable
+    between searches and independent of filters. With the bundled checkpoint, exhaustive float
+    scores, nDCG@10 on SQuAD / Cranfield / CoSQA: MaxSim alone 0.919 / 0.376 / 0.542, these weights
+    0.928 / 0.416 / 0.584, z-normalised fusion of the same signals 0.932 / 0.418 / 0.563,
+    BM25 alone 0.878 / 0.377 / 0.384, pooled alone 0.783 / 0.389 / 0.599. The optimum is flat:
+    0.3 to 0.6 and 0.1 to 0.3 are within 0.01 on each.
+
     Attributes
     ----------
     idf
@@ -37,12 +44,15 @@ class Signals:
     pooled
         Weight of the cosine between the pooled vectors of query and passage.
     lexical
-        Weight of BM25, squashed to [0, 1).
+        Weight of BM25, squashed to [0, 1) so that a score of `BM25_HALF` counts half.
     """
 
     idf: float = 0.5
     pooled: float = 0.4
-    lexical: float = 0.3
+    lexical: float = 0.2
+
+
+BM25_HALF = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,11 +204,8 @@ def _lexical(query: Query, segment: int, positions: NDArray[np.intp]) -> NDArray
     at = np.searchsorted(positions, places[here, 1])
     found = at < len(positions)
     found[found] = positions[at[found]] == places[here, 1][found]
-    scores[at[found]] = (bm25[here] / (bm25[here] + _BM25_HALF))[found]
+    scores[at[found]] = (bm25[here] / (bm25[here] + BM25_HALF))[found]
     return scores
-
-
-_BM25_HALF = 10.0  # the BM25 score that counts half
 
 
 def _nearest_cells(

@@ -12,7 +12,7 @@ import zipfile
 import zlib
 from collections import Counter
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import docx
 from docx.oxml import parse_xml
@@ -20,7 +20,8 @@ from docx.oxml.ns import qn
 from lxml.etree import XMLSyntaxError
 
 from rag_tools.errors import UnreadableFileError
-from rag_tools.types import Block, BlockKind, Document, Element, SourceMap
+from rag_tools.ingest.blocks import Opening, tile
+from rag_tools.types import BlockKind, Document, Element, SourceMap
 
 _MEDIA_TYPE = "application/vnd.openxmlformats-officedocument.wordprocessingml.document"
 _OLE_SIGNATURE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
@@ -75,31 +76,16 @@ def load_docx(data: bytes, *, uri: str, name: str) -> Document:
         The file is encrypted, damaged, no Word document, or unpacks to an absurd size.
     """
     _check_archive(data, name)
-    try:
-        document = docx.Document(io.BytesIO(data))
-        extraction = _Extraction(document)
-        extraction.read()
-        title = document.core_properties.title
-    except (
-        zipfile.BadZipFile,
-        zlib.error,
-        XMLSyntaxError,
-        AttributeError,  # python-docx on XML of another vocabulary
-        EOFError,
-        KeyError,
-        NotImplementedError,  # zipfile on a compression method it lacks
-        RuntimeError,  # zipfile on an encrypted member
-        ValueError,
-    ) as error:
-        raise UnreadableFileError(
-            f"{name}: not a readable Word document ({error}): open it in Word and save it again"
-        ) from error
+    source = _open(data, name)
+    extraction = _Extraction(source)
+    extraction.read()
+    headings = (opening.path[-1] for opening in extraction.openings if opening.kind == "heading")
     return Document(
         text="".join(extraction.parts),
         uri=uri,
-        title=title or next((b.path[-1] for b in extraction.blocks if b.kind == "heading"), name),
+        title=source.title or next(headings, name),
         media_type=_MEDIA_TYPE,
-        blocks=extraction.tiled_blocks(),
+        blocks=tile(extraction.openings, extraction.length),
         source_map=SourceMap(elements=tuple(extraction.elements)),
     )
 
@@ -124,22 +110,61 @@ def _check_archive(data: bytes, name: str) -> None:
         )
 
 
-class _Extraction:
-    """The text so far, with the blocks and elements that it consists of."""
+class _Source(NamedTuple):
+    """The XML that is read."""
 
-    def __init__(self, document: Any) -> None:  # noqa: ANN401 - python-docx is untyped
+    body: Any
+    styles: Any
+    notes: dict[str, Any]  # "footnote" or "endnote" → element that holds them
+    title: str
+
+
+def _open(data: bytes, name: str) -> _Source:
+    try:
+        document = docx.Document(io.BytesIO(data))
+        notes = {}
+        for relation in document.part.rels.values():
+            kind = relation.reltype.rpartition("/")[2].removesuffix("s")
+            if kind in _NOTES.values() and not relation.is_external:
+                notes[kind] = parse_xml(relation.target_part.blob)
+        title = document.core_properties.title
+        if document.element.body is None:
+            raise KeyError("no w:body")
+        return _Source(document.element.body, document.styles.element, notes, title)
+    # python-docx doesn't validate: on a damaged file it trips over whatever is missing.
+    except (
+        AttributeError,
+        EOFError,
+        LookupError,
+        NotImplementedError,
+        RuntimeError,
+        TypeError,
+        ValueError,
+        XMLSyntaxError,
+        zipfile.BadZipFile,
+        zlib.error,
+    ) as error:
+        raise UnreadableFileError(
+            f"{name}: not a readable Word document ({error}): open it in Word and save it again"
+        ) from error
+
+
+class _Extraction:
+    """The text so far, where its blocks open, and its elements."""
+
+    def __init__(self, source: _Source) -> None:
         self.parts: list[str] = []
-        self.blocks: list[Block] = []
+        self.openings: list[Opening] = []
         self.elements: list[Element] = []
-        self._document = document
-        self._styles = _read_styles(document.styles.element)
-        self._length = 0
+        self._source = source
+        self._styles = _read_styles(source.styles)
+        self.length = 0
         self._headings: list[tuple[int, str]] = []
         self._notes: list[tuple[str, str]] = []  # kind and id, in order of reference
 
     def read(self) -> None:
         """Read the body, then the notes that it refers to."""
-        for element, path in _flow(self._document.element.body, "body"):
+        for element, path in _flow(self._source.body, "body"):
             if element.tag == qn("w:tbl"):
                 self._table(element, path)
             else:
@@ -150,11 +175,6 @@ class _Extraction:
                 self._start_block("paragraph", (), "\n\n")
                 self._write(f"[{number}] {text}", f"{kind}s/{kind}[{note_id}]")
 
-    def tiled_blocks(self) -> tuple[Block, ...]:
-        """Return the blocks, each reaching to the start of the next."""
-        ends = [block.start for block in self.blocks[1:]] + [self._length]
-        return tuple(block._replace(end=end) for block, end in zip(self.blocks, ends, strict=False))
-
     def _paragraph(self, paragraph: Any, path: str) -> None:  # noqa: ANN401
         text = "".join(self._pieces(paragraph))
         if text.strip():
@@ -162,7 +182,7 @@ class _Extraction:
             if level is not None:
                 self._open_section(level, " ".join(text.split()))
                 self._start_block("heading", self._path(), "\n\n")
-            elif is_list and self.blocks and self.blocks[-1].kind == "list":
+            elif is_list and self.openings and self.openings[-1].kind == "list":
                 self._append("\n")
             else:
                 self._start_block("list" if is_list else "paragraph", self._path(), "\n\n")
@@ -209,11 +229,8 @@ class _Extraction:
 
     def _read_notes(self) -> dict[tuple[str, str], str]:
         texts = {}
-        for relation in self._document.part.rels.values():
-            kind = relation.reltype.rpartition("/")[2].removesuffix("s")
-            if kind not in _NOTES.values() or relation.is_external:
-                continue
-            for note in parse_xml(relation.target_part.blob).iterchildren(qn(f"w:{kind}")):
+        for kind, notes in self._source.notes.items():
+            for note in notes.iterchildren(qn(f"w:{kind}")):
                 text = " ".join("".join(self._pieces(note)).split())
                 texts[kind, note.get(qn("w:id"), "")] = text
         return texts
@@ -239,17 +256,17 @@ class _Extraction:
         return tuple(title for _, title in self._headings)
 
     def _start_block(self, kind: BlockKind, path: tuple[str, ...], separator: str) -> None:
-        if self._length:
+        if self.length:
             self._append(separator)
-        self.blocks.append(Block(kind, self._length, self._length, path))
+        self.openings.append(Opening(kind, self.length, path))
 
     def _write(self, text: str, path: str) -> None:
-        self.elements.append(Element(self._length, self._length + len(text), path, ""))
+        self.elements.append(Element(self.length, self.length + len(text), path, ""))
         self._append(text)
 
     def _append(self, text: str) -> None:
         self.parts.append(text)
-        self._length += len(text)
+        self.length += len(text)
 
 
 def _flow(container: Any, path: str) -> Iterator[tuple[Any, str]]:  # noqa: ANN401
@@ -282,8 +299,8 @@ def _outline_level(properties: Any, inherited: int | None) -> int | None:  # noq
     outline = None if properties is None else properties.find(qn("w:outlineLvl"))
     if outline is None:
         return inherited
-    level = int(outline.get(qn("w:val"), "9"))
-    return level + 1 if level < 9 else None
+    level = outline.get(qn("w:val"), "9")
+    return int(level) + 1 if level in tuple("012345678") else None  # 9 is body text
 
 
 def _read_styles(styles: Any) -> dict[str, tuple[int | None, bool]]:  # noqa: ANN401

@@ -17,6 +17,7 @@ from typing import NamedTuple
 from lxml import etree, html
 
 from rag_tools.errors import UnreadableFileError
+from rag_tools.ingest.blocks import Opening, tile
 from rag_tools.ingest.decode import decode
 from rag_tools.types import Block, BlockKind, Document, Element, SourceMap
 
@@ -242,18 +243,13 @@ class _Rendering:
 
     def blocks(self) -> tuple[Block, ...]:
         """Return blocks that tile the text; a whole list or table is one block."""
-        blocks: list[Block] = []
+        openings: list[Opening] = []
         group = 0
         for run in self.runs:
-            last = blocks[-1] if blocks else None
-            if last and run.group and run.group == group and last.path == run.path:
-                blocks[-1] = last._replace(end=run.end)
-                continue
-            if last:
-                blocks[-1] = last._replace(end=run.start)
-            blocks.append(Block(run.kind, run.start, run.end, run.path))
+            if not (run.group and run.group == group and run.path == openings[-1].path):
+                openings.append(Opening(run.kind, run.start, run.path))
             group = run.group
-        return tuple(blocks)
+        return tile(openings, self._length)
 
     def elements(self) -> tuple[Element, ...]:
         """Return the element of every run."""

@@ -20,12 +20,19 @@ import pypdfium2.raw as pdfium_c
 from numpy.typing import NDArray
 
 from rag_tools.errors import UnreadableFileError
+from rag_tools.ingest.blocks import Opening, tile
 from rag_tools.types import Block, Document, Page, SourceMap
 
 # PDFium keeps global state: one thread at a time may be inside it.
 _PDFIUM = threading.Lock()
 
 _PAGE_SEPARATOR = "\n\n"
+# Which parameter of a destination, by its kind, is the top edge to show.
+_TOP_OF_VIEW = {
+    pdfium_c.PDFDEST_VIEW_XYZ: 1,
+    pdfium_c.PDFDEST_VIEW_FITH: 0,
+    pdfium_c.PDFDEST_VIEW_FITBH: 0,
+}
 _NO_BOX = (0.0, 0.0, 0.0, 0.0)
 _TITLE_CHARACTERS = 200
 _NO_TITLES = ("", "untitled")  # what programs write when nobody gave a title
@@ -237,11 +244,8 @@ def _read_outline(pdf: Any) -> list[_OutlineEntry]:  # noqa: ANN401
         if page is None or not title:
             continue
         mode, position = destination.get_view()
-        y = None
-        if mode == pdfium_c.PDFDEST_VIEW_XYZ:
-            y = position[1]
-        elif mode in (pdfium_c.PDFDEST_VIEW_FITH, pdfium_c.PDFDEST_VIEW_FITBH) and position:
-            y = position[0]
+        column = _TOP_OF_VIEW.get(mode, len(position))
+        y = position[column] if column < len(position) else None
         entries.append(_OutlineEntry(title, tuple(filter(None, parents)), page, y))
     return entries
 
@@ -286,8 +290,6 @@ def _blocks(
     text: str, pages: list[_PageText], lines: list[_Line], outline: list[_OutlineEntry]
 ) -> tuple[Block, ...]:
     """Return paragraphs and headings that tile the text."""
-    if not text:
-        return ()
     starts = {0, *_paragraph_starts(lines)}
     paths: dict[int, tuple[str, ...]] = {}  # where a section starts → its path
     heading_starts: set[int] = set()
@@ -302,14 +304,12 @@ def _blocks(
             heading_starts.add(start)
             if stop < len(lines):
                 starts.add(lines[stop].start)
-    blocks: list[Block] = []
+    openings: list[Opening] = []
     path: tuple[str, ...] = ()
-    for start, end in pairwise([*sorted(starts), len(text)]):
+    for start in sorted(starts):
         path = paths.get(start, path)
-        blocks.append(
-            Block("heading" if start in heading_starts else "paragraph", start, end, path)
-        )
-    return tuple(blocks)
+        openings.append(Opening("heading" if start in heading_starts else "paragraph", start, path))
+    return tile(openings, len(text))
 
 
 def _paragraph_starts(lines: list[_Line]) -> list[int]:

@@ -1,0 +1,118 @@
+// AVX-512 with vector neural-network instructions: Ice Lake, Zen 4 and later.
+
+#include "kernel.h"
+
+#if defined(__x86_64__) || defined(_M_X64)
+
+#include <immintrin.h>
+
+#include "cpu.h"
+
+#if defined(__clang__)
+#pragma clang attribute push(__attribute__((target("avx512f,avx512bw,avx512vnni"))), \
+                             apply_to = function)
+#elif defined(__GNUC__)
+#pragma GCC target("avx512f,avx512bw,avx512vnni")
+#endif
+
+#include "stages.h"
+
+namespace rag_tools {
+namespace {
+
+struct Avx512Vnni {
+    static constexpr int kWidth = 16;
+    static constexpr int kMultiplies = 2;
+    using Element = uint8_t;   // value + 128: vpdpbusd wants one operand unsigned
+    using Floats = __m512;
+    struct Row {
+        __m512i high, low;
+    };
+    struct Sum {
+        __m512i high, low;
+    };
+
+    // A query value is 128 * high + low, both signed bytes.
+    static void arrange(const int16_t* rows, int padded, int groups, void* arranged,
+                        int32_t* bias) {
+        int8_t* out = static_cast<int8_t*>(arranged);
+        for (int row = 0; row < padded; ++row) {
+            uint32_t sum = 0;
+            for (int dim = 0; dim < groups * 4; ++dim) {
+                const int value = rows[row * groups * 4 + dim];
+                const int high = (value + 64) >> 7;
+                const ptrdiff_t start =
+                    ((static_cast<ptrdiff_t>(row / kWidth) * groups + dim / 4) * 2) * 4 * kWidth;
+                out[start + (row % kWidth) * 4 + dim % 4] = static_cast<int8_t>(high);
+                out[start + (kWidth + row % kWidth) * 4 + dim % 4] =
+                    static_cast<int8_t>(value - 128 * high);
+                sum += static_cast<uint32_t>(value);
+            }
+            bias[row] = static_cast<int32_t>(0u - 128u * sum);   // undoes the + 128
+        }
+    }
+
+    RAG_TOOLS_INLINE static void decode(const uint8_t* codes, int packed_groups, int bits,
+                                        const int8_t* values, Element* out) {
+        const __m512i table = _mm512_xor_si512(
+            _mm512_broadcast_i32x4(_mm_loadu_si128(reinterpret_cast<const __m128i*>(values))),
+            _mm512_set1_epi8(-128));
+        const __m512i mask = _mm512_set1_epi8(static_cast<char>((1 << bits) - 1));
+        for (int group = 0; group < packed_groups; ++group) {
+            const __m512i packed = _mm512_loadu_si512(codes + group * 64);
+            for (int shift = 0; shift < 8; shift += bits) {
+                const __m512i code =
+                    _mm512_and_si512(_mm512_srl_epi16(packed, _mm_cvtsi32_si128(shift)), mask);
+                _mm512_storeu_si512(out, _mm512_shuffle_epi8(table, code));
+                out += 64;
+            }
+        }
+    }
+
+    static void widen(const int8_t* values, int n, Element* out, int padded) {
+        for (int i = 0; i < n; ++i) out[i] = static_cast<uint8_t>(values[i]) ^ 0x80;
+        for (int i = n; i < padded; ++i) out[i] = 0x80;
+    }
+
+    RAG_TOOLS_INLINE static Sum zero() { return {_mm512_setzero_si512(), _mm512_setzero_si512()}; }
+    RAG_TOOLS_INLINE static Row row(const char* at) {
+        return {_mm512_loadu_si512(at), _mm512_loadu_si512(at + 64)};
+    }
+    RAG_TOOLS_INLINE static void add(Sum& sum, const Row& row, const Element* token) {
+        const __m512i four =
+            _mm512_broadcastd_epi32(_mm_loadu_si32(token));
+        sum.high = _mm512_dpbusd_epi32(sum.high, four, row.high);
+        sum.low = _mm512_dpbusd_epi32(sum.low, four, row.low);
+    }
+    RAG_TOOLS_INLINE static Floats total(const Sum& sum, const int32_t* bias) {
+        return _mm512_cvtepi32_ps(
+            _mm512_add_epi32(_mm512_add_epi32(_mm512_slli_epi32(sum.high, 7), sum.low),
+                             _mm512_loadu_si512(bias)));
+    }
+
+    RAG_TOOLS_INLINE static Floats set(float value) { return _mm512_set1_ps(value); }
+    RAG_TOOLS_INLINE static Floats load(const float* at) { return _mm512_loadu_ps(at); }
+    RAG_TOOLS_INLINE static void store(float* at, Floats a) { _mm512_storeu_ps(at, a); }
+    RAG_TOOLS_INLINE static Floats plus(Floats a, Floats b) { return _mm512_add_ps(a, b); }
+    RAG_TOOLS_INLINE static Floats times(Floats a, Floats b) { return _mm512_mul_ps(a, b); }
+    RAG_TOOLS_INLINE static Floats larger(Floats a, Floats b) { return _mm512_max_ps(a, b); }
+};
+
+}  // namespace
+
+const Kernel* avx512vnni_kernel() {
+    static const Kernel kernel = Stages<Avx512Vnni>::kernel("avx512vnni", cpu_has_avx512vnni);
+    return &kernel;
+}
+
+}  // namespace rag_tools
+
+#if defined(__clang__)
+#pragma clang attribute pop
+#endif
+
+#else
+
+const rag_tools::Kernel* rag_tools::avx512vnni_kernel() { return nullptr; }
+
+#endif

@@ -1,0 +1,88 @@
+// What a kernel is: the arithmetic of MaxSim on one instruction set, behind plain pointers.
+//
+// Every kernel computes the same integers and does the same float operations in the same order,
+// so all return the same bits. Files: stages.h holds the stages once, as templates over an
+// instruction set; avx512vnni.cpp, avx2.cpp, neon.cpp and scalar.cpp each supply one; search.cpp
+// drives them; module.cpp is what Python sees.
+
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace rag_tools {
+
+constexpr int kBlockTokens = 16;   // residual.BLOCK_TOKENS
+constexpr int kLanes = 16;         // query tokens are padded to a multiple of the widest register
+constexpr int kQueryMax = 16256;   // 127 * 128: a query value is two signed bytes, 7 bits apart
+constexpr int kMaxDim = 1024;      // up to here a sum of kQueryMax * 127 fits 32 bits
+
+// Query tokens as integers, one float scale each.
+struct Query {
+    int n;                 // query tokens
+    int padded;            // n, up to a multiple of kLanes; the rest is zero
+    int groups;            // dimensions / 4, padded like the codes
+    const void* rows;      // padded * groups * 8 bytes, in the order the kernel arranged
+    const int32_t* bias;   // (padded): what the kernel adds to a sum
+    const float* scales;   // (padded)
+};
+
+struct Centroids {
+    const int8_t* quantized;   // (n, dim)
+    const float* scales;       // (n)
+    int64_t n;
+    int dim;
+};
+
+// The tokens of a segment.
+struct Tokens {
+    const uint8_t* codes;            // (n_blocks, packed groups, 64), see residual.pack
+    const void* centroids;           // (n_tokens) of uint16 or uint32
+    const uint16_t* inverse_norms;   // (n_tokens), float16
+    const int8_t* values;            // (16), the codec's table, zero-padded
+    int bits;
+    bool wide;                       // centroids are uint32
+
+    uint32_t centroid(int64_t token) const {
+        return wide ? static_cast<const uint32_t*>(centroids)[token]
+                    : static_cast<const uint16_t*>(centroids)[token];
+    }
+};
+
+// Similarities of every query token to some centroids.
+struct Table {
+    const float* scores;    // (n_rows, Query::padded)
+    const int32_t* rows;    // (Centroids::n): the row of each centroid
+};
+
+struct Kernel {
+    const char* name;
+    bool (*supported)();
+
+    // Lay out the query: `rows` is (padded, groups * 4).
+    void (*arrange)(const int16_t* rows, int padded, int groups, void* arranged, int32_t* bias);
+
+    // Similarities of all query tokens to `n` centroids: (n, padded). `scratch` as for `scores`.
+    void (*centroids)(const Query&, const Centroids&, const uint32_t* chosen, int64_t n,
+                      void* scratch, float* similarities);
+
+    // Weighted MaxSim of `n` passages. `scratch` holds a block of 16 tokens: groups * 128 bytes;
+    // `best` is (padded).
+    void (*maxsim)(const Query&, const Tokens&, const Table&, const float* weights,
+                   const int64_t* token_offsets, const int64_t* positions, int64_t n,
+                   void* scratch, float* best, float* scores);
+
+    // Similarities to the tokens from `first` to `last`: (last - first, padded).
+    void (*similarities)(const Query&, const Tokens&, const Table&, int64_t first, int64_t last,
+                         void* scratch, float* similarities);
+
+    // Do `count` of the multiply instructions that MaxSim consists of, and nothing else.
+    void (*floor)(uint64_t count);
+};
+
+const Kernel* avx512vnni_kernel();
+const Kernel* avx2_kernel();
+const Kernel* neon_kernel();
+const Kernel* scalar_kernel();
+
+}  // namespace rag_tools

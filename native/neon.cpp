@@ -1,0 +1,116 @@
+// NEON with the dot-product instructions: ARMv8.2 and later, all Apple silicon.
+
+#include "kernel.h"
+
+#if defined(__aarch64__) && (defined(__GNUC__) || defined(__clang__))
+
+#include <arm_neon.h>
+#include <string.h>
+
+#include "cpu.h"
+
+#if defined(__clang__)
+#pragma clang attribute push(__attribute__((target("dotprod"))), apply_to = function)
+#else
+#pragma GCC target("arch=armv8.2-a+dotprod")
+#endif
+
+#include "stages.h"
+
+namespace rag_tools {
+namespace {
+
+struct Neon {
+    static constexpr int kWidth = 4;
+    static constexpr int kMultiplies = 2;
+    using Element = int8_t;
+    using Floats = float32x4_t;
+    struct Row {
+        int8x16_t high, low;
+    };
+    struct Sum {
+        int32x4_t high, low;
+    };
+
+    // A query value is 128 * high + low, both signed bytes.
+    static void arrange(const int16_t* rows, int padded, int groups, void* arranged,
+                        int32_t* bias) {
+        int8_t* out = static_cast<int8_t*>(arranged);
+        for (int row = 0; row < padded; ++row) {
+            for (int dim = 0; dim < groups * 4; ++dim) {
+                const int value = rows[row * groups * 4 + dim];
+                const int high = (value + 64) >> 7;
+                const ptrdiff_t start =
+                    ((static_cast<ptrdiff_t>(row / kWidth) * groups + dim / 4) * 2) * 4 * kWidth;
+                out[start + (row % kWidth) * 4 + dim % 4] = static_cast<int8_t>(high);
+                out[start + (kWidth + row % kWidth) * 4 + dim % 4] =
+                    static_cast<int8_t>(value - 128 * high);
+            }
+            bias[row] = 0;
+        }
+    }
+
+    RAG_TOOLS_INLINE static void decode(const uint8_t* codes, int packed_groups, int bits,
+                                        const int8_t* values, Element* out) {
+        const int8x16_t table = vld1q_s8(values);
+        const uint8x16_t mask = vdupq_n_u8(static_cast<uint8_t>((1 << bits) - 1));
+        for (int group = 0; group < packed_groups; ++group) {
+            for (int shift = 0; shift < 8; shift += bits) {
+                const int8x16_t right = vdupq_n_s8(static_cast<int8_t>(-shift));
+                for (int quarter = 0; quarter < 4; ++quarter) {
+                    const uint8x16_t packed = vld1q_u8(codes + group * 64 + quarter * 16);
+                    const uint8x16_t code = vandq_u8(vshlq_u8(packed, right), mask);
+                    vst1q_s8(out, vqtbl1q_s8(table, code));
+                    out += 16;
+                }
+            }
+        }
+    }
+
+    static void widen(const int8_t* values, int n, Element* out, int padded) {
+        for (int i = 0; i < n; ++i) out[i] = values[i];
+        for (int i = n; i < padded; ++i) out[i] = 0;
+    }
+
+    RAG_TOOLS_INLINE static Sum zero() { return {vdupq_n_s32(0), vdupq_n_s32(0)}; }
+    RAG_TOOLS_INLINE static Row row(const char* at) {
+        const int8_t* rows = reinterpret_cast<const int8_t*>(at);
+        return {vld1q_s8(rows), vld1q_s8(rows + 16)};
+    }
+    RAG_TOOLS_INLINE static void add(Sum& sum, const Row& row, const Element* token) {
+        int32_t bytes;
+        memcpy(&bytes, token, 4);
+        const int8x16_t four = vreinterpretq_s8_s32(vdupq_n_s32(bytes));
+        sum.high = vdotq_s32(sum.high, row.high, four);
+        sum.low = vdotq_s32(sum.low, row.low, four);
+    }
+    RAG_TOOLS_INLINE static Floats total(const Sum& sum, const int32_t*) {
+        return vcvtq_f32_s32(vaddq_s32(vshlq_n_s32(sum.high, 7), sum.low));
+    }
+
+    RAG_TOOLS_INLINE static Floats set(float value) { return vdupq_n_f32(value); }
+    RAG_TOOLS_INLINE static Floats load(const float* at) { return vld1q_f32(at); }
+    RAG_TOOLS_INLINE static void store(float* at, Floats a) { vst1q_f32(at, a); }
+    RAG_TOOLS_INLINE static Floats plus(Floats a, Floats b) { return vaddq_f32(a, b); }
+    RAG_TOOLS_INLINE static Floats times(Floats a, Floats b) { return vmulq_f32(a, b); }
+    RAG_TOOLS_INLINE static Floats larger(Floats a, Floats b) { return vmaxq_f32(a, b); }
+};
+
+}  // namespace
+
+const Kernel* neon_kernel() {
+    static const Kernel kernel = Stages<Neon>::kernel("neon", cpu_has_dot_product);
+    return &kernel;
+}
+
+}  // namespace rag_tools
+
+#if defined(__clang__)
+#pragma clang attribute pop
+#endif
+
+#else
+
+const rag_tools::Kernel* rag_tools::neon_kernel() { return nullptr; }
+
+#endif

@@ -24,11 +24,13 @@ import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from statistics import fmean
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from rag_tools.engine import Engine
 from rag_tools.ingest.load import load
 from rag_tools.types import Citation, Document, Span
+
+T = TypeVar("T")
 
 FIRST_CITATION_CHARACTERS = 200
 WHOLE_PASSAGES = 5
@@ -56,7 +58,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("data", type=Path, metavar="DATA")
     parser.add_argument("--checkpoint", help="name or directory; default: the bundled one")
-    parser.add_argument("--questions", type=int, help="first N of each set; default: all")
+    parser.add_argument(
+        "--questions", type=int, help="so many of each set, evenly spread; default: all"
+    )
     arguments = parser.parse_args()
     sets = {"chunking_evaluation": chunking, "squad": squad, "qed_dev": qed}
     present = [name for name in sets if (arguments.data / name).is_dir()]
@@ -77,7 +81,7 @@ def chunking(folder: Path, engine: Engine, limit: int | None) -> Iterator[Row]:
     added = engine.add(load(path) for path in corpora)
     ids = {path.stem: id for path, id in zip(corpora, added, strict=True)}
     with (folder / "questions_df.csv").open(encoding="utf-8", newline="") as file:
-        questions = [row for row in csv.DictReader(file) if row["corpus_id"] in ids][:limit]
+        questions = spread([row for row in csv.DictReader(file) if row["corpus_id"] in ids], limit)
     cited: list[Overlap] = []
     whole: list[Overlap] = []
     counts: list[int] = []
@@ -121,11 +125,14 @@ def squad(folder: Path, engine: Engine, limit: int | None) -> Iterator[Row]:
         for paragraph in article["paragraphs"]
     ]
     ids = add(engine, (paragraph["context"] for paragraph in paragraphs))
-    questions = [
-        (question["question"], {answer["text"] for answer in question["answers"]}, id)
-        for paragraph, id in zip(paragraphs, ids, strict=True)
-        for question in paragraph["qas"]
-    ][:limit]
+    questions = spread(
+        [
+            (question["question"], {answer["text"] for answer in question["answers"]}, id)
+            for paragraph, id in zip(paragraphs, ids, strict=True)
+            for question in paragraph["qas"]
+        ],
+        limit,
+    )
     for name, given in (("paragraph given", True), ("all paragraphs", False)):
         first = [first_citation(engine, text, id if given else None) for text, _, id in questions]
         holds = [
@@ -156,7 +163,7 @@ def qed(folder: Path, engine: Engine, limit: int | None) -> Iterator[Row]:
                 for example in map(json.loads, file)
                 if example["annotation"]["explanation_type"] == "single_sentence"
             )
-    examples = examples[:limit]
+    examples = spread(examples, limit)
     ids = add(engine, (example["paragraph_text"] for example in examples))
     inside = []
     for example, id in zip(examples, ids, strict=True):
@@ -167,6 +174,11 @@ def qed(folder: Path, engine: Engine, limit: int | None) -> Iterator[Row]:
             citation is not None and gold.start <= citation.start and citation.end <= gold.end
         )
     yield Row(folder.name, "first citation in the gold sentence", fmean(inside), len(examples))
+
+
+def spread(items: list[T], limit: int | None) -> list[T]:
+    """Return at most `limit` items, evenly spread; all if None."""
+    return items if limit is None else items[:: max(1, -(-len(items) // limit))]
 
 
 def add(engine: Engine, texts: Iterable[str]) -> Sequence[str]:

@@ -17,15 +17,25 @@ from numpy.typing import NDArray
 from rag_tools.sentences import sentences
 from rag_tools.types import Aligned, Citation, Span
 
-# How far below the best a quote may score, and what share of a score the whole passage has.
+# Measured with the bundled checkpoint, √IDF weights and exact MaxSim. IoU at recall: 276 questions of
+# Chroma's chunking evaluation, ten hits, `strongest`; five whole passages give 0.063 at 0.94.
+# Short: SQuAD, paragraph given, a first quote of at most 200 characters that holds the answer.
+
+# How far below the best a quote may score. 0: 0.394 at 0.418 · 0.02: 0.389 at 0.499 ·
+# 0.03: 0.400 at 0.549 · 0.04: 0.386 at 0.582 · 0.05: 0.369 at 0.608
 MARGIN = 0.03
+
+# What share of a score the whole passage has, which says what a sentence's pronouns mean.
+# 0: 0.384 at 0.509, short 0.787 · 0.5: 0.400 at 0.549, short 0.808 · 0.7: 0.376 at 0.574
 CONTEXT = 0.5
 
-# What a heading's score is handicapped by: it repeats the question's words and answers nothing.
+# What a heading's score is handicapped by: it repeats a question's words and doesn't answer it.
+# Not measured, the sets have no marked headings; larger than differences between sentences are.
 HEADING_HANDICAP = 0.1
 
 # A sentence over LONG characters is cut to that if the cut costs at most LOSS of its score, else
-# to TOO_LONG.
+# to TOO_LONG. LOSS 0: IoU 0.412, short 0.682 · 0.01: 0.399, 0.790 · 0.02: 0.400, 0.808 ·
+# cut always: 0.389, 0.835
 LONG = 200
 TOO_LONG = 300
 LOSS = 0.02

@@ -24,7 +24,6 @@ namespace {
 
 struct Avx2 {
     static constexpr int kWidth = 8;
-    static constexpr int kMultiplies = 2;
     using Element = int16_t;
     using Floats = __m256;
     using Sum = __m256i;

@@ -22,7 +22,6 @@ namespace {
 
 struct Avx512Vnni {
     static constexpr int kWidth = 16;
-    static constexpr int kMultiplies = 2;
     using Element = uint8_t;   // value + 128: vpdpbusd wants one operand unsigned
     using Floats = __m512;
     struct Row {
@@ -105,6 +104,17 @@ const Kernel* avx512vnni_kernel() {
     return &kernel;
 }
 
+int32_t multiply_avx512vnni(uint64_t count) {
+    constexpr int kSums = 16;
+    const __m512i ones = _mm512_set1_epi8(1);
+    __m512i sums[kSums];
+    for (__m512i& sum : sums) sum = _mm512_setzero_si512();
+    for (uint64_t done = 0; done < count; done += kSums)
+        for (__m512i& sum : sums) sum = _mm512_dpbusd_epi32(sum, ones, ones);
+    for (const __m512i& sum : sums) sums[0] = _mm512_add_epi32(sums[0], sum);
+    return _mm_cvtsi128_si32(_mm512_castsi512_si128(sums[0]));
+}
+
 }  // namespace rag_tools
 
 #if defined(__clang__)
@@ -114,5 +124,6 @@ const Kernel* avx512vnni_kernel() {
 #else
 
 const rag_tools::Kernel* rag_tools::avx512vnni_kernel() { return nullptr; }
+int32_t rag_tools::multiply_avx512vnni(uint64_t) { return 0; }
 
 #endif

@@ -75,14 +75,15 @@ struct Kernel {
     // Similarities to the tokens from `first` to `last`: (last - first, padded).
     void (*similarities)(const Query&, const Tokens&, const Table&, int64_t first, int64_t last,
                          void* scratch, float* similarities);
-
-    // Do `count` of the multiply instructions that MaxSim consists of, and nothing else.
-    void (*floor)(uint64_t count);
 };
 
 const Kernel* avx512vnni_kernel();
 const Kernel* avx2_kernel();
 const Kernel* neon_kernel();
 const Kernel* scalar_kernel();
+
+// Do `count` instructions vpdpbusd on 64 bytes and nothing else: the least time that so many
+// products can take. The sum is returned so that it has to be computed.
+int32_t multiply_avx512vnni(uint64_t count);
 
 }  // namespace rag_tools

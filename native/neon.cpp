@@ -22,7 +22,6 @@ namespace {
 
 struct Neon {
     static constexpr int kWidth = 4;
-    static constexpr int kMultiplies = 2;
     using Element = int8_t;
     using Floats = float32x4_t;
     struct Row {

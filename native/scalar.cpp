@@ -9,7 +9,6 @@ bool always() { return true; }
 
 struct Scalar {
     static constexpr int kWidth = 8;
-    static constexpr int kMultiplies = 4 * kWidth;
     using Element = int16_t;
     struct Floats {
         float lanes[kWidth];

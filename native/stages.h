@@ -264,25 +264,8 @@ struct Stages {
         }
     }
 
-    static void floor(uint64_t count) {
-        typename Isa::Sum sums[kTile];
-        for (int i = 0; i < kTile; ++i) sums[i] = Isa::zero();
-        alignas(64) const char ones[Isa::kWidth * kRowBytes] = {1};
-        const typename Isa::Row row = Isa::row(ones);
-        const Element token[4] = {1, 1, 1, 1};
-        for (uint64_t done = 0; done < count; done += kTile * Isa::kMultiplies)
-            for (int i = 0; i < kTile; ++i) Isa::add(sums[i], row, token);
-        const int32_t bias[kLanes] = {};
-        volatile float sink[kLanes];
-        float out[kLanes];
-        for (int i = 0; i < kTile; ++i) {
-            Isa::store(out, Isa::total(sums[i], bias));
-            sink[0] = out[0];
-        }
-    }
-
     static Kernel kernel(const char* name, bool (*supported)()) {
-        return {name, supported, Isa::arrange, centroids, maxsim, similarities, floor};
+        return {name, supported, Isa::arrange, centroids, maxsim, similarities};
     }
 };
 

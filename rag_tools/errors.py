@@ -57,3 +57,7 @@ class NotFoundError(RagToolsError):
 
 class InvalidQueryError(RagToolsError):
     """The query, claim, filter or citation can't be used as given."""
+
+
+class ConfigurationError(RagToolsError):
+    """An environment variable has a value that can't be used here."""

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from rag_tools.catalog import catalog
 from rag_tools.cite.locate import cite_span
 from rag_tools.cite.quote import alignment, quotes
-from rag_tools.index.maxsim import similarities
+from rag_tools.index.kernels import similarities
 from rag_tools.index.search import Match, Query
 from rag_tools.reader import Reader, View
 from rag_tools.types import Block, Citation, Document, Hit, Passage, Span

@@ -42,7 +42,7 @@ def one_line(text: str) -> str:
 
 
 def as_json(value: BaseModel) -> str:
-    r"""Return `value` as one JSON document: the one that the MCP server sends.
+    r"""Return `value` as one JSON document on one line, harmless in a terminal.
 
     Examples
     --------

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from rag_tools.index.maxsim import maxsim
+from rag_tools.index.kernels import centroid_scores, credit, maxsim, nearest_cells
 from rag_tools.index.snapshot import Selection, Snapshot
 
 SCAN_TOKENS = 2_000_000
@@ -134,18 +134,17 @@ def gather(
         Segment id → rising positions.
     """
     assert snapshot.codebook is not None
-    similarity = query.vectors @ snapshot.codebook.centroids.T  # (n_query_tokens, n_centroids)
+    similarity = centroid_scores(snapshot.codebook, query.vectors)
     selected = sum(int(np.count_nonzero(bitmap)) for bitmap in selection.values())
     total = sum(len(segment) for segment in snapshot.segments.values())
     reach = int(_REACH * total / max(selected, 1))
     scores = {id: np.zeros(len(segment), np.float32) for id, segment in snapshot.segments.items()}
     for row, weight in zip(similarity, query.weights, strict=True):
-        cells = _nearest_cells(row, snapshot.cell_sizes, reach)
+        cells = nearest_cells(row, snapshot.cell_sizes, reach)
         frontier = row[cells[-1]]
         gains = (row[cells] - frontier) * weight
         for id, segment in snapshot.segments.items():
-            _credit(scores[id], segment.cells, segment.cell_offsets, segment.cell_passages,
-                    cells, gains)  # fmt: skip
+            credit(scores[id], segment, cells, gains)
     ids = np.concatenate([np.full(int(selection[id].sum()), id) for id in selection])
     positions = np.concatenate([np.flatnonzero(selection[id]) for id in selection])
     flat = np.concatenate([scores[id][selection[id]] for id in selection])
@@ -206,39 +205,3 @@ def _lexical(query: Query, segment: int, positions: NDArray[np.intp]) -> NDArray
     found[found] = positions[at[found]] == places[here, 1][found]
     scores[at[found]] = (bm25[here] / (bm25[here] + BM25_HALF))[found]
     return scores
-
-
-def _nearest_cells(
-    similarity: NDArray[np.float32], sizes: NDArray[np.int64], reach: int
-) -> NDArray[np.intp]:
-    """Return cells by falling similarity until they hold `reach` passages."""
-    most = min(1024, len(similarity))
-    while True:
-        top = np.argpartition(-similarity, most - 1)[:most]
-        top = top[np.lexsort((top, -similarity[top]))]
-        reached = np.cumsum(sizes[top])
-        if reached[-1] >= reach or most == len(similarity):
-            return top[: int(np.searchsorted(reached, reach)) + 1]
-        most = min(4 * most, len(similarity))
-
-
-def _credit(
-    scores: NDArray[np.float32],
-    cells: NDArray[np.uint32],
-    offsets: NDArray[np.uint32],
-    passages: NDArray[np.uint32],
-    visited: NDArray[np.intp],
-    gains: NDArray[np.float32],
-) -> None:
-    """Add to each passage of one segment the gain of the first visited cell that holds it."""
-    at = np.minimum(np.searchsorted(cells, visited), len(cells) - 1)
-    present = cells[at] == visited
-    at, gains = at[present], gains[present]
-    if not len(at):
-        return
-    sizes = (offsets[at + 1] - offsets[at]).astype(np.int64)
-    ends = np.cumsum(sizes)
-    rows = np.repeat(offsets[at].astype(np.int64) - (ends - sizes), sizes) + np.arange(ends[-1])
-    # A passage's first cell is its best one: np.unique keeps the first occurrence.
-    members, first = np.unique(passages[rows], return_index=True)
-    scores[members] += np.repeat(gains, sizes)[first]

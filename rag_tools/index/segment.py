@@ -148,6 +148,12 @@ class Segment:
     ----------
     token_offsets
         ``(n_passages + 1,)`` int64: where each passage's tokens start.
+    centroids
+        ``(n_tokens,)`` uint16, or uint32 if there are too many.
+    packed_codes
+        ``(n_blocks, groups, 64)`` uint8: the residual codes as `residual.pack` lays them out.
+    inverse_norms
+        ``(n_tokens,)`` float16.
     cells, cell_offsets, cell_passages
         Postings: passages that hold the centroid ``cells[i]`` are
         ``cell_passages[cell_offsets[i]:cell_offsets[i + 1]]``, rising.
@@ -166,9 +172,9 @@ class Segment:
             self.file["df_tokens"],
             self.file["df_counts"],
         )
-        self._centroids = self.file["centroids"]
-        self._codes: NDArray[np.uint8] = self.file["codes"]
-        self._inverse_norms: NDArray[np.float16] = self.file["inverse_norms"]
+        self.centroids: NDArray[np.uint16] | NDArray[np.uint32] = self.file["centroids"]
+        self.packed_codes: NDArray[np.uint8] = self.file["codes"]
+        self.inverse_norms: NDArray[np.float16] = self.file["inverse_norms"]
         self._span_starts: NDArray[np.uint16] = self.file["span_starts"]
         self._span_lengths: NDArray[np.uint8] = self.file["span_lengths"]
 
@@ -190,16 +196,16 @@ class Segment:
     def codes(self, first: int, last: int) -> NDArray[np.uint8]:
         """Return the residual codes of tokens `first` to `last`, ``(n, dim)`` uint8."""
         block, end = first // BLOCK_TOKENS, -(-last // BLOCK_TOKENS)
-        codes = unpack(self._codes[block:end], self.codebook.codec.bits, self.codebook.dim)
+        codes = unpack(self.packed_codes[block:end], self.codebook.codec.bits, self.codebook.dim)
         return codes[first - block * BLOCK_TOKENS : last - block * BLOCK_TOKENS]
 
     def vectors(self, first: int, last: int) -> NDArray[np.float32]:
         """Return the unit embeddings of tokens `first` to `last`, ``(n, dim)`` float32."""
         codebook = self.codebook
-        rows = self._centroids[first:last]
+        rows = self.centroids[first:last]
         restored = codebook.codec.decode(self.codes(first, last))
         restored += codebook.quantized[rows] * codebook.scales[rows, None]
-        restored *= self._inverse_norms[first:last, None].astype(np.float32)
+        restored *= self.inverse_norms[first:last, None].astype(np.float32)
         return restored
 
     def spans(self, position: int) -> NDArray[np.int32]:
@@ -222,13 +228,13 @@ class Segment:
         offsets = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
         rows = np.repeat(self.token_offsets[positions] - offsets[:-1], sizes)
         rows += np.arange(offsets[-1])
-        centroids = self._centroids[rows].astype(np.int32)
+        centroids = self.centroids[rows].astype(np.int32)
         return Tokens(
             offsets=offsets,
             token_ids=self.codebook.token_ids[centroids],
             centroids=centroids,
             codes=self.codes(0, self.n_tokens)[rows],
-            inverse_norms=self._inverse_norms[rows].astype(np.float32),
+            inverse_norms=self.inverse_norms[rows].astype(np.float32),
             spans=self._token_spans(0, self.n_tokens)[rows],
             pooled=None
             if self.pooled is None

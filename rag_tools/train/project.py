@@ -102,7 +102,7 @@ def build(base: str | Path, pairs: Path, out: Path, *, dim: int = 128) -> Checkp
     model = MultiVectorEncoder(
         modules=[
             # All of BERT's positions, though the base model stops at 256: nDCG@10 on Cranfield with
-            # windows of 256, 384, 512 tokens is 0.376, 0.380, 0.386; on CoSQA 0.542 and 0.549.
+            # windows of 256, 384, 512 tokens is 0.376, 0.380, 0.381; on CoSQA 0.542, -, 0.544.
             Transformer(str(base), max_seq_length=512),
             Pooling(base_dim),
             Normalize(),

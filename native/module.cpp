@@ -1,0 +1,258 @@
+// What Python sees: rag_tools.index._native, described in _native.pyi.
+
+#include <nanobind/nanobind.h>
+#include <nanobind/ndarray.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/vector.h>
+
+#include <chrono>
+#include <initializer_list>
+#include <memory>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "search.h"
+
+namespace nb = nanobind;
+using namespace rag_tools;
+
+namespace {
+
+template <class T, int N>
+using In = nb::ndarray<const T, nb::ndim<N>, nb::c_contig, nb::device::cpu>;
+template <int N>
+using Out = nb::ndarray<nb::numpy, float, nb::ndim<N>>;
+
+const std::vector<const Kernel*>& built() {
+    static const std::vector<const Kernel*> kernels = [] {
+        std::vector<const Kernel*> all;
+        for (const Kernel* kernel :
+             {avx512vnni_kernel(), avx2_kernel(), neon_kernel(), scalar_kernel()})
+            if (kernel) all.push_back(kernel);
+        return all;
+    }();
+    return kernels;
+}
+
+std::vector<std::string> available() {
+    std::vector<std::string> names;
+    for (const Kernel* kernel : built())
+        if (kernel->supported()) names.push_back(kernel->name);
+    return names;
+}
+
+void require(bool holds, const char* what) {
+    if (!holds) throw std::invalid_argument(what);
+}
+
+template <int N>
+Out<N> owned(std::unique_ptr<float[]> data, std::initializer_list<size_t> shape) {
+    float* raw = data.release();
+    nb::capsule owner(raw, [](void* p) noexcept { delete[] static_cast<float*>(p); });
+    return Out<N>(raw, shape, owner);
+}
+
+std::unique_ptr<float[]> floats(size_t n) { return std::unique_ptr<float[]>(new float[n]); }
+
+Vectors vectors_of(const In<float, 2>& vectors, size_t dim) {
+    require(vectors.shape(1) == dim, "the query and the codebook differ in dimensions");
+    require(dim >= 1 && dim <= kMaxDim, "embeddings have 1 to 1024 dimensions");
+    return {vectors.data(), static_cast<int>(vectors.shape(0)), static_cast<int>(dim)};
+}
+
+// Holds on to the arrays of a codebook.
+struct NativeCodebook {
+    NativeCodebook(In<int8_t, 2> quantized, In<float, 1> scales, In<int8_t, 1> values,
+                   In<float, 1> steps)
+        : quantized(quantized), scales(scales), steps(steps), table{} {
+        require(scales.shape(0) == quantized.shape(0), "one scale for each centroid");
+        require(steps.shape(0) == quantized.shape(1), "one step for each dimension");
+        const size_t levels = values.shape(0);
+        require(levels == 16 || levels == 4 || levels == 2, "2, 4 or 16 values");
+        bits = levels == 16 ? 4 : levels == 4 ? 2 : 1;
+        for (size_t i = 0; i < levels; ++i) table[i] = values.data()[i];
+    }
+
+    Centroids centroids() const {
+        return {quantized.data(), scales.data(), static_cast<int64_t>(quantized.shape(0)),
+                static_cast<int>(quantized.shape(1))};
+    }
+
+    In<int8_t, 2> quantized;
+    In<float, 1> scales;
+    In<float, 1> steps;
+    int8_t table[16];
+    int bits;
+};
+
+// Holds on to the arrays of a segment.
+struct NativeSegment {
+    NativeSegment(nb::object codebook, In<int64_t, 1> token_offsets,
+                  nb::ndarray<nb::ndim<1>, nb::ro, nb::c_contig, nb::device::cpu> centroids,
+                  In<uint8_t, 3> codes, In<uint16_t, 1> inverse_norms)
+        : owner(codebook), codebook(nb::cast<const NativeCodebook*>(codebook)),
+          token_offsets(token_offsets), tokens_centroids(centroids), codes(codes),
+          inverse_norms(inverse_norms) {
+        const size_t n_tokens = centroids.shape(0);
+        const size_t dim = this->codebook->quantized.shape(1);
+        const size_t per_group = 4 * (8 / this->codebook->bits);
+        wide = centroids.dtype() == nb::dtype<uint32_t>();
+        require(wide || centroids.dtype() == nb::dtype<uint16_t>(), "centroids are uint16 or 32");
+        require(token_offsets.shape(0) >= 1, "token offsets have an end");
+        require(inverse_norms.shape(0) == n_tokens, "one inverse norm for each token");
+        require(codes.shape(0) * kBlockTokens >= n_tokens, "every token has codes");
+        require(codes.shape(1) == (dim + per_group - 1) / per_group && codes.shape(2) == 64,
+                "codes are laid out for the codebook's dimensions and bits");
+    }
+
+    Segment segment() const {
+        return {{codes.data(), tokens_centroids.data(), inverse_norms.data(), codebook->table,
+                 codebook->bits, wide},
+                codebook->steps.data(),
+                token_offsets.data(),
+                static_cast<int64_t>(token_offsets.shape(0)) - 1,
+                static_cast<int64_t>(tokens_centroids.shape(0))};
+    }
+
+    nb::object owner;
+    const NativeCodebook* codebook;
+    In<int64_t, 1> token_offsets;
+    nb::ndarray<nb::ndim<1>, nb::ro, nb::c_contig, nb::device::cpu> tokens_centroids;
+    In<uint8_t, 3> codes;
+    In<uint16_t, 1> inverse_norms;
+    bool wide;
+};
+
+// One instruction set.
+class NativeKernel {
+  public:
+    explicit NativeKernel(const std::string& name) {
+        for (const Kernel* kernel : built())
+            if (kernel->name == name && kernel->supported()) kernel_ = kernel;
+        require(kernel_ != nullptr, "this machine has no such kernel");
+    }
+
+    std::string name() const { return kernel_->name; }
+
+    Out<2> centroid_scores(const NativeCodebook& codebook, In<float, 2> vectors,
+                           int threads) const {
+        const Vectors query = vectors_of(vectors, codebook.quantized.shape(1));
+        const Centroids centroids = codebook.centroids();
+        const size_t n = static_cast<size_t>(centroids.n);
+        auto scores = floats(query.n * n);
+        {
+            nb::gil_scoped_release released;
+            rag_tools::centroid_scores(*kernel_, query, centroids, threads, scores.get());
+        }
+        return owned<2>(std::move(scores), {static_cast<size_t>(query.n), n});
+    }
+
+    Out<1> maxsim(const NativeSegment& segment, In<float, 2> vectors, In<float, 1> weights,
+                  In<int64_t, 1> positions, int threads) const {
+        const Vectors query = vectors_of(vectors, segment.codebook->quantized.shape(1));
+        require(weights.shape(0) == vectors.shape(0), "one weight for each query token");
+        const size_t n = positions.shape(0);
+        auto scores = floats(n);
+        {
+            nb::gil_scoped_release released;
+            rag_tools::maxsim(*kernel_, query, weights.data(), segment.codebook->centroids(),
+                              segment.segment(), positions.data(), static_cast<int64_t>(n),
+                              threads, scores.get());
+        }
+        return owned<1>(std::move(scores), {n});
+    }
+
+    Out<2> similarities(const NativeSegment& segment, In<float, 2> vectors,
+                        int64_t position) const {
+        const Vectors query = vectors_of(vectors, segment.codebook->quantized.shape(1));
+        const Segment arrays = segment.segment();
+        require(position >= 0 && position < arrays.n_passages, "no passage has this position");
+        const int64_t n = arrays.token_offsets[position + 1] - arrays.token_offsets[position];
+        require(n >= 0 && n <= arrays.n_tokens, "a passage's tokens aren't in the segment");
+        auto grid = floats(query.n * static_cast<size_t>(n));
+        {
+            nb::gil_scoped_release released;
+            rag_tools::similarities(*kernel_, query, segment.codebook->centroids(), arrays,
+                                    position, grid.get());
+        }
+        return owned<2>(std::move(grid), {static_cast<size_t>(query.n), static_cast<size_t>(n)});
+    }
+
+  private:
+    const Kernel* kernel_ = nullptr;
+};
+
+nb::ndarray<nb::numpy, int64_t, nb::ndim<1>> py_nearest_cells(In<float, 1> similarity,
+                                                              In<int64_t, 1> sizes,
+                                                              int64_t reach) {
+    require(similarity.shape(0) == sizes.shape(0), "one size for each cell");
+    std::unique_ptr<int64_t[]> nearest(new int64_t[similarity.shape(0)]);
+    int64_t n;
+    {
+        nb::gil_scoped_release released;
+        n = rag_tools::nearest_cells(similarity.data(), sizes.data(),
+                                     static_cast<int64_t>(similarity.shape(0)), reach,
+                                     nearest.get());
+    }
+    int64_t* raw = nearest.release();
+    nb::capsule owner(raw, [](void* p) noexcept { delete[] static_cast<int64_t*>(p); });
+    return {raw, {static_cast<size_t>(n)}, owner};
+}
+
+void py_credit(nb::ndarray<float, nb::ndim<1>, nb::c_contig, nb::device::cpu> scores,
+               In<uint32_t, 1> cells, In<uint32_t, 1> offsets, In<uint32_t, 1> passages,
+               In<int64_t, 1> visited, In<float, 1> gains) {
+    require(offsets.shape(0) == cells.shape(0) + 1, "cell offsets have an end");
+    require(gains.shape(0) == visited.shape(0), "one gain for each visited cell");
+    const Postings postings = {cells.data(), offsets.data(), passages.data(),
+                               static_cast<int64_t>(cells.shape(0)),
+                               static_cast<int64_t>(passages.shape(0))};
+    nb::gil_scoped_release released;
+    rag_tools::credit(postings, visited.data(), gains.data(),
+                      static_cast<int64_t>(visited.shape(0)), scores.data(),
+                      static_cast<int64_t>(scores.shape(0)));
+}
+
+double multiply_seconds(uint64_t count) {
+    require(avx512vnni_kernel() && avx512vnni_kernel()->supported(), "needs AVX-512 VNNI");
+    nb::gil_scoped_release released;
+    const auto start = std::chrono::steady_clock::now();
+    volatile int32_t sink = multiply_avx512vnni(count);
+    static_cast<void>(sink);
+    return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+}  // namespace
+
+NB_MODULE(_native, m) {
+    // Arguments must have the right type already: converting would copy a mapped file.
+    m.def("available", &available);
+    m.def("multiply_seconds", &multiply_seconds, nb::arg("count"));
+    m.def("nearest_cells", &py_nearest_cells, nb::arg("similarity").noconvert(),
+          nb::arg("sizes").noconvert(), nb::arg("reach"));
+    m.def("credit", &py_credit, nb::arg("scores").noconvert(), nb::arg("cells").noconvert(),
+          nb::arg("offsets").noconvert(), nb::arg("passages").noconvert(),
+          nb::arg("visited").noconvert(), nb::arg("gains").noconvert());
+    nb::class_<NativeCodebook>(m, "Codebook")
+        .def(nb::init<In<int8_t, 2>, In<float, 1>, In<int8_t, 1>, In<float, 1>>(),
+             nb::arg("quantized").noconvert(), nb::arg("scales").noconvert(),
+             nb::arg("values").noconvert(), nb::arg("steps").noconvert());
+    nb::class_<NativeSegment>(m, "Segment")
+        .def(nb::init<nb::object, In<int64_t, 1>,
+                      nb::ndarray<nb::ndim<1>, nb::ro, nb::c_contig, nb::device::cpu>,
+                      In<uint8_t, 3>, In<uint16_t, 1>>(),
+             nb::arg("codebook"), nb::arg("token_offsets").noconvert(),
+             nb::arg("centroids").noconvert(), nb::arg("codes").noconvert(),
+             nb::arg("inverse_norms").noconvert());
+    nb::class_<NativeKernel>(m, "Kernel")
+        .def(nb::init<const std::string&>(), nb::arg("name"))
+        .def_prop_ro("name", &NativeKernel::name)
+        .def("centroid_scores", &NativeKernel::centroid_scores, nb::arg("codebook"),
+             nb::arg("vectors").noconvert(), nb::arg("threads"))
+        .def("maxsim", &NativeKernel::maxsim, nb::arg("segment"), nb::arg("vectors").noconvert(),
+             nb::arg("weights").noconvert(), nb::arg("positions").noconvert(),
+             nb::arg("threads"))
+        .def("similarities", &NativeKernel::similarities, nb::arg("segment"),
+             nb::arg("vectors").noconvert(), nb::arg("position"));
+}

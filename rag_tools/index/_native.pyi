@@ -1,0 +1,71 @@
+"""The native kernels; the sources are in ``native/``. Use them through `rag_tools.index.kernels`.
+
+Arrays must have the types given and be C-contiguous: nothing is converted, for that would copy
+a mapped file. A disagreement in shape raises ValueError, an index that points outside another
+array IndexError.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+def available() -> list[str]:
+    """Return the instruction sets that were built and that this processor has, fastest first."""
+
+def multiply_seconds(count: int) -> float:
+    """Return how long `count` AVX-512 byte multiply-adds take: the floor of a benchmark."""
+
+def nearest_cells(
+    similarity: NDArray[np.float32], sizes: NDArray[np.int64], reach: int
+) -> NDArray[np.int64]: ...
+def credit(
+    scores: NDArray[np.float32],
+    cells: NDArray[np.uint32],
+    offsets: NDArray[np.uint32],
+    passages: NDArray[np.uint32],
+    visited: NDArray[np.int64],
+    gains: NDArray[np.float32],
+) -> None: ...
+
+class Codebook:
+    """The arrays of a codebook."""
+
+    def __init__(
+        self,
+        quantized: NDArray[np.int8],
+        scales: NDArray[np.float32],
+        values: NDArray[np.int8],
+        steps: NDArray[np.float32],
+    ) -> None: ...
+
+class Segment:
+    """The arrays of a segment; inverse norms are the bits of float16."""
+
+    def __init__(
+        self,
+        codebook: Codebook,
+        token_offsets: NDArray[np.int64],
+        centroids: NDArray[np.uint16] | NDArray[np.uint32],
+        codes: NDArray[np.uint8],
+        inverse_norms: NDArray[np.uint16],
+    ) -> None: ...
+
+class Kernel:
+    """One instruction set; ValueError if this machine hasn't got it."""
+
+    def __init__(self, name: str) -> None: ...
+    @property
+    def name(self) -> str: ...
+    def centroid_scores(
+        self, codebook: Codebook, vectors: NDArray[np.float32], threads: int
+    ) -> NDArray[np.float32]: ...
+    def maxsim(
+        self,
+        segment: Segment,
+        vectors: NDArray[np.float32],
+        weights: NDArray[np.float32],
+        positions: NDArray[np.int64],
+        threads: int,
+    ) -> NDArray[np.float32]: ...
+    def similarities(
+        self, segment: Segment, vectors: NDArray[np.float32], position: int
+    ) -> NDArray[np.float32]: ...

@@ -21,7 +21,7 @@ import numpy as np
 from rag_tools.catalog import catalog, lexical, schema
 from rag_tools.catalog.catalog import SourceState
 from rag_tools.catalog.filters import compile_filter
-from rag_tools.cite.locate import cite_span
+from rag_tools.cite.locate import check_url_template, cite_span
 from rag_tools.cite.verify import parse_citations, verify
 from rag_tools.encode.checkpoint import load_checkpoint
 from rag_tools.encode.encoder import Encoder
@@ -172,6 +172,7 @@ class Engine:
         hidden: bool = False,
         gitignore: bool = True,
         max_bytes: int | None = None,
+        url_template: str | None = None,
         progress: Progress | None = None,
     ) -> SyncReport:
         """Bring the index in step with files and folders.
@@ -191,11 +192,26 @@ class Engine:
             Leave out what .gitignore files name.
         max_bytes
             Report and skip larger files; default 64 MiB.
+        url_template
+            Makes the urls of citations from now on, whatever was synced before: such as
+            ``https://docs.example.com/{relative_path}#L{first_line}``; see `cite_span` for the
+            fields. An empty string: the source's own again.
         progress
             Called as work advances.
+
+        Raises
+        ------
+        IndexLockedError
+            If another process is writing.
+        InvalidQueryError
+            If the template has an unknown field.
         """
+        if url_template:
+            check_url_template(url_template)
         options = SyncOptions(tuple(include), tuple(exclude), hidden, gitignore)
         with self._writer(progress) as writer:
+            if url_template is not None:
+                writer.set_url_template(url_template or None)
             roots = [(source_root(path), options) for path in paths] or [
                 (Path(path), SyncOptions.from_json(stored))
                 for path, stored in catalog.roots(writer.connection).items()
@@ -347,7 +363,7 @@ class Engine:
             text=document.text[start:end],
             url=document.uri
             if whole or start == end
-            else cite_span(document, Span(start, end)).url,
+            else cite_span(document, Span(start, end), url_template=view.url_template).url,
             metadata={
                 **document.metadata,
                 "document_id": document.id,
@@ -379,7 +395,9 @@ class Engine:
                 return verify(citation, indexed=None, source=None)
             indexed = self._reader.document(view, key)
             path, state = catalog.source(view.connection, key)
-        return verify(citation, indexed=indexed, source=_reread(path, state, indexed))
+            url_template = view.url_template
+        source = _reread(path, state, indexed)
+        return verify(citation, indexed=indexed, source=source, url_template=url_template)
 
     def status(self) -> Status:
         """Return what the index holds and how it was built."""

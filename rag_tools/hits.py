@@ -58,7 +58,11 @@ def hits(
                 id=id,
                 document_id=document.id,
                 title=document.title,
-                url=cite_span(document, Span(passage.start, passage.end)).url,
+                url=cite_span(
+                    document,
+                    Span(passage.start, passage.end),
+                    url_template=view.url_template,
+                ).url,
                 score=match.score,
                 text=document.text[passage.start : passage.end],
                 start=passage.start,
@@ -93,6 +97,7 @@ def _citations(
             document,
             Span(passage.start + quote.span.start, passage.start + quote.span.end),
             score=quote.score,
+            url_template=view.url_template,
             alignment=None
             if query_spans is None
             else alignment(query_spans, spans, grid, start=passage.start, within=quote.span),

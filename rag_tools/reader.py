@@ -30,10 +30,21 @@ _CACHED_DOCUMENTS = 64
 
 @dataclass(frozen=True)
 class View:
-    """One committed state: the catalog's connection inside a transaction, and the snapshot."""
+    """One committed state.
+
+    Attributes
+    ----------
+    connection
+        The catalog, inside a transaction.
+    snapshot
+        Of the same commit.
+    url_template
+        Makes the urls of citations, see `cite_span`; None: the source's own.
+    """
 
     connection: sqlite3.Connection
     snapshot: Snapshot
+    url_template: str | None
 
 
 class Reader:
@@ -66,12 +77,12 @@ class Reader:
         with transaction(connection):
             snapshot = self._current(connection)
             if snapshot is not None:
-                yield View(connection, snapshot)
+                yield _view(connection, snapshot)
                 return
         # The writer deleted files of this commit after a later one: read that.
         with transaction(connection):
             snapshot = self._load(connection, catalog.setting(connection, "generation", 0))
-            yield View(connection, snapshot)
+            yield _view(connection, snapshot)
 
     def document(self, view: View, key: int) -> Document:
         """Return a document by its key. Recent ones are kept: a key's document never changes."""
@@ -134,3 +145,7 @@ class Reader:
             if known is None or known.generation < generation:
                 self._snapshot = snapshot
             return snapshot
+
+
+def _view(connection: sqlite3.Connection, snapshot: Snapshot) -> View:
+    return View(connection, snapshot, catalog.setting(connection, "url_template"))

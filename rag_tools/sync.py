@@ -20,7 +20,7 @@ from rag_tools.catalog.catalog import SourceState
 from rag_tools.errors import FileTooLargeError, IngestError, UnreadableFileError
 from rag_tools.ingest.discover import Discovered, discover
 from rag_tools.ingest.load import load_bytes
-from rag_tools.types import Progress, Skipped, SyncReport
+from rag_tools.types import Progress, Skipped, SyncReport, document_id
 from rag_tools.writer import Writer
 
 # A file written again within this time of being read may keep its size and time stamp (file
@@ -107,7 +107,7 @@ def sync(
         removed=tuple(tally.removed),
         unchanged=tally.unchanged,
         unsupported=tally.unsupported,
-        skipped=tuple(tally.skipped),
+        skipped=tuple(sorted(tally.skipped, key=lambda item: item.path)),
         encoded_passages=writer.encoded_passages,
         seconds=time.monotonic() - started,
     )
@@ -136,6 +136,9 @@ def _sync_root(
         hidden=options.hidden,
         gitignore=options.gitignore,
     )
+    # In the order of a hash: what the codebook is trained on, the first files, is then a fair
+    # sample of all of them, and the order is the same every time.
+    files = sorted(files, key=lambda file: document_id(file.path.as_uri()))
     tally.skipped += skipped
     tally.unsupported += unsupported
     writer.set_root(str(root), options.as_json())

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import time
 import uuid
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Mapping
@@ -37,6 +38,7 @@ LOCK = "writer.lock"
 
 _QUEUE_PASSAGES = 256  # encoded together: keeps all cores busy on documents of one passage
 _SEGMENT_PASSAGES = 4096  # cut at: about 190 MB of half-precision embeddings wait in memory
+_COMMIT_SECONDS = 60.0  # and committed at the latest: what a kill can lose
 _MAX_SEGMENTS = 8  # compacted beyond
 _MAX_DEAD = 0.3  # share of tombstones a segment is compacted beyond
 _MAX_CODEBOOK_PARTS = 8
@@ -66,10 +68,12 @@ class _Encoded(NamedTuple):
 class _Batch:
     """What has gathered since the last commit. Passages are numbered in the order queued."""
 
+    began: float = field(default_factory=time.monotonic)
     documents: dict[str, _Pending] = field(default_factory=dict)
     deleted: set[str] = field(default_factory=set)
     touched: dict[str, SourceState] = field(default_factory=dict)
     roots: dict[str, dict[str, Any]] = field(default_factory=dict)
+    settings: dict[str, Any] = field(default_factory=dict)
     queued: int = 0
     queue: list[tuple[str, str]] = field(default_factory=list)
     encoded: list[_Encoded] = field(default_factory=list)
@@ -77,7 +81,7 @@ class _Batch:
     moved: list[tuple[int, int]] = field(default_factory=list)  # passage key, sequence number
 
     def __bool__(self) -> bool:
-        return bool(self.documents or self.deleted or self.touched or self.roots)
+        return bool(self.documents or self.deleted or self.touched or self.roots or self.settings)
 
 
 class Writer:
@@ -147,7 +151,10 @@ class Writer:
         traceback: TracebackType | None,
     ) -> None:
         try:
-            if kind is None:
+            if kind is KeyboardInterrupt:
+                self._keep_finished()
+                self.commit()
+            elif kind is None:
                 self.commit()
                 self.compact()
         finally:
@@ -168,7 +175,11 @@ class Writer:
         batch.deleted.add(document.id)
         for passage in passages:
             self._queue(document, passage)
-        if batch.cuts or len(batch.documents) >= _SEGMENT_PASSAGES:
+        if (
+            batch.cuts
+            or len(batch.documents) >= _SEGMENT_PASSAGES
+            or time.monotonic() - batch.began > _COMMIT_SECONDS
+        ):
             self.commit()
 
     def delete(self, document_id: str) -> None:
@@ -183,6 +194,10 @@ class Writer:
         """Remember a synced path and its options at the next commit."""
         if catalog.roots(self.connection).get(path) != options:
             self._batch.roots[path] = options
+
+    def set_url_template(self, template: str | None) -> None:
+        """Have citations' urls made by a template from the next commit on; None: undo that."""
+        self._batch.settings["url_template"] = template
 
     def commit(self) -> None:
         """Make everything since the last commit visible to readers, at once and durably."""
@@ -208,6 +223,8 @@ class Writer:
                 catalog.touch_source(self.connection, id, state)
             for path, options in batch.roots.items():
                 catalog.set_root(self.connection, path, options)
+            for name, value in batch.settings.items():
+                catalog.set_setting(self.connection, name, value)
             self._finish_transaction()
         self._sweep()
 
@@ -325,6 +342,25 @@ class Writer:
                     )
                     batch.queued += 1
         self._encode()
+
+    def _keep_finished(self) -> None:
+        """Forget the documents that were interrupted, and keep those that are all encoded."""
+        batch = self._batch
+        cut = sum(passages for _, passages, _ in batch.cuts)
+        encoded = cut + len(batch.encoded)
+        finished = [
+            pending
+            for pending in batch.documents.values()
+            if pending.first + len(pending.passages) <= encoded
+        ]
+        end = max((entry.first + len(entry.passages) for entry in finished), default=0)
+        if end < cut or batch.moved:  # a segment holds passages of what was interrupted
+            self._batch = _Batch()
+            return
+        batch.deleted -= batch.documents.keys() - {entry.document.id for entry in finished}
+        batch.documents = {entry.document.id: entry for entry in finished}
+        del batch.encoded[end - cut :]
+        batch.queue.clear()
 
     # -- committing ------------------------------------------------------------------------------
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import multiprocessing
 import os
@@ -81,7 +82,7 @@ def test_no_quote_is_given_twice(tmp_path):
         results = engine.search("tides of sea 3", limit=20).results
         spans = sorted((c.start, c.end) for hit in results for c in hit.citations)
         assert len(results) == 20
-        assert all(left[1] <= right[0] for left, right in zip(spans, spans[1:], strict=False))
+        assert all(left[1] <= right[0] for left, right in itertools.pairwise(spans))
 
 
 def test_search_is_the_same_every_time(engine, index_dir):
@@ -239,7 +240,9 @@ def test_a_small_codebook_is_trained_anew_when_outgrown(tmp_path):
     with Engine.open(tmp_path, create=True) as engine:
         engine.add([Document(uri="test:tiny", text="The sea.")])
         small = engine.status().centroids
-        text = " ".join(f"The sea of year {n} was calm, and the ships came home." for n in range(60))
+        text = " ".join(
+            f"The sea of year {n} was calm, and the ships came home." for n in range(60)
+        )
         engine.add([Document(uri="test:large", text=text)])
         status = engine.status()
         assert status.centroids > small
@@ -334,25 +337,42 @@ def test_roots_keep_to_themselves(tmp_path):
         assert engine.sync().unchanged == 2  # each root with its own options
 
 
-def test_interrupted_sync_keeps_what_was_committed(tmp_path, monkeypatch):
+@pytest.mark.parametrize("segment_passages", [2, 100])
+def test_interrupted_sync_keeps_what_was_finished(tmp_path, monkeypatch, segment_passages):
     source = tmp_path / "docs"
     source.mkdir()
-    for n in range(6):
-        (source / f"{n}.txt").write_text(f"Document {n} is about lake number {n}.")
-    monkeypatch.setattr("rag_tools.writer._SEGMENT_PASSAGES", 2)
+    for n in range(9):
+        (source / f"{n}.txt").write_text(f"Document {n} is about lake number {n}. " * (8 * n))
+    monkeypatch.setattr("rag_tools.writer._SEGMENT_PASSAGES", segment_passages)
     monkeypatch.setattr("rag_tools.writer._QUEUE_PASSAGES", 2)
 
     def interrupt(stage, done, total):
-        if stage == "files" and done == 5:
+        if stage == "encode" and done == 7:
             raise KeyboardInterrupt
 
     with Engine.open(tmp_path / "i", create=True) as engine:
         with pytest.raises(KeyboardInterrupt):
             engine.sync([source], progress=interrupt)
         kept = engine.status().documents
-        assert 2 <= kept < 6
+        assert 1 <= kept < 9
+        check_citations(engine, engine.search("lake", limit=50).results)
         report = engine.sync([source])
-        assert len(report.added) == 6 - kept and report.unchanged == kept
+        assert len(report.added) == 9 - kept and report.unchanged == kept
+        check_citations(engine, engine.search("lake", limit=50).results)
+
+
+def test_a_url_template_makes_every_link(tmp_path, corpus_dir):
+    template = "https://example.com/{relative_path}#L{first_line}"
+    with Engine.open(tmp_path / "i", create=True) as engine:
+        with pytest.raises(InvalidQueryError, match="nonsense"):
+            engine.sync([corpus_dir], url_template="{nonsense}")
+        engine.sync([corpus_dir], url_template=template)
+        hit = answer(engine, "two high tides a day")
+        assert hit.url == "https://example.com/tides.txt#L1"
+        assert hit.citations[0].url == "https://example.com/tides.txt#L3"
+        assert engine.verify(hit.citations[0]).citation.url == hit.citations[0].url
+        assert engine.sync(url_template="").encoded_passages == 0
+        assert answer(engine, "two high tides a day").url.startswith("file:///")
 
 
 # -- verify --------------------------------------------------------------------------------------

@@ -234,9 +234,7 @@ def test_postings_and_document_frequencies_match_a_count_by_hand(built):
     assigned = segment.codebook.assign(vectors, token_ids)
     for at in range(0, len(segment.cells), 7):
         cell = segment.cells[at]
-        expected = [
-            p for p in range(len(segment)) if cell in assigned[offsets[p] : offsets[p + 1]]
-        ]
+        expected = [p for p in range(len(segment)) if cell in assigned[offsets[p] : offsets[p + 1]]]
         start, end = segment.cell_offsets[at : at + 2]
         assert segment.cell_passages[start:end].tolist() == expected
     for token, count in zip(*segment.document_frequencies, strict=True):
@@ -337,7 +335,7 @@ def test_nothing_selected_finds_nothing(built):
 
 
 def test_rare_tokens_weigh_more(built):
-    segment, _, token_ids, *_ = built
+    segment, _, _token_ids, *_ = built
     snapshot = snapshot_of(segment)
     tokens, counts = segment.document_frequencies
     common, rare = tokens[np.argmax(counts)], 9999

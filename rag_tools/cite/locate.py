@@ -57,9 +57,10 @@ def cite_span(
         Passed on to the citation.
     url_template
         Makes the url instead of :func:`source_url`, for example
-        ``"vscode://file{path}:{first_line}"``. Fields: ``uri``, ``path`` (of the uri), ``start``,
-        ``end``, ``first_line``, ``last_line``, ``page`` (empty without pages), ``heading``,
-        ``quote``, ``document_id``. Values that aren't parts of the uri are percent-encoded.
+        ``"vscode://file{path}:{first_line}"``. Fields: ``uri``, ``path`` (of the uri),
+        ``relative_path`` (to the folder that was synced), ``start``, ``end``, ``first_line``,
+        ``last_line``, ``page`` (empty without pages), ``heading``, ``quote``, ``document_id``.
+        Values that aren't parts of the uri are percent-encoded.
 
     Raises
     ------
@@ -286,6 +287,11 @@ def _encode_term(term: str) -> str:
     return percent_encode(term, safe="").replace("-", "%2D")
 
 
+def check_url_template(template: str) -> None:
+    """Raise `InvalidQueryError` if a template has an unknown field or is malformed."""
+    cite_span(Document(text="x", uri="x"), Span(0, 1), url_template=template)
+
+
 def _fill_template(template: str, document: Document, citation: Citation) -> str:
     first_line, last_line = citation.lines or (1, 1)
     scheme = _SCHEME.match(document.uri)
@@ -294,6 +300,7 @@ def _fill_template(template: str, document: Document, citation: Citation) -> str
         "path": re.sub(r"^[^:/?#]+:(//[^/?#]*)?|[?#].*$", "", document.uri)
         if scheme
         else percent_encode(document.uri),
+        "relative_path": percent_encode(str(document.metadata.get("path", ""))),
         "start": citation.start,
         "end": citation.end,
         "first_line": first_line,

@@ -114,6 +114,14 @@ def index(
     max_file_size: Annotated[
         str, typer.Option(metavar="SIZE", help="Skip files larger than this.")
     ] = "64MiB",
+    url_template: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            help="Make the links of citations, as https://docs.example.com/{relative_path}"
+            "#L{first_line}. Kept with the index; empty: undo.",
+        ),
+    ] = None,
     passage_tokens: Annotated[
         int | None,
         typer.Option(help="Tokens per passage, for a new index.", show_default=False),
@@ -149,6 +157,7 @@ def index(
                 hidden=hidden,
                 gitignore=not no_gitignore,
                 max_bytes=max_bytes,
+                url_template=url_template,
                 progress=progress,
             )
     except KeyboardInterrupt:

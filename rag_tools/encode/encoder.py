@@ -357,9 +357,7 @@ def _windows(n_tokens: int, room: int) -> list[_Window]:
 
 def _pool(pooled: list[Vectors], windows: list[_Window]) -> Vectors:
     """Combine the windows' pooled vectors, each weighted by the tokens it answers for."""
-    if len(pooled) == 1:
-        return pooled[0][0]
-    owned = np.array([window.owned_end - window.owned_start for window in windows], np.float32)
-    total = owned @ np.concatenate(pooled)  # (pooled_dim,)
+    owned = [max(window.owned_end - window.owned_start, 1) for window in windows]
+    total = np.array(owned, np.float32) @ np.concatenate(pooled)  # (pooled_dim,)
     unit: Vectors = total / np.linalg.norm(total)
     return unit

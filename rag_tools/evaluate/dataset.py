@@ -83,9 +83,7 @@ def _read_beir(folder: Path, split: str | None) -> Dataset:
         for row in _lines(folder / "corpus.jsonl")
     }
     queries = {
-        row["_id"]: row["text"]
-        for row in _lines(folder / "queries.jsonl")
-        if row["_id"] in qrels
+        row["_id"]: row["text"] for row in _lines(folder / "queries.jsonl") if row["_id"] in qrels
     }
     return Dataset(folder.name, corpus, queries, qrels)
 

@@ -262,5 +262,4 @@ def _kmeans(vectors: NDArray[np.floating[Any]], k: int, *, seed: int) -> NDArray
         max_points_per_centroid=_POINTS_PER_CENTROID,
     )
     kmeans.train(np.ascontiguousarray(vectors, dtype=np.float32))
-    centroids: NDArray[np.float32] = kmeans.centroids
-    return centroids
+    return np.asarray(kmeans.centroids, dtype=np.float32)

@@ -1,0 +1,150 @@
+"""How fast the native kernels are: against NumPy, and against the arithmetic itself.
+
+Usage: python benchmarks/kernels.py [--passages N] [--query-tokens N] [--bits 4|2|1]
+
+Codes are random, as a kernel's time doesn't depend on them; cells are drawn with falling
+frequency. The floor is one ``vpdpbusd`` per 64 products of bytes, timed in the same process on
+registers alone (AVX-512 machines only). Kernels multiply each byte with the two bytes of a 16-bit
+query value, so 2.0 is the least they can reach.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rag_tools.index import kernels
+from rag_tools.index.arrayfile import write_arrays
+from rag_tools.index.codebook import Codebook
+from rag_tools.index.residual import ResidualCodec
+from rag_tools.index.segment import Segment
+
+PASSAGE_TOKENS = 180
+CANDIDATES = 256
+DIM = 128
+REPEATS = 7
+
+
+def main() -> None:
+    """Print one line per stage and kernel."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--passages", type=int, default=30_000)
+    parser.add_argument("--query-tokens", type=int, default=32)
+    parser.add_argument("--bits", type=int, default=4, choices=[4, 2, 1])
+    arguments = parser.parse_args()
+    os.environ["RAG_TOOLS_THREADS"] = "1"
+    rng = np.random.default_rng(0)
+    with tempfile.TemporaryDirectory() as folder:
+        segment = make_segment(rng, Path(folder) / "segment", arguments.passages, arguments.bits)
+        vectors = unit(rng.normal(size=(arguments.query_tokens, DIM)))
+        compare(segment, vectors, rng)
+
+
+def compare(segment: Segment, vectors: NDArray[np.float32], rng: np.random.Generator) -> None:
+    """Time every stage with every kernel."""
+    n = len(vectors)
+    weights = np.full(n, 1 / n, np.float32)
+    everything = np.arange(len(segment))
+    candidates = np.sort(rng.permutation(len(segment))[:CANDIDATES])
+    sizes = np.bincount(segment.cells, minlength=len(segment.codebook)).astype(np.int64)
+    row = kernels.centroid_scores(segment.codebook, vectors)[0]
+    stages: dict[str, tuple[Callable[[], object], int]] = {
+        "refine": (
+            lambda: kernels.maxsim(segment, vectors, weights, candidates),
+            len(candidates) * PASSAGE_TOKENS,
+        ),
+        "scan": (
+            lambda: kernels.maxsim(segment, vectors, weights, everything),
+            segment.n_tokens,
+        ),
+        "centroid scores": (
+            lambda: kernels.centroid_scores(segment.codebook, vectors),
+            len(segment.codebook),
+        ),
+        "nearest cells": (lambda: kernels.nearest_cells(row, sizes, 4096), 0),
+        "align": (lambda: kernels.similarities(segment, vectors, 7), PASSAGE_TOKENS),
+    }
+    print(f"{len(segment)} passages of {PASSAGE_TOKENS} tokens, {DIM} dimensions, "
+          f"{segment.codebook.codec.bits} bits, {n} query tokens, 1 thread")  # fmt: skip
+    print(f"{'stage':16} {'kernel':12} {'ms':>9} {'numpy/kernel':>13} {'kernel/floor':>13}")
+    for stage, (work, tokens) in stages.items():
+        reference = timed("numpy", work)
+        for kernel in kernels.kernel_names():
+            seconds = reference if kernel == "numpy" else timed(kernel, work)
+            least = floor_seconds(tokens * n * DIM // 64) if kernel == "avx512vnni" else 0.0
+            ratio = f"{seconds / least:13.2f}" if least else f"{'':13}"
+            print(
+                f"{stage:16} {kernel:12} {seconds * 1e3:9.3f} {reference / seconds:13.1f} {ratio}"
+            )
+
+
+def timed(kernel: str, work: Callable[[], object]) -> float:
+    """Return the best of some runs: the machine's noise only ever adds."""
+    os.environ["RAG_TOOLS_KERNEL"] = kernel
+    best = float("inf")
+    started = time.perf_counter()
+    for _ in range(REPEATS):
+        start = time.perf_counter()
+        work()
+        best = min(best, time.perf_counter() - start)
+        if time.perf_counter() - started > 10:
+            break
+    return best
+
+
+def floor_seconds(count: int) -> float:
+    """Return how long `count` multiply instructions take."""
+    from rag_tools.index._native import multiply_seconds
+
+    return min(multiply_seconds(count) for _ in range(REPEATS)) if count else 0.0
+
+
+def unit(rows: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Return `rows` scaled to unit length."""
+    return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+
+
+def make_segment(rng: np.random.Generator, path: Path, n_passages: int, bits: int) -> Segment:
+    """Write a segment of random codes."""
+    n_tokens = n_passages * PASSAGE_TOKENS
+    n_centroids = int(16 * np.sqrt(n_tokens))
+    centroids = unit(rng.normal(size=(n_centroids, DIM)))
+    scales = (np.abs(centroids).max(axis=1) / 127).astype(np.float32)
+    codec = ResidualCodec.train(0.05 * rng.normal(size=(2000, DIM)).astype(np.float32), bits)
+    codebook = Codebook(
+        np.round(centroids / scales[:, None]).astype(np.int8),
+        scales,
+        np.arange(n_centroids, dtype=np.int32),
+        codec,
+        n_tokens,
+        0.3,
+    )
+    blocks = -(-n_tokens // 16)
+    arrays = {
+        "token_offsets": np.arange(n_passages + 1, dtype=np.int64) * PASSAGE_TOKENS,
+        "centroids": (n_centroids * rng.random(n_tokens) ** 3).astype(
+            np.uint16 if n_centroids <= np.iinfo(np.uint16).max else np.uint32
+        ),
+        "codes": rng.integers(0, 256, (blocks, DIM * bits // 32, 64), dtype=np.uint8),
+        "inverse_norms": rng.uniform(0.9, 1.1, n_tokens).astype(np.float16),
+        "span_starts": np.zeros(n_tokens, np.uint16),
+        "span_lengths": np.zeros(n_tokens, np.uint8),
+        "cells": np.arange(n_centroids, dtype=np.uint32),
+        "cell_offsets": np.zeros(n_centroids + 1, np.uint32),
+        "cell_passages": np.zeros(0, np.uint32),
+        "df_tokens": np.zeros(0, np.uint32),
+        "df_counts": np.zeros(0, np.uint32),
+    }
+    write_arrays(path, "segment", {"bits": bits, "dim": DIM}, arrays)
+    return Segment(path, codebook)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""From the alignment of a hit to citations, where they stand, and what became of them."""

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 def available() -> list[str]:
     """Return the instruction sets that were built and that this processor has, fastest first."""
 
-def multiply_seconds(count: int) -> float:
-    """Return how long `count` AVX-512 byte multiply-adds take: the floor of a benchmark."""
+def multiply_avx512vnni(count: int) -> int:
+    """Do `count` instructions ``vpdpbusd`` and nothing else: the floor of a benchmark."""
 
 def nearest_cells(
     similarity: NDArray[np.float32], sizes: NDArray[np.int64], reach: int

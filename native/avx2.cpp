@@ -45,7 +45,8 @@ struct Avx2 {
         }
     }
 
-    RAG_TOOLS_INLINE static void decode(const uint8_t* codes, int packed_groups, int bits,
+    template <int bits>
+    RAG_TOOLS_INLINE static void decode(const uint8_t* codes, int packed_groups,
                                         const int8_t* values, Element* out) {
         const __m256i table = _mm256_broadcastsi128_si256(
             _mm_loadu_si128(reinterpret_cast<const __m128i*>(values)));
@@ -56,7 +57,7 @@ struct Avx2 {
                     const __m256i packed = _mm256_loadu_si256(
                         reinterpret_cast<const __m256i*>(codes + group * 64 + half * 32));
                     const __m256i code =
-                        _mm256_and_si256(_mm256_srl_epi16(packed, _mm_cvtsi32_si128(shift)), mask);
+                        _mm256_and_si256(_mm256_srli_epi16(packed, shift), mask);
                     const __m256i value = _mm256_shuffle_epi8(table, code);
                     __m256i* at = reinterpret_cast<__m256i*>(out);
                     _mm256_storeu_si256(at, _mm256_cvtepi8_epi16(_mm256_castsi256_si128(value)));
@@ -73,7 +74,7 @@ struct Avx2 {
         for (int i = n; i < padded; ++i) out[i] = 0;
     }
 
-    RAG_TOOLS_INLINE static Sum zero() { return _mm256_setzero_si256(); }
+    RAG_TOOLS_INLINE static Sum start(const int32_t*) { return _mm256_setzero_si256(); }
     RAG_TOOLS_INLINE static Row row(const char* at) {
         const __m256i* rows = reinterpret_cast<const __m256i*>(at);
         return {_mm256_loadu_si256(rows), _mm256_loadu_si256(rows + 1)};
@@ -85,7 +86,7 @@ struct Avx2 {
         sum = _mm256_add_epi32(sum, _mm256_madd_epi16(row.first, _mm256_set1_epi32(first)));
         sum = _mm256_add_epi32(sum, _mm256_madd_epi16(row.second, _mm256_set1_epi32(second)));
     }
-    RAG_TOOLS_INLINE static Floats total(const Sum& sum, const int32_t*) {
+    RAG_TOOLS_INLINE static Floats total(const Sum& sum) {
         return _mm256_cvtepi32_ps(sum);
     }
 

@@ -20,6 +20,14 @@
 namespace rag_tools {
 namespace {
 
+// GCC copies a sum from register to register at every multiply if it is kept as __m512i, which
+// is eight 64-bit integers to it: measured 1.5 times the time.
+#if defined(__GNUC__)
+typedef int32_t Integers __attribute__((vector_size(64)));
+#else
+typedef __m512i Integers;
+#endif
+
 struct Avx512Vnni {
     static constexpr int kWidth = 16;
     using Element = uint8_t;   // value + 128: vpdpbusd wants one operand unsigned
@@ -28,7 +36,7 @@ struct Avx512Vnni {
         __m512i high, low;
     };
     struct Sum {
-        __m512i high, low;
+        Integers high, low;
     };
 
     // A query value is 128 * high + low, both signed bytes.
@@ -51,7 +59,8 @@ struct Avx512Vnni {
         }
     }
 
-    RAG_TOOLS_INLINE static void decode(const uint8_t* codes, int packed_groups, int bits,
+    template <int bits>
+    RAG_TOOLS_INLINE static void decode(const uint8_t* codes, int packed_groups,
                                         const int8_t* values, Element* out) {
         const __m512i table = _mm512_xor_si512(
             _mm512_broadcast_i32x4(_mm_loadu_si128(reinterpret_cast<const __m128i*>(values))),
@@ -61,7 +70,7 @@ struct Avx512Vnni {
             const __m512i packed = _mm512_loadu_si512(codes + group * 64);
             for (int shift = 0; shift < 8; shift += bits) {
                 const __m512i code =
-                    _mm512_and_si512(_mm512_srl_epi16(packed, _mm_cvtsi32_si128(shift)), mask);
+                    _mm512_and_si512(_mm512_srli_epi16(packed, shift), mask);
                 _mm512_storeu_si512(out, _mm512_shuffle_epi8(table, code));
                 out += 64;
             }
@@ -73,20 +82,20 @@ struct Avx512Vnni {
         for (int i = n; i < padded; ++i) out[i] = 0x80;
     }
 
-    RAG_TOOLS_INLINE static Sum zero() { return {_mm512_setzero_si512(), _mm512_setzero_si512()}; }
+    RAG_TOOLS_INLINE static Sum start(const int32_t* bias) {
+        return {(Integers)_mm512_setzero_si512(), (Integers)_mm512_loadu_si512(bias)};
+    }
     RAG_TOOLS_INLINE static Row row(const char* at) {
         return {_mm512_loadu_si512(at), _mm512_loadu_si512(at + 64)};
     }
     RAG_TOOLS_INLINE static void add(Sum& sum, const Row& row, const Element* token) {
-        const __m512i four =
-            _mm512_broadcastd_epi32(_mm_loadu_si32(token));
-        sum.high = _mm512_dpbusd_epi32(sum.high, four, row.high);
-        sum.low = _mm512_dpbusd_epi32(sum.low, four, row.low);
+        const __m512i four = _mm512_broadcastd_epi32(_mm_loadu_si32(token));
+        sum.high = (Integers)_mm512_dpbusd_epi32((__m512i)sum.high, four, row.high);
+        sum.low = (Integers)_mm512_dpbusd_epi32((__m512i)sum.low, four, row.low);
     }
-    RAG_TOOLS_INLINE static Floats total(const Sum& sum, const int32_t* bias) {
+    RAG_TOOLS_INLINE static Floats total(const Sum& sum) {
         return _mm512_cvtepi32_ps(
-            _mm512_add_epi32(_mm512_add_epi32(_mm512_slli_epi32(sum.high, 7), sum.low),
-                             _mm512_loadu_si512(bias)));
+            _mm512_add_epi32(_mm512_slli_epi32((__m512i)sum.high, 7), (__m512i)sum.low));
     }
 
     RAG_TOOLS_INLINE static Floats set(float value) { return _mm512_set1_ps(value); }

@@ -49,7 +49,8 @@ struct Neon {
         }
     }
 
-    RAG_TOOLS_INLINE static void decode(const uint8_t* codes, int packed_groups, int bits,
+    template <int bits>
+    RAG_TOOLS_INLINE static void decode(const uint8_t* codes, int packed_groups,
                                         const int8_t* values, Element* out) {
         const int8x16_t table = vld1q_s8(values);
         const uint8x16_t mask = vdupq_n_u8(static_cast<uint8_t>((1 << bits) - 1));
@@ -71,7 +72,9 @@ struct Neon {
         for (int i = n; i < padded; ++i) out[i] = 0;
     }
 
-    RAG_TOOLS_INLINE static Sum zero() { return {vdupq_n_s32(0), vdupq_n_s32(0)}; }
+    RAG_TOOLS_INLINE static Sum start(const int32_t*) {
+        return {vdupq_n_s32(0), vdupq_n_s32(0)};
+    }
     RAG_TOOLS_INLINE static Row row(const char* at) {
         const int8_t* rows = reinterpret_cast<const int8_t*>(at);
         return {vld1q_s8(rows), vld1q_s8(rows + 16)};
@@ -83,7 +86,7 @@ struct Neon {
         sum.high = vdotq_s32(sum.high, row.high, four);
         sum.low = vdotq_s32(sum.low, row.low, four);
     }
-    RAG_TOOLS_INLINE static Floats total(const Sum& sum, const int32_t*) {
+    RAG_TOOLS_INLINE static Floats total(const Sum& sum) {
         return vcvtq_f32_s32(vaddq_s32(vshlq_n_s32(sum.high, 7), sum.low));
     }
 

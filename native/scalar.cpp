@@ -33,8 +33,9 @@ struct Scalar {
         }
     }
 
-    static void decode(const uint8_t* codes, int packed_groups, int bits, const int8_t* values,
-                       Element* out) {
+    template <int bits>
+    static void decode(const uint8_t* codes, int packed_groups,
+                       const int8_t* values, Element* out) {
         const int mask = (1 << bits) - 1;
         for (int group = 0; group < packed_groups; ++group)
             for (int shift = 0; shift < 8; shift += bits)
@@ -47,14 +48,14 @@ struct Scalar {
         for (int i = n; i < padded; ++i) out[i] = 0;
     }
 
-    static Sum zero() { return {}; }
+    static Sum start(const int32_t*) { return {}; }
     static Row row(const char* at) { return {reinterpret_cast<const int16_t*>(at)}; }
     static void add(Sum& sum, const Row& row, const Element* token) {
         for (int lane = 0; lane < kWidth; ++lane)
             for (int dim = 0; dim < 4; ++dim)
                 sum.lanes[lane] += row.values[dim * kWidth + lane] * token[dim];
     }
-    static Floats total(const Sum& sum, const int32_t*) {
+    static Floats total(const Sum& sum) {
         Floats floats;
         for (int lane = 0; lane < kWidth; ++lane)
             floats.lanes[lane] = static_cast<float>(sum.lanes[lane]);

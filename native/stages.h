@@ -16,7 +16,7 @@
 //   arrange            lays out the query: per register, per group, 8 bytes a lane
 //   decode             a block of packed codes → Elements [group][token][4]
 //   widen              int8 → Elements
-//   zero, add, total   the integer product: total returns floats
+//   start, add, total  the integer product: total returns floats
 //   set, load, store, plus, times, larger
 
 #pragma once
@@ -50,7 +50,7 @@ template <class Isa, int N, class Finish>
 RAG_TOOLS_INLINE void tile(const Query& query, int lane, const typename Isa::Element* tokens,
                            ptrdiff_t token_stride, ptrdiff_t group_stride, Finish& finish) {
     typename Isa::Sum sums[N];
-    for (int i = 0; i < N; ++i) sums[i] = Isa::zero();
+    for (int i = 0; i < N; ++i) sums[i] = Isa::start(query.bias + lane);
     const char* row = static_cast<const char*>(query.rows) +
                       static_cast<ptrdiff_t>(lane) * query.groups * kRowBytes;
     for (int group = 0; group < query.groups; ++group) {
@@ -59,7 +59,7 @@ RAG_TOOLS_INLINE void tile(const Query& query, int lane, const typename Isa::Ele
         row += Isa::kWidth * kRowBytes;
         tokens += group_stride;
     }
-    for (int i = 0; i < N; ++i) finish(i, Isa::total(sums[i], query.bias + lane));
+    for (int i = 0; i < N; ++i) finish(i, Isa::total(sums[i]));
 }
 
 template <class Isa, class Finish>
@@ -162,9 +162,7 @@ class Decoder {
     RAG_TOOLS_INLINE const typename Isa::Element* seek(int64_t first, int64_t last) {
         const int64_t block = first / kBlockTokens;
         if (block != decoded_) {
-            const int packed_groups = query_.groups * tokens_.bits / 8;
-            Isa::decode(tokens_.codes + block * packed_groups * 64, packed_groups, tokens_.bits,
-                        tokens_.values, elements_);
+            decode(block);
             decoded_ = block;
         }
         for (int64_t token = first; token < last; ++token) {
@@ -178,6 +176,17 @@ class Decoder {
     const Block& current() const { return current_; }
 
   private:
+    void decode(int64_t block) {
+        const int groups = query_.groups * tokens_.bits / 8;
+        const uint8_t* codes = tokens_.codes + block * groups * 64;
+        if (tokens_.bits == 4)
+            Isa::template decode<4>(codes, groups, tokens_.values, elements_);
+        else if (tokens_.bits == 2)
+            Isa::template decode<2>(codes, groups, tokens_.values, elements_);
+        else
+            Isa::template decode<1>(codes, groups, tokens_.values, elements_);
+    }
+
     const Query& query_;
     const Tokens& tokens_;
     const Table& table_;

@@ -22,6 +22,7 @@ from rag_tools.catalog import catalog, lexical, schema
 from rag_tools.catalog.catalog import SourceState
 from rag_tools.catalog.filters import compile_filter
 from rag_tools.cite.locate import check_url_template, cite_span
+from rag_tools.cite.quote import strongest
 from rag_tools.cite.verify import parse_citations, verify
 from rag_tools.encode.checkpoint import load_checkpoint
 from rag_tools.encode.encoder import Encoder
@@ -316,13 +317,12 @@ class Engine:
         filter: Filter | None = None,
         explain: bool = False,
     ) -> Support:
-        """Return the quotes that bear on `claim` best, from all documents.
+        """Return the quotes that bear on `claim` best, from all documents, and no others.
 
-        Parameters are those of `search`; `limit` counts citations.
+        Parameters are those of `search`; `limit` is the most citations returned.
         """
         found = self.search(claim, limit=2 * limit, filter=filter, explain=explain)
-        citations = [citation for hit in found.results for citation in hit.citations]
-        citations.sort(key=lambda item: (-item.score, item.document_id, item.start))
+        citations = strongest(citation for hit in found.results for citation in hit.citations)
         return Support(claim=claim, citations=tuple(citations[:limit]))
 
     def fetch(self, id: str, *, start: int = 0, end: int | None = None) -> Fetched:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from rag_tools.catalog import catalog
 from rag_tools.cite.locate import cite_span
-from rag_tools.cite.quote import alignment, quotes
+from rag_tools.cite.quote import alignment, distinct, quotes
 from rag_tools.index.kernels import similarities
 from rag_tools.index.search import Match, Query
 from rag_tools.reader import Reader, View
@@ -41,37 +41,28 @@ def hits(
         row = catalog.passage_at(view.connection, match.segment, match.position)
         document = reader.document(view, row.document)
         found.append((match, document, row.passage, _passage_id(document, row.passage)))
-    found.sort(key=lambda entry: (-entry[0].score, entry[3]))
-    cited: dict[str, list[Span]] = {}
-    result = []
-    for match, document, passage, id in found:
-        citations = _citations(view, match, document, passage, query, query_spans)
-        taken = cited.setdefault(document.id, [])
-        fresh = [
-            citation
-            for citation in citations
-            if not any(Span(citation.start, citation.end).overlaps(span) for span in taken)
-        ]
-        taken += [Span(citation.start, citation.end) for citation in fresh]
-        result.append(
-            Hit(
-                id=id,
-                document_id=document.id,
-                title=document.title,
-                url=cite_span(
-                    document,
-                    Span(passage.start, passage.end),
-                    url_template=view.url_template,
-                ).url,
-                score=match.score,
-                text=document.text[passage.start : passage.end],
-                start=passage.start,
-                end=passage.end,
-                heading=catalog.heading(passage) or None,
-                citations=tuple(fresh),
-            )
+    found.sort(key=lambda item: (-item[0].score, item[3]))
+    citations = distinct(
+        _citations(view, match, document, passage, query, query_spans)
+        for match, document, passage, _ in found
+    )
+    return tuple(
+        Hit(
+            id=id,
+            document_id=document.id,
+            title=document.title,
+            url=cite_span(
+                document, Span(passage.start, passage.end), url_template=view.url_template
+            ).url,
+            score=match.score,
+            text=document.text[passage.start : passage.end],
+            start=passage.start,
+            end=passage.end,
+            heading=catalog.heading(passage) or None,
+            citations=cited,
         )
-    return tuple(result)
+        for (match, document, passage, id), cited in zip(found, citations, strict=True)
+    )
 
 
 def _citations(

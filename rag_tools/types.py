@@ -252,10 +252,28 @@ class Citation(_Value):
 
 
 class Hit(_Value):
-    """A retrieved passage with its citations, best first."""
+    """A retrieved passage with its citations, best first.
+
+    Attributes
+    ----------
+    id
+        Of the passage, ``DOCUMENT_ID:START-END``.
+    document_sha256
+        Of the canonical text that `start` and `end` refer to.
+    uri
+        Where the document came from.
+    url
+        Where to open the source at the passage; never empty.
+    text
+        ``document.text[start:end]``.
+    metadata
+        The document's.
+    """
 
     id: str
     document_id: str
+    document_sha256: str
+    uri: str
     title: str
     url: str
     score: float
@@ -263,6 +281,7 @@ class Hit(_Value):
     start: int
     end: int
     heading: str | None = None
+    metadata: Metadata = Field(default_factory=dict)
     citations: tuple[Citation, ...] = ()
 
 

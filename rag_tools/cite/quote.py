@@ -113,22 +113,28 @@ def quotes(
     return sorted(found, key=lambda quote: (-quote.score, quote.span))
 
 
-def distinct(hits: Sequence[Sequence[Citation]]) -> list[tuple[Citation, ...]]:
-    """Return every hit's citations without those that overlap a better one of any hit.
+def distinct(hits: Iterable[Iterable[Citation]]) -> list[tuple[Citation, ...]]:
+    """Return every hit's citations without those that overlap one of a better hit.
 
-    Overlapping passages of a document yield the same sentences; none is cited twice. Of equal
-    scores the first hit's stays.
+    Overlapping passages of a document yield the same sentences; none is cited twice.
+
+    Parameters
+    ----------
+    hits
+        The citations of each hit, best hit first, best citation first.
     """
     cited: dict[str, list[Span]] = {}
-    kept: list[list[Citation]] = [[] for _ in hits]
-    numbered = ((rank, citation) for rank, hit in enumerate(hits) for citation in hit)
-    for rank, citation in sorted(numbered, key=lambda item: (-item[1].score, item[0])):
-        span = Span(citation.start, citation.end)
-        spans = cited.setdefault(citation.document_id, [])
-        if not any(span.overlaps(other) for other in spans):
-            spans.append(span)
-            kept[rank].append(citation)
-    return [tuple(citations) for citations in kept]
+    kept: list[tuple[Citation, ...]] = []
+    for citations in hits:
+        fresh = []
+        for citation in citations:
+            span = Span(citation.start, citation.end)
+            spans = cited.setdefault(citation.document_id, [])
+            if not any(span.overlaps(other) for other in spans):
+                spans.append(span)
+                fresh.append(citation)
+        kept.append(tuple(fresh))
+    return kept
 
 
 def strongest(citations: Iterable[Citation]) -> list[Citation]:

@@ -19,7 +19,7 @@ from rag_tools.types import BlockKind, Document
 _ADORNMENT = re.compile(r"([!-/:-@\[-`{-~])\1*")
 _SHORTEST_ADORNMENT = 4  # unless as long as its title
 _HEADER_FIELD = re.compile(r"[A-Z][\w-]*:(?:\s|\Z)")
-_TITLE_FIELD = re.compile(r":?title:\s+(?P<title>.+)", re.IGNORECASE)
+_TITLE_FIELD = re.compile(r"title:\s+(?P<title>.+)", re.IGNORECASE)
 _FIELD = re.compile(r":[^:\s][^:]*:(?:\s|\Z)")
 _LIST_ITEM = re.compile(r"(?:[-*+•‣⁃]|\(?(?:\d+|[A-Za-z]|#)[.)])\s")
 _CODE_DIRECTIVE = re.compile(
@@ -106,13 +106,17 @@ class _Reader:
         if not _HEADER_FIELD.match(self._text(row)):
             return row
         end = row
-        title = ""
-        while self._text(end) and (
-            self._rows[end].indented or _HEADER_FIELD.match(self._text(end))
-        ):
-            match = _TITLE_FIELD.match(self._text(end))
-            title = title or (match["title"].strip() if match else "")
+        fields: list[str] = []
+        while self._text(end):
+            if self._rows[end].indented and fields:
+                fields[-1] += " " + self._text(end).strip()
+            elif _HEADER_FIELD.match(self._text(end)):
+                fields.append(self._text(end))
+            else:
+                return row
             end += 1
+        matches = (_TITLE_FIELD.match(field) for field in fields)
+        title = next((match["title"] for match in matches if match), "")
         if not title:
             return row
         self._document_title = (title,)

@@ -25,8 +25,10 @@
 
 #if defined(_MSC_VER) && !defined(__clang__)
 #define RAG_TOOLS_INLINE __forceinline
+#define RAG_TOOLS_PREFETCH(address) static_cast<void>(address)
 #else
 #define RAG_TOOLS_INLINE inline __attribute__((always_inline))
+#define RAG_TOOLS_PREFETCH(address) __builtin_prefetch(address)
 #endif
 
 namespace rag_tools {
@@ -166,16 +168,30 @@ class Decoder {
             decoded_ = block;
         }
         for (int64_t token = first; token < last; ++token) {
-            const ptrdiff_t row = table_.rows[tokens_.centroid(token)];
-            current_.centroids[token - first] = table_.scores + row * query_.padded;
+            current_.centroids[token - first] = row(token);
             current_.inverse_norms[token - first] = from_half(tokens_.inverse_norms[token]);
         }
         return elements_ + (first % kBlockTokens) * 4;
     }
 
+    // Have what `seek` will want brought into the cache while something else is computed.
+    RAG_TOOLS_INLINE void prefetch(int64_t first, int64_t last) const {
+        const int64_t bytes = static_cast<int64_t>(query_.groups) * tokens_.bits * 8;
+        const uint8_t* codes = tokens_.codes + first / kBlockTokens * bytes;
+        for (int64_t line = 0; line < bytes; line += 64) RAG_TOOLS_PREFETCH(codes + line);
+        for (int64_t token = first; token < last; ++token)
+            for (int lane = 0; lane < query_.padded; lane += 16)
+                RAG_TOOLS_PREFETCH(row(token) + lane);
+    }
+
     const Block& current() const { return current_; }
 
   private:
+    const float* row(int64_t token) const {
+        const ptrdiff_t row = table_.rows[tokens_.centroid(token)];
+        return table_.scores + row * query_.padded;
+    }
+
     void decode(int64_t block) {
         const int groups = query_.groups * tokens_.bits / 8;
         const uint8_t* codes = tokens_.codes + block * groups * 64;
@@ -238,6 +254,13 @@ struct Stages {
             while (token < last) {
                 const int64_t end = end_of_block(token, last);
                 const Element* elements = decoder.seek(token, end);
+                if (end < last) {
+                    decoder.prefetch(end, end_of_block(end, last));
+                } else if (passage + 1 < n) {
+                    const int64_t next = token_offsets[positions[passage + 1]];
+                    decoder.prefetch(
+                        next, end_of_block(next, token_offsets[positions[passage + 1] + 1]));
+                }
                 for (int lane = 0; lane < query.padded; lane += Isa::kWidth) {
                     KeepBest<Isa> finish = {
                         {Isa::load(query.scales + lane), decoder.current().centroids,

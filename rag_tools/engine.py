@@ -325,6 +325,20 @@ class Engine:
         citations = strongest(citation for hit in found.results for citation in hit.citations)
         return Support(claim=claim, citations=tuple(citations[:limit]))
 
+    def document(self, id: str) -> Document:
+        """Return a document whole, as it was added.
+
+        Raises
+        ------
+        NotFoundError
+            If no document has this id.
+        """
+        with self._reader.view() as view:
+            key = catalog.document_key(view.connection, id)
+            if key is None:
+                raise NotFoundError(f"no document has the id {id!r}: search for it")
+            return self._reader.document(view, key)
+
     def fetch(self, id: str, *, start: int = 0, end: int | None = None) -> Fetched:
         """Return a document's text, or a passage's.
 

@@ -50,6 +50,8 @@ def hits(
         Hit(
             id=id,
             document_id=document.id,
+            document_sha256=document.sha256,
+            uri=document.uri,
             title=document.title,
             url=cite_span(
                 document, Span(passage.start, passage.end), url_template=view.url_template
@@ -59,6 +61,7 @@ def hits(
             start=passage.start,
             end=passage.end,
             heading=catalog.heading(passage) or None,
+            metadata=document.metadata,
             citations=cited,
         )
         for (match, document, passage, id), cited in zip(found, citations, strict=True)

@@ -330,6 +330,8 @@ def test_every_shape_gives_its_citations_in_order():
         Hit(
             id=f"d:{i}-40",
             document_id=citation.document_id,
+            document_sha256=citation.document_sha256,
+            uri="file:///t",
             title="t",
             url="file:///t",
             score=1,

@@ -62,12 +62,12 @@ def _openings(text: str, start: int) -> tuple[list[Opening], str]:
     path: list[tuple[int, str]] = []  # (level, title), outermost first
     openings = [Opening("code", 0)] if start else []
     tokens = parser.parse(text[start:])
-    for token, following in zip(tokens, [*tokens[1:], None], strict=True):
+    for index, token in enumerate(tokens):
         if token.level or token.map is None:
             continue
-        if token.type == "heading_open" and following is not None:
+        if token.type == "heading_open":
             level = int(token.tag[1:])
-            heading = _heading_title(parser, following)
+            heading = _heading_title(parser, tokens[index + 1])
             title = title or (heading if level == 1 else "")
             path = [entry for entry in path if entry[0] < level] + [(level, heading)]
         kind = _KINDS.get(token.type, "paragraph")

@@ -1,0 +1,67 @@
+"""Reordering what any retriever found, and marking the words that matter in it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from langchain_core.callbacks import Callbacks
+from langchain_core.documents import BaseDocumentCompressor, Document
+from pydantic import Field, PrivateAttr
+
+from rag_tools.cite.quote import Quote
+from rag_tools.encode.checkpoint import load_checkpoint
+from rag_tools.encode.encoder import Encoder
+from rag_tools.rerank import quote_json, rerank
+
+
+class RagToolsReranker(BaseDocumentCompressor):
+    """Orders documents by MaxSim with the query and adds the quotes that carry the evidence.
+
+    Works on documents of any origin. Their metadata gain ``score``, the mean similarity per
+    query token, and ``quotes``, best first: ``start`` and ``end`` in code points of
+    ``page_content``, ``quote``, which is that range of it, and ``score``.
+
+    Parameters
+    ----------
+    checkpoint
+        Directory or hub id of a ColBERT checkpoint; default: the bundled one.
+    top_n
+        At most so many documents; default: all.
+
+    Raises
+    ------
+    CheckpointError
+        If the checkpoint can't be read.
+    """
+
+    checkpoint: str | Path | None = None
+    top_n: int | None = Field(default=None, ge=1)
+    _encoder: Encoder = PrivateAttr()
+
+    def model_post_init(self, _context: Any, /) -> None:  # noqa: ANN401 - pydantic's signature
+        """Load the encoder."""
+        self._encoder = Encoder(load_checkpoint(self.checkpoint))
+
+    def compress_documents(
+        self, documents: Sequence[Document], query: str, callbacks: Callbacks | None = None
+    ) -> list[Document]:
+        """Return the documents in order of falling score; those given aren't changed.
+
+        Raises
+        ------
+        InvalidQueryError
+            If the query is blank.
+        """
+        texts = [document.page_content for document in documents]
+        return [
+            _scored(documents[index], score, quotes)
+            for index, score, quotes in rerank(self._encoder, query, texts)[: self.top_n]
+        ]
+
+
+def _scored(document: Document, score: float, quotes: Sequence[Quote]) -> Document:
+    found = [quote_json(quote, document.page_content) for quote in quotes]
+    metadata = {**document.metadata, "score": score, "quotes": found}
+    return document.model_copy(update={"metadata": metadata})

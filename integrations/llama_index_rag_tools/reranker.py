@@ -1,0 +1,78 @@
+"""Reordering what any retriever found, and marking the words that matter in it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from llama_index.core.postprocessor.types import BaseNodePostprocessor
+from llama_index.core.schema import NodeWithScore, QueryBundle
+from pydantic import Field, PrivateAttr
+
+from rag_tools.cite.quote import Quote
+from rag_tools.encode.checkpoint import load_checkpoint
+from rag_tools.encode.encoder import Encoder
+from rag_tools.errors import InvalidQueryError
+from rag_tools.rerank import quote_json, rerank
+
+
+class RagToolsReranker(BaseNodePostprocessor):
+    """Orders nodes by MaxSim with the query and adds the quotes that carry the evidence.
+
+    Works on nodes of any origin. Their score becomes the mean similarity per query token. Their
+    metadata gain ``quotes``, best first and hidden from the language model and the embedding:
+    ``start`` and ``end`` in code points of the node's text, ``quote``, which is that range of it,
+    and ``score``.
+
+    Parameters
+    ----------
+    checkpoint
+        Directory or hub id of a ColBERT checkpoint; default: the bundled one.
+    top_n
+        At most so many nodes; default: all.
+
+    Raises
+    ------
+    CheckpointError
+        If the checkpoint can't be read.
+    """
+
+    checkpoint: str | Path | None = None
+    top_n: int | None = Field(default=None, ge=1)
+    _encoder: Encoder = PrivateAttr()
+
+    def model_post_init(self, _context: Any, /) -> None:  # noqa: ANN401 - pydantic's signature
+        """Load the encoder."""
+        self._encoder = Encoder(load_checkpoint(self.checkpoint))
+
+    @classmethod
+    def class_name(cls) -> str:
+        """Return the name that LlamaIndex stores for the class."""
+        return "RagToolsReranker"
+
+    def _postprocess_nodes(
+        self, nodes: list[NodeWithScore], query_bundle: QueryBundle | None = None
+    ) -> list[NodeWithScore]:
+        if query_bundle is None:
+            raise InvalidQueryError("nothing to rank the nodes for: give query_str or query_bundle")
+        texts = [node.get_content() for node in nodes]
+        ranked = rerank(self._encoder, query_bundle.query_str, texts)[: self.top_n]
+        return [
+            _scored(nodes[index], texts[index], score, quotes) for index, score, quotes in ranked
+        ]
+
+
+def _scored(
+    found: NodeWithScore, text: str, score: float, quotes: Sequence[Quote]
+) -> NodeWithScore:
+    node = found.node
+    marked = [quote_json(quote, text) for quote in quotes]
+    copy = node.model_copy(
+        update={
+            "metadata": {**node.metadata, "quotes": marked},
+            "excluded_llm_metadata_keys": [*node.excluded_llm_metadata_keys, "quotes"],
+            "excluded_embed_metadata_keys": [*node.excluded_embed_metadata_keys, "quotes"],
+        }
+    )
+    return NodeWithScore(node=copy, score=score)

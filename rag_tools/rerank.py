@@ -1,0 +1,70 @@
+"""MaxSim between a query and texts that aren't indexed, with the quotes that carry the evidence.
+
+For passages that another retriever found. Every text is encoded at each call: a search over an
+index, which encodes once, is `rag_tools.engine`'s.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from rag_tools.cite.quote import Quote, quotes
+from rag_tools.encode.encoder import Encoder
+from rag_tools.errors import InvalidQueryError
+
+
+class Ranked(NamedTuple):
+    """A text as a query sees it.
+
+    Attributes
+    ----------
+    index
+        Place of the text in what was given.
+    score
+        Mean over the query's tokens of the best similarity to a token of the text, in [-1, 1].
+        Comparable between the texts of any call with the same query.
+    quotes
+        The parts of the text that bear on the query, best first; spans are relative to the text.
+    """
+
+    index: int
+    score: float
+    quotes: tuple[Quote, ...]
+
+
+def quote_json(quote: Quote, text: str) -> dict[str, Any]:
+    """Return a quote of `text` as JSON: ``start``, ``end``, ``quote``, ``score``."""
+    start, end = quote.span
+    return {"start": start, "end": end, "quote": text[start:end], "score": quote.score}
+
+
+def rerank(encoder: Encoder, query: str, texts: Sequence[str]) -> list[Ranked]:
+    """Return the texts in order of falling MaxSim with `query`, ties in the order given.
+
+    The score is exact: no quantisation, and all query tokens weigh alike, since a handful of
+    texts says nothing about which words are rare. Cost: one pass of the encoder over each text.
+
+    Raises
+    ------
+    InvalidQueryError
+        If the query is blank.
+    """
+    if not query.strip():
+        raise InvalidQueryError("the query is empty: ask a question or give keywords")
+    vectors = encoder.encode_query(query).vectors  # (n_query_tokens, dim)
+    weights = np.full(len(vectors), 1 / len(vectors), np.float32)
+    ranked = []
+    passages = encoder.encode_passages((text, "") for text in texts)
+    for index, (text, passage) in enumerate(zip(texts, passages, strict=True)):
+        similarities = vectors @ passage.vectors.T  # (n_query_tokens, n_tokens)
+        ranked.append(
+            Ranked(
+                index=index,
+                score=float(weights @ similarities.max(axis=1)),
+                quotes=tuple(quotes(text, passage.spans, similarities, weights)),
+            )
+        )
+    return sorted(ranked, key=lambda item: (-item.score, item.index))

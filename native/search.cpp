@@ -34,9 +34,10 @@ class PreparedQuery {
             float largest = 0;
             for (int i = 0; i < vectors.dim; ++i) {
                 folded[i] = steps ? vector[i] * steps[i] : vector[i];
+                if (!std::isfinite(folded[i]))
+                    throw std::invalid_argument("a query vector isn't finite");
                 largest = std::max(largest, std::fabs(folded[i]));
             }
-            if (!std::isfinite(largest)) throw std::invalid_argument("a query vector isn't finite");
             if (largest < 1e-30f) continue;
             scales_[row] = largest / kQueryMax;
             for (int i = 0; i < vectors.dim; ++i)
@@ -215,11 +216,16 @@ int64_t nearest_cells(const float* similarity, const int64_t* sizes, int64_t n, 
     // Count what each of 1024 slices of the range of similarities holds, best slice first; only
     // cells of the slices down to where `reach` falls have to be sorted.
     constexpr int kSlices = 1024;
-    const auto [low, high] = std::minmax_element(similarity, similarity + n);
-    const float top = *high;
-    const float width = (top - *low) / (kSlices - 1);
+    double low = similarity[0], high = similarity[0];
+    for (int64_t cell = 0; cell < n; ++cell) {
+        if (!std::isfinite(similarity[cell]))
+            throw std::invalid_argument("a similarity isn't finite");
+        low = std::min<double>(low, similarity[cell]);
+        high = std::max<double>(high, similarity[cell]);
+    }
+    const double width = (high - low) / (kSlices - 1);
     const auto slice = [&](float value) {
-        return width > 0 ? std::min(static_cast<int>((top - value) / width), kSlices - 1) : 0;
+        return width > 0 ? std::min(static_cast<int>((high - value) / width), kSlices - 1) : 0;
     };
     int64_t held[kSlices] = {};
     for (int64_t cell = 0; cell < n; ++cell) held[slice(similarity[cell])] += sizes[cell];

@@ -21,7 +21,7 @@ class Ranked(NamedTuple):
 
     Attributes
     ----------
-    index
+    position
         Place of the text in what was given.
     score
         Mean over the query's tokens of the best similarity to a token of the text, in [-1, 1].
@@ -30,7 +30,7 @@ class Ranked(NamedTuple):
         The parts of the text that bear on the query, best first; spans are relative to the text.
     """
 
-    index: int
+    position: int
     score: float
     quotes: tuple[Quote, ...]
 
@@ -58,13 +58,13 @@ def rerank(encoder: Encoder, query: str, texts: Sequence[str]) -> list[Ranked]:
     weights = np.full(len(vectors), 1 / len(vectors), np.float32)
     ranked = []
     passages = encoder.encode_passages((text, "") for text in texts)
-    for index, (text, passage) in enumerate(zip(texts, passages, strict=True)):
+    for position, (text, passage) in enumerate(zip(texts, passages, strict=True)):
         similarities = vectors @ passage.vectors.T  # (n_query_tokens, n_tokens)
         ranked.append(
             Ranked(
-                index=index,
+                position=position,
                 score=float(weights @ similarities.max(axis=1)),
                 quotes=tuple(quotes(text, passage.spans, similarities, weights)),
             )
         )
-    return sorted(ranked, key=lambda item: (-item.score, item.index))
+    return sorted(ranked, key=lambda item: (-item.score, item.position))

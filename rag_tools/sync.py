@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import stat
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -17,9 +16,9 @@ from typing import Any
 
 from rag_tools.catalog import catalog
 from rag_tools.catalog.catalog import SourceState
-from rag_tools.errors import FileTooLargeError, IngestError, UnreadableFileError
+from rag_tools.errors import IngestError, UnreadableFileError, UnsupportedFormatError
 from rag_tools.ingest.discover import Discovered, discover
-from rag_tools.ingest.load import load_bytes
+from rag_tools.ingest.load import load_bytes, printable, read
 from rag_tools.types import Progress, Skipped, SyncReport, document_id
 from rag_tools.writer import Writer
 
@@ -124,10 +123,13 @@ def _sync_root(
 ) -> None:
     known = dict(_known(writer, root))
     if not root.exists():
-        if known:
+        # Where the folder around it is gone as well, a drive was unplugged rather than a file
+        # deleted, and what was indexed stays.
+        if known and root.parent.exists():
             _remove(writer, known, tally)
         else:
-            tally.skipped.append(Skipped(path=str(root), reason="no such file or folder"))
+            reason = "no such file or folder"
+            tally.skipped.append(Skipped(path=printable(str(root)), reason=reason))
         return
     files, skipped, unsupported = discover(
         root,
@@ -141,14 +143,16 @@ def _sync_root(
     files = sorted(files, key=lambda file: document_id(file.path.as_uri()))
     tally.skipped += skipped
     tally.unsupported += unsupported
-    writer.set_root(str(root), options.as_json())
+    writer.set_root(printable(str(root)), options.as_json())
     for done, file in enumerate(files):
         if progress:
             progress("files", done, len(files))
-        _sync_file(writer, file, known.get(str(file.path)), tally, max_bytes=max_bytes)
+        _sync_file(
+            writer, root, file, known.get(printable(str(file.path))), tally, max_bytes=max_bytes
+        )
     if progress:
         progress("files", len(files), len(files))
-    present = {str(file.path) for file in files}
+    present = {printable(str(file.path)) for file in files}
     # What lies under an unreadable folder hasn't vanished: we just can't see it.
     blind = tuple(item.path + os.sep for item in skipped)
     _remove(
@@ -164,13 +168,14 @@ def _sync_root(
 
 def _sync_file(
     writer: Writer,
+    root: Path,
     file: Discovered,
     known: tuple[str, SourceState] | None,
     tally: _Tally,
     *,
     max_bytes: int,
 ) -> None:
-    uri = file.path.as_uri()
+    name = printable(str(file.path))
     try:
         data, state = _read_if_changed(file.path, known and known[1], max_bytes=max_bytes)
         if data is None:
@@ -178,14 +183,17 @@ def _sync_file(
             if known and state != known[1]:
                 writer.touch(known[0], state)
             return
-        document = load_bytes(data, name=file.path.name, uri=uri)
+        document = load_bytes(data, name=file.path.name, uri=file.path.as_uri())
     except IngestError as error:
-        tally.skipped.append(Skipped(path=str(file.path), reason=str(error)))
+        if isinstance(error, UnsupportedFormatError) and file.path != root:
+            tally.unsupported += 1
+        else:
+            tally.skipped.append(Skipped(path=name, reason=str(error)))
         return
     document = document.model_copy(
         update={"metadata": {**document.metadata, "path": file.relative}}
     )
-    writer.put(document, (str(file.path), state))
+    writer.put(document, (name, state))
     (tally.updated if known else tally.added).append(document.id)
 
 
@@ -195,19 +203,12 @@ def _read_if_changed(
     """Return the file's bytes and state; None for the bytes if they are those known."""
     try:
         before = path.stat()
-        if not stat.S_ISREG(before.st_mode):
-            raise UnreadableFileError(f"{path} isn't a regular file")
-        if known and before.st_mtime_ns == known.mtime_ns and before.st_size == known.size:
-            return None, known
-        if before.st_size > max_bytes:
-            raise FileTooLargeError(
-                f"{path} is {before.st_size:,} bytes, over the limit of {max_bytes:,}: "
-                "raise it with --max-file-size"
-            )
-        now = time.time_ns()
-        data = path.read_bytes()
-    except OSError as error:
-        raise UnreadableFileError(f"{path} can't be read: {error.strerror or error}") from error
+    except (OSError, RuntimeError) as error:
+        raise UnreadableFileError(f"{printable(str(path))}: {error}") from error
+    if known and before.st_mtime_ns == known.mtime_ns and before.st_size == known.size:
+        return None, known
+    now = time.time_ns()
+    data = read(path, max_bytes=max_bytes)
     racy = before.st_mtime_ns > now - _RACY_NS
     state = SourceState(
         len(data), 0 if racy else before.st_mtime_ns, hashlib.sha256(data).hexdigest()
@@ -220,9 +221,9 @@ def _known(writer: Writer, root: Path) -> Iterator[tuple[str, tuple[str, SourceS
     inner = tuple(
         path + os.sep
         for path in catalog.roots(writer.connection)
-        if path.startswith(str(root) + os.sep)
+        if path.startswith(printable(str(root)) + os.sep)
     )
-    for path, entry in catalog.sources(writer.connection, str(root), os.sep).items():
+    for path, entry in catalog.sources(writer.connection, printable(str(root)), os.sep).items():
         if not (path + os.sep).startswith(inner):
             yield path, entry
 

@@ -213,7 +213,7 @@ def test_explain_adds_the_alignment(index_dir: Path):
 def test_cite(index_dir: Path):
     claim = "Bees tell the distance of flowers by dancing."
     support = Support(**loaded(call("cite", claim, "--index", index_dir, "--json", "--limit", 2)))
-    assert len(support.citations) == 2
+    assert 1 <= len(support.citations) <= 2
     assert "dances" in support.citations[0].quote or "distance" in support.citations[0].quote
     human = call("cite", claim, "--index", index_dir, "--limit", 1)
     assert "bees.rst:" in human.stdout

@@ -325,6 +325,49 @@ def test_sync_of_what_never_was_is_reported(tmp_path):
         assert len(engine.sync([tmp_path / "one.txt"]).removed) == 1
 
 
+@pytest.mark.skipif(os.name != "posix", reason="names are Unicode elsewhere")
+def test_a_file_name_that_is_not_unicode_is_indexed(tmp_path):
+    source = tmp_path / "docs"
+    source.mkdir()
+    (source / os.fsdecode(b"caf\xe9.txt")).write_text("The bar is open at night.")
+    with Engine.open(tmp_path / "i", create=True) as engine:
+        assert len(engine.sync([source]).added) == 1
+        citation = answer(engine, "bar open").citations[0]
+        assert citation.url.endswith("caf%E9.txt#L1")
+        assert engine.verify(citation).status == "exact"
+        assert engine.sync().unchanged == 1
+        (source / os.fsdecode(b"caf\xe9.txt")).unlink()
+        assert len(engine.sync().removed) == 1
+
+
+def test_a_program_without_a_suffix_is_left_out_but_an_explicit_one_is_an_error(tmp_path):
+    source = tmp_path / "docs"
+    source.mkdir()
+    (source / "program").write_bytes(b"\x7fELF" + bytes(range(256)) * 20)
+    (source / "README").write_text("Read me first.")
+    with Engine.open(tmp_path / "i", create=True) as engine:
+        report = engine.sync([source])
+        assert (len(report.added), report.unsupported, report.skipped) == (1, 1, ())
+        report = engine.sync([source / "program"])
+        assert len(report.skipped) == 1 and not report.unsupported
+
+
+def test_a_folder_that_vanished_with_its_drive_stays_indexed(tmp_path):
+    source = tmp_path / "drive" / "docs"
+    source.mkdir(parents=True)
+    (source / "a.txt").write_text("Rivers flow.")
+    with Engine.open(tmp_path / "i", create=True) as engine:
+        engine.sync([source])
+        (tmp_path / "drive").rename(tmp_path / "unplugged")
+        report = engine.sync()
+        assert report.skipped and not report.removed
+        (tmp_path / "unplugged").rename(tmp_path / "drive")
+        assert engine.sync().unchanged == 1
+        (source / "a.txt").unlink()
+        source.rmdir()
+        assert len(engine.sync().removed) == 1
+
+
 def test_roots_keep_to_themselves(tmp_path):
     outer, inner = tmp_path / "a", tmp_path / "a" / "b"
     inner.mkdir(parents=True)

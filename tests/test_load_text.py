@@ -128,7 +128,7 @@ class TestLoad:
 
     def test_program_without_suffix_is_unsupported_not_damaged(self, tmp_path):
         (tmp_path / "program").write_bytes(b"\x7fELF" + bytes(100))
-        with pytest.raises(UnsupportedFormatError, match="^program: looks like binary"):
+        with pytest.raises(UnsupportedFormatError, match=r"^program: looks like binary"):
             load(tmp_path / "program")
 
     def test_huge_file_is_refused_by_size(self, tmp_path):
@@ -203,6 +203,12 @@ class TestLoad:
         document = load(path)
         assert document.uri.endswith("/caf%E9.txt")
         assert document.title == "caf\ufffd\ufffd\ufffd.txt"
+
+    def test_name_that_is_not_unicode(self):
+        assert load_bytes(b"text", name="caf\udce9.txt", uri="memory:x").title.endswith(".txt")
+        with pytest.raises(UnsupportedFormatError) as refusal:
+            load_bytes(b"text", name="a.\udce9", uri="memory:x")
+        str(refusal.value).encode("utf-8")
 
 
 class TestText:

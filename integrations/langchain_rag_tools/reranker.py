@@ -56,8 +56,8 @@ class RagToolsReranker(BaseDocumentCompressor):
         """
         texts = [document.page_content for document in documents]
         return [
-            _scored(documents[index], score, quotes)
-            for index, score, quotes in rerank(self._encoder, query, texts)[: self.top_n]
+            _scored(documents[position], score, quotes)
+            for position, score, quotes in rerank(self._encoder, query, texts)[: self.top_n]
         ]
 
 

@@ -91,7 +91,9 @@ class RagToolsRetriever(BaseRetriever):
         k: int | None = None,
         filter: Filter | None = None,
     ) -> list[Document]:
-        return documents(await asyncio.to_thread(self.search, query, k=k, filter=filter))
+        return await asyncio.to_thread(
+            lambda: documents(self.search(query, k=k, filter=filter)),
+        )
 
     def _get_ls_params(self, **kwargs: Any) -> LangSmithRetrieverParams:  # noqa: ANN401
         return LangSmithRetrieverParams(

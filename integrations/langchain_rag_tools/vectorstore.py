@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from copy import deepcopy
 from pathlib import Path
@@ -60,14 +60,18 @@ class RagToolsVectorStore(VectorStore):
         *,
         ids: list[str] | None = None,
         index: Engine | Path | str | None = None,
+        **kwargs: object,
     ) -> Self:
         """Return a store on `index` to which the texts were added.
 
         Raises
         ------
+        TypeError
+            If there are other arguments.
         ValueError
             If an embedding is given: the index encodes with its own checkpoint.
         """
+        _refuse("from_texts", kwargs)
         if embedding is not None:
             raise ValueError(
                 f"embedding {type(embedding).__name__}: pass None, the index encodes with its own "
@@ -82,6 +86,7 @@ class RagToolsVectorStore(VectorStore):
         documents: list[Document],
         *,
         ids: Sequence[str | None] | None = None,
+        batch_size: int | None = None,
         **kwargs: object,
     ) -> list[str]:
         """Add documents, replacing those with the same ids; return their ids.
@@ -93,16 +98,19 @@ class RagToolsVectorStore(VectorStore):
         ids
             Default: the documents' own. One without an id gets one from its content, so that
             adding it again changes nothing.
-        kwargs
-            Ignored: LangChain passes a ``batch_size``, which `Engine.add` doesn't need.
+        batch_size
+            Ignored: LangChain passes one, and `Engine.add` needs none.
 
         Raises
         ------
         IndexLockedError
             If another process is writing.
+        TypeError
+            If there are other arguments.
         ValueError
             If there aren't as many ids as documents.
         """
+        _refuse("add_documents", kwargs)
         given = [document.id for document in documents] if ids is None else ids
         added = [_indexed(document, id) for document, id in zip(documents, given, strict=True)]
         with self._writing:
@@ -115,9 +123,12 @@ class RagToolsVectorStore(VectorStore):
         ------
         IndexLockedError
             If another process is writing.
+        TypeError
+            If there are other arguments.
         ValueError
             If `ids` is None.
         """
+        _refuse("delete", kwargs)
         if ids is None:
             raise ValueError("ids is None: name the documents, or delete the index's directory")
         with self._writing:
@@ -147,8 +158,7 @@ class RagToolsVectorStore(VectorStore):
         TypeError
             If there are other arguments.
         """
-        if kwargs:
-            raise TypeError(f"{', '.join(kwargs)}: similarity_search takes query, k and filter")
+        _refuse("similarity_search", kwargs)
         found = self.similarity_search_with_score(query, k, filter)
         return [document for document, _ in found]
 
@@ -166,6 +176,12 @@ class RagToolsVectorStore(VectorStore):
                 whole = self.engine.document(fetched.metadata["document_id"])
                 start = None if id == whole.id else fetched.metadata["start"]
                 yield _returned(id, fetched.text, whole.metadata, start)
+
+
+def _refuse(method: str, unknown: Mapping[str, object]) -> None:
+    """Raise if there are arguments that only LangChain's signature allows."""
+    if unknown:
+        raise TypeError(f"{method} has no argument {', '.join(unknown)}")
 
 
 def _indexed(document: Document, id: str | None) -> Indexed:

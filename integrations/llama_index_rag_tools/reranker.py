@@ -59,7 +59,8 @@ class RagToolsReranker(BaseNodePostprocessor):
         texts = [node.get_content() for node in nodes]
         ranked = rerank(self._encoder, query_bundle.query_str, texts)[: self.top_n]
         return [
-            _scored(nodes[index], texts[index], score, quotes) for index, score, quotes in ranked
+            _scored(nodes[position], texts[position], score, quotes)
+            for position, score, quotes in ranked
         ]
 
 

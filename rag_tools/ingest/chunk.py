@@ -393,10 +393,12 @@ class _Packer:
         total = 0
         for unit in reversed(written[1:]):
             longer = total + unit.tokens
-            if unit.section != section or abs(longer - target) >= abs(total - target):
+            if unit.section != section or abs(longer - target) > abs(total - target):
                 break
             tail.append(unit)
             total = longer
+        while tail and not tail[-1].tokens:
+            tail.pop()  # blank lines at the start would repeat nothing
         return tail[::-1]
 
     def _forget_first(self) -> None:

@@ -61,17 +61,20 @@ def load(path: Path, *, uri: str | None = None, max_bytes: int | None = None) ->
         It has more than `max_bytes` bytes.
     """
     path = Path(path)
-    name = printable(path.name)
     if not supported(path):
-        raise _unsupported(name)
+        raise _unsupported(path.name)
+    data = read(path, max_bytes=max_bytes)
+    return load_bytes(data, name=path.name, uri=uri or path.resolve().as_uri())
+
+
+def read(path: Path, *, max_bytes: int | None = None) -> bytes:
+    """Return the content of a regular file; parameters and errors as for `load`."""
     limit = DEFAULT_MAX_BYTES if max_bytes is None else max_bytes
     try:
-        data = _read(path, limit)
-        uri = uri or path.resolve().as_uri()
+        return _read(path, limit)
     except (OSError, RuntimeError) as error:  # RuntimeError: a loop of symbolic links
         reason = error.strerror if isinstance(error, OSError) else None
         raise UnreadableFileError(f"{printable(str(path))}: {reason or error}") from error
-    return load_bytes(data, name=name, uri=uri)
 
 
 def load_bytes(data: bytes, *, name: str, uri: str) -> Document:
@@ -100,7 +103,7 @@ def load_bytes(data: bytes, *, name: str, uri: str) -> Document:
     module = import_module(f"rag_tools.ingest.{loader}")
     load_format = cast(Callable[..., Document], getattr(module, f"load_{loader}"))
     try:
-        return load_format(data, uri=uri, name=name)
+        return load_format(data, uri=uri, name=printable(name))
     except UnreadableFileError as error:
         if suffix:
             raise
@@ -118,10 +121,10 @@ def _suffix(name: str) -> str:
 
 
 def _unsupported(name: str) -> UnsupportedFormatError:
-    suffix = _suffix(name)
+    name = printable(name)
     return UnsupportedFormatError(
-        f"{name}: no loader for {suffix or 'this'} files; convert it to text, Markdown, HTML, "
-        "PDF or DOCX"
+        f"{name}: no loader for {_suffix(name) or 'this'} files; convert it to text, Markdown, "
+        "HTML, PDF or DOCX"
     )
 
 
@@ -142,5 +145,5 @@ def _read(path: Path, limit: int) -> bytes:
 def _too_large(path: Path, size: int, limit: int) -> FileTooLargeError:
     return FileTooLargeError(
         f"{printable(str(path))}: {size:,} bytes or more, the limit is {limit:,}; split the file "
-        "or raise the limit (max_bytes)"
+        "or raise the limit (--max-file-size, max_bytes)"
     )

@@ -1,0 +1,136 @@
+// Every kernel against the scalar one on random inputs, without Python: for sanitizers (make
+// sanitize) and for processors that are emulated. Prints how many values agreed.
+
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <random>
+#include <vector>
+
+#include "search.h"
+
+using namespace rag_tools;
+
+namespace {
+
+// An index of random values. Arrays are no longer than they must be, so that a sanitizer sees
+// every access past their end.
+struct RandomIndex {
+    RandomIndex(std::mt19937& random, int dim, int bits, int n_passages, int longest)
+        : n_centroids(50) {
+        const int per_group = 4 * (8 / bits);
+        token_offsets.push_back(0);
+        for (int i = 0; i < n_passages; ++i)
+            token_offsets.push_back(token_offsets.back() + 1 +
+                                    static_cast<int64_t>(random() % longest));
+        const size_t n_tokens = static_cast<size_t>(token_offsets.back());
+        codes.resize((n_tokens + 15) / 16 * ((dim + per_group - 1) / per_group) * 64);
+        for (uint8_t& code : codes) code = static_cast<uint8_t>(random());
+        token_centroids.resize(n_tokens);
+        for (uint16_t& centroid : token_centroids) centroid = random() % n_centroids;
+        inverse_norms.resize(n_tokens);
+        for (uint16_t& norm : inverse_norms) norm = 0x3800 + random() % 0x800;   // 0.5 to 2
+        quantized.resize(static_cast<size_t>(n_centroids) * dim);
+        for (int8_t& value : quantized) value = static_cast<int8_t>(random() % 255 - 127);
+        scales.assign(n_centroids, 0.01f);
+        steps.assign(dim, 0.002f);
+        for (int8_t& value : values) value = static_cast<int8_t>(random() % 255 - 127);
+        centroids = {quantized.data(), scales.data(), n_centroids, dim};
+        segment = {{codes.data(), token_centroids.data(), inverse_norms.data(), values, bits,
+                    false},
+                   steps.data(),
+                   token_offsets.data(),
+                   n_passages,
+                   token_offsets.back()};
+    }
+
+    int n_centroids;
+    std::vector<int64_t> token_offsets;
+    std::vector<uint8_t> codes;
+    std::vector<uint16_t> token_centroids, inverse_norms;
+    std::vector<int8_t> quantized;
+    std::vector<float> scales, steps;
+    int8_t values[16];
+    Centroids centroids;
+    Segment segment;
+};
+
+std::vector<float> run(const Kernel& kernel, const RandomIndex& index, const Vectors& vectors,
+                       const std::vector<float>& weights, const std::vector<int64_t>& positions,
+                       int threads) {
+    const int64_t last = index.segment.n_passages - 1;
+    const size_t tokens =
+        static_cast<size_t>(index.token_offsets[last + 1] - index.token_offsets[last]);
+    std::vector<float> scores(positions.size()), grid(vectors.n * tokens),
+        table(static_cast<size_t>(vectors.n) * index.n_centroids);
+    maxsim(kernel, vectors, weights.data(), index.centroids, index.segment, positions.data(),
+           static_cast<int64_t>(positions.size()), threads, scores.data());
+    similarities(kernel, vectors, index.centroids, index.segment, last, grid.data());
+    centroid_scores(kernel, vectors, index.centroids, threads, table.data());
+    scores.insert(scores.end(), grid.begin(), grid.end());
+    scores.insert(scores.end(), table.begin(), table.end());
+    return scores;
+}
+
+size_t compare(std::mt19937& random, int dim, int bits, int n, int n_passages, int longest) {
+    const RandomIndex index(random, dim, bits, n_passages, longest);
+    std::normal_distribution<float> normal;
+    std::vector<float> rows(static_cast<size_t>(n) * dim), weights(n, 1.0f / n);
+    for (float& value : rows) value = normal(random);
+    std::vector<int64_t> positions;
+    for (int i = 0; i < n_passages; ++i)
+        if (n_passages > 100 || random() % 3) positions.push_back(i);
+    const Vectors vectors = {rows.data(), n, dim};
+    const std::vector<float> expected =
+        run(*scalar_kernel(), index, vectors, weights, positions, 1);
+    size_t agreed = 0;
+    for (const Kernel* kernel : {avx512vnni_kernel(), avx2_kernel(), neon_kernel()}) {
+        if (!kernel || !kernel->supported()) continue;
+        const std::vector<float> got = run(*kernel, index, vectors, weights, positions, 4);
+        if (std::memcmp(got.data(), expected.data(), got.size() * sizeof(float)) != 0) {
+            std::printf("%s differs at %d dimensions, %d bits, %d query tokens\n", kernel->name,
+                        dim, bits, n);
+            std::exit(1);
+        }
+        agreed += got.size();
+    }
+    return agreed;
+}
+
+void visit_cells(std::mt19937& random) {
+    const int64_t n = 1 + random() % 3000, n_passages = 1 + random() % 50;
+    const int levels = 1 + random() % 40;
+    std::vector<float> similarity(n);
+    std::vector<int64_t> sizes(n), nearest(n);
+    for (float& value : similarity) value = static_cast<float>(random() % levels) / levels;
+    for (int64_t& size : sizes) size = random() % 20;
+    const int64_t count = nearest_cells(similarity.data(), sizes.data(), n, random() % 9000,
+                                        nearest.data());
+    std::vector<uint32_t> cells, offsets = {0}, passages;
+    for (int64_t cell = 0; cell < n; cell += 1 + random() % 3) {
+        cells.push_back(static_cast<uint32_t>(cell));
+        for (int64_t i = 0; i < sizes[cell]; ++i)
+            passages.push_back(static_cast<uint32_t>(random() % n_passages));
+        offsets.push_back(static_cast<uint32_t>(passages.size()));
+    }
+    std::vector<float> scores(n_passages), gains(count, 1.0f);
+    credit({cells.data(), offsets.data(), passages.data(), static_cast<int64_t>(cells.size()),
+            static_cast<int64_t>(passages.size())},
+           nearest.data(), gains.data(), count, scores.data(), n_passages);
+}
+
+}  // namespace
+
+int main() {
+    std::mt19937 random(1);
+    size_t agreed = 0;
+    for (int round = 0; round < 100; ++round) {
+        const int dims[] = {1, 3, 20, 32, 64, 96, 128, 130};
+        const int dim = dims[random() % 8], bits = 1 << random() % 3, n = 1 + random() % 70;
+        agreed += compare(random, dim, bits, n, 1 + random() % 12, 40);
+        visit_cells(random);
+    }
+    agreed += compare(random, 1024, 4, 70, 400, 200);   // enough work to start threads
+    std::printf("%zu values agree\n", agreed);
+    return 0;
+}

@@ -1,0 +1,64 @@
+"""What the tests of the framework adapters share."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import shutil
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+_Answer = TypeVar("_Answer")
+
+ROOT = Path(__file__).parents[1]
+
+QUESTIONS = [
+    "at what temperature does water boil on a mountain?",
+    "why are there two high tides a day?",
+    "how do bees tell where flowers are?",
+    "sort a list by swapping neighbours",
+]
+
+
+def run_document(name: str, index: Path, folder: Path, monkeypatch: Any) -> dict[str, Any]:
+    """Run the Python blocks of a document in `folder`, on `index`; return what they defined."""
+    shutil.copytree(index, folder / ".rag-tools")
+    monkeypatch.chdir(folder)
+    monkeypatch.delenv("RAG_TOOLS_INDEX", raising=False)
+    text = (ROOT / "docs" / name).read_text(encoding="utf-8")
+    blocks = re.findall(r"^```python\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+    assert blocks
+    namespace: dict[str, Any] = {}
+    for block in blocks:
+        exec(compile(block, name, "exec"), namespace)
+    return namespace
+
+
+async def storm(
+    ask: Callable[[str], Awaitable[_Answer]], calls: int
+) -> tuple[list[_Answer], float, float]:
+    """Ask `calls` questions at once.
+
+    Returns
+    -------
+    The answers, the event loop's longest pause, and the time all of it took, in seconds.
+    """
+    longest = 0.0
+
+    async def heartbeat() -> None:
+        nonlocal longest
+        while True:
+            before = time.perf_counter()
+            await asyncio.sleep(0.001)
+            longest = max(longest, time.perf_counter() - before)
+
+    beating = asyncio.create_task(heartbeat())
+    await asyncio.sleep(0)
+    began = time.perf_counter()
+    answers = await asyncio.gather(*(ask(QUESTIONS[n % len(QUESTIONS)]) for n in range(calls)))
+    elapsed = time.perf_counter() - began
+    await asyncio.sleep(0.002)  # a last beat, to see the pause that ends with the answers
+    beating.cancel()
+    return answers, longest, elapsed

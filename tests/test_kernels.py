@@ -1,0 +1,301 @@
+"""Every kernel this machine can run, against the NumPy reference and against each other."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from rag_tools.errors import ConfigurationError
+from rag_tools.index import cells, kernels, maxsim
+from rag_tools.index.codebook import Codebook
+from rag_tools.index.residual import ResidualCodec
+from rag_tools.index.segment import Segment, Tokens, write_segment
+
+NATIVE = [name for name in kernels.kernel_names() if name != "numpy"]
+
+if not NATIVE:
+    pytest.skip("installed without the native kernels", allow_module_level=True)
+
+use = settings(
+    deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60
+)
+
+
+def unit(rows):
+    return (rows / np.linalg.norm(rows, axis=-1, keepdims=True)).astype(np.float32)
+
+
+def random_codebook(rng, *, dim, bits, n_centroids=40, scale=1.0):
+    """A codebook that no data made: any int8 value, steps that differ by dimension."""
+    levels = 1 << bits
+    values = np.sort(rng.choice(np.arange(-127, 128), levels, replace=False)).astype(np.int8)
+    steps = (rng.uniform(1e-4, 2e-3, dim) * scale).astype(np.float32)
+    return Codebook(
+        rng.integers(-127, 128, (n_centroids, dim)).astype(np.int8),
+        (rng.uniform(0.2, 1, n_centroids) * scale / 127 / np.sqrt(dim)).astype(np.float32),
+        np.arange(n_centroids, dtype=np.int32),
+        ResidualCodec(bits, np.zeros(levels - 1, np.float32), values, steps, steps),
+        1000,
+        0.1,
+    )
+
+
+def random_segment(rng, path, sizes, codebook, *, codes=None):
+    offsets = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
+    n = int(offsets[-1])
+    centroids = rng.integers(0, len(codebook), n).astype(np.int32)
+    if codes is None:
+        codes = rng.integers(0, 1 << codebook.codec.bits, (n, codebook.dim)).astype(np.uint8)
+    norms = rng.uniform(0.5, 2, n).astype(np.float32)
+    spans = np.zeros((n, 2), np.int32)
+    tokens = Tokens(offsets, codebook.token_ids[centroids], centroids, codes, norms, spans, None)
+    write_segment(path, tokens, codebook)
+    return Segment(path, codebook)
+
+
+def worst_error(segment, vectors):
+    """How far rounding the query to 16 bits, and sums of floats, can move a similarity."""
+    codebook = segment.codebook
+    folded = np.abs(vectors * codebook.codec.steps).max() / 16256 / 2
+    residual = folded * 127 * codebook.dim
+    whole = np.abs(vectors).max() / 16256 / 2
+    centroid = whole * np.abs(codebook.centroids).sum(axis=1).max()
+    norm = float(segment.inverse_norms.max())
+    largest = np.abs(segment.vectors(0, segment.n_tokens)).sum(axis=1).max()
+    return (residual + centroid) * norm + 1e-6 * largest * np.abs(vectors).max() + 1e-9
+
+
+sizes_strategy = st.lists(st.integers(1, 40), min_size=1, max_size=12)
+
+
+@use
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    sizes=sizes_strategy,
+    dim=st.sampled_from([1, 3, 20, 32, 64, 96, 128, 130]),
+    bits=st.sampled_from([4, 2, 1]),
+    n=st.integers(1, 70),
+    scale=st.sampled_from([1.0, 1e-4, 1e4]),
+)
+@example(seed=0, sizes=[1] * 12, dim=128, bits=4, n=32, scale=1.0)
+@example(seed=1, sizes=[15, 1, 1, 16, 17, 33], dim=96, bits=2, n=70, scale=1.0)
+@example(seed=2, sizes=[5], dim=20, bits=1, n=1, scale=1e4)
+@example(seed=3, sizes=[40] * 6, dim=1024, bits=4, n=16, scale=1.0)
+def test_scores_are_the_references_up_to_rounding(
+    tmp_path, monkeypatch, seed, sizes, dim, bits, n, scale
+):
+    rng = np.random.default_rng(seed)
+    segment = random_segment(
+        rng, tmp_path / "s", sizes, random_codebook(rng, dim=dim, bits=bits, scale=scale)
+    )
+    vectors = unit(rng.normal(size=(n, dim)))
+    weights = rng.uniform(0, 1, n).astype(np.float32)
+    weights /= weights.sum()
+    positions = np.flatnonzero(rng.random(len(sizes)) < rng.choice([0.1, 0.5, 1.0]))
+    error = worst_error(segment, vectors)
+    expected = maxsim.maxsim(segment, vectors, weights, positions)
+    grid = maxsim.similarities(segment, vectors, len(sizes) - 1)
+    table = cells.centroid_scores(segment.codebook, vectors)
+    got = []
+    for name in NATIVE:
+        monkeypatch.setenv("RAG_TOOLS_KERNEL", name)
+        got.append(
+            (
+                kernels.maxsim(segment, vectors, weights, positions),
+                kernels.similarities(segment, vectors, len(sizes) - 1),
+                kernels.centroid_scores(segment.codebook, vectors),
+            )
+        )
+        for ours, theirs in zip(got[-1], (expected, grid, table), strict=True):
+            assert ours.dtype == np.float32
+            assert ours.shape == theirs.shape
+            assert np.abs(ours - theirs).max(initial=0) <= error, name
+    for other in got[1:]:
+        assert all(np.array_equal(a, b) for a, b in zip(got[0], other, strict=True))
+
+
+@pytest.mark.parametrize("name", NATIVE)
+@pytest.mark.parametrize("code", ["lowest", "highest", "alternating"])
+@pytest.mark.parametrize("sign", [1, -1])
+def test_the_largest_sums_do_not_overflow(tmp_path, monkeypatch, name, code, sign):
+    """Every product at its extreme, in the most dimensions there can be."""
+    rng = np.random.default_rng(0)
+    dim = 1024
+    values = np.linspace(-127, 127, 16).round().astype(np.int8)
+    ones = np.ones(dim, np.float32)
+    codebook = Codebook(
+        np.full((1, dim), sign * 127, np.int8),
+        np.ones(1, np.float32),
+        np.zeros(1, np.int32),
+        ResidualCodec(4, np.zeros(15, np.float32), values, ones, ones),
+        1,
+        1.0,
+    )
+    codes = np.zeros((20, dim), np.uint8)
+    codes[{"lowest": slice(0), "highest": slice(None), "alternating": slice(0, None, 2)}[code]] = 15
+    segment = random_segment(rng, tmp_path / "s", [3, 17], codebook, codes=codes)
+    vectors = np.stack([ones, -ones, np.where(np.arange(dim) % 2, 1, -1).astype(np.float32)])
+    weights = np.full(3, 1 / 3, np.float32)
+    monkeypatch.setenv("RAG_TOOLS_KERNEL", name)
+    got = kernels.similarities(segment, vectors, 1)
+    assert np.allclose(got, maxsim.similarities(segment, vectors, 1), rtol=1e-5, atol=1e-2)
+    both = np.arange(2)
+    assert np.allclose(
+        kernels.maxsim(segment, vectors, weights, both),
+        maxsim.maxsim(segment, vectors, weights, both),
+        rtol=1e-5,
+        atol=1e-2,
+    )
+
+
+@pytest.mark.parametrize("name", NATIVE)
+def test_a_score_depends_on_nothing_but_query_and_passage(tmp_path, monkeypatch, name):
+    """Not on its neighbours, its place in a block, the candidates beside it or the threads."""
+    monkeypatch.setenv("RAG_TOOLS_KERNEL", name)
+    rng = np.random.default_rng(1)
+    codebook = random_codebook(rng, dim=128, bits=4, n_centroids=5000)
+    sizes = rng.integers(1, 400, 1200)
+    segment = random_segment(rng, tmp_path / "s", sizes, codebook)
+    vectors = unit(rng.normal(size=(70, 128)))
+    weights = np.full(70, 1 / 70, np.float32)
+    everything = np.arange(len(sizes))
+    # As much work as makes it start threads.
+    assert segment.n_tokens * 80 * 128 > 2e9
+    monkeypatch.setenv("RAG_TOOLS_THREADS", "5")
+    scores = kernels.maxsim(segment, vectors, weights, everything)
+    monkeypatch.setenv("RAG_TOOLS_THREADS", "1")
+    assert np.array_equal(scores, kernels.maxsim(segment, vectors, weights, everything))
+    some = np.sort(rng.permutation(len(sizes))[:40])
+    assert np.array_equal(scores[some], kernels.maxsim(segment, vectors, weights, some))
+    for position in some[:5]:
+        alone = kernels.maxsim(segment, vectors, weights, np.array([position]))
+        assert alone[0] == scores[position]
+        grid = kernels.similarities(segment, vectors, int(position))
+        assert weights @ grid.max(axis=1) == pytest.approx(scores[position], rel=1e-5)
+    # A merged segment has the same tokens at other places of their blocks.
+    write_segment(tmp_path / "m", segment.tokens(some), codebook)
+    merged = kernels.maxsim(Segment(tmp_path / "m", codebook), vectors, weights, np.arange(40))
+    assert np.array_equal(scores[some], merged)
+
+
+@pytest.mark.parametrize("name", NATIVE)
+def test_no_positions_and_a_zero_query(tmp_path, monkeypatch, name):
+    monkeypatch.setenv("RAG_TOOLS_KERNEL", name)
+    rng = np.random.default_rng(2)
+    segment = random_segment(rng, tmp_path / "s", [9, 9], random_codebook(rng, dim=32, bits=4))
+    vectors, weights = np.zeros((3, 32), np.float32), np.full(3, 1 / 3, np.float32)
+    assert len(kernels.maxsim(segment, vectors, weights, np.zeros(0, np.intp))) == 0
+    assert kernels.maxsim(segment, vectors, weights, np.arange(2)).tolist() == [0, 0]
+
+
+@pytest.mark.parametrize("name", NATIVE)
+def test_centroids_past_16_bits(tmp_path, monkeypatch, name):
+    monkeypatch.setenv("RAG_TOOLS_KERNEL", name)
+    rng = np.random.default_rng(3)
+    codebook = random_codebook(rng, dim=32, bits=4, n_centroids=70_000)
+    segment = random_segment(rng, tmp_path / "s", [30] * 20, codebook)
+    assert segment.centroids.dtype == np.uint32
+    vectors, weights = unit(rng.normal(size=(5, 32))), np.full(5, 0.2, np.float32)
+    positions = np.arange(20)
+    expected = maxsim.maxsim(segment, vectors, weights, positions)
+    got = kernels.maxsim(segment, vectors, weights, positions)
+    assert np.abs(got - expected).max() <= worst_error(segment, vectors)
+
+
+@use
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    n=st.sampled_from([1, 2, 50, 1500, 6000]),
+    levels=st.sampled_from([1, 2, 7, 10_000]),
+    reach=st.sampled_from([0, 1, 30, 1000, 10**9]),
+)
+def test_nearest_cells_are_the_references_ties_included(monkeypatch, seed, n, levels, reach):
+    rng = np.random.default_rng(seed)
+    similarity = (rng.integers(0, levels, n) / levels * 2 - 1).astype(np.float32)
+    sizes = rng.integers(0, 30, n)
+    expected = cells.nearest_cells(similarity, sizes, reach)
+    by_hand = np.lexsort((np.arange(n), -similarity))
+    reached = np.cumsum(sizes[by_hand]) >= reach
+    last = int(np.argmax(reached)) + 1 if reached.any() else n
+    assert expected.tolist() == by_hand[:last].tolist()
+    monkeypatch.setenv("RAG_TOOLS_KERNEL", NATIVE[0])
+    assert kernels.nearest_cells(similarity, sizes, reach).tolist() == expected.tolist()
+
+
+@use
+@given(seed=st.integers(0, 2**32 - 1), sizes=sizes_strategy, share=st.floats(0, 1))
+def test_credit_is_the_references(tmp_path, monkeypatch, seed, sizes, share):
+    rng = np.random.default_rng(seed)
+    codebook = random_codebook(rng, dim=8, bits=4)
+    segment = random_segment(rng, tmp_path / "s", sizes, codebook)
+    visited = rng.permutation(len(codebook))[: int(share * len(codebook))]
+    gains = -np.sort(-rng.random(len(visited))).astype(np.float32)
+    expected = rng.random(len(sizes)).astype(np.float32)
+    got = expected.copy()
+    cells.credit(expected, segment, visited, gains)
+    monkeypatch.setenv("RAG_TOOLS_KERNEL", NATIVE[0])
+    kernels.credit(got, segment, visited, gains)
+    assert np.array_equal(got, expected)
+
+
+@pytest.mark.parametrize("name", NATIVE)
+def test_what_points_outside_the_index_is_refused(tmp_path, monkeypatch, name):
+    monkeypatch.setenv("RAG_TOOLS_KERNEL", name)
+    rng = np.random.default_rng(4)
+    codebook = random_codebook(rng, dim=32, bits=4)
+    segment = random_segment(rng, tmp_path / "s", [9, 9], codebook)
+    vectors, weights = unit(rng.normal(size=(3, 32))), np.full(3, 1 / 3, np.float32)
+    for position in (-1, 2):
+        with pytest.raises(IndexError, match="no passage has this position"):
+            kernels.maxsim(segment, vectors, weights, np.array([position]))
+    with pytest.raises(ValueError, match="dimensions"):
+        kernels.maxsim(segment, vectors[:, :31], weights, np.arange(2))
+    with pytest.raises(ValueError, match="finite"):
+        kernels.maxsim(segment, vectors * np.float32(np.nan), weights, np.arange(2))
+    with pytest.raises(ValueError, match="weight"):
+        kernels.maxsim(segment, vectors, weights[:2], np.arange(2))
+    damaged = Segment(tmp_path / "s", codebook)
+    damaged.centroids = np.full_like(segment.centroids, len(codebook))
+    with pytest.raises(IndexError, match="centroid isn't in the codebook"):
+        kernels.maxsim(damaged, vectors, weights, np.arange(2))
+    damaged = Segment(tmp_path / "s", codebook)
+    damaged.token_offsets = segment.token_offsets + 1
+    with pytest.raises(IndexError, match="tokens aren't in the segment"):
+        kernels.similarities(damaged, vectors, 1)
+    damaged.cell_passages = segment.cell_passages + np.uint32(2)
+    with pytest.raises(IndexError, match="names no passage"):
+        kernels.credit(np.zeros(2, np.float32), damaged, np.arange(40), np.ones(40, np.float32))
+
+
+def test_the_environment_chooses_the_kernel_and_the_threads(tmp_path, monkeypatch):
+    monkeypatch.delenv("RAG_TOOLS_KERNEL", raising=False)
+    assert kernels.kernel_name() == NATIVE[0]
+    assert kernels.kernel_names()[-2:] == ["scalar", "numpy"]
+    for name in kernels.kernel_names():
+        monkeypatch.setenv("RAG_TOOLS_KERNEL", name)
+        assert kernels.kernel_name() == name
+    monkeypatch.setenv("RAG_TOOLS_KERNEL", "abacus")
+    with pytest.raises(ConfigurationError, match=r"abacus.*scalar, numpy"):
+        kernels.kernel_name()
+    monkeypatch.setenv("RAG_TOOLS_KERNEL", "scalar")
+    codebook = random_codebook(np.random.default_rng(0), dim=8, bits=4)
+    for threads in ("0", "many", "-1"):
+        monkeypatch.setenv("RAG_TOOLS_THREADS", threads)
+        with pytest.raises(ConfigurationError, match=f"RAG_TOOLS_THREADS={threads}"):
+            kernels.centroid_scores(codebook, np.zeros((1, 8), np.float32))
+
+
+def test_without_the_extension_numpy_runs_and_says_so(tmp_path, monkeypatch):
+    monkeypatch.delenv("RAG_TOOLS_KERNEL", raising=False)
+    monkeypatch.setattr(kernels, "_native", None)
+    assert kernels.kernel_name() == "numpy"
+    rng = np.random.default_rng(5)
+    segment = random_segment(rng, tmp_path / "s", [9, 9], random_codebook(rng, dim=32, bits=4))
+    vectors, weights = unit(rng.normal(size=(3, 32))), np.full(3, 1 / 3, np.float32)
+    expected = maxsim.maxsim(segment, vectors, weights, np.arange(2))
+    assert np.array_equal(kernels.maxsim(segment, vectors, weights, np.arange(2)), expected)
+    monkeypatch.setenv("RAG_TOOLS_KERNEL", "avx2")
+    with pytest.raises(ConfigurationError, match="have numpy$"):
+        kernels.kernel_name()

@@ -5,6 +5,7 @@
 #if defined(__x86_64__) || defined(_M_X64)
 
 #include <immintrin.h>
+#include <string.h>
 
 #include "cpu.h"
 
@@ -13,6 +14,9 @@
                              apply_to = function)
 #elif defined(__GNUC__)
 #pragma GCC target("avx512f,avx512bw,avx512vnni")
+// GCC 12 warns of the undefined registers in its own header.
+#pragma GCC diagnostic ignored "-Wuninitialized"
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
 #endif
 
 #include "stages.h"
@@ -89,7 +93,9 @@ struct Avx512Vnni {
         return {_mm512_loadu_si512(at), _mm512_loadu_si512(at + 64)};
     }
     RAG_TOOLS_INLINE static void add(Sum& sum, const Row& row, const Element* token) {
-        const __m512i four = _mm512_broadcastd_epi32(_mm_loadu_si32(token));
+        int32_t bytes;
+        memcpy(&bytes, token, 4);
+        const __m512i four = _mm512_set1_epi32(bytes);
         sum.high = (Integers)_mm512_dpbusd_epi32((__m512i)sum.high, four, row.high);
         sum.low = (Integers)_mm512_dpbusd_epi32((__m512i)sum.low, four, row.low);
     }

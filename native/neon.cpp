@@ -2,7 +2,9 @@
 
 #include "kernel.h"
 
-#if defined(__aarch64__) && (defined(__GNUC__) || defined(__clang__))
+// Clang before 16 has the intrinsics only if the whole program may use the instructions.
+#if defined(__aarch64__) && \
+    (defined(__ARM_FEATURE_DOTPROD) || __clang_major__ >= 16 || (__GNUC__ && !defined(__clang__)))
 
 #include <arm_neon.h>
 #include <string.h>

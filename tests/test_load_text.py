@@ -366,7 +366,7 @@ class TestRst:
     @pytest.mark.parametrize("line_end", ["\n", "\r\n", "\r"])
     def test_structure(self, line_end):
         found = outline("pep.rst", RST.replace("\n", line_end))
-        top = ("Style Guide for Code",)
+        top = ("PEP 8 – Style Guide for Code",)
         abstract = (*top, "Abstract")
         sub = (*abstract, "Sub")
         assert [
@@ -400,7 +400,7 @@ class TestRst:
         ]
 
     def test_title(self):
-        assert title("a.rst", RST) == "Style Guide for Code"
+        assert title("a.rst", RST) == "PEP 8 – Style Guide for Code"
         assert title("a.rst", "Text.\n\nFirst\n=====\n") == "First"
         assert title("a.rst", "Only text.\n") == "a.rst"
 

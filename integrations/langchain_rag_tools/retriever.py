@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from langchain_core.retrievers import BaseRetriever, LangSmithRetrieverParams
 from pydantic import Field, field_validator
 
 from rag_tools.engine import Engine
+from rag_tools.offload import offload
 from rag_tools.types import Filter, Hit, SearchResults
 
 
@@ -91,9 +91,7 @@ class RagToolsRetriever(BaseRetriever):
         k: int | None = None,
         filter: Filter | None = None,
     ) -> list[Document]:
-        return await asyncio.to_thread(
-            lambda: documents(self.search(query, k=k, filter=filter)),
-        )
+        return await offload(lambda: documents(self.search(query, k=k, filter=filter)))
 
     def _get_ls_params(self, **kwargs: Any) -> LangSmithRetrieverParams:  # noqa: ANN401
         return LangSmithRetrieverParams(

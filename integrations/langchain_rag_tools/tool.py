@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
-
 from langchain_core.documents import Document
 from langchain_core.tools import BaseTool, StructuredTool, ToolException
 from pydantic import BaseModel, Field
 
 from langchain_rag_tools.retriever import RagToolsRetriever, documents
 from rag_tools.errors import RagToolsError
+from rag_tools.offload import offload
 
 _DESCRIPTION = (
     "Find passages of the user's own documents. Each result has citations: verbatim quotes with "
@@ -41,7 +40,7 @@ def search_tool(
         return found.model_dump_json(), documents(found)
 
     async def asearch(query: str) -> tuple[str, list[Document]]:
-        return await asyncio.to_thread(search, query)
+        return await offload(lambda: search(query))
 
     return StructuredTool(
         name=name,

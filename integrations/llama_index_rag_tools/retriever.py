@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from copy import deepcopy
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from llama_index.core.schema import (
 )
 
 from rag_tools.engine import Engine
+from rag_tools.offload import offload
 from rag_tools.types import Filter, Hit
 
 _SPAN_METADATA = ["source", "url", "document_sha256", "citations"]
@@ -78,7 +78,7 @@ class RagToolsRetriever(BaseRetriever):
         return [NodeWithScore(node=_node(hit), score=hit.score) for hit in found.results]
 
     async def _aretrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
-        return await asyncio.to_thread(self._retrieve, query_bundle)
+        return await offload(lambda: self._retrieve(query_bundle))
 
 
 def _node(hit: Hit) -> TextNode:

@@ -8,7 +8,6 @@ model's window are read in overlapping windows. Checkpoint files and settings ar
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -20,6 +19,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 from tokenizers import AddedToken, Tokenizer, normalizers
 
+from rag_tools.cores import available_cores
 from rag_tools.encode.checkpoint import Checkpoint, Expansion
 from rag_tools.encode.embeddings import Embeddings
 from rag_tools.errors import CheckpointError
@@ -72,7 +72,7 @@ class Encoder:
 
     def __init__(self, checkpoint: Checkpoint, *, threads: int | None = None) -> None:
         self.checkpoint = checkpoint
-        self._threads = threads or _available_cores()
+        self._threads = threads or available_cores()
         self._tokenizer = _load_tokenizer(checkpoint)
         self._session = _load_session(checkpoint)
         self._outputs = ["token_embeddings", *(["pooled"] if checkpoint.pooled_dim else [])]
@@ -299,12 +299,6 @@ def _check_model(checkpoint: Checkpoint, session: ort.InferenceSession) -> None:
             f"['attention_mask', 'input_ids'] to {expected}. Make the file again with "
             "`python -m rag_tools.encode.export`."
         )
-
-
-def _available_cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _as_spans(offsets: list[tuple[int, int]]) -> Spans:

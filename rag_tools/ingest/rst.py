@@ -19,7 +19,6 @@ from rag_tools.types import BlockKind, Document
 _ADORNMENT = re.compile(r"([!-/:-@\[-`{-~])\1*")
 _SHORTEST_ADORNMENT = 4  # unless as long as its title
 _HEADER_FIELD = re.compile(r"[A-Z][\w-]*:(?:\s|\Z)")
-_TITLE_FIELD = re.compile(r"title:\s+(?P<title>.+)", re.IGNORECASE)
 _FIELD = re.compile(r":[^:\s][^:]*:(?:\s|\Z)")
 _LIST_ITEM = re.compile(r"(?:[-*+•‣⁃]|\(?(?:\d+|[A-Za-z]|#)[.)])\s")
 _CODE_DIRECTIVE = re.compile(
@@ -43,8 +42,8 @@ def load_rst(data: bytes, *, uri: str, name: str) -> Document:
     """Return the document in a reStructuredText file.
 
     One block per title, paragraph, list, table, literal block and code-like directive. The
-    title is the ``Title:`` field of a header such as a PEP's, which then encloses all sections,
-    else the first section's, else the file's name.
+    title is the ``Title:`` field of a header such as a PEP's, after its number, and encloses all
+    sections; else the first section's; else the file's name.
 
     Raises
     ------
@@ -115,11 +114,14 @@ class _Reader:
             else:
                 return row
             end += 1
-        matches = (_TITLE_FIELD.match(field) for field in fields)
-        title = next((match["title"] for match in matches if match), "")
+        named = {
+            name.lower(): value.strip() for name, _, value in (f.partition(":") for f in fields)
+        }
+        title = named.get("title")
         if not title:
             return row
-        self._document_title = (title,)
+        number = named.get("pep")  # people ask for a PEP by its number
+        self._document_title = (f"PEP {number} – {title}" if number else title,)
         return end
 
     def _title(self, row: int) -> int:

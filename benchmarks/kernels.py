@@ -59,7 +59,7 @@ def compare(segment: Segment, vectors: NDArray[np.float32], rng: np.random.Gener
     weights = np.full(n, 1 / n, np.float32)
     everything = np.arange(len(segment))
     candidates = np.sort(rng.permutation(len(segment))[:CANDIDATES])
-    sizes = np.bincount(segment.cells, minlength=len(segment.codebook)).astype(np.int64)
+    sizes = rng.integers(1, 200, len(segment.codebook))  # passages of a cell
     row = kernels.centroid_scores(segment.codebook, vectors)[0]
     stages: dict[str, tuple[Callable[[], object], int]] = {
         "refine": (

@@ -216,16 +216,21 @@ int64_t nearest_cells(const float* similarity, const int64_t* sizes, int64_t n, 
     // Count what each of 1024 slices of the range of similarities holds, best slice first; only
     // cells of the slices down to where `reach` falls have to be sorted.
     constexpr int kSlices = 1024;
-    double low = similarity[0], high = similarity[0];
+    float low = similarity[0], high = similarity[0];
+    bool finite = true;
     for (int64_t cell = 0; cell < n; ++cell) {
-        if (!std::isfinite(similarity[cell]))
-            throw std::invalid_argument("a similarity isn't finite");
-        low = std::min<double>(low, similarity[cell]);
-        high = std::max<double>(high, similarity[cell]);
+        low = similarity[cell] < low ? similarity[cell] : low;
+        high = similarity[cell] > high ? similarity[cell] : high;
+        finite &= std::isfinite(similarity[cell]);
     }
-    const double width = (high - low) / (kSlices - 1);
+    if (!finite) throw std::invalid_argument("a similarity isn't finite");
+    // Of a range too wide or too narrow for floats, everything is in the first slice.
+    const float wanted = (kSlices - 1) / (high - low);
+    const float slices_per_unit = std::isfinite(wanted) ? wanted : 0;
     const auto slice = [&](float value) {
-        return width > 0 ? std::min(static_cast<int>((high - value) / width), kSlices - 1) : 0;
+        return slices_per_unit > 0
+                   ? std::min(static_cast<int>((high - value) * slices_per_unit), kSlices - 1)
+                   : 0;
     };
     int64_t held[kSlices] = {};
     for (int64_t cell = 0; cell < n; ++cell) held[slice(similarity[cell])] += sizes[cell];

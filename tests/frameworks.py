@@ -10,6 +10,8 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
+import pytest
+
 _Answer = TypeVar("_Answer")
 
 ROOT = Path(__file__).parents[1]
@@ -22,7 +24,9 @@ QUESTIONS = [
 ]
 
 
-def run_document(name: str, index: Path, folder: Path, monkeypatch: Any) -> dict[str, Any]:
+def run_document(
+    name: str, index: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> dict[str, Any]:
     """Run the Python blocks of a document in `folder`, on `index`; return what they defined."""
     shutil.copytree(index, folder / ".rag-tools")
     monkeypatch.chdir(folder)

@@ -249,11 +249,13 @@ async def test_an_agent_reads_citations_from_the_tool(retriever: RagToolsRetriev
 
 
 def test_an_agent_is_told_what_was_wrong_with_its_query(retriever: RagToolsRetriever):
-    message = search_tool(retriever).invoke(
-        {"type": "tool_call", "id": "1", "name": "search", "args": {"query": " "}}
-    )
-    assert message.status == "error"
-    assert "the query is empty" in message.content
+    tool = search_tool(retriever)
+    call = {"type": "tool_call", "id": "1", "name": "search"}
+    blank = tool.invoke({**call, "args": {"query": " "}})
+    assert blank.status == "error"
+    assert "the query is empty" in blank.content
+    unknown = tool.invoke({**call, "args": {"query": "tides", "filter": {}}})
+    assert unknown.status == "error"
 
 
 # --- the vector store ----------------------------------------------------------------------------
@@ -317,6 +319,21 @@ def test_the_url_of_a_document_from_a_file_names_no_line_it_may_not_have(
     store.add_documents([Document("Second half.", metadata={"source": "file:///notes/a.txt"})])
     (found,) = RagToolsRetriever(index=store.engine).invoke("half")
     assert found.metadata["citations"][0]["url"] == "file:///notes/a.txt"
+
+
+@pytest.mark.parametrize(
+    ("metadata", "title"),
+    [
+        ({"title": "TCP/IP", "source": "notes/net.txt"}, "TCP/IP"),
+        ({"source": "https://example.com/net/"}, "net"),
+        ({}, ""),
+    ],
+)
+def test_a_document_has_the_title_or_the_name_of_its_source(
+    store: RagToolsVectorStore, metadata: dict[str, Any], title: str
+):
+    (id,) = store.add_documents([Document("Packets are routed.", metadata=metadata)])
+    assert store.engine.document(id).title == title
 
 
 def test_documents_without_an_id_get_one_from_their_content(store: RagToolsVectorStore):

@@ -28,7 +28,7 @@ def search_tool(
 
     The agent gives a query only: how many passages it gets and of which documents is the
     retriever's `k` and `filter`. It reads the JSON of `rag_tools.SearchResults`; the message's
-    artifact is the same as LangChain documents. A query that can't be used is explained to the
+    artifact is the same as LangChain documents. Arguments that can't be used are told to the
     agent rather than raised.
     """
 
@@ -50,4 +50,5 @@ def search_tool(
         coroutine=asearch,
         response_format="content_and_artifact",
         handle_tool_error=True,
+        handle_validation_error=True,
     )

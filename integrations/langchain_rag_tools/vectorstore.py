@@ -190,13 +190,13 @@ def _indexed(document: Document, id: str | None) -> Indexed:
     if not id:
         content = [document.page_content, metadata]
         id = document_id(json.dumps(content, sort_keys=True, ensure_ascii=False))
-    source = metadata.get("source")
+    source = str(metadata.get("source") or "")
     return Indexed(
         id=id,
         text=document.page_content,
-        uri=str(source or f"langchain:{id}"),
+        uri=source or f"langchain:{id}",
         # Encoded with every passage: no name at all says more than one made of an id.
-        title=str(metadata.get("title") or source or "").rstrip("/").rsplit("/", 1)[-1],
+        title=str(metadata.get("title") or source.rstrip("/").rsplit("/", 1)[-1]),
         # The text was extracted, so that its lines needn't be those of the source.
         source_map=SourceMap(),
         metadata=metadata,

@@ -63,26 +63,25 @@ class Reader:
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
-        self._local = threading.local()
-        self._connections: list[sqlite3.Connection] = []
+        self._idle: list[sqlite3.Connection] = [connect(directory)]
+        self._closed = False
         self._lock = threading.Lock()
         self._snapshot: Snapshot | None = None
         self._documents: OrderedDict[int, Document] = OrderedDict()
-        self._connection()
 
     @contextlib.contextmanager
     def view(self) -> Iterator[View]:
         """Open a consistent view for the length of a ``with`` block."""
-        connection = self._connection()
-        with transaction(connection):
-            snapshot = self._current(connection)
-            if snapshot is not None:
+        with self._connection() as connection:
+            with transaction(connection):
+                snapshot = self._current(connection)
+                if snapshot is not None:
+                    yield _view(connection, snapshot)
+                    return
+            # The writer deleted files of this commit after a later one: read that.
+            with transaction(connection):
+                snapshot = self._load(connection, catalog.setting(connection, "generation", 0))
                 yield _view(connection, snapshot)
-                return
-        # The writer deleted files of this commit after a later one: read that.
-        with transaction(connection):
-            snapshot = self._load(connection, catalog.setting(connection, "generation", 0))
-            yield _view(connection, snapshot)
 
     def document(self, view: View, key: int) -> Document:
         """Return a document by its key. Recent ones are kept: a key's document never changes."""
@@ -98,22 +97,27 @@ class Reader:
         return document
 
     def close(self) -> None:
-        """Close the connections of all threads."""
+        """Close the connections: those in use, when their view ends."""
         with self._lock:
-            for connection in self._connections:
-                connection.close()
-            self._connections.clear()
+            self._closed = True
             self._snapshot = None
-            self._local = threading.local()
+            while self._idle:
+                self._idle.pop().close()
 
-    def _connection(self) -> sqlite3.Connection:
-        connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
-        if connection is None:
-            connection = connect(self._directory)
-            self._local.connection = connection
+    @contextlib.contextmanager
+    def _connection(self) -> Iterator[sqlite3.Connection]:
+        """Lend a connection: as many are open as there were views at once, not threads ever."""
+        with self._lock:
+            connection = self._idle.pop() if self._idle else None
+        connection = connection or connect(self._directory)
+        try:
+            yield connection
+        finally:
             with self._lock:
-                self._connections.append(connection)
-        return connection
+                if self._closed:
+                    connection.close()
+                else:
+                    self._idle.append(connection)
 
     def _current(self, connection: sqlite3.Connection) -> Snapshot | None:
         """Return the snapshot of this transaction's commit, or None if its files are gone."""

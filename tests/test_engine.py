@@ -9,6 +9,7 @@ import multiprocessing
 import os
 import sqlite3
 import threading
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -27,6 +28,8 @@ from rag_tools.errors import (
     NotFoundError,
 )
 from rag_tools.index.arrayfile import FORMAT_VERSION
+
+OPEN_FILES = Path("/proc/self/fd")
 
 
 def answer(engine, query, **options):
@@ -578,6 +581,23 @@ def test_a_second_writer_is_told(tmp_path):
             release.set()
             process.join(30)
         engine.add([Document(uri="test:a", text="x")])
+
+
+@pytest.mark.skipif(not OPEN_FILES.is_dir(), reason="counts open files by /proc")
+def test_threads_that_come_and_go_leave_no_files_open(engine):
+    def search():
+        engine.search("bees")
+
+    def count():
+        return len(list(OPEN_FILES.iterdir()))
+
+    search()
+    before = count()
+    for _ in range(20):
+        thread = threading.Thread(target=search)
+        thread.start()
+        thread.join()
+    assert count() <= before + 3
 
 
 def test_readers_see_whole_commits_while_a_writer_works(tmp_path):

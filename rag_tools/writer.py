@@ -37,7 +37,7 @@ from rag_tools.types import Document, Passage, Progress
 LOCK = "writer.lock"
 
 _QUEUE_PASSAGES = 256  # encoded together: keeps all cores busy on documents of one passage
-_SEGMENT_PASSAGES = 4096  # cut at: about 190 MB of half-precision embeddings wait in memory
+_SEGMENT_PASSAGES = 4096  # committed at: about 190 MB of half-precision embeddings in memory
 _COMMIT_SECONDS = 60.0  # and committed at the latest: what a kill can lose
 _MAX_SEGMENTS = 8  # compacted beyond
 _MAX_DEAD = 0.3  # share of tombstones a segment is compacted beyond
@@ -176,8 +176,7 @@ class Writer:
         for passage in passages:
             self._queue(document, passage)
         if (
-            batch.cuts
-            or len(batch.documents) >= _SEGMENT_PASSAGES
+            max(batch.queued, len(batch.documents)) >= _SEGMENT_PASSAGES
             or time.monotonic() - batch.began > _COMMIT_SECONDS
         ):
             self.commit()
@@ -271,7 +270,7 @@ class Writer:
         batch.queued += 1
         if len(batch.queue) >= _QUEUE_PASSAGES:
             self._encode()
-        if len(batch.encoded) >= _SEGMENT_PASSAGES:
+        if len(batch.encoded) >= 2 * _SEGMENT_PASSAGES:  # one huge document
             self._cut()
 
     def _encode(self) -> None:

@@ -31,7 +31,7 @@ def step(*_):
     if steps == fatal:
         os.kill(os.getpid(), signal.SIGKILL)
 
-WATCHED = {"os.rename", "os.remove", "os.truncate", "tempfile.mkstemp"}
+WATCHED = {"os.rename", "os.remove", "os.truncate"}
 sys.addaudithook(lambda event, arguments: event in WATCHED and step())
 connect = sys.modules["rag_tools.writer"].connect
 

@@ -19,7 +19,7 @@ import contextlib
 import json
 import os
 import struct
-import tempfile
+import uuid
 import zlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -41,17 +41,17 @@ def write_atomically(path: Path, chunks: Iterable[bytes]) -> None:
 
     Temporary file in the same directory, fsync, rename, fsync of the directory.
     """
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".tmp")
+    temporary = path.with_name(f"{path.name}.{uuid.uuid4().hex}.tmp")
     try:
-        with os.fdopen(descriptor, "wb") as file:
+        with temporary.open("xb") as file:
             for chunk in chunks:
                 file.write(chunk)
             file.flush()
             os.fsync(file.fileno())
-        Path(temporary).replace(path)
+        temporary.replace(path)
     except BaseException:
         with contextlib.suppress(OSError):
-            Path(temporary).unlink()
+            temporary.unlink()
         raise
     if os.name == "posix":  # a rename is durable once its directory is
         directory = os.open(path.parent, os.O_RDONLY)

@@ -34,6 +34,7 @@ from rag_tools.errors import (
 )
 from rag_tools.hits import hits
 from rag_tools.index.arrayfile import FORMAT_VERSION
+from rag_tools.index.kernels import kernel_name
 from rag_tools.index.search import Query, Signals, search, weigh
 from rag_tools.ingest.chunk import MIN_PASSAGE_TOKENS
 from rag_tools.ingest.load import DEFAULT_MAX_BYTES, load
@@ -435,7 +436,7 @@ class Engine:
             centroids=0 if snapshot.codebook is None else len(snapshot.codebook),
             generation=snapshot.generation,
             bytes=_bytes_on_disk(self.directory),
-            kernel="numpy",
+            kernel=kernel_name(),
         )
 
     def warm(self) -> None:

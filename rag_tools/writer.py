@@ -39,7 +39,8 @@ LOCK = "writer.lock"
 _QUEUE_PASSAGES = 256  # encoded together: keeps all cores busy on documents of one passage
 _SEGMENT_PASSAGES = 4096  # committed at: about 190 MB of half-precision embeddings in memory
 _COMMIT_SECONDS = 60.0  # and committed at the latest: what a kill can lose
-_MAX_SEGMENTS = 8  # compacted beyond
+_MAX_SEGMENTS = 8  # compacted beyond, full ones aside
+_FULL_TOKENS = 2_000_000  # a segment this large is left alone: bounds the memory of a compaction
 _MAX_DEAD = 0.3  # share of tombstones a segment is compacted beyond
 _MAX_CODEBOOK_PARTS = 8
 _LEARNED_TOKENS = 500_000  # a codebook trained on so many tokens isn't outgrown
@@ -397,18 +398,20 @@ class Writer:
     def _to_compact(self) -> list[catalog.SegmentRow]:
         rows = catalog.segments(self.connection)
         dead = {row.id: row.passages - len(self._live(row.id, row.passages)) for row in rows}
-        chosen = [row for row in rows if dead[row.id] > _MAX_DEAD * row.passages]
-        if len(rows) > _MAX_SEGMENTS:
-            # The smallest ones, as long as each is no larger than those before it together:
-            # a passage is then moved O(log n) times over the life of the index.
-            rising = sorted(rows, key=lambda row: row.tokens)
-            total = rising[0].tokens
-            for count, row in enumerate(rising[1:], start=1):
-                if row.tokens > 2 * total:
+        chosen = {row for row in rows if dead[row.id] > _MAX_DEAD * row.passages}
+        small = sorted(
+            (row for row in rows if row.tokens < _FULL_TOKENS), key=lambda row: row.tokens
+        )
+        if len(small) > _MAX_SEGMENTS:
+            # The smallest, as long as each is no larger than those before it together: a passage
+            # is then moved O(log n) times over the life of the index.
+            total = small[0].tokens
+            for count, row in enumerate(small[1:], start=2):
+                if row.tokens > 2 * total or total + row.tokens > _FULL_TOKENS:
                     break
                 total += row.tokens
-                chosen += rising[: count + 1]
-        return sorted(set(chosen))
+                chosen.update(small[:count])
+        return sorted(chosen)
 
     def _live(self, segment: int, passages: int) -> NDArray[np.intp]:
         return np.setdiff1d(np.arange(passages), catalog.tombstones(self.connection, segment))

@@ -17,6 +17,7 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
+from rag_tools.cores import available_cores
 from rag_tools.errors import ConfigurationError
 from rag_tools.index import cells
 from rag_tools.index import maxsim as reference
@@ -127,8 +128,7 @@ def _named(name: str) -> _native.Kernel:
 def _threads() -> int:
     value = os.environ.get("RAG_TOOLS_THREADS")
     if not value:
-        affinity = getattr(os, "sched_getaffinity", None)
-        return len(affinity(0)) if affinity else os.cpu_count() or 1
+        return available_cores()
     if not value.isdecimal() or int(value) < 1:
         raise ConfigurationError(f"RAG_TOOLS_THREADS={value}: give a number from 1 on")
     return int(value)

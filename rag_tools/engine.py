@@ -25,6 +25,7 @@ from rag_tools.cite.locate import check_url_template, cite_span
 from rag_tools.cite.quote import strongest
 from rag_tools.cite.verify import parse_citations, verify
 from rag_tools.encode.checkpoint import load_checkpoint
+from rag_tools.encode.embeddings import Embeddings
 from rag_tools.encode.encoder import Encoder
 from rag_tools.errors import (
     IndexMismatchError,
@@ -36,6 +37,7 @@ from rag_tools.hits import hits
 from rag_tools.index.arrayfile import FORMAT_VERSION
 from rag_tools.index.kernels import kernel_name
 from rag_tools.index.search import Query, Signals, search, weigh
+from rag_tools.index.snapshot import Snapshot
 from rag_tools.ingest.chunk import MIN_PASSAGE_TOKENS
 from rag_tools.ingest.load import DEFAULT_MAX_BYTES, load
 from rag_tools.reader import Reader
@@ -60,6 +62,10 @@ DEFAULT_PASSAGE_TOKENS = 180
 MAX_PASSAGE_TOKENS = 1024
 _BITS = 4
 _LEXICAL_LIMIT = 1000  # passages that BM25 lists; what it doesn't list has a BM25 of 0
+# Share of passages a word may be in for BM25 to look for it. On 36,000 passages and 16 questions
+# BM25 takes 15 ms with all words, 7.5 ms with 0.5, 7.4 ms with 0.3 (medians); nDCG@10 is the same
+# to 0.001 on SQuAD, Cranfield and CoSQA.
+_COMMON = 0.3
 _PASSAGE_ID = re.compile(r".+:(?P<start>\d+)-(?P<end>\d+)", re.DOTALL)
 
 
@@ -283,7 +289,7 @@ class Engine:
             snapshot = view.snapshot
             listed = lexical.bm25(
                 view.connection,
-                query,
+                _telling_words(query, embeddings, snapshot),
                 limit=_LEXICAL_LIMIT,
                 condition=condition,
                 parameters=parameters,
@@ -511,6 +517,20 @@ def _check(query: str, limit: int) -> None:
         raise InvalidQueryError("the query isn't valid Unicode: it was not given as UTF-8")
     if limit < 1:
         raise InvalidQueryError(f"limit {limit}: ask for at least one result")
+
+
+def _telling_words(query: str, embeddings: Embeddings, snapshot: Snapshot) -> list[str]:
+    """Return the words of a query that BM25 should look for: not those in every other passage.
+
+    Such words move its scores little and make it visit most of the index.
+    """
+    frequencies = snapshot.document_frequencies(embeddings.token_ids)
+    rare = embeddings.spans[frequencies <= _COMMON * snapshot.n_passages]
+    words = lexical.words(query)
+    telling = [
+        word for word in words if ((rare[:, 0] < word.end()) & (word.start() < rare[:, 1])).any()
+    ]
+    return [word[0] for word in telling or words]
 
 
 def _passage_range(id: str) -> tuple[int, int] | None:

@@ -533,6 +533,16 @@ def test_a_damaged_index_is_refused_and_not_touched(tmp_path, damage, error, wor
     assert before.items() <= after.items()
 
 
+def test_an_index_that_cannot_be_written_can_be_read(tmp_path, monkeypatch):
+    with Engine.open(tmp_path / "i", create=True) as engine:
+        engine.add([Document(uri="test:a", text="Rivers flow.")])
+    monkeypatch.setattr("os.access", lambda path, mode: mode != os.W_OK)
+    before = {path.name for path in (tmp_path / "i").iterdir()}
+    with Engine.open(tmp_path / "i") as engine:
+        assert answer(engine, "rivers").text == "Rivers flow."
+    assert {path.name for path in (tmp_path / "i").iterdir()} == before
+
+
 def test_other_settings_than_the_index_was_made_with_are_refused(tmp_path):
     with Engine.open(tmp_path / "i", create=True, passage_tokens=100):
         pass

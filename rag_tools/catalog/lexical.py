@@ -33,25 +33,30 @@ def remove(connection: sqlite3.Connection, rows: Iterable[tuple[int, str, str]])
     )
 
 
+def words(query: str) -> list[re.Match[str]]:
+    """Return the words of a query, where they stand in it."""
+    return list(_WORD.finditer(query))
+
+
 def bm25(
     connection: sqlite3.Connection,
-    query: str,
+    words: Iterable[str],
     *,
     limit: int,
     condition: str = "1",
     parameters: Sequence[str | int | float] = (),
 ) -> list[tuple[int, float]]:
-    """Return the keys and scores of the best passages with any of the words of `query`.
+    """Return the keys and scores of the best passages with any of some words.
 
     Parameters
     ----------
     condition, parameters
         Restriction on ``document AS d`` from `compile_filter`, applied before `limit`.
     """
-    words = list(dict.fromkeys(word.lower() for word in _WORD.findall(_clean(query))))
-    if not words:
+    distinct = list(dict.fromkeys(word.lower() for word in words))[:_MAX_WORDS]
+    if not distinct:
         return []
-    match = " OR ".join(f'"{word}"' for word in words[:_MAX_WORDS])
+    match = " OR ".join(f'"{word}"' for word in distinct)
     restriction = (
         ""
         if condition == "1"

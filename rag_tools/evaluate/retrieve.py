@@ -43,6 +43,11 @@ def run_bm25(dataset: Dataset, *, limit: int = 100) -> dict[str, dict[str, float
     ids = list(dataset.corpus)
     lexical.add(connection, ((key, dataset.corpus[id], "") for key, id in enumerate(ids)))
     return {
-        id: {ids[key]: score for key, score in lexical.bm25(connection, query, limit=limit)}
+        id: {
+            ids[key]: score
+            for key, score in lexical.bm25(
+                connection, (word[0] for word in lexical.words(query)), limit=limit
+            )
+        }
         for id, query in dataset.queries.items()
     }

@@ -11,7 +11,7 @@ import hashlib
 import os
 import re
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -137,7 +137,8 @@ class Engine:
         """
         directory = Path(directory) if directory is not None else default_directory()
         if create and not (directory / schema.FILE_NAME).exists():
-            _create(directory, checkpoint, passage_tokens or DEFAULT_PASSAGE_TOKENS)
+            size = DEFAULT_PASSAGE_TOKENS if passage_tokens is None else passage_tokens
+            _create(directory, checkpoint, size)
         reader = Reader(directory)
         with reader.view() as view:
             settings = {
@@ -191,7 +192,8 @@ class Engine:
         Parameters
         ----------
         paths
-            Files and folders; default: those synced before, with the options used then.
+            Files and folders; default: those synced before, with the options used then. What
+            was synced before and lies inside one of them keeps its own options.
         include, exclude
             Patterns as in a .gitignore, relative to each folder. `exclude` wins.
         hidden
@@ -220,13 +222,9 @@ class Engine:
         with self._writer(progress) as writer:
             if url_template is not None:
                 writer.set_url_template(url_template or None)
-            roots = [(source_root(path), options) for path in paths] or [
-                (Path(path), SyncOptions.from_json(stored))
-                for path, stored in catalog.roots(writer.connection).items()
-            ]
             return sync(
                 writer,
-                roots,
+                [(source_root(path), options) for path in paths],
                 max_bytes=DEFAULT_MAX_BYTES if max_bytes is None else max_bytes,
                 progress=progress,
             )
@@ -234,7 +232,17 @@ class Engine:
     def add(
         self, documents: Iterable[Document], *, progress: Progress | None = None
     ) -> tuple[str, ...]:
-        """Add documents, replacing those with the same id; return their ids."""
+        """Add documents, replacing those with the same id; return their ids.
+
+        They are committed as they gather: if this raises, the first ones may have been added.
+
+        Raises
+        ------
+        IndexLockedError
+            If another process is writing.
+        ValueError
+            If the blocks of a document don't tile its text.
+        """
         ids = []
         with self._writer(progress) as writer:
             for document in documents:
@@ -243,7 +251,13 @@ class Engine:
         return tuple(ids)
 
     def delete(self, document_ids: Iterable[str]) -> int:
-        """Delete documents; return how many there were."""
+        """Delete documents; unknown ids are ignored. Return how many there were.
+
+        Raises
+        ------
+        IndexLockedError
+            If another process is writing.
+        """
         with self._writer(None) as writer:
             known = [
                 id
@@ -312,7 +326,12 @@ class Engine:
             return SearchResults(
                 query=query,
                 results=hits(
-                    self._reader, view, matches, prepared, embeddings.spans if explain else None
+                    self._reader,
+                    view,
+                    matches,
+                    prepared,
+                    embeddings.spans if explain else None,
+                    limit=limit,
                 ),
             )
 
@@ -354,7 +373,8 @@ class Engine:
         id
             Of a document, or of a passage as `search` returns it.
         start, end
-            Range of code points, of the document; default: all of it, or the passage's range.
+            Range of code points of the document; default: all of it. A passage has its own range,
+            and these are ignored.
 
         Raises
         ------
@@ -471,14 +491,20 @@ class Engine:
                 self._encoder = Encoder(checkpoint)
             return self._encoder
 
-    def _writer(self, progress: Progress | None) -> Writer:
-        return Writer(
-            self.directory,
-            self._ready(),
-            passage_tokens=self._settings["passage_tokens"],
-            bits=self._settings["bits"],
-            progress=progress,
-        )
+    @contextlib.contextmanager
+    def _writer(self, progress: Progress | None) -> Iterator[Writer]:
+        encoder = self._ready()
+        with (
+            schema.damage_named(self.directory),
+            Writer(
+                self.directory,
+                encoder,
+                passage_tokens=self._settings["passage_tokens"],
+                bits=self._settings["bits"],
+                progress=progress,
+            ) as writer,
+        ):
+            yield writer
 
 
 def _create(directory: Path, source: str | Path | None, passage_tokens: int) -> None:

@@ -12,11 +12,14 @@ from numpy.typing import NDArray
 
 from rag_tools.catalog import catalog
 from rag_tools.cite.locate import cite_span
-from rag_tools.cite.quote import alignment, distinct, quotes
+from rag_tools.cite.quote import Section, alignment, distinct, quotes
 from rag_tools.index.kernels import similarities
 from rag_tools.index.search import Match, Query
 from rag_tools.reader import Reader, View
 from rag_tools.types import Block, Citation, Document, Hit, Passage, Span
+
+# Kinds of blocks that a quote may run through; the others stand by themselves.
+_RUNNING = frozenset({"paragraph", "list", "table", "code"})
 
 
 def hits(
@@ -25,8 +28,10 @@ def hits(
     matches: Iterable[Match],
     query: Query,
     query_spans: NDArray[np.int32] | None,
+    *,
+    limit: int,
 ) -> tuple[Hit, ...]:
-    """Return the hits of `matches`, best first, ties by id.
+    """Return the hits of the `limit` best matches, best first, ties by id.
 
     Overlapping passages hold the same sentences: none is cited twice, the better hit has it.
 
@@ -36,12 +41,14 @@ def hits(
         ``(n_query_tokens, 2)`` int32 code points of the query, to give every citation its
         alignment; None to leave it out.
     """
+    ranked = sorted(
+        (-match.score, catalog.passage_id(view.connection, match.segment, match.position), match)
+        for match in matches
+    )
     found = []
-    for match in matches:
+    for _, id, match in ranked[:limit]:
         row = catalog.passage_at(view.connection, match.segment, match.position)
-        document = reader.document(view, row.document)
-        found.append((match, document, row.passage, _passage_id(document, row.passage)))
-    found.sort(key=lambda item: (-item[0].score, item[3]))
+        found.append((match, reader.document(view, row.document), row.passage, id))
     citations = distinct(
         _citations(view, match, document, passage, query, query_spans)
         for match, document, passage, _ in found
@@ -84,7 +91,7 @@ def _citations(
         spans,
         grid,
         query.weights,
-        headings=_headings(document.blocks, passage),
+        sections=_sections(document.blocks, passage),
     )
     return [
         cite_span(
@@ -100,17 +107,16 @@ def _citations(
     ]
 
 
-def _headings(blocks: Iterable[Block], passage: Passage) -> list[Span]:
-    """Return the headings in a passage, as ranges of the passage."""
-    return [
-        Span(
-            max(block.start, passage.start) - passage.start,
-            min(block.end, passage.end) - passage.start,
-        )
-        for block in blocks
-        if block.kind == "heading" and block.start < passage.end and passage.start < block.end
-    ]
-
-
-def _passage_id(document: Document, passage: Passage) -> str:
-    return f"{document.id}:{passage.start}-{passage.end}"
+def _sections(blocks: Iterable[Block], passage: Passage) -> list[Section]:
+    """Return what no quote crosses: headings, functions, stretches of text below one heading."""
+    found: list[Section] = []
+    before: Block | None = None
+    for block in blocks:
+        if block.start < passage.end and passage.start < block.end:
+            start = max(block.start, passage.start) - passage.start
+            end = min(block.end, passage.end) - passage.start
+            if before and block.path == before.path and {block.kind, before.kind} <= _RUNNING:
+                start = found.pop().start
+            found.append(Section(start, end, heading=block.kind == "heading"))
+            before = block
+    return found

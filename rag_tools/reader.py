@@ -7,6 +7,7 @@ by this process or another, is seen by the next view; nothing has to be reopened
 from __future__ import annotations
 
 import contextlib
+import os
 import sqlite3
 import threading
 from collections import OrderedDict
@@ -18,7 +19,7 @@ import numpy as np
 
 from rag_tools.catalog import catalog
 from rag_tools.catalog.catalog import transaction
-from rag_tools.catalog.schema import connect
+from rag_tools.catalog.schema import connect, damage_named
 from rag_tools.errors import IndexCorruptError
 from rag_tools.index.codebook import CODEBOOKS, Codebook
 from rag_tools.index.segment import SEGMENTS, Segment
@@ -63,25 +64,41 @@ class Reader:
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
-        self._idle: list[sqlite3.Connection] = [connect(directory)]
+        self._idle: list[sqlite3.Connection] = []
         self._closed = False
         self._lock = threading.Lock()
         self._snapshot: Snapshot | None = None
         self._documents: OrderedDict[int, Document] = OrderedDict()
+        with self._connection():
+            pass  # refuses what can't be opened
 
     @contextlib.contextmanager
     def view(self) -> Iterator[View]:
-        """Open a consistent view for the length of a ``with`` block."""
-        with self._connection() as connection:
-            with transaction(connection):
-                snapshot = self._current(connection)
-                if snapshot is not None:
-                    yield _view(connection, snapshot)
+        """Open a consistent view for the length of a ``with`` block.
+
+        Raises
+        ------
+        IndexCorruptError
+            If what is read in the block is damaged.
+        """
+        with damage_named(self._directory), self._connection() as connection:
+            missing = None
+            while True:
+                with transaction(connection):
+                    generation = catalog.setting(connection, "generation", 0)
+                    try:
+                        snapshot = self._load(connection, generation)
+                    except IndexCorruptError as error:
+                        if generation == missing or not isinstance(
+                            error.__cause__, FileNotFoundError
+                        ):
+                            raise
+                        # A writer deletes the files of a commit after a later one: read that.
+                        missing = generation
+                        continue
+                    template = catalog.setting(connection, "url_template")
+                    yield View(connection, snapshot, template)
                     return
-            # The writer deleted files of this commit after a later one: read that.
-            with transaction(connection):
-                snapshot = self._load(connection, catalog.setting(connection, "generation", 0))
-                yield _view(connection, snapshot)
 
     def document(self, view: View, key: int) -> Document:
         """Return a document by its key. Recent ones are kept: a key's document never changes."""
@@ -113,28 +130,20 @@ class Reader:
         try:
             yield connection
         finally:
+            # Where only others can write, a connection may not see what they commit later.
+            lasting = os.access(self._directory, os.W_OK)
             with self._lock:
-                if self._closed:
+                if self._closed or not lasting:
                     connection.close()
                 else:
                     self._idle.append(connection)
 
-    def _current(self, connection: sqlite3.Connection) -> Snapshot | None:
-        """Return the snapshot of this transaction's commit, or None if its files are gone."""
-        generation = catalog.setting(connection, "generation", 0)
-        snapshot = self._snapshot
-        if snapshot is None or snapshot.generation != generation:
-            try:
-                snapshot = self._load(connection, generation)
-            except IndexCorruptError as error:
-                if not isinstance(error.__cause__, FileNotFoundError):
-                    raise
-                return None
-        return snapshot
-
     def _load(self, connection: sqlite3.Connection, generation: int) -> Snapshot:
+        """Return the snapshot of this transaction's commit."""
         with self._lock:
             known = self._snapshot
+            if known is not None and known.generation == generation:
+                return known
             files = catalog.codebook_files(connection)
             paths = [self._directory / CODEBOOKS / file for file in files]
             codebook = Codebook.read(paths) if paths else None
@@ -149,7 +158,3 @@ class Reader:
             if known is None or known.generation < generation:
                 self._snapshot = snapshot
             return snapshot
-
-
-def _view(connection: sqlite3.Connection, snapshot: Snapshot) -> View:
-    return View(connection, snapshot, catalog.setting(connection, "url_template"))

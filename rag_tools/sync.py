@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -91,14 +91,28 @@ def sync(
     Parameters
     ----------
     roots
-        Absolute paths of folders or files, with their options.
+        Absolute paths of folders or files, with their options; none: those synced before, with
+        the options used then. A root synced before that lies inside one of them keeps its own
+        options and is synced too.
     max_bytes
         Files larger than this are reported and skipped.
     """
     started = time.monotonic()
     tally = _Tally()
-    for root, options in roots:
-        _sync_root(writer, root, options, tally, max_bytes=max_bytes, progress=progress)
+    stored = {
+        path: (Path(path), SyncOptions.from_json(options))
+        for path, options in catalog.roots(writer.connection).items()
+    }
+    given = {printable(str(root)): (root, options) for root, options in roots} or stored
+    every = stored | given
+    below = tuple(map(_prefix, given))
+    for path, (root, options) in every.items():
+        inner = [other for name, (other, _) in every.items() if name.startswith(_prefix(path))]
+        # One that nobody named isn't missed once its files have been removed.
+        if path in given or (
+            path.startswith(below) and (os.path.lexists(root) or _known(writer, root, inner))
+        ):
+            _sync_root(writer, root, options, tally, inner, max_bytes=max_bytes, progress=progress)
     writer.commit()
     return SyncReport(
         added=tuple(tally.added),
@@ -117,12 +131,19 @@ def _sync_root(
     root: Path,
     options: SyncOptions,
     tally: _Tally,
+    inner: Sequence[Path],
     *,
     max_bytes: int,
     progress: Progress | None,
 ) -> None:
-    known = dict(_known(writer, root))
-    if not root.exists():
+    known = _known(writer, root, inner)
+    try:
+        exists = root.exists()
+    except OSError as error:  # in a folder that can't be looked into
+        reason = error.strerror or str(error)
+        tally.skipped.append(Skipped(path=printable(str(root)), reason=reason))
+        return
+    if not exists:
         # Where the folder around it is gone as well, a drive was unplugged rather than a file
         # deleted, and what was indexed stays.
         if known and root.parent.exists():
@@ -137,6 +158,7 @@ def _sync_root(
         exclude=options.exclude,
         hidden=options.hidden,
         gitignore=options.gitignore,
+        apart=inner,
     )
     # In the order of a hash: what the codebook is trained on, the first files, is then a fair
     # sample of all of them, and the order is the same every time.
@@ -154,7 +176,7 @@ def _sync_root(
         progress("files", len(files), len(files))
     present = {printable(str(file.path)) for file in files}
     # What lies under an unreadable folder hasn't vanished: we just can't see it.
-    blind = tuple(item.path + os.sep for item in skipped)
+    blind = tuple(_prefix(item.path) for item in skipped)
     _remove(
         writer,
         {
@@ -216,16 +238,17 @@ def _read_if_changed(
     return (None if known and known.sha256 == state.sha256 else data), state
 
 
-def _known(writer: Writer, root: Path) -> Iterator[tuple[str, tuple[str, SourceState]]]:
-    """Yield the files known under `root`, less those of roots that lie inside it."""
-    inner = tuple(
-        path + os.sep
-        for path in catalog.roots(writer.connection)
-        if path.startswith(printable(str(root)) + os.sep)
-    )
-    for path, entry in catalog.sources(writer.connection, printable(str(root)), os.sep).items():
-        if not (path + os.sep).startswith(inner):
-            yield path, entry
+def _known(writer: Writer, root: Path, inner: Sequence[Path]) -> dict[str, tuple[str, SourceState]]:
+    """Return the files known under `root`, less those of the roots inside it."""
+    path = printable(str(root))
+    apart = tuple(_prefix(printable(str(other))) for other in inner)
+    known = catalog.sources(writer.connection, path, _prefix(path))
+    return {path: entry for path, entry in known.items() if not _prefix(path).startswith(apart)}
+
+
+def _prefix(path: str) -> str:
+    """Return what the paths below `path` start with. The root of a drive ends with it already."""
+    return path if path.endswith(os.sep) else path + os.sep
 
 
 def _remove(writer: Writer, gone: dict[str, tuple[str, SourceState]], tally: _Tally) -> None:

@@ -8,6 +8,7 @@ scores or stores.
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any, Literal, NamedTuple, Protocol
@@ -141,7 +142,7 @@ class Document(_Value):
     source_map
         Positions in the source, if the source isn't plain text.
     metadata
-        JSON-serialisable values that searches can filter on.
+        Values that searches can filter on: JSON, so without NaN and infinity.
     """
 
     text: str
@@ -173,6 +174,15 @@ class Document(_Value):
                 f"lone surrogate U+{ord(value[error.start]):04X} at {error.start}: "
                 "decode the source with errors='replace'"
             ) from None
+        return value
+
+    @field_validator("metadata")
+    @classmethod
+    def _storable(cls, value: Metadata) -> Metadata:
+        try:
+            json.dumps(value, ensure_ascii=False, allow_nan=False).encode("utf-8")
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"metadata can't be stored as JSON: {error}") from None
         return value
 
     @cached_property
@@ -229,7 +239,8 @@ class Citation(_Value):
     heading
         Heading or symbol path, ``"A > B"``.
     score
-        Evidence for the query in the quote: mean similarity per query token.
+        Evidence for the query in the quote and, in part, in the passage around it: mean
+        similarity per query token, from 0 to 1; comparable between documents.
     alignment
         Query token to document token, when asked for.
     """
@@ -389,5 +400,5 @@ class Progress(Protocol):
 Filter = Mapping[str, str | int | float | bool | Sequence[str | int | float | bool]]
 """Metadata field → value, or sequence of values any of which may match; fields are and-ed.
 
-``document_id`` and ``title`` may be used as fields; ``path`` takes a glob.
+``document_id``, ``title`` and ``media_type`` are fields of every document; ``path`` takes a glob.
 """

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from rag_tools.catalog import catalog
 from rag_tools.catalog.catalog import NewPassage, SourceState, transaction
-from rag_tools.catalog.schema import FILE_NAME, connect, create
+from rag_tools.catalog.schema import FILE_NAME, NEW_FILE_NAME, connect, create
 from rag_tools.encode.embeddings import Embeddings
 from rag_tools.encode.encoder import Encoder
 from rag_tools.errors import IndexCorruptError, IndexLockedError
@@ -48,12 +48,12 @@ _OUTGROWN = 4  # times the tokens trained on: a small codebook is trained anew
 
 
 class _Pending(NamedTuple):
-    """A document to insert at the next commit, and the sequence number of its first passage."""
+    """A document to insert at the next commit, and the sequence numbers of its passages so far."""
 
     document: Document
     passages: list[Passage]
     source: tuple[str, SourceState] | None
-    first: int
+    sequence: list[int]
 
 
 class _Encoded(NamedTuple):
@@ -80,6 +80,7 @@ class _Batch:
     encoded: list[_Encoded] = field(default_factory=list)
     cuts: list[tuple[str, int, int]] = field(default_factory=list)  # file, passages, tokens
     moved: list[tuple[int, int]] = field(default_factory=list)  # passage key, sequence number
+    retrained: bool = False  # all that was live moves with it, to a new codebook
 
     def __bool__(self) -> bool:
         return bool(self.documents or self.deleted or self.touched or self.roots or self.settings)
@@ -96,6 +97,8 @@ class Writer:
         Of the checkpoint the index was made with.
     passage_tokens
         Token budget of a passage.
+    bits
+        Of a residual code, for a codebook that is trained.
     progress
         Told of passages encoded.
 
@@ -172,10 +175,13 @@ class Writer:
             self.commit()
             batch = self._batch
         passages = chunk(document, self._encoder, passage_tokens=self._passage_tokens)
-        batch.documents[document.id] = _Pending(document, passages, source, batch.queued)
+        pending = _Pending(document, passages, source, [])
+        batch.documents[document.id] = pending
         batch.deleted.add(document.id)
         for passage in passages:
-            self._queue(document, passage)
+            pending.sequence.append(self._queue(document, passage))
+            if len(batch.encoded) >= 2 * _SEGMENT_PASSAGES:  # one huge document
+                self._cut()
         if (
             max(batch.queued, len(batch.documents)) >= _SEGMENT_PASSAGES
             or time.monotonic() - batch.began > _COMMIT_SECONDS
@@ -207,16 +213,16 @@ class Writer:
         self._cut()
         batch, self._batch = self._batch, _Batch()
         with transaction(self.connection, write=True):
-            self._delete_documents(batch.deleted)
             ids = self._insert_segments(batch.cuts)
             places = _places(ids, [passages for _, passages, _ in batch.cuts])
-            for key, sequence in batch.moved:
-                catalog.place(self.connection, key, *places(sequence))
+            for key, number in batch.moved:
+                catalog.place(self.connection, key, *places(number))
+            self._delete_documents(batch.deleted)
             self._drop_empty_segments(keep=ids)
-            for document, passages, source, first in batch.documents.values():
+            for document, passages, source, sequence in batch.documents.values():
                 rows = [
-                    NewPassage(passage, *places(first + index))
-                    for index, passage in enumerate(passages)
+                    NewPassage(passage, *places(number))
+                    for passage, number in zip(passages, sequence, strict=True)
                 ]
                 catalog.insert_document(self.connection, document, rows, source)
             for id, state in batch.touched.items():
@@ -233,37 +239,40 @@ class Writer:
 
         Merged tokens keep their codes, so no precision is lost however often it happens.
         """
-        chosen = self._to_compact()
-        consolidate = len(self._codebook_files) > _MAX_CODEBOOK_PARTS
-        if self._codebook is None or not (chosen or consolidate):
+        if self._codebook is None:
             return
-        if consolidate:
+        if len(self._codebook_files) > _MAX_CODEBOOK_PARTS:
             self._write_codebook(self._codebook, first=0)
-        live = [self._live(row.id, row.passages) for row in chosen]
-        parts = [
-            Segment(self._path(row.file), self._codebook).tokens(positions)
-            for row, positions in zip(chosen, live, strict=True)
-            if len(positions)
-        ]
-        cuts = []
-        if parts:
-            merged = concatenate(parts)
-            file = f"{uuid.uuid4().hex}.seg"
-            write_segment(self._path(file), merged, self._codebook)
-            cuts = [(file, len(merged.offsets) - 1, int(merged.offsets[-1]))]
+            with transaction(self.connection, write=True):
+                self._finish_transaction()
+        for rows in self._to_compact():
+            self._merge(rows, self._codebook)
+        self._sweep()
+
+    def _merge(self, rows: list[catalog.SegmentRow], codebook: Codebook) -> None:
+        """Replace segments by one of what is live in them."""
+        live = [self._live(row.id, row.passages) for row in rows]
+        merged = concatenate(
+            [
+                Segment(self._path(row.file), codebook).tokens(positions)
+                for row, positions in zip(rows, live, strict=True)
+            ]
+        )
+        file = f"{uuid.uuid4().hex}.seg"
+        write_segment(self._path(file), merged, codebook)
         with transaction(self.connection, write=True):
-            ids = self._insert_segments(cuts)
+            (id,) = self._insert_segments([(file, len(merged.offsets) - 1, len(merged.token_ids))])
             position = itertools.count()
-            for row, positions in zip(chosen, live, strict=True):
+            for row, positions in zip(rows, live, strict=True):
                 for old in positions:
-                    catalog.move(self.connection, (row.id, int(old)), (ids[0], next(position)))
+                    catalog.move(self.connection, (row.id, int(old)), (id, next(position)))
             self._drop_empty_segments(keep=[])
             self._finish_transaction()
-        self._sweep()
 
     # -- gathering -------------------------------------------------------------------------------
 
-    def _queue(self, document: Document, passage: Passage) -> None:
+    def _queue(self, document: Document, passage: Passage) -> int:
+        """Put a passage on the queue; return its sequence number."""
         batch = self._batch
         batch.queue.append(
             (document.text[passage.start : passage.end], _context(document, passage))
@@ -271,8 +280,7 @@ class Writer:
         batch.queued += 1
         if len(batch.queue) >= _QUEUE_PASSAGES:
             self._encode()
-        if len(batch.encoded) >= 2 * _SEGMENT_PASSAGES:  # one huge document
-            self._cut()
+        return batch.queued - 1
 
     def _encode(self) -> None:
         batch = self._batch
@@ -286,15 +294,14 @@ class Writer:
     def _cut(self) -> None:
         """Write what is encoded as a segment that no reader sees before the commit."""
         if self._outgrown():
-            self._codebook = None
             self._requeue_live()
+            self._codebook = None
         encoded = self._batch.encoded
         if not encoded:
             return
         vectors = np.concatenate([item.vectors for item in encoded])
         token_ids = np.concatenate([item.token_ids for item in encoded])
         if self._codebook is None:
-            self._codebook_files = []
             self._codebook = Codebook.train(vectors, token_ids, bits=self._bits)
             self._write_codebook(self._codebook, first=0)
         else:
@@ -313,8 +320,9 @@ class Writer:
         )
         file = f"{uuid.uuid4().hex}.seg"
         write_segment(self._path(file), tokens, self._codebook)
-        self._batch.cuts.append((file, len(encoded), len(token_ids)))
-        encoded.clear()
+        cut = (file, len(encoded), len(token_ids))
+        encoded.clear()  # first: an interruption in between must not count passages twice
+        self._batch.cuts.append(cut)
 
     def _outgrown(self) -> bool:
         """Tell whether a codebook trained on little now has to serve far more."""
@@ -328,19 +336,13 @@ class Writer:
     def _requeue_live(self) -> None:
         """Encode again what is indexed: at most a quarter of what is arriving."""
         batch = self._batch
+        batch.retrained = True
         rows = list(catalog.all_passages(self.connection))
         for key, group in itertools.groupby(rows, lambda row: row.document):
             document = catalog.document(self.connection, key)
             if document.id not in batch.deleted:
                 for row in group:
-                    batch.moved.append((row.key, batch.queued))
-                    batch.queue.append(
-                        (
-                            document.text[row.passage.start : row.passage.end],
-                            _context(document, row.passage),
-                        )
-                    )
-                    batch.queued += 1
+                    batch.moved.append((row.key, self._queue(document, row.passage)))
         self._encode()
 
     def _keep_finished(self) -> None:
@@ -351,10 +353,12 @@ class Writer:
         finished = [
             pending
             for pending in batch.documents.values()
-            if pending.first + len(pending.passages) <= encoded
+            if len(pending.sequence) == len(pending.passages)
+            and all(number < encoded for number in pending.sequence[-1:])
         ]
-        end = max((entry.first + len(entry.passages) for entry in finished), default=0)
-        if end < cut or batch.moved:  # a segment holds passages of what was interrupted
+        end = max((entry.sequence[-1] + 1 for entry in finished if entry.sequence), default=0)
+        # A segment holds passages of what was interrupted, or what is live was to move as well.
+        if end < cut or batch.retrained:
             self._batch = _Batch()
             return
         batch.deleted -= batch.documents.keys() - {entry.document.id for entry in finished}
@@ -395,23 +399,27 @@ class Writer:
     def _path(self, file: str) -> Path:
         return self._directory / SEGMENTS / file
 
-    def _to_compact(self) -> list[catalog.SegmentRow]:
+    def _to_compact(self) -> list[list[catalog.SegmentRow]]:
+        """Return groups of segments, each to be merged into one."""
         rows = catalog.segments(self.connection)
-        dead = {row.id: row.passages - len(self._live(row.id, row.passages)) for row in rows}
-        chosen = {row for row in rows if dead[row.id] > _MAX_DEAD * row.passages}
-        small = sorted(
-            (row for row in rows if row.tokens < _FULL_TOKENS), key=lambda row: row.tokens
-        )
-        if len(small) > _MAX_SEGMENTS:
-            # The smallest, as long as each is no larger than those before it together: a passage
-            # is then moved O(log n) times over the life of the index.
-            total = small[0].tokens
-            for count, row in enumerate(small[1:], start=2):
-                if row.tokens > 2 * total or total + row.tokens > _FULL_TOKENS:
-                    break
-                total += row.tokens
-                chosen.update(small[:count])
-        return sorted(chosen)
+        small = [row for row in rows if row.tokens < _FULL_TOKENS]
+        dying = {
+            row
+            for row in rows
+            if len(self._live(row.id, row.passages)) < (1 - _MAX_DEAD) * row.passages
+        }
+        chosen = dying.union(small if len(small) > _MAX_SEGMENTS else ())
+        groups: list[list[catalog.SegmentRow]] = []
+        total = 0
+        for row in sorted(chosen, key=lambda row: (row.tokens, row.id)):
+            # No segment is merged with smaller ones than half of it: a passage is then moved
+            # O(log n) times over the life of the index.
+            if not groups or row.tokens > 2 * total or total + row.tokens > _FULL_TOKENS:
+                groups.append([])
+                total = 0
+            groups[-1].append(row)
+            total += row.tokens
+        return [sorted(group) for group in groups if len(group) > 1 or dying.intersection(group)]
 
     def _live(self, segment: int, passages: int) -> NDArray[np.intp]:
         return np.setdiff1d(np.arange(passages), catalog.tombstones(self.connection, segment))
@@ -436,7 +444,7 @@ def create_index(directory: Path, settings: Mapping[str, Any]) -> None:
     IndexCorruptError
         If the directory holds something else; nothing of it is touched.
     """
-    ours = {LOCK, SEGMENTS, CODEBOOKS, FILE_NAME}
+    ours = {LOCK, SEGMENTS, CODEBOOKS, FILE_NAME, NEW_FILE_NAME}
     if directory.exists():
         if not directory.is_dir():
             raise IndexCorruptError(f"{directory} is a file: name a directory for the index")

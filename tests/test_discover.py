@@ -250,6 +250,26 @@ class TestUnreadable:
         assert [file.relative for file in files] == ["a.md"]
         assert [Path(skip.path).name for skip in skipped] == ["locked"]
 
+    def test_root_that_cannot_be_looked_into(self, tmp_path, monkeypatch):
+        make(tmp_path, "locked/b.md")
+        locked = tmp_path.resolve() / "locked"
+        stat, scandir = os.stat, os.scandir
+
+        def refuse_inside(path, **options):
+            if Path(path).parent == locked:
+                raise PermissionError(13, "Permission denied", path)
+            return stat(path, **options)
+
+        def refuse(path):
+            if Path(path) == locked:
+                raise PermissionError(13, "Permission denied", path)
+            return scandir(path)
+
+        monkeypatch.setattr(os, "stat", refuse_inside)
+        monkeypatch.setattr(os, "scandir", refuse)
+        files, skipped, _ = discover(locked)
+        assert (files, [skip.path for skip in skipped]) == ([], [str(locked)])
+
     @posix_only
     def test_gitignore_that_is_a_folder_or_a_fifo(self, tmp_path):
         make(tmp_path, "a.md", "sub/b.md")

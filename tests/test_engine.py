@@ -95,6 +95,31 @@ def test_search_is_the_same_every_time(engine, index_dir):
         assert other.search("why are there two tides a day").model_dump_json() == first
 
 
+def test_fewer_hits_are_the_first_of_more_even_where_many_tie(tmp_path):
+    with Engine.open(tmp_path, create=True) as engine:
+        tides = "Tides turn twice a day."
+        engine.add(Document(uri=f"test:{n}", title="Tides", text=tides) for n in range(40))
+        ids = [hit.id for hit in engine.search("tides", limit=40).results]
+        assert ids == sorted(ids) and len(set(ids)) == 40
+        for limit in (1, 7, 39):
+            assert [hit.id for hit in engine.search("tides", limit=limit).results] == ids[:limit]
+
+
+def test_a_quote_from_code_is_of_one_function_and_names_it(tmp_path):
+    source = tmp_path / "engine.go"
+    source.write_text(
+        'package main\n\nimport "fmt"\n\ntype Engine struct { rpm int }\n'
+        "func (e *Engine) Start(key string) error { fmt.Println(key); return nil }\n"
+        'func main() { fmt.Println("go") }\n'
+    )
+    with Engine.open(tmp_path / "index", create=True) as engine:
+        engine.sync([source])
+        best = answer(engine, "start the engine with a key").citations[0]
+        assert best.quote.startswith("func (e *Engine) Start")
+        assert best.heading == "Engine > Start"
+        assert best.lines == (6, 6)
+
+
 def test_json_has_the_agreed_fields(engine):
     data = json.loads(engine.search("bees").model_dump_json())
     assert set(data) == {"query", "results"}
@@ -254,6 +279,80 @@ def test_a_small_codebook_is_trained_anew_when_outgrown(tmp_path):
         check_citations(engine, engine.search("the sea", limit=50).results)
 
 
+def test_a_codebook_outgrown_in_the_middle_of_a_document(tmp_path, monkeypatch):
+    monkeypatch.setattr("rag_tools.writer._SEGMENT_PASSAGES", 2)
+    monkeypatch.setattr("rag_tools.writer._QUEUE_PASSAGES", 2)
+    with Engine.open(tmp_path, create=True, passage_tokens=32) as engine:
+        engine.add([Document(uri="test:tiny", text="The moon.")])
+        animals = ["lions", "eels", "owls", "newts", "crabs", "bees", "mice", "toads", "seals"]
+        text = "\n\n".join(
+            f"Here the book says a few words about {animal}, and how {animal} find their food."
+            for animal in animals
+        )
+        engine.add([Document(uri="test:large", text=text)])
+        assert engine.status().passages > 6
+        for animal in animals:
+            assert animal in answer(engine, f"{animal} food").text
+        assert answer(engine, "moon").text == "The moon."
+        check_citations(engine, engine.search("food", limit=50).results)
+
+
+@pytest.mark.parametrize("stage", ["all_passages", "document", "train"])
+def test_an_interrupted_retraining_leaves_the_index_as_it_was(tmp_path, monkeypatch, stage):
+    def interrupt(*arguments, **options):
+        raise KeyboardInterrupt
+
+    place = "rag_tools.index.codebook.Codebook" if stage == "train" else "rag_tools.catalog.catalog"
+    large = "The sea of many ships was calm, and they came home at night. " * 60
+    monkeypatch.setattr("rag_tools.writer._SEGMENT_PASSAGES", 2)  # so that `put` commits
+    with Engine.open(tmp_path, create=True) as engine:
+        engine.add([Document(uri="test:tiny", text="The sea.")])
+        before = engine.search("the sea").model_dump_json()
+        with monkeypatch.context() as patched:
+            patched.setattr(f"{place}.{stage}", interrupt)
+            with pytest.raises(KeyboardInterrupt):
+                engine.add([Document(uri="test:large", text=large)])
+        assert engine.search("the sea").model_dump_json() == before
+        engine.add([Document(uri="test:large", text=large)])
+        assert engine.status().segments == 1 and engine.status().documents == 2
+        check_citations(engine, engine.search("the sea", limit=50).results)
+
+
+def test_compaction_moves_no_more_at_once_than_fits_into_memory(tmp_path, monkeypatch):
+    with Engine.open(tmp_path, create=True) as engine:
+        documents = [
+            Document(uri=f"test:{n}-{part}", text=f"Lake {n} is deep in part {part}.")
+            for n in range(9)
+            for part in range(4)
+        ]
+        for n in range(9):
+            engine.add(documents[4 * n : 4 * n + 4])
+            if n == 0:
+                tokens = engine.status().tokens
+                monkeypatch.setattr("rag_tools.writer._FULL_TOKENS", 3 * tokens)
+        before = passage_ids(engine)
+        assert 3 <= engine.status().segments <= 8
+        assert len(before) == len(documents)
+        engine.delete([document.id for document in documents[::2]])
+        status = engine.status()
+        assert status.tombstones == 0 and status.passages == len(documents) // 2
+        sizes = [
+            tokens
+            for (tokens,) in sqlite3.connect(tmp_path / FILE_NAME).execute(
+                "SELECT tokens FROM segment"
+            )
+        ]
+        assert max(sizes) <= 3 * tokens
+        assert passage_ids(engine) < before
+        check_citations(engine, engine.search("lake", limit=50).results)
+
+
+@pytest.mark.parametrize("value", [float("nan"), "\ud800", {1, 2}, b"bytes"])
+def test_metadata_that_is_not_json_is_refused_before_anything_is_written(value):
+    with pytest.raises(ValueError, match="can't be stored as JSON"):
+        Document(uri="test:a", text="", metadata={"value": value})
+
+
 # -- sync ----------------------------------------------------------------------------------------
 
 
@@ -383,6 +482,29 @@ def test_roots_keep_to_themselves(tmp_path):
         assert engine.sync().unchanged == 2  # each root with its own options
 
 
+def test_a_root_inside_another_is_synced_once_and_keeps_its_options(tmp_path):
+    outer, inner = tmp_path / "a", tmp_path / "a" / "b"
+    inner.mkdir(parents=True)
+    (outer / "x.txt").write_text("Outer.")
+    (inner / "y.txt").write_text("Inner.")
+    (inner / "z.txt").write_text("Left out.")
+    with Engine.open(tmp_path / "i", create=True) as engine:
+        assert len(engine.sync([outer]).added) == 3
+        assert len(engine.sync([inner], exclude=["z.txt"]).removed) == 1
+        for paths in ((), [outer], [outer, outer], [inner, outer]):
+            exclude = ["z.txt"] if inner in paths else []
+            report = engine.sync(paths, exclude=exclude)
+            assert (report.encoded_passages, report.unchanged, report.removed) == (0, 2, ())
+        (inner / "y.txt").write_text("Inner, changed.")
+        assert len(engine.sync([outer]).updated) == 1
+        inner.rename(tmp_path / "elsewhere")
+        assert len(engine.sync([outer]).removed) == 1
+        assert engine.sync([outer]).skipped == ()
+    (tmp_path / "elsewhere").rename(inner)
+    with Engine.open(tmp_path / "j", create=True) as engine:
+        assert len(engine.sync([outer, inner]).added) == 3
+
+
 @pytest.mark.parametrize("segment_passages", [2, 100])
 def test_interrupted_sync_keeps_what_was_finished(tmp_path, monkeypatch, segment_passages):
     source = tmp_path / "docs"
@@ -484,8 +606,42 @@ def test_a_foreign_directory_is_left_alone(tmp_path):
         Engine.open(tmp_path / "thesis.doc", create=True)
 
 
+def test_a_root_out_of_reach_is_reported_and_stays_indexed(tmp_path, monkeypatch):
+    folder = tmp_path / "closed" / "notes"
+    folder.mkdir(parents=True)
+    (folder / "a.txt").write_text("Rivers flow.")
+    with Engine.open(tmp_path / "i", create=True) as engine:
+        engine.sync([folder])
+        exists = Path.exists
+
+        def refuse(path, **options):
+            if path == folder.resolve():
+                raise PermissionError(13, "Permission denied", str(path))
+            return exists(path, **options)
+
+        monkeypatch.setattr(Path, "exists", refuse)
+        report = engine.sync()
+        assert [(s.path, s.reason) for s in report.skipped] == [
+            (str(folder.resolve()), "Permission denied")
+        ]
+        assert engine.status().documents == 1
+
+
+def test_a_passage_size_that_cannot_be_leaves_no_index_behind(tmp_path):
+    for size in (0, -1, 5, 10**6):
+        with pytest.raises(InvalidQueryError, match=str(size)):
+            Engine.open(tmp_path / "i", create=True, passage_tokens=size)
+    assert not (tmp_path / "i").exists()
+
+
 def damage_garbage(directory):
     (directory / FILE_NAME).write_bytes(b"not a database" * 100)
+
+
+def damage_pages(directory):
+    data = bytearray((directory / FILE_NAME).read_bytes())
+    data[4096:] = b"\xaa" * (len(data) - 4096)  # all pages but the first
+    (directory / FILE_NAME).write_bytes(data)
 
 
 def damage_foreign(directory):
@@ -514,6 +670,7 @@ def damage_missing_segment(directory):
     ("damage", "error", "words"),
     [
         (damage_garbage, IndexCorruptError, "can't be opened"),
+        (damage_pages, IndexCorruptError, "index again"),
         (damage_foreign, IndexCorruptError, "another program"),
         (damage_newer, IndexVersionError, "upgrade"),
         (damage_segment, IndexCorruptError, "truncated"),
@@ -541,6 +698,28 @@ def test_an_index_that_cannot_be_written_can_be_read(tmp_path, monkeypatch):
     with Engine.open(tmp_path / "i") as engine:
         assert answer(engine, "rivers").text == "Rivers flow."
     assert {path.name for path in (tmp_path / "i").iterdir()} == before
+
+
+def test_an_index_that_only_another_can_write_is_read_beside_its_writer(tmp_path, monkeypatch):
+    with Engine.open(tmp_path / "i", create=True) as writer:
+        writer.add([Document(uri="test:a", text="Rivers flow.")])
+        monkeypatch.setattr("os.access", lambda path, mode: mode != os.W_OK)
+        with Engine.open(tmp_path / "i") as reader:
+            assert answer(reader, "rivers").text == "Rivers flow."
+            monkeypatch.undo()
+            writer.add([Document(uri="test:a", text="Rivers freeze.")])
+            assert writer.status().documents == 1  # keeps the log of commits open
+            monkeypatch.setattr("os.access", lambda path, mode: mode != os.W_OK)
+            assert answer(reader, "rivers").text == "Rivers freeze."
+
+
+def test_an_index_whose_making_was_cut_short_is_made_again(tmp_path):
+    for name in ("segments", "codebooks"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "catalog.new").write_bytes(b"SQLite format 3\0 cut short")
+    with Engine.open(tmp_path, create=True) as engine:
+        assert engine.status().documents == 0
+    assert not (tmp_path / "catalog.new").exists()
 
 
 def test_other_settings_than_the_index_was_made_with_are_refused(tmp_path):

@@ -18,7 +18,7 @@ from mcp.types import CallToolResult, Tool
 
 from rag_tools.cli.output import as_json
 from rag_tools.engine import Engine
-from rag_tools.types import Citation
+from rag_tools.types import Citation, Document
 from rag_tools_mcp import pages
 from rag_tools_mcp.server import build
 
@@ -165,6 +165,16 @@ def test_verify_one_and_several(agent: Agent):
 
 def test_status(agent: Agent, engine: Engine):
     assert agent.call("status") == json.loads(as_json(engine.status()))
+
+
+def test_the_longest_passages_fit_into_pages(tmp_path: Path):
+    with Engine.open(tmp_path, create=True) as engine:
+        engine.add([Document(uri="test:blob", text="x" * 50_000)])
+        found = engine.search("x" * 500)
+    assert max(len(citation.quote) for citation in found.results[0].citations) > 5_000
+    shown = 0
+    while shown < len(found.results):
+        shown += len(pages.search_page(found, skip=shown, limit=9, max_chars=24_000).results)
 
 
 def test_filters(agent: Agent):

@@ -16,6 +16,7 @@ from rag_tools.cite.quote import (
     LONG,
     MARGIN,
     TOO_LONG,
+    Section,
     alignment,
     distinct,
     quotes,
@@ -41,10 +42,10 @@ def match_words(text, *groups):
     )
 
 
-def quoted(text, *groups, headings=()):
+def quoted(text, *groups, sections=()):
     spans, similarities = match_words(text, *groups)
     weights = np.ones(len(groups), np.float32)
-    found = quotes(text, spans, similarities, weights, headings=headings)
+    found = quotes(text, spans, similarities, weights, sections=sections)
     return [quote.span.of(text) for quote in found]
 
 
@@ -162,19 +163,26 @@ def test_a_table_row_is_quoted_without_its_frame():
 def test_a_heading_is_quoted_only_if_nothing_else_says_it():
     title = "Melting points of metals\n\n"
     body = "Iron melts at 1538 degrees, zinc at 420."
-    heading = Span(0, len(title))
+    heading = Section(0, len(title), heading=True)
     groups = ("melting melts", "metals iron zinc")
-    assert quoted(title + body, *groups, headings=[heading]) == [body]
+    assert quoted(title + body, *groups, sections=[heading]) == [body]
     other = "Nothing here bears on that."
-    assert quoted(title + other, *groups, headings=[heading]) == [title.strip()]
+    assert quoted(title + other, *groups, sections=[heading]) == [title.strip()]
     assert HEADING_HANDICAP > MARGIN
 
 
 def test_a_heading_never_runs_into_the_sentence_after_it():
     text = "Melting points\nIron melts at 1538 degrees."
-    assert quoted(text, "iron", "degrees", headings=[Span(0, 15)]) == [
+    assert quoted(text, "iron", "degrees", sections=[Section(0, 15, heading=True)]) == [
         "Iron melts at 1538 degrees."
     ]
+
+
+def test_a_quote_never_runs_from_one_section_into_another():
+    text = "fn cool() { heat }\nfn stop() { heat }\n"
+    sections = [Section(0, 19), Section(19, len(text))]
+    assert quoted(text, "heat", sections=sections) == ["fn cool() { heat }", "fn stop() { heat }"]
+    assert quoted(text, "heat") == [text.strip()]
 
 
 def test_a_long_sentence_is_cut_at_clauses_to_the_part_with_the_evidence():

@@ -10,7 +10,7 @@ import contextlib
 import json
 import sqlite3
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -46,7 +46,7 @@ class PassageRow(NamedTuple):
 
 
 class NewPassage(NamedTuple):
-    """A passage to insert: where its embeddings stand, and what the lexical index reads."""
+    """A passage to insert, and the place of its embeddings."""
 
     passage: Passage
     segment: int
@@ -133,13 +133,19 @@ def document_key_by_text(connection: sqlite3.Connection, sha256: str) -> int | N
 
 
 def sources(
-    connection: sqlite3.Connection, path: str, separator: str
+    connection: sqlite3.Connection, path: str, prefix: str
 ) -> dict[str, tuple[str, SourceState]]:
-    """Return the document id and state of the synced files at or below `path`, by their path."""
+    """Return the document id and state of the synced files at `path` or below, by their path.
+
+    Parameters
+    ----------
+    prefix
+        What the paths below `path` start with.
+    """
     rows = connection.execute(
         "SELECT source_path, id, source_size, source_mtime_ns, source_sha256 FROM document "
         "WHERE source_path = ? OR (source_path >= ? AND source_path < ?)",
-        [path, path + separator, path + chr(ord(separator) + 1)],
+        [path, prefix, prefix[:-1] + chr(ord(prefix[-1]) + 1)],
     )
     return {row[0]: (row[1], SourceState(*row[2:])) for row in rows}
 
@@ -210,7 +216,7 @@ def insert_document(
 def delete_document(connection: sqlite3.Connection, key: int) -> None:
     """Delete a document: its passages become tombstones of their segments. O(its passages)."""
     stored = document(connection, key)
-    rows = [PassageRow(*row) for row in _passages(connection, "p.document = ?", [key])]
+    rows = list(_passages(connection, "p.document = ?", [key]))
     lexical.remove(
         connection,
         (
@@ -236,13 +242,22 @@ def heading(passage: Passage) -> str:
 def passage_at(connection: sqlite3.Connection, segment: int, position: int) -> PassageRow:
     """Return the live passage whose embeddings stand at a place."""
     (row,) = _passages(connection, "p.segment = ? AND p.position = ?", [segment, position])
-    return PassageRow(*row)
+    return row
+
+
+def passage_id(connection: sqlite3.Connection, segment: int, position: int) -> str:
+    """Return the id of the live passage whose embeddings stand at a place."""
+    (id,) = connection.execute(
+        "SELECT d.id || ':' || p.start || '-' || p.end FROM passage AS p "
+        "JOIN document AS d ON d.key = p.document WHERE p.segment = ? AND p.position = ?",
+        [segment, position],
+    ).fetchone()
+    return str(id)
 
 
 def all_passages(connection: sqlite3.Connection) -> Iterator[PassageRow]:
     """Yield every live passage, grouped by document, in order."""
-    for row in _passages(connection, "1 ORDER BY p.document, p.start", []):
-        yield PassageRow(*row)
+    return _passages(connection, "1 ORDER BY p.document, p.start", [])
 
 
 def places(
@@ -264,7 +279,7 @@ def places(
 
 
 def place(connection: sqlite3.Connection, key: int, segment: int, position: int) -> None:
-    """Record that a passage's embeddings moved to another segment."""
+    """Record that the embeddings of the passage `key` now stand at another place."""
     connection.execute(
         "UPDATE passage SET segment = ?, position = ? WHERE key = ?", [segment, position, key]
     )
@@ -290,13 +305,13 @@ def move(connection: sqlite3.Connection, old: tuple[int, int], new: tuple[int, i
 
 def _passages(
     connection: sqlite3.Connection, condition: str, parameters: Sequence[Any]
-) -> Iterable[tuple[int, int, Passage]]:
+) -> Iterator[PassageRow]:
     rows = connection.execute(
         f"SELECT p.key, p.document, p.start, p.end, p.path FROM passage AS p WHERE {condition}",
         list(parameters),
     )
     for key, owner, start, end, path in rows:
-        yield key, owner, Passage(start, end, tuple(json.loads(path)))
+        yield PassageRow(key, owner, Passage(start, end, tuple(json.loads(path))))
 
 
 # -- segments ------------------------------------------------------------------------------------

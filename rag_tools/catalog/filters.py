@@ -53,5 +53,7 @@ def _values(field: str, wanted: object) -> list[str | int | float]:
             raise InvalidQueryError(
                 f"filter {field!r}: {value!r} isn't a string, a number or a boolean"
             )
+        if isinstance(value, int) and not -(2**63) <= value < 2**63:
+            raise InvalidQueryError(f"filter {field!r}: {value} has more than 64 bits")
         values.append(value)
     return values

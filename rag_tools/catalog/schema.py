@@ -6,10 +6,11 @@ committed when its transaction began.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from rag_tools.errors import IndexCorruptError, IndexNotFoundError, IndexVersion
 from rag_tools.index.arrayfile import FORMAT_VERSION
 
 FILE_NAME = "catalog.sqlite"
+NEW_FILE_NAME = "catalog.new"  # until it is whole
 _APPLICATION_ID = 0x52414754  # "RAGT", in the SQLite header: tells our files from others'
 _BUSY_SECONDS = 30.0
 
@@ -85,12 +87,14 @@ CREATE TABLE tombstone (
 def create(path: Path, settings: Mapping[str, Any]) -> None:
     """Create an empty catalog with some settings, whole or not at all."""
     # A half-made catalog must never be taken for one: make it beside, then rename.
-    temporary = path.with_suffix(f".{os.getpid()}.new")
+    temporary = path.with_name(NEW_FILE_NAME)
     temporary.unlink(missing_ok=True)
     connection = sqlite3.connect(temporary, isolation_level=None)
     try:
         connection.executescript(
-            f"PRAGMA synchronous = FULL; BEGIN; {_TABLES} {lexical.TABLE} "
+            # Without a journal, which a crash would leave behind.
+            "PRAGMA journal_mode = OFF; PRAGMA synchronous = FULL; BEGIN; "
+            f"{_TABLES} {lexical.TABLE} "
             f"PRAGMA application_id = {_APPLICATION_ID}; "
             f"PRAGMA user_version = {FORMAT_VERSION}; COMMIT;"
         )
@@ -101,6 +105,20 @@ def create(path: Path, settings: Mapping[str, Any]) -> None:
     finally:
         connection.close()
     temporary.replace(path)
+
+
+@contextlib.contextmanager
+def damage_named(directory: Path) -> Iterator[None]:
+    """Run a block; raise `IndexCorruptError` if it finds the catalog in `directory` damaged."""
+    try:
+        yield
+    except sqlite3.DatabaseError as error:
+        code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the rest says where
+        if code not in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+            raise
+        raise IndexCorruptError(
+            f"{directory / FILE_NAME} is damaged ({error}): delete {directory} and index again"
+        ) from error
 
 
 def connect(directory: Path, *, write: bool = False) -> sqlite3.Connection:
@@ -118,9 +136,14 @@ def connect(directory: Path, *, write: bool = False) -> sqlite3.Connection:
     path = directory / FILE_NAME
     if not path.is_file():
         raise IndexNotFoundError(f"no index at {directory}: run 'rag-tools index PATH' first")
-    # A reader shares memory with the writer through a file in the directory; where nothing can
-    # be written there is no writer either, and the database can be read as it stands.
-    mode = "rw" if os.access(directory, os.W_OK) else "ro&immutable=1"
+    # A reader shares memory with the writer through a file in the directory. Where we can't write,
+    # somebody else still may: only without a log of commits can the file be read as it stands.
+    if os.access(directory, os.W_OK):
+        mode = "rw"
+    elif path.with_name(f"{FILE_NAME}-wal").exists():
+        mode = "ro"
+    else:
+        mode = "ro&immutable=1"
     try:
         connection = sqlite3.connect(
             f"{path.absolute().as_uri()}?mode={mode}",

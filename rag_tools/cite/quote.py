@@ -49,6 +49,14 @@ _SEPARATORS = " \t\r\n,;:，；：、—–|-"
 _WORD_END = re.compile(r"\s+")
 
 
+class Section(NamedTuple):
+    """A range of a passage that a quote doesn't leave, such as a function; whether a heading."""
+
+    start: int
+    end: int
+    heading: bool = False
+
+
 class Quote(NamedTuple):
     """A range of characters worth quoting.
 
@@ -72,7 +80,7 @@ def quotes(
     similarities: NDArray[np.float32],
     weights: NDArray[np.float32],
     *,
-    headings: Sequence[Span] = (),
+    sections: Sequence[Section] = (),
 ) -> list[Quote]:
     """Return the quotes of a passage that bear on a query, best first, ties by position.
 
@@ -93,9 +101,9 @@ def quotes(
     weights
         (n_query_tokens,) float32, not negative: how much each query token matters. All zero means
         that all matter alike.
-    headings
-        Ranges of `text` that are headings, in order. A heading is quoted only if it beats every
-        other sentence by about `HEADING_HANDICAP`.
+    sections
+        Ranges of `text`, in order; what none covers is one as well. A heading is quoted only if
+        it beats every other sentence by about `HEADING_HANDICAP`.
 
     Returns
     -------
@@ -104,10 +112,10 @@ def quotes(
         if no token can be quoted.
     """
     passage = _Evidence.of(spans, similarities, weights)
-    units = [unit for unit in _units(text, headings) if passage.holds(_trimmed(text, unit[0]))]
+    units = [unit for unit in _units(text, sections) if passage.holds(_trimmed(text, unit[0]))]
     candidates = [span for span, _ in units]
-    handicap = np.array([HEADING_HANDICAP * is_heading for _, is_heading in units], np.float32)
-    kept = _near_best(candidates, passage.scores(candidates) - handicap)
+    handicap = np.array([HEADING_HANDICAP * section.heading for _, section in units], np.float32)
+    kept = _near_best(units, passage.scores(candidates) - handicap)
     parts = [_narrowed(text, _trimmed(text, unit), passage) for unit in _joined(kept)]
     found = map(Quote, parts, passage.scores(parts).tolist())
     return sorted(found, key=lambda quote: (-quote.score, quote.span))
@@ -245,34 +253,37 @@ class _Evidence(NamedTuple):
         return bisect_left(self.starts, span.start), bisect_left(self.starts, span.end)
 
 
-def _units(text: str, headings: Sequence[Span]) -> Iterator[tuple[Span, bool]]:
-    """Yield the sentences of `text`, which never cross a heading's border, and if each is one."""
+def _units(text: str, sections: Sequence[Section]) -> Iterator[tuple[Span, Section]]:
+    """Yield the sentences of `text`, which never cross a section's border, and their sections."""
     start = 0
-    for heading in headings:
-        yield from ((span, False) for span in sentences(text, start, heading.start))
-        yield from ((span, True) for span in sentences(text, *heading))
-        start = heading.end
-    yield from ((span, False) for span in sentences(text, start))
+    for section in [*sections, Section(len(text), len(text))]:
+        for part in (Section(start, section.start), section):
+            yield from ((span, part) for span in sentences(text, part.start, part.end))
+        start = section.end
 
 
-def _near_best(spans: Sequence[Span], ranks: NDArray[np.float32]) -> list[Span]:
-    """Return the spans ranked within `MARGIN` of the best."""
+def _near_best(
+    units: Sequence[tuple[Span, Section]], ranks: NDArray[np.float32]
+) -> list[tuple[Span, Section]]:
+    """Return the units ranked within `MARGIN` of the best."""
     best = ranks.max(initial=-np.inf)
-    return [span for span, rank in zip(spans, ranks, strict=True) if rank >= best - MARGIN]
+    return [unit for unit, rank in zip(units, ranks, strict=True) if rank >= best - MARGIN]
 
 
-def _joined(spans: Sequence[Span]) -> Iterator[Span]:
-    """Join spans that touch, as long as the result isn't longer than `LONG`."""
-    current: Span | None = None
-    for span in spans:
-        if current and current.end == span.start and span.end - current.start <= LONG:
-            current = Span(current.start, span.end)
-        else:
-            if current:
-                yield current
-            current = span
+def _joined(units: Sequence[tuple[Span, Section]]) -> Iterator[Span]:
+    """Join spans of a section that touch, as long as the result isn't longer than `LONG`."""
+    current: tuple[Span, Section] | None = None
+    for span, section in units:
+        if current and current[1] == section and current[0].end == span.start:
+            whole = Span(current[0].start, span.end)
+            if whole.end - whole.start <= LONG:
+                current = (whole, section)
+                continue
+        if current:
+            yield current[0]
+        current = (span, section)
     if current:
-        yield current
+        yield current[0]
 
 
 def _narrowed(text: str, span: Span, passage: _Evidence) -> Span:

@@ -95,6 +95,7 @@ def index(
         typer.Argument(
             metavar="PATH",
             exists=True,
+            readable=False,  # what can't be read is reported and skipped, as inside a folder
             help="Files and folders. Default: those indexed before.",
             show_default=False,
         ),

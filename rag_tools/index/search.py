@@ -111,7 +111,7 @@ def weigh(
 def search(
     snapshot: Snapshot, query: Query, selection: Selection, *, limit: int, signals: Signals
 ) -> list[Match]:
-    """Return the best selected passages, best first, ties by place."""
+    """Return the `limit` best selected passages and those that tie with the last, best first."""
     candidates = {id: np.flatnonzero(bitmap) for id, bitmap in selection.items() if bitmap.any()}
     n_tokens = sum(
         int(np.diff(snapshot.segments[id].token_offsets)[positions].sum())
@@ -182,7 +182,11 @@ def rank(
     limit: int,
     signals: Signals,
 ) -> list[Match]:
-    """Add the pooled and the lexical signal to MaxSim and return the best `limit`."""
+    """Add the pooled and the lexical signal to MaxSim and return the best `limit`, best first.
+
+    Those that tie with the last come as well: which of them to keep is decided by id, which
+    compaction doesn't change, and not by place.
+    """
     matches: list[tuple[float, int, int]] = []
     for id, (positions, scores) in scored.items():
         total = scores.astype(np.float64)
@@ -195,9 +199,12 @@ def rank(
         # The last bits of a sum depend on what else was in the matrix product: equal passages
         # must score equal.
         total = total.round(_SCORE_DECIMALS)
-        best = np.lexsort((positions, -total))[:limit]
+        worst = np.partition(total, -limit)[-limit] if limit < len(total) else -np.inf
+        best = np.flatnonzero(total >= worst)
         matches += [(-float(total[row]), id, int(positions[row])) for row in best]
-    return [Match(id, position, -score) for score, id, position in sorted(matches)[:limit]]
+    matches.sort()
+    worst = matches[limit - 1][0] if limit < len(matches) else np.inf
+    return [Match(id, position, -score) for score, id, position in matches if score <= worst]
 
 
 def _lexical(query: Query, segment: int, positions: NDArray[np.intp]) -> NDArray[np.float64]:

@@ -19,8 +19,9 @@ from rag_tools.types import Block, Document, Passage, Span
 MIN_PASSAGE_TOKENS = 16
 """Smallest budget: any single character must fit beside the context."""
 
-MAX_PASSAGE_LENGTH = 16_384
-"""Longest passage in code points, however few tokens a run of white space or base64 has."""
+MAX_PASSAGE_LENGTH = 8_192
+"""Longest passage in code points, however few tokens a run of white space or base64 has: such a
+passage and a quote of all of it still fit into what one call of an agent's tool returns."""
 
 _CONTEXT_SEPARATOR = " > "
 _CONTEXT_SHARE = 1 / 3
@@ -29,7 +30,7 @@ _CONTEXT_SHARE = 1 / 3
 _TINY_SHARE = 0.25
 """A section below this share of the budget may continue into its sibling or child."""
 
-_MAX_UNIT_LENGTH = 4096
+_MAX_UNIT_LENGTH = 2048
 """Longest unit in code points, so that passages near `MAX_PASSAGE_LENGTH` still overlap."""
 
 _WINDOW = 65_536

@@ -31,6 +31,9 @@ _ONLY_WITH_MARK = (
     "utf_32_le",
 )
 _LATIN = "cp1252"
+# What curly quotes, dashes and € may add to the chaos that charset-normalizer sees in a text. Of
+# 26 short texts in 17 encodings 0 gets 20 right, 0.15 gets 23 and none wrong that was right.
+_TYPOGRAPHY = 0.15
 
 # C0 controls and DEL, less those that text uses: \b \t \n \v \f \r and ESC (terminal colours).
 _CONTROLS = bytes(set(range(32)) - {*range(8, 14), 27}) + b"\x7f"
@@ -120,10 +123,10 @@ def _legacy_encoding(data: bytes, name: str) -> str:
         )
     if _mostly_ascii_letters(data):
         # Short texts in Western languages fit several code pages equally well, and the first
-        # by name would turn "plage à" into "plage ŕ".
+        # by name would turn "plage à" into "plage ŕ", or "it’s" into "itís".
         for match in matches:
-            tied = (match.chaos, match.coherence) == (best.chaos, best.coherence)
-            if tied and _LATIN in match.could_be_from_charset:
+            as_good = match.coherence >= best.coherence and match.chaos <= best.chaos + _TYPOGRAPHY
+            if as_good and _LATIN in match.could_be_from_charset:
                 return _LATIN
     return str(best.encoding)
 

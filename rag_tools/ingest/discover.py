@@ -43,6 +43,7 @@ def discover(
     exclude: Sequence[str] = (),
     hidden: bool = False,
     gitignore: bool = True,
+    apart: Iterable[Path] = (),
 ) -> tuple[list[Discovered], list[Skipped], int]:
     """Find the files to index below a folder, or the file itself if `root` is one.
 
@@ -64,6 +65,8 @@ def discover(
     gitignore
         Leave out what ``.gitignore`` files in the folders, and above them up to the root of the
         repository, say.
+    apart
+        Resolved paths of files and folders that aren't found or looked into.
 
     Returns
     -------
@@ -80,7 +83,9 @@ def discover(
         is_file = not root.is_dir()
     except (OSError, RuntimeError) as error:
         return [], [_skipped(Path(root), error)], 0
-    walk = _Walk(root, include=include, exclude=exclude, hidden=hidden, gitignore=gitignore)
+    walk = _Walk(
+        root, include=include, exclude=exclude, hidden=hidden, gitignore=gitignore, apart=apart
+    )
     if is_file:
         return ([Discovered(root, printable(root.name))] if walk.wanted(root.name) else []), [], 0
     walk.run()
@@ -111,6 +116,7 @@ class _Walk:
         exclude: Sequence[str],
         hidden: bool,
         gitignore: bool,
+        apart: Iterable[Path],
     ) -> None:
         self.files: list[Discovered] = []
         self.skipped: list[Skipped] = []
@@ -120,7 +126,7 @@ class _Walk:
         self._exclude = GitIgnoreSpec.from_lines(exclude)
         self._hidden = hidden
         self._gitignore = gitignore
-        self._seen: set[str] = set()  # real paths of files and folders
+        self._seen = set(map(str, apart))  # real paths of files and folders
         self._folders: deque[_Folder] = deque()
         self._links: deque[tuple[os.DirEntry[str], _Folder]] = deque()
 
@@ -144,7 +150,7 @@ class _Walk:
             return ()
         above: list[Path] = []
         for folder in (self._root, *self._root.parents):
-            if (folder / ".git").exists():
+            if os.access(folder / ".git", os.F_OK):  # unlike exists(), no where we can't look
                 break
             above.append(folder.parent)
         else:

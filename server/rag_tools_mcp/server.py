@@ -187,7 +187,7 @@ class _StrictTool(Tool):
                 problems.append(f"unknown argument {name}")
             else:
                 problems.append(f"{name}: {problem['msg']}")
-        known = ", ".join(self.parameters["properties"])
+        known = ", ".join(self.parameters["properties"]) or "no arguments"
         return f"{'; '.join(problems)}. {self.name} takes {known}."
 
 

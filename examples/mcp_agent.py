@@ -1,0 +1,82 @@
+"""Answer a question as an agent does, over MCP: search, cite, verify, then say it with its sources.
+
+rag-tools index examples/corpus
+python examples/mcp_agent.py "how long may a line of code be?"
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import anyio
+from mcp import Client, StdioServerParameters
+from mcp.types import TextContent
+
+# What a host runs: `rag-tools serve`, of the Python that runs this. $RAG_TOOLS_INDEX names the
+# index, else .rag-tools here.
+SERVER = StdioServerParameters(
+    command=sys.executable, args=["-m", "rag_tools.cli.main", "serve"], env=dict(os.environ)
+)
+STEPS = 8  # calls of tools before the agent gives up
+
+# Score that a quote needs to count as an answer; examples/chat.py has the measurement.
+SUPPORTED = 0.6
+
+
+class Call(NamedTuple):
+    """What the model asks for: a tool and its arguments."""
+
+    tool: str
+    arguments: dict[str, Any]
+
+
+def model(question: str, results: Mapping[str, Any]) -> Call | str:
+    """Return the next call, or the answer, from the results of the tools called so far.
+
+    Stands in for a language model and needs no key: it always takes the same steps. A real one
+    is given the tools' descriptions and schemas and decides for itself.
+    """
+    if "search" not in results:
+        return Call("search", {"query": question, "limit": 5})
+    if "cite" not in results:
+        quotes = [each for hit in results["search"]["results"] for each in hit["citations"]]
+        best = max(quotes, key=lambda each: each["score"], default=None)
+        if best is None or best["score"] < SUPPORTED:
+            return "Nothing in the documents supports an answer."
+        return Call("cite", {"claim": " ".join(best["quote"].split()), "limit": 2})
+    if "verify" not in results:
+        return Call("verify", {"citations": results["cite"]["citations"]})
+    verified = [
+        each["citation"]
+        for each in results["verify"]["verifications"]
+        if each["status"] in ("exact", "moved")
+    ]
+    answer = [f"{' '.join(each['quote'].split())} [{n}]" for n, each in enumerate(verified, 1)]
+    sources = [f"[{n}] {each['url']}" for n, each in enumerate(verified, 1)]
+    return "\n".join([*answer, "", *sources]) if verified else "No quote holds any more."
+
+
+async def agent(question: str) -> str:
+    """Return the answer to a question, calling the tools of a server until the model has it."""
+    results: dict[str, Any] = {}
+    async with Client(SERVER) as client:
+        tools = [tool.name for tool in (await client.list_tools()).tools]
+        print(f"tools: {', '.join(tools)}", file=sys.stderr)
+        for _ in range(STEPS):
+            step = model(question, results)
+            if isinstance(step, str):
+                return step
+            print(f"→ {step.tool} {step.arguments}"[:100], file=sys.stderr)
+            result = await client.call_tool(step.tool, step.arguments)
+            if result.is_error:  # a real model would read it and try otherwise
+                texts = [each.text for each in result.content if isinstance(each, TextContent)]
+                return f"{step.tool} failed: {' '.join(texts)}"
+            results[step.tool] = result.structured_content
+    return "No answer yet, and the agent has tried for long enough."
+
+
+if __name__ == "__main__":
+    print(anyio.run(agent, sys.argv[1]))

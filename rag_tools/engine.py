@@ -465,6 +465,21 @@ class Engine:
             kernel=kernel_name(),
         )
 
+    @property
+    def replaced(self) -> bool:
+        """Whether the index was deleted, and perhaps made anew, since it was opened."""
+        return self._reader.replaced
+
+    def check(self) -> None:
+        """Compare the checksums of everything stored: O(size of the index).
+
+        Raises
+        ------
+        IndexCorruptError
+            Naming the first file that is damaged.
+        """
+        self._reader.check()
+
     def warm(self) -> None:
         """Load the encoder and map the segments now rather than at the first search."""
         self._ready()

@@ -19,14 +19,15 @@ import numpy as np
 
 from rag_tools.catalog import catalog
 from rag_tools.catalog.catalog import transaction
-from rag_tools.catalog.schema import connect, damage_named
-from rag_tools.errors import IndexCorruptError
+from rag_tools.catalog.schema import FILE_NAME, connect, damage_named
+from rag_tools.errors import IndexCorruptError, IndexMismatchError
+from rag_tools.index.arrayfile import ArrayFile
 from rag_tools.index.codebook import CODEBOOKS, Codebook
 from rag_tools.index.segment import SEGMENTS, Segment
 from rag_tools.index.snapshot import Snapshot
 from rag_tools.types import Document
 
-_CACHED_DOCUMENTS = 64
+_CACHED_CHARACTERS = 32 * 1024 * 1024  # of documents that are kept, the last one aside
 
 
 @dataclass(frozen=True)
@@ -69,8 +70,8 @@ class Reader:
         self._lock = threading.Lock()
         self._snapshot: Snapshot | None = None
         self._documents: OrderedDict[int, Document] = OrderedDict()
-        with self._connection():
-            pass  # refuses what can't be opened
+        with self._connection():  # refuses what can't be opened
+            self._opened = self._identity()
 
     @contextlib.contextmanager
     def view(self) -> Iterator[View]:
@@ -80,7 +81,13 @@ class Reader:
         ------
         IndexCorruptError
             If what is read in the block is damaged.
+        IndexMismatchError
+            If the index isn't the one that was opened.
         """
+        if self.replaced:
+            raise IndexMismatchError(
+                f"{self._directory} was deleted or replaced since it was opened: open it again"
+            )
         with damage_named(self._directory), self._connection() as connection:
             missing = None
             while True:
@@ -109,9 +116,35 @@ class Reader:
         document = catalog.document(view.connection, key)
         with self._lock:
             self._documents[key] = document
-            while len(self._documents) > _CACHED_DOCUMENTS:
-                self._documents.popitem(last=False)
+            size = sum(len(kept.text) for kept in self._documents.values())
+            while size > _CACHED_CHARACTERS and len(self._documents) > 1:
+                size -= len(self._documents.popitem(last=False)[1].text)
         return document
+
+    @property
+    def replaced(self) -> bool:
+        """Whether the index was deleted, and perhaps made anew, since it was opened."""
+        return self._identity() != self._opened
+
+    def check(self) -> None:
+        """Read every file of the current commit and compare its checksums: O(size).
+
+        Raises
+        ------
+        IndexCorruptError
+            Naming the first file that is damaged.
+        """
+        with self.view() as view:
+            (found,) = view.connection.execute("PRAGMA quick_check(1)").fetchone()
+            if found != "ok":
+                raise IndexCorruptError(
+                    f"{self._directory / FILE_NAME} is damaged ({found}): "
+                    f"delete {self._directory} and index again"
+                )
+            for file in catalog.codebook_files(view.connection):
+                ArrayFile(self._directory / CODEBOOKS / file, "codebook").check()
+            for row in catalog.segments(view.connection):
+                ArrayFile(self._directory / SEGMENTS / row.file, "segment").check()
 
     def close(self) -> None:
         """Close the connections: those in use, when their view ends."""
@@ -137,6 +170,14 @@ class Reader:
                     connection.close()
                 else:
                     self._idle.append(connection)
+
+    def _identity(self) -> tuple[int, int] | None:
+        """Return what tells the catalog's file from any other, as long as we hold it open."""
+        try:
+            status = (self._directory / FILE_NAME).stat()
+        except FileNotFoundError:
+            return None
+        return status.st_dev, status.st_ino
 
     def _load(self, connection: sqlite3.Connection, generation: int) -> Snapshot:
         """Return the snapshot of this transaction's commit."""

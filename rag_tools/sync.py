@@ -146,8 +146,9 @@ def _sync_root(
     if not exists:
         # Where the folder around it is gone as well, a drive was unplugged rather than a file
         # deleted, and what was indexed stays.
-        if known and root.parent.exists():
+        if printable(str(root)) in catalog.roots(writer.connection) and root.parent.exists():
             _remove(writer, known, tally)
+            writer.forget_root(printable(str(root)))
         else:
             reason = "no such file or folder"
             tally.skipped.append(Skipped(path=printable(str(root)), reason=reason))

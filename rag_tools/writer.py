@@ -73,7 +73,7 @@ class _Batch:
     documents: dict[str, _Pending] = field(default_factory=dict)
     deleted: set[str] = field(default_factory=set)
     touched: dict[str, SourceState] = field(default_factory=dict)
-    roots: dict[str, dict[str, Any]] = field(default_factory=dict)
+    roots: dict[str, dict[str, Any] | None] = field(default_factory=dict)
     settings: dict[str, Any] = field(default_factory=dict)
     queued: int = 0
     queue: list[tuple[str, str]] = field(default_factory=list)
@@ -201,6 +201,10 @@ class Writer:
         if catalog.roots(self.connection).get(path) != options:
             self._batch.roots[path] = options
 
+    def forget_root(self, path: str) -> None:
+        """Forget a synced path at the next commit."""
+        self._batch.roots[path] = None
+
     def set_url_template(self, template: str | None) -> None:
         """Have citations' urls made by a template from the next commit on; None: undo that."""
         self._batch.settings["url_template"] = template
@@ -228,7 +232,10 @@ class Writer:
             for id, state in batch.touched.items():
                 catalog.touch_source(self.connection, id, state)
             for path, options in batch.roots.items():
-                catalog.set_root(self.connection, path, options)
+                if options is None:
+                    catalog.delete_root(self.connection, path)
+                else:
+                    catalog.set_root(self.connection, path, options)
             for name, value in batch.settings.items():
                 catalog.set_setting(self.connection, name, value)
             self._finish_transaction()

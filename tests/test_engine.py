@@ -7,6 +7,7 @@ import itertools
 import json
 import multiprocessing
 import os
+import shutil
 import sqlite3
 import threading
 from pathlib import Path
@@ -417,6 +418,22 @@ def test_a_file_that_breaks_is_reported_and_its_last_good_version_stays(tmp_path
         assert "wedge" in answer(engine, "cranes").text
 
 
+def test_a_parser_that_fails_unexpectedly_costs_one_file(tmp_path, monkeypatch):
+    source = tmp_path / "docs"
+    source.mkdir()
+    (source / "a.html").write_text("<p>Herons stand in the reeds.")
+    (source / "b.txt").write_text("Cranes fly in a wedge.")
+
+    def fail(data, *, uri, name):
+        raise RecursionError("too deep")
+
+    monkeypatch.setattr("rag_tools.ingest.html.load_html", fail)
+    with Engine.open(tmp_path / "i", create=True) as engine:
+        report = engine.sync([source])
+        assert len(report.added) == 1
+        assert "a.html: can't be parsed (RecursionError: too deep)" in report.skipped[0].reason
+
+
 def test_sync_of_what_never_was_is_reported(tmp_path):
     with Engine.open(tmp_path / "i", create=True) as engine:
         report = engine.sync([tmp_path / "nowhere"])
@@ -468,6 +485,9 @@ def test_a_folder_that_vanished_with_its_drive_stays_indexed(tmp_path):
         (source / "a.txt").unlink()
         source.rmdir()
         assert len(engine.sync().removed) == 1
+        again = engine.sync()  # forgotten: nothing to report for ever after
+        assert not again.removed and not again.skipped
+        assert engine.status().roots == ()
 
 
 def test_roots_keep_to_themselves(tmp_path):
@@ -741,6 +761,35 @@ def test_the_environment_names_the_default_index(tmp_path, monkeypatch):
     monkeypatch.setenv("RAG_TOOLS_INDEX", str(tmp_path / "other"))
     with pytest.raises(IndexNotFoundError, match="other"):
         Engine.open()
+
+
+def test_an_index_replaced_while_open_is_noticed(tmp_path):
+    directory = tmp_path / "i"
+    with Engine.open(directory, create=True) as engine:
+        engine.add([Document(uri="test:a", text="Rivers flow.")])
+    with Engine.open(directory) as reader:
+        assert answer(reader, "rivers") and not reader.replaced
+        shutil.rmtree(directory)
+        assert reader.replaced
+        with pytest.raises(IndexMismatchError, match="open it again"):
+            reader.search("rivers")
+        with Engine.open(directory, create=True) as engine:
+            engine.add([Document(uri="test:b", text="Lakes stay.")])
+        with pytest.raises(IndexMismatchError, match="open it again"):
+            reader.search("rivers")
+
+
+@pytest.mark.parametrize("folder", ["segments", "codebooks"])
+def test_check_finds_a_flipped_bit(tmp_path, folder):
+    with Engine.open(tmp_path / "i", create=True) as engine:
+        engine.add([Document(uri="test:a", text="Rivers flow.")])
+        engine.check()
+        (path,) = (tmp_path / "i" / folder).iterdir()
+        data = bytearray(path.read_bytes())
+        data[-100] ^= 1
+        path.write_bytes(data)
+        with pytest.raises(IndexCorruptError, match=path.name):
+            engine.check()
 
 
 # -- one writer, many readers --------------------------------------------------------------------

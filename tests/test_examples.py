@@ -70,7 +70,6 @@ class Terminal:
             env=environment,
         )
         os.close(terminal)
-        self.shown = ""
 
     def expect(self, *texts: str) -> str:
         """Return what is shown up to the next prompt, which must hold `texts`."""
@@ -85,7 +84,7 @@ class Terminal:
     def interrupt(self) -> None:
         """Press Ctrl-C until the program ends.
 
-        Python's readline misses a signal between the prompt and its wait for input until the next.
+        A signal between readline's prompt and its wait for input is noticed with the next key.
         """
         for _ in range(20):
             self.type("\x03")
@@ -104,9 +103,8 @@ class Terminal:
 
         output, deadline = b"", time.monotonic() + 30
         while pattern is None or not re.search(pattern, self._text(output)):
-            assert select.select([self.controller], [], [], max(0, deadline - time.monotonic()))[
-                0
-            ], self._text(output)
+            left = max(0, deadline - time.monotonic())
+            assert select.select([self.controller], [], [], left)[0], self._text(output)
             try:
                 read = os.read(self.controller, 65536)
             except OSError:  # how Linux says that the other end is closed

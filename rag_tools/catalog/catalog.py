@@ -97,6 +97,11 @@ def set_root(connection: sqlite3.Connection, path: str, options: dict[str, Any])
     )
 
 
+def delete_root(connection: sqlite3.Connection, path: str) -> None:
+    """Forget a synced path."""
+    connection.execute("DELETE FROM root WHERE path = ?", [path])
+
+
 # -- documents -----------------------------------------------------------------------------------
 
 

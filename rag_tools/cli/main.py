@@ -273,9 +273,17 @@ def verify(
 
 
 @app.command()
-def status(index: IndexOption = None, json: JsonOption = False) -> None:
+def status(
+    index: IndexOption = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="Read every file and compare its checksums first.")
+    ] = False,
+    json: JsonOption = False,
+) -> None:
     """Tell what the index holds and how it was built."""
     with _engine(index) as engine:
+        if check:
+            engine.check()
         found = engine.status()
     if json:
         write_json(found)

@@ -109,6 +109,11 @@ def load_bytes(data: bytes, *, name: str, uri: str) -> Document:
             raise
         # Without a suffix nobody said that it is text: a program, say, isn't damaged text.
         raise UnsupportedFormatError(str(error)) from error
+    except Exception as error:
+        # Parsers fail on hostile files in ways they don't document; one file must not end a sync.
+        raise UnreadableFileError(
+            f"{printable(name)}: can't be parsed ({type(error).__name__}: {error})"
+        ) from error
 
 
 def printable(name: str) -> str:

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 class Opening:
     """An engine that is opened once, by whoever needs it first.
 
-    A failure isn't remembered: once the user has built the index, the next call opens it.
+    A failure isn't remembered: once the user has built the index, the next call opens it. If the
+    index is deleted and built anew, the next call opens the new one.
     """
 
     def __init__(self, directory: Path | None) -> None:
@@ -37,6 +38,9 @@ class Opening:
             The index can't be opened; the message says what to do.
         """
         with self._lock:
+            if self._engine is not None and self._engine.replaced:
+                self._engine.close()
+                self._engine = None
             if self._engine is None:
                 # Imports NumPy and ONNX Runtime: here, not at the top, so that it doesn't keep
                 # the client waiting for the list of tools.

@@ -3,6 +3,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -319,6 +320,11 @@ def test_an_index_made_and_changed_while_the_server_runs(
     (corpus_dir / "lava.txt").write_text("Basaltic lava is hotter than rhyolitic lava.")
     subprocess.run([*command, str(corpus_dir)], check=True, capture_output=True)
     assert "lava" in agent.call("search", query="hot lava", limit=1)["results"][0]["text"]
+    shutil.rmtree(index)
+    assert "rag-tools index" in agent.error("search", query="tides")
+    (corpus_dir / "lava.txt").write_text("Obsidian is glass.")
+    subprocess.run([*command, str(corpus_dir)], check=True, capture_output=True)
+    assert "glass" in agent.call("search", query="obsidian", limit=1)["results"][0]["text"]
 
 
 MESSAGES = [

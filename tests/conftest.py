@@ -7,8 +7,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from rag_tools.engine import Engine
+
+# The same examples on every run, however slow the machine; to look for new ones:
+# pytest --hypothesis-profile=explore
+settings.register_profile("stable", derandomize=True, deadline=None)
+settings.register_profile("explore", max_examples=1000, deadline=None)
+settings.load_profile("stable")
 
 FILES = {
     "kettle.md": """\

@@ -192,8 +192,9 @@ def text_directive(text: str, span: Span) -> str:
     ``text=[prefix-,]start[,end][,-suffix]`` as in the WICG draft on text fragments. The start is
     the whole quote where it is short and within one block, else the first words of a range that
     ends with the last words. Browsers match whole words, so the span grows to whole words; the
-    first match wins, so context is added where the words also stand elsewhere. Empty for a span
-    without words.
+    first match wins, so context is added where the words also stand elsewhere. At the end of the
+    text there is none to add: the selection may then end at an earlier match of the last words.
+    Empty for a span without words.
     """
     start, end = _whole_words(text, span)
     pieces = [piece for piece in _BLOCK_BOUNDARY.split(text[start:end]) if piece.strip()]

@@ -163,10 +163,10 @@ async def test_200_calls_at_once_are_right_and_leave_the_event_loop_free(
     retriever: RagToolsRetriever,
 ):
     expected = {question: retriever.invoke(question) for question in QUESTIONS}
-    answers, longest_pause, elapsed = await storm(retriever.ainvoke, 200)
+    answers, turns = await storm(retriever.ainvoke, 200)
     for n, documents in enumerate(answers):
         assert documents == expected[QUESTIONS[n % len(QUESTIONS)]]
-    assert longest_pause < elapsed / 3  # a loop that they ran on would pause for all of it
+    assert turns > 10  # hundreds on an idle machine
 
 
 def test_changing_a_document_changes_no_later_one(retriever: RagToolsRetriever):

@@ -109,10 +109,10 @@ async def test_200_calls_at_once_are_right_and_leave_the_event_loop_free(
     retriever: RagToolsRetriever,
 ):
     expected = {question: retriever.retrieve(question) for question in QUESTIONS}
-    answers, longest_pause, elapsed = await storm(retriever.aretrieve, 200)
+    answers, turns = await storm(retriever.aretrieve, 200)
     for n, nodes in enumerate(answers):
         assert nodes == expected[QUESTIONS[n % len(QUESTIONS)]]
-    assert longest_pause < elapsed / 3  # a loop that they ran on would pause for all of it
+    assert turns > 10  # hundreds on an idle machine
 
 
 def test_changing_a_node_changes_no_later_one(retriever: RagToolsRetriever):

@@ -228,6 +228,13 @@ def test_a_missing_model_file_tells_how_to_make_it(copy):
         load_checkpoint(copy)
 
 
+def test_an_incomplete_installation_is_told_from_a_checkpoint_to_export(copy, monkeypatch):
+    (copy / "onnx/model_int8.onnx").unlink()
+    monkeypatch.setattr("rag_tools.encode.checkpoint.BUNDLED", copy)
+    with pytest.raises(CheckpointError, match="reinstall rag-tools"):
+        load_checkpoint()
+
+
 @pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe", b"[]"])
 @pytest.mark.parametrize("file", ["config.json", "config_sentence_transformers.json"])
 def test_damaged_json_is_named(copy, file, content):

@@ -133,7 +133,13 @@ def load_checkpoint(source: str | Path | None = None) -> Checkpoint:
         If a file is missing or can't be read, or the layout isn't understood.
     """
     if source is None:
-        return read_checkpoint(BUNDLED, "bundled")
+        try:
+            return read_checkpoint(BUNDLED, "bundled")
+        except CheckpointError as error:
+            raise CheckpointError(
+                f"The bundled checkpoint in {str(BUNDLED)!r} is incomplete: reinstall rag-tools. "
+                f"({error})"
+            ) from error
     directory = Path(source)
     if directory.is_dir():
         return read_checkpoint(directory.resolve(), directory.resolve().name)

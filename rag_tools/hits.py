@@ -5,7 +5,8 @@ Nothing is encoded or ranked here.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from bisect import bisect_right
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,10 +50,17 @@ def hits(
     for _, id, match in ranked[:limit]:
         row = catalog.passage_at(view.connection, match.segment, match.position)
         found.append((match, reader.document(view, row.document), row.passage, id))
-    citations = distinct(
-        _citations(view, match, document, passage, query, query_spans)
+    # Of one hit together: where the lines of a document start is remembered for a few documents.
+    located = [
+        (
+            _citations(view, match, document, passage, query, query_spans),
+            cite_span(
+                document, Span(passage.start, passage.end), url_template=view.url_template
+            ).url,
+        )
         for match, document, passage, _ in found
-    )
+    ]
+    citations = distinct(quoted for quoted, _ in located)
     return tuple(
         Hit(
             id=id,
@@ -60,9 +68,7 @@ def hits(
             document_sha256=document.sha256,
             uri=document.uri,
             title=document.title,
-            url=cite_span(
-                document, Span(passage.start, passage.end), url_template=view.url_template
-            ).url,
+            url=url,
             score=match.score,
             text=document.text[passage.start : passage.end],
             start=passage.start,
@@ -71,7 +77,9 @@ def hits(
             metadata=document.metadata,
             citations=cited,
         )
-        for (match, document, passage, id), cited in zip(found, citations, strict=True)
+        for (match, document, passage, id), (_, url), cited in zip(
+            found, located, citations, strict=True
+        )
     )
 
 
@@ -107,16 +115,17 @@ def _citations(
     ]
 
 
-def _sections(blocks: Iterable[Block], passage: Passage) -> list[Section]:
+def _sections(blocks: Sequence[Block], passage: Passage) -> list[Section]:
     """Return what no quote crosses: headings, functions, stretches of text below one heading."""
     found: list[Section] = []
     before: Block | None = None
-    for block in blocks:
-        if block.start < passage.end and passage.start < block.end:
-            start = max(block.start, passage.start) - passage.start
-            end = min(block.end, passage.end) - passage.start
-            if before and block.path == before.path and {block.kind, before.kind} <= _RUNNING:
-                start = found.pop().start
-            found.append(Section(start, end, heading=block.kind == "heading"))
-            before = block
+    for block in blocks[bisect_right(blocks, passage.start, key=lambda block: block.end) :]:
+        if block.start >= passage.end:
+            break
+        start = max(block.start, passage.start) - passage.start
+        end = min(block.end, passage.end) - passage.start
+        if before and block.path == before.path and {block.kind, before.kind} <= _RUNNING:
+            start = found.pop().start
+        found.append(Section(start, end, heading=block.kind == "heading"))
+        before = block
     return found

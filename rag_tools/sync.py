@@ -136,22 +136,22 @@ def _sync_root(
     max_bytes: int,
     progress: Progress | None,
 ) -> None:
+    name = printable(str(root))
     known = _known(writer, root, inner)
     try:
         exists = root.exists()
     except OSError as error:  # in a folder that can't be looked into
         reason = error.strerror or str(error)
-        tally.skipped.append(Skipped(path=printable(str(root)), reason=reason))
+        tally.skipped.append(Skipped(path=name, reason=reason))
         return
     if not exists:
         # Where the folder around it is gone as well, a drive was unplugged rather than a file
         # deleted, and what was indexed stays.
-        if printable(str(root)) in catalog.roots(writer.connection) and root.parent.exists():
+        if name in catalog.roots(writer.connection) and root.parent.exists():
             _remove(writer, known, tally)
-            writer.forget_root(printable(str(root)))
+            writer.forget_root(name)
         else:
-            reason = "no such file or folder"
-            tally.skipped.append(Skipped(path=printable(str(root)), reason=reason))
+            tally.skipped.append(Skipped(path=name, reason="no such file or folder"))
         return
     files, skipped, unsupported = discover(
         root,
@@ -166,13 +166,11 @@ def _sync_root(
     files = sorted(files, key=lambda file: document_id(file.path.as_uri()))
     tally.skipped += skipped
     tally.unsupported += unsupported
-    writer.set_root(printable(str(root)), options.as_json())
+    writer.set_root(name, options.as_json())
     for done, file in enumerate(files):
         if progress:
             progress("files", done, len(files))
-        _sync_file(
-            writer, root, file, known.get(printable(str(file.path))), tally, max_bytes=max_bytes
-        )
+        _sync_file(writer, root, file, known, tally, max_bytes=max_bytes)
     if progress:
         progress("files", len(files), len(files))
     present = {printable(str(file.path)) for file in files}
@@ -193,12 +191,13 @@ def _sync_file(
     writer: Writer,
     root: Path,
     file: Discovered,
-    known: tuple[str, SourceState] | None,
+    indexed: dict[str, tuple[str, SourceState]],
     tally: _Tally,
     *,
     max_bytes: int,
 ) -> None:
     name = printable(str(file.path))
+    known = indexed.get(name)
     try:
         data, state = _read_if_changed(file.path, known and known[1], max_bytes=max_bytes)
         if data is None:

@@ -24,7 +24,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from rag_tools.index import kernels
+from rag_tools.index import dispatch, kernels
 from rag_tools.index.arrayfile import write_arrays
 from rag_tools.index.codebook import Codebook
 from rag_tools.index.residual import ResidualCodec
@@ -82,7 +82,7 @@ def compare(segment: Segment, vectors: NDArray[np.float32], rng: np.random.Gener
     print(f"{'stage':16} {'kernel':12} {'ms':>9} {'numpy/kernel':>13} {'kernel/floor':>13}")
     for stage, (work, tokens) in stages.items():
         reference = timed("numpy", work)
-        for kernel in kernels.kernel_names():
+        for kernel in dispatch.kernel_names():
             seconds = reference if kernel == "numpy" else timed(kernel, work)
             least = floor_seconds(tokens * n * DIM // 64) if kernel == "avx512vnni" else 0.0
             ratio = f"{seconds / least:13.2f}" if least else f"{'':13}"

@@ -35,7 +35,7 @@ from rag_tools.errors import (
 )
 from rag_tools.hits import hits
 from rag_tools.index.arrayfile import FORMAT_VERSION
-from rag_tools.index.kernels import kernel_name
+from rag_tools.index.dispatch import kernel_name
 from rag_tools.index.search import Query, Signals, search, weigh
 from rag_tools.index.snapshot import Snapshot
 from rag_tools.ingest.chunk import MIN_PASSAGE_TOKENS

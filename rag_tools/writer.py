@@ -30,7 +30,7 @@ from rag_tools.encode.embeddings import Embeddings
 from rag_tools.encode.encoder import Encoder
 from rag_tools.errors import IndexCorruptError, IndexLockedError
 from rag_tools.index.codebook import CODEBOOKS, Codebook
-from rag_tools.index.segment import SEGMENTS, Segment, compress, concatenate, write_segment
+from rag_tools.index.segment import SEGMENTS, Segment, compress, write_segment
 from rag_tools.ingest.chunk import chunk, context
 from rag_tools.types import Document, Passage, Progress
 
@@ -42,6 +42,7 @@ _COMMIT_SECONDS = 60.0  # and committed at the latest: what a kill can lose
 _MAX_SEGMENTS = 8  # compacted beyond, full ones aside
 _FULL_TOKENS = 2_000_000  # a segment this large is left alone: bounds the memory of a compaction
 _MAX_DEAD = 0.3  # share of tombstones a segment is compacted beyond
+_RUN = 4096  # passages that a merge has in memory at a time
 _MAX_CODEBOOK_PARTS = 8
 _LEARNED_TOKENS = 500_000  # a codebook trained on so many tokens isn't outgrown
 _OUTGROWN = 4  # times the tokens trained on: a small codebook is trained anew
@@ -259,14 +260,13 @@ class Writer:
     def _merge(self, rows: list[catalog.SegmentRow], codebook: Codebook) -> None:
         """Replace segments by one of what is live in them."""
         live = [self._live(row.id, row.passages) for row in rows]
-        merged = concatenate(
-            [
-                Segment(self._path(row.file), codebook).tokens(positions)
-                for row, positions in zip(rows, live, strict=True)
-            ]
-        )
         file = f"{uuid.uuid4().hex}.seg"
-        write_segment(self._path(file), merged, codebook)
+        runs = (
+            Segment(self._path(row.file), codebook).tokens(some)
+            for row, positions in zip(rows, live, strict=True)
+            for some in np.split(positions, range(_RUN, len(positions), _RUN))
+        )
+        write_segment(self._path(file), runs, codebook)
         with transaction(self.connection, write=True):
             (id,) = self._insert_segments([(file, len(merged.offsets) - 1, len(merged.token_ids))])
             position = itertools.count()
@@ -326,7 +326,7 @@ class Writer:
             np.stack(pooled) if pooled else None,
         )
         file = f"{uuid.uuid4().hex}.seg"
-        write_segment(self._path(file), tokens, self._codebook)
+        write_segment(self._path(file), [tokens], self._codebook)
         cut = (file, len(encoded), len(token_ids))
         encoded.clear()  # first: an interruption in between must not count passages twice
         self._batch.cuts.append(cut)

@@ -8,12 +8,12 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from rag_tools.errors import ConfigurationError
-from rag_tools.index import cells, kernels, maxsim
+from rag_tools.index import cells, dispatch, kernels, maxsim
 from rag_tools.index.codebook import Codebook
-from rag_tools.index.residual import ResidualCodec
+from rag_tools.index.residual import ResidualCodec, pack
 from rag_tools.index.segment import Segment, Tokens, write_segment
 
-NATIVE = [name for name in kernels.kernel_names() if name != "numpy"]
+NATIVE = [name for name in dispatch.kernel_names() if name != "numpy"]
 
 if not NATIVE:
     pytest.skip("installed without the native kernels", allow_module_level=True)
@@ -50,8 +50,8 @@ def random_segment(rng, path, sizes, codebook, *, codes=None):
         codes = rng.integers(0, 1 << codebook.codec.bits, (n, codebook.dim)).astype(np.uint8)
     norms = rng.uniform(0.5, 2, n).astype(np.float32)
     spans = np.zeros((n, 2), np.int32)
-    tokens = Tokens(offsets, codebook.token_ids[centroids], centroids, codes, norms, spans, None)
-    write_segment(path, tokens, codebook)
+    packed = pack(codes, codebook.codec.bits)
+    write_segment(path, [Tokens(offsets, centroids, packed, norms, spans, None)], codebook)
     return Segment(path, codebook)
 
 
@@ -175,7 +175,7 @@ def test_a_score_depends_on_nothing_but_query_and_passage(tmp_path, monkeypatch,
         grid = kernels.similarities(segment, vectors, int(position))
         assert weights @ grid.max(axis=1) == pytest.approx(scores[position], rel=1e-5)
     # A merged segment has the same tokens at other places of their blocks.
-    write_segment(tmp_path / "m", segment.tokens(some), codebook)
+    write_segment(tmp_path / "m", [segment.tokens(some)], codebook)
     merged = kernels.maxsim(Segment(tmp_path / "m", codebook), vectors, weights, np.arange(40))
     assert np.array_equal(scores[some], merged)
 
@@ -271,14 +271,14 @@ def test_what_points_outside_the_index_is_refused(tmp_path, monkeypatch, name):
 
 def test_the_environment_chooses_the_kernel_and_the_threads(tmp_path, monkeypatch):
     monkeypatch.delenv("RAG_TOOLS_KERNEL", raising=False)
-    assert kernels.kernel_name() == NATIVE[0]
-    assert kernels.kernel_names()[-2:] == ["scalar", "numpy"]
-    for name in kernels.kernel_names():
+    assert dispatch.kernel_name() == NATIVE[0]
+    assert dispatch.kernel_names()[-2:] == ["scalar", "numpy"]
+    for name in dispatch.kernel_names():
         monkeypatch.setenv("RAG_TOOLS_KERNEL", name)
-        assert kernels.kernel_name() == name
+        assert dispatch.kernel_name() == name
     monkeypatch.setenv("RAG_TOOLS_KERNEL", "abacus")
     with pytest.raises(ConfigurationError, match=r"abacus.*scalar, numpy"):
-        kernels.kernel_name()
+        dispatch.kernel_name()
     monkeypatch.setenv("RAG_TOOLS_KERNEL", "scalar")
     codebook = random_codebook(np.random.default_rng(0), dim=8, bits=4)
     for threads in ("0", "many", "-1"):
@@ -289,8 +289,8 @@ def test_the_environment_chooses_the_kernel_and_the_threads(tmp_path, monkeypatc
 
 def test_without_the_extension_numpy_runs_and_says_so(tmp_path, monkeypatch):
     monkeypatch.delenv("RAG_TOOLS_KERNEL", raising=False)
-    monkeypatch.setattr(kernels, "_native", None)
-    assert kernels.kernel_name() == "numpy"
+    monkeypatch.setattr(dispatch, "native", None)
+    assert dispatch.kernel_name() == "numpy"
     rng = np.random.default_rng(5)
     segment = random_segment(rng, tmp_path / "s", [9, 9], random_codebook(rng, dim=32, bits=4))
     vectors, weights = unit(rng.normal(size=(3, 32))), np.full(3, 1 / 3, np.float32)
@@ -298,4 +298,4 @@ def test_without_the_extension_numpy_runs_and_says_so(tmp_path, monkeypatch):
     assert np.array_equal(kernels.maxsim(segment, vectors, weights, np.arange(2)), expected)
     monkeypatch.setenv("RAG_TOOLS_KERNEL", "avx2")
     with pytest.raises(ConfigurationError, match=r"have numpy$"):
-        kernels.kernel_name()
+        dispatch.kernel_name()

@@ -16,7 +16,7 @@ from typing import Any
 
 from rag_tools.catalog import lexical
 from rag_tools.errors import IndexCorruptError, IndexNotFoundError, IndexVersionError
-from rag_tools.index.arrayfile import FORMAT_VERSION
+from rag_tools.index.arrayfile import FORMAT_VERSION, check_version
 
 FILE_NAME = "catalog.sqlite"
 NEW_FILE_NAME = "catalog.new"  # until it is whole
@@ -131,7 +131,7 @@ def connect(directory: Path, *, write: bool = False) -> sqlite3.Connection:
     IndexCorruptError
         If it isn't ours or is damaged.
     IndexVersionError
-        If a newer release wrote it.
+        If a release with another format wrote it.
     """
     path = directory / FILE_NAME
     if not path.is_file():
@@ -162,12 +162,11 @@ def connect(directory: Path, *, write: bool = False) -> sqlite3.Connection:
     if application != _APPLICATION_ID:
         connection.close()
         raise IndexCorruptError(f"{path} is a database of another program: name another directory")
-    if version > FORMAT_VERSION:
+    try:
+        check_version(path, version)
+    except IndexVersionError:
         connection.close()
-        raise IndexVersionError(
-            f"{path} has format version {version}; this release reads up to {FORMAT_VERSION}: "
-            "upgrade rag-tools"
-        )
+        raise
     if write:
         connection.execute("PRAGMA journal_mode = WAL")
         # A commit survives power loss, not only a crash of the process.

@@ -69,3 +69,32 @@ class Kernel:
     def similarities(
         self, segment: Segment, vectors: NDArray[np.float32], position: int
     ) -> NDArray[np.float32]: ...
+
+def assign(
+    kernel: str,
+    vectors: NDArray[np.float32],
+    rows: NDArray[np.int64],
+    starts: NDArray[np.int64],
+    firsts: NDArray[np.int64],
+    lasts: NDArray[np.int64],
+    quantized: NDArray[np.int8],
+    scales: NDArray[np.float32],
+) -> NDArray[np.int32]:
+    """Return the nearest centroid of each embedding among those of its group."""
+
+def encode(
+    vectors: NDArray[np.float32],
+    nearest: NDArray[np.int32],
+    quantized: NDArray[np.int8],
+    scales: NDArray[np.float32],
+    cutoffs: NDArray[np.float32],
+    values: NDArray[np.int8],
+    steps: NDArray[np.float32],
+    spread: NDArray[np.float32],
+) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+    """Return packed residual codes, ``(n, groups, 4)``, and inverse norms."""
+
+def postings(
+    ids: NDArray[np.int32], token_offsets: NDArray[np.int64], n_ids: int
+) -> tuple[NDArray[np.uint32], NDArray[np.uint32]]:
+    """Return where the passages of each id start, ``(n_ids + 1,)``, and the passages, rising."""

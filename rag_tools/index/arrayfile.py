@@ -1,4 +1,4 @@
-"""The container of every binary file of an index: named arrays behind a checksummed header.
+"""The container of every binary file of an index: named arrays and a checksummed header.
 
 Layout, little-endian, described field by field in ``docs/format.md``::
 
@@ -6,11 +6,14 @@ Layout, little-endian, described field by field in ``docs/format.md``::
     8    4  format version (uint32)
     12   4  length of the header in bytes (uint32)
     16   4  CRC-32 of the header (uint32)
-    20  44  zero
-    64      header: JSON {"kind", "size", "meta", "arrays": [{name, dtype, shape, offset, crc32}]}
-    …       arrays, each at a multiple of 64 bytes
+    20   4  zero
+    24   8  where the header starts (uint64)
+    32  32  zero
+    64      arrays, each at a multiple of 64 bytes
+    …       header: JSON {"kind", "meta", "arrays": [{name, dtype, shape, offset, crc32}]}
 
-A file is written once and never changed. Opening maps it and reads the header alone.
+The header stands at the end, so that arrays can be written piece by piece. A file is written once
+and never changed. Opening maps it and reads the header alone.
 """
 
 from __future__ import annotations
@@ -21,31 +24,31 @@ import os
 import struct
 import uuid
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rag_tools.errors import IndexCorruptError, IndexVersionError
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 MAGIC = b"RAGTOOLS"
-_PREFIX = struct.Struct("<8sIII44x")
+_PREFIX = struct.Struct("<8sIII4xQ32x")
 _ALIGNMENT = 64
 
 
-def write_atomically(path: Path, chunks: Iterable[bytes]) -> None:
-    """Write `chunks` to `path` so that a crash leaves the old file or the new one, whole.
+@contextlib.contextmanager
+def open_atomically(path: Path) -> Iterator[BinaryIO]:
+    """Open a file that takes the place of `path` when the block ends, whole, or not at all.
 
     Temporary file in the same directory, fsync, rename, fsync of the directory.
     """
     temporary = path.with_name(f"{path.name}.{uuid.uuid4().hex}.tmp")
     try:
         with temporary.open("xb") as file:
-            for chunk in chunks:
-                file.write(chunk)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
@@ -61,10 +64,53 @@ def write_atomically(path: Path, chunks: Iterable[bytes]) -> None:
             os.close(directory)
 
 
-def write_arrays(
-    path: Path, kind: str, meta: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]
-) -> int:
-    """Write `arrays` as one file; return its size in bytes.
+class ArrayWriter:
+    """Writes one file of arrays; made by `writing`."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._entries: list[dict[str, Any]] = []
+        file.write(bytes(_PREFIX.size))
+
+    def add(self, name: str, pieces: Iterable[NDArray[Any]]) -> None:
+        """Write the array that the pieces make when joined along their first axis.
+
+        Parameters
+        ----------
+        name
+            To read it by.
+        pieces
+            One or more arrays alike in type and further axes; stored little-endian. Only one is
+            in memory at a time.
+        """
+        self._file.write(bytes(-self._file.tell() % _ALIGNMENT))
+        entry = {"name": name, "offset": self._file.tell(), "crc32": 0}
+        length = 0
+        for piece in pieces:
+            stored = np.ascontiguousarray(piece, dtype=piece.dtype.newbyteorder("<"))
+            entry |= {"dtype": stored.dtype.str, "shape": [0, *stored.shape[1:]]}
+            raw = stored.reshape(-1).view(np.uint8).data
+            entry["crc32"] = zlib.crc32(raw, entry["crc32"])
+            self._file.write(raw)
+            length += len(stored)
+        entry["shape"][0] = length
+        self._entries.append(entry)
+
+    def finish(self, kind: str, meta: Mapping[str, Any]) -> None:
+        """Write the header."""
+        facts = {"kind": kind, "meta": dict(meta), "arrays": self._entries}
+        header = json.dumps(facts, separators=(",", ":")).encode()
+        start = self._file.tell()
+        self._file.write(header)
+        self._file.seek(0)
+        self._file.write(
+            _PREFIX.pack(MAGIC, FORMAT_VERSION, len(header), zlib.crc32(header), start)
+        )
+
+
+@contextlib.contextmanager
+def writing(path: Path, kind: str, meta: Mapping[str, Any]) -> Iterator[ArrayWriter]:
+    """Write a file array by array; it takes the place of `path` when the block ends.
 
     Parameters
     ----------
@@ -74,43 +120,20 @@ def write_arrays(
         What the file is (``"segment"``, ``"codebook"``), checked on opening.
     meta
         JSON-serialisable facts that go in the header.
-    arrays
-        Name → array; stored little-endian and C-contiguous.
     """
-    stored = {
-        name: np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<"))
-        for name, array in arrays.items()
-    }
-    entries = [
-        {
-            "name": name,
-            "dtype": array.dtype.str,
-            "shape": list(array.shape),
-            "offset": 0,
-            "crc32": zlib.crc32(array.tobytes()),
-        }
-        for name, array in stored.items()
-    ]
-    # Offsets depend on the header's length and the header holds the offsets: lay the arrays out
-    # from zero, and let the reader add where the header ends.
-    position = 0
-    for entry, array in zip(entries, stored.values(), strict=True):
-        entry["offset"] = position
-        position = _aligned(position + array.nbytes)
-    header = json.dumps(
-        {"kind": kind, "size": position, "meta": dict(meta), "arrays": entries},
-        separators=(",", ":"),
-    ).encode()
-    base = _aligned(_PREFIX.size + len(header))
-    chunks = [
-        _PREFIX.pack(MAGIC, FORMAT_VERSION, len(header), zlib.crc32(header)),
-        header,
-        bytes(base - _PREFIX.size - len(header)),
-    ]
-    for array in stored.values():
-        chunks += [array.tobytes(), bytes(_aligned(array.nbytes) - array.nbytes)]
-    write_atomically(path, chunks)
-    return base + position
+    with open_atomically(path) as file:
+        writer = ArrayWriter(file)
+        yield writer
+        writer.finish(kind, meta)
+
+
+def write_arrays(
+    path: Path, kind: str, meta: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]
+) -> None:
+    """Write whole `arrays` as one file, see `writing`."""
+    with writing(path, kind, meta) as writer:
+        for name, array in arrays.items():
+            writer.add(name, [array])
 
 
 class ArrayFile:
@@ -135,7 +158,7 @@ class ArrayFile:
     IndexCorruptError
         If the file is missing, foreign, truncated, or its header doesn't match its checksum.
     IndexVersionError
-        If a newer release wrote it.
+        If another release wrote it that had another format.
     """
 
     def __init__(self, path: Path, kind: str) -> None:
@@ -146,25 +169,20 @@ class ArrayFile:
             raise IndexCorruptError(f"{path} is missing: index again from the sources") from error
         except ValueError as error:  # an empty file can't be mapped
             raise IndexCorruptError(f"{path} is empty: index again from the sources") from error
-        header, base = _read_header(path, data)
+        header = _read_header(path, data)
         if header["kind"] != kind:
             raise IndexCorruptError(f"{path} is a {header['kind']} file, not a {kind} file")
-        self.size = base + int(header["size"])
-        if data.size < self.size:
-            raise IndexCorruptError(
-                f"{path} is truncated: {data.size} of {self.size} bytes; index again"
-            )
+        self.size = data.size
         self.meta: dict[str, Any] = header["meta"]
         self._entries = {entry["name"]: entry for entry in header["arrays"]}
         self._data = data
-        self._base = base
 
     def __getitem__(self, name: str) -> NDArray[Any]:
         """Return the array called `name`, mapped, read-only."""
         entry = self._entries[name]
         dtype = np.dtype(entry["dtype"])
         shape = tuple(entry["shape"])
-        start = self._base + entry["offset"]
+        start = entry["offset"]
         end = start + dtype.itemsize * int(np.prod(shape, dtype=np.int64))
         # A plain ndarray view: np.memmap's own indexing costs microseconds per access.
         array: NDArray[Any] = np.asarray(self._data[start:end]).view(dtype).reshape(shape)
@@ -186,22 +204,32 @@ class ArrayFile:
                 raise IndexCorruptError(f"{self.path}: array {name!r} is damaged; index again")
 
 
-def _read_header(path: Path, data: NDArray[np.uint8]) -> tuple[dict[str, Any], int]:
+def _read_header(path: Path, data: NDArray[np.uint8]) -> dict[str, Any]:
     prefix = data[: _PREFIX.size].tobytes()
     if len(prefix) < _PREFIX.size or not prefix.startswith(MAGIC):
         raise IndexCorruptError(f"{path} isn't a rag-tools file")
-    _, version, length, checksum = _PREFIX.unpack(prefix)
-    if version > FORMAT_VERSION:
-        raise IndexVersionError(
-            f"{path} has format version {version}; this release reads up to {FORMAT_VERSION}: "
-            "upgrade rag-tools"
+    _, version, length, checksum, start = _PREFIX.unpack(prefix)
+    check_version(path, version)
+    if data.size < start + length:
+        raise IndexCorruptError(
+            f"{path} is truncated: {data.size} of {start + length} bytes; index again"
         )
-    encoded = data[_PREFIX.size : _PREFIX.size + length].tobytes()
+    encoded = data[start : start + length].tobytes()
     if zlib.crc32(encoded) != checksum:
         raise IndexCorruptError(f"{path}: the header is damaged; index again from the sources")
     header: dict[str, Any] = json.loads(encoded)
-    return header, _aligned(_PREFIX.size + length)
+    return header
 
 
-def _aligned(position: int) -> int:
-    return -(-position // _ALIGNMENT) * _ALIGNMENT
+def check_version(path: Path, version: int) -> None:
+    """Raise `IndexVersionError` unless this release reads format `version`."""
+    if version > FORMAT_VERSION:
+        raise IndexVersionError(
+            f"{path} has format version {version}; this release reads version {FORMAT_VERSION}: "
+            "upgrade rag-tools"
+        )
+    if version < FORMAT_VERSION:  # no release wrote such a file
+        raise IndexVersionError(
+            f"{path} has format version {version}; this release reads version {FORMAT_VERSION}: "
+            f"delete {path.parent} and index again"
+        )

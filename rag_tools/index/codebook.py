@@ -11,18 +11,20 @@ trained and one for each extension.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rag_tools.errors import IndexCorruptError
 from rag_tools.index.arrayfile import ArrayFile, write_arrays
-from rag_tools.index.residual import ResidualCodec
+from rag_tools.index.dispatch import NUMPY, kernel_name, native, threads
+from rag_tools.index.residual import ResidualCodec, pack
 
 CODEBOOKS = "codebooks"
 """Folder of an index that holds the parts of its codebook."""
@@ -33,7 +35,31 @@ _POINTS_PER_CENTROID = 64
 # A centroid of fewer tokens than this saves no space over its residuals and fits by chance.
 _MIN_TOKENS_PER_CENTROID = 8
 _ITERATIONS = 8
+_PER_ROOT = 16
+_UNSEEN = -2.0  # below any similarity
+_CHUNK = 1 << 16  # tokens that a thread takes at a time: bounds the float temporaries
 _CODEC_SAMPLE = 100_000  # tokens: 13 million residual values at 128 dimensions are plenty
+
+
+class _ByToken(NamedTuple):
+    """Centroids sorted by token: their numbers, tokens, rows and scales."""
+
+    order: NDArray[np.int32]
+    owners: NDArray[np.int32]
+    quantized: NDArray[np.int8]
+    scales: NDArray[np.float32]
+
+
+class _Groups(NamedTuple):
+    """Embeddings by token: those of a group are rows of `rows`, `starts` to the next.
+
+    Their centroids stand between `firsts` and `lasts` in `_ByToken`.
+    """
+
+    rows: NDArray[np.int64]
+    starts: NDArray[np.int64]
+    firsts: NDArray[np.int64]
+    lasts: NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -99,68 +125,181 @@ class Codebook:
         token_ids
             ``(n_tokens,)`` int32.
         """
-        quantized, scales, owners = _cluster(vectors, token_ids, seed=seed)
-        bare = cls(quantized, scales, owners, _no_codec(vectors.shape[1], bits), len(vectors), 0.0)
+        dim = vectors.shape[1]
+        empty = cls(
+            np.zeros((0, dim), np.int8),
+            np.zeros(0, np.float32),
+            np.zeros(0, np.int32),
+            _no_codec(dim, bits),
+            0,
+            0.0,
+        )
+        bare = empty.grow(vectors, token_ids, seed=seed)
         sample = np.random.default_rng(seed).permutation(len(vectors))[:_CODEC_SAMPLE]
         sampled = vectors[sample].astype(np.float32)
         residuals = sampled - bare.centroids[bare.assign(sampled, token_ids[sample])]
-        return cls(
-            quantized,
-            scales,
-            owners,
-            ResidualCodec.train(residuals, bits),
-            len(vectors),
-            float(np.mean(np.einsum("ij,ij->i", residuals, residuals))),
+        return replace(
+            bare,
+            codec=ResidualCodec.train(residuals, bits),
+            residual_energy=float(np.mean(np.einsum("ij,ij->i", residuals, residuals))),
         )
 
-    def extend(
-        self, vectors: NDArray[np.floating[Any]], token_ids: NDArray[np.int32], *, seed: int = 0
+    def grow(
+        self,
+        vectors: NDArray[np.floating[Any]],
+        token_ids: NDArray[np.int32],
+        *,
+        seed: int = 0,
+        extra=None,
     ) -> Codebook:
-        """Return a codebook with centroids appended for the tokens it lacks, or itself."""
-        unseen = ~np.isin(token_ids, self.token_ids)
-        if not unseen.any():
-            return self
-        quantized, scales, owners = _cluster(vectors[unseen], token_ids[unseen], seed=seed)
-        return Codebook(
-            np.concatenate([self.quantized, quantized]),
-            np.concatenate([self.scales, scales]),
-            np.concatenate([self.token_ids, owners]),
-            self.codec,
-            self.trained_tokens,
-            self.residual_energy,
+        similarity = np.full(len(token_ids), _UNSEEN, np.float32)
+        known = np.flatnonzero(np.isin(token_ids, self.token_ids))
+        if len(known):
+            nearest = self.assign(vectors[known], token_ids[known])
+            for first in range(0, len(known), _CHUNK):
+                some = slice(first, first + _CHUNK)
+                similarity[known[some]] = np.einsum("ij,ij->i", vectors[known[some]].astype(np.float32), self.centroids[nearest[some]])
+        n = self.trained_tokens + len(vectors)
+        if extra is None:
+            extra = int(_PER_ROOT * (np.sqrt(n) - np.sqrt(self.trained_tokens)))
+        quantized, scales, owners = _cluster(
+            vectors, token_ids, similarity, extra=extra, seed=seed
+        )
+        return replace(
+            self,
+            quantized=np.concatenate([self.quantized, quantized]),
+            scales=np.concatenate([self.scales, scales]),
+            token_ids=np.concatenate([self.token_ids, owners]),
+            trained_tokens=n,
         )
 
     def assign(
-        self, vectors: NDArray[np.float32], token_ids: NDArray[np.int32]
+        self, vectors: NDArray[np.floating[Any]], token_ids: NDArray[np.int32]
     ) -> NDArray[np.int32]:
         """Return the nearest centroid of each embedding among those of its token.
+
+        Native kernels take the embeddings in 16 bits: of centroids whose similarities are within
+        2e-5 of each other, another may be chosen than by NumPy. The choice doesn't depend on the
+        number of threads.
 
         Raises
         ------
         KeyError
-            If a token has no centroid: `extend` first.
+            If a token has no centroid: `grow` first.
         """
-        by_token = np.argsort(self.token_ids, kind="stable").astype(np.int32)
-        owners = self.token_ids[by_token]
-        order = np.argsort(token_ids, kind="stable")
-        tokens, starts = np.unique(token_ids[order], return_index=True)
-        firsts = np.searchsorted(owners, tokens, side="left")
-        lasts = np.searchsorted(owners, tokens, side="right")
-        if (firsts == lasts).any():
-            raise KeyError(f"token {int(tokens[np.argmax(firsts == lasts)])} has no centroid")
-        assigned = np.empty(len(token_ids), dtype=np.int32)
-        for rows, first, last in zip(np.split(order, starts[1:]), firsts, lasts, strict=True):
-            candidates = by_token[first:last]
-            if len(candidates) == 1:
-                assigned[rows] = candidates[0]
-            else:
-                similarity = vectors[rows] @ self.centroids[candidates].T
-                assigned[rows] = candidates[np.argmax(similarity, axis=1)]
-        return assigned
+        missing = ~np.isin(token_ids, self.token_ids)
+        if missing.any():
+            raise KeyError(f"token {int(token_ids[np.argmax(missing)])} has no centroid")
+        if kernel_name() == NUMPY:
+            return self._assign(vectors, token_ids)
+        step = self._assign_natively
+        parts = _in_chunks(lambda chunk: step(vectors[chunk], token_ids[chunk]), len(token_ids))
+        return np.concatenate(parts)
 
-    def write(self, path: Path, *, first: int = 0) -> int:
-        """Write the centroids from `first` on as one part; return the bytes written."""
-        return write_arrays(
+    def _assign(
+        self, vectors: NDArray[np.floating[Any]], token_ids: NDArray[np.int32]
+    ) -> NDArray[np.int32]:
+        """`assign` in NumPy."""
+        assigned = np.empty(len(token_ids), dtype=np.int32)
+        groups = self._groups(token_ids)
+        for rows, first, last in zip(
+            np.split(groups.rows, groups.starts[1:-1]), groups.firsts, groups.lasts, strict=True
+        ):
+            if last - first == 1:
+                assigned[rows] = first
+            else:
+                candidates = self.centroids[self._by_token.order[first:last]]
+                similarity = vectors[rows].astype(np.float32) @ candidates.T
+                assigned[rows] = first + np.argmax(similarity, axis=1)
+        return self._by_token.order[assigned]
+
+    def _assign_natively(
+        self, vectors: NDArray[np.floating[Any]], token_ids: NDArray[np.int32]
+    ) -> NDArray[np.int32]:
+        by_token = self._by_token
+        assigned = native.assign(
+            kernel_name(),
+            vectors.astype(np.float32),
+            *self._groups(token_ids),
+            by_token.quantized,
+            by_token.scales,
+        )
+        return by_token.order[assigned]
+
+    def encode(
+        self, vectors: NDArray[np.floating[Any]], assigned: NDArray[np.int32]
+    ) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+        """Return the packed residual codes of embeddings and the inverse norms of the restored.
+
+        Parameters
+        ----------
+        vectors
+            ``(n, dim)`` float16 or float32.
+        assigned
+            ``(n,)`` int32: the centroid of each.
+
+        Returns
+        -------
+        tuple
+            ``(n, groups, 4)`` uint8, see `residual.pack`, and ``(n,)`` float32. The native codes
+            are those of NumPy.
+        """
+        step = self._encode if kernel_name() == NUMPY else self._encode_natively
+        parts = _in_chunks(lambda chunk: step(vectors[chunk], assigned[chunk]), len(assigned))
+        packed, inverse_norms = zip(*parts, strict=True)
+        return np.concatenate(packed), np.concatenate(inverse_norms)
+
+    def _encode(
+        self, vectors: NDArray[np.floating[Any]], assigned: NDArray[np.int32]
+    ) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+        """`encode` in NumPy."""
+        base = self.centroids[assigned]
+        codes = self.codec.encode(vectors.astype(np.float32) - base)
+        restored = base + self.codec.decode(codes)
+        squares = np.einsum("ij,ij->i", restored, restored, dtype=np.float64)
+        inverse_norms = (1 / np.maximum(np.sqrt(squares), 1e-6)).astype(np.float32)
+        return pack(codes, self.codec.bits), inverse_norms
+
+    def _encode_natively(
+        self, vectors: NDArray[np.floating[Any]], assigned: NDArray[np.int32]
+    ) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+        codec = self.codec
+        return native.encode(
+            vectors.astype(np.float32),
+            assigned,
+            self.quantized,
+            self.scales,
+            codec.cutoffs,
+            codec.values,
+            codec.steps,
+            codec.spread,
+        )
+
+    @cached_property
+    def _by_token(self) -> _ByToken:
+        """The centroids sorted by token, so that those of a token stand together."""
+        order = np.argsort(self.token_ids, kind="stable").astype(np.int32)
+        return _ByToken(
+            order,
+            self.token_ids[order],
+            np.ascontiguousarray(self.quantized[order]),
+            np.ascontiguousarray(self.scales[order]),
+        )
+
+    def _groups(self, token_ids: NDArray[np.int32]) -> _Groups:
+        rows = np.argsort(token_ids, kind="stable")
+        tokens, starts = np.unique(token_ids[rows], return_index=True)
+        owners = self._by_token.owners
+        return _Groups(
+            rows.astype(np.int64),
+            np.append(starts, len(rows)).astype(np.int64),
+            np.searchsorted(owners, tokens, side="left").astype(np.int64),
+            np.searchsorted(owners, tokens, side="right").astype(np.int64),
+        )
+
+    def write(self, path: Path, *, first: int = 0) -> None:
+        """Write the centroids from `first` on as one part."""
+        write_arrays(
             path,
             _KIND,
             {
@@ -205,6 +344,16 @@ class Codebook:
         )
 
 
+_Result = TypeVar("_Result")
+
+
+def _in_chunks(step: Callable[[slice], _Result], n_tokens: int) -> list[_Result]:
+    """Return what `step` gives for each chunk of the tokens, run by all threads."""
+    chunks = [slice(first, first + _CHUNK) for first in range(0, max(n_tokens, 1), _CHUNK)]
+    with ThreadPoolExecutor(threads()) as pool:
+        return list(pool.map(step, chunks))
+
+
 def _joined(files: Sequence[ArrayFile], name: str) -> NDArray[Any]:
     return files[0][name] if len(files) == 1 else np.concatenate([file[name] for file in files])
 
@@ -217,53 +366,76 @@ def _no_codec(dim: int, bits: int) -> ResidualCodec:
 
 
 def _cluster(
-    vectors: NDArray[np.floating[Any]], token_ids: NDArray[np.int32], *, seed: int
+    vectors: NDArray[np.floating[Any]],
+    token_ids: NDArray[np.int32],
+    similarity: NDArray[np.float32],
+    *,
+    extra: int,
+    seed: int,
 ) -> tuple[NDArray[np.int8], NDArray[np.float32], NDArray[np.int32]]:
-    """Cluster per token; return int8 rows, scales and owners, sorted by token."""
+    """Return new centroids: int8 rows, scales and owners, sorted by token.
+
+    Parameters
+    ----------
+    similarity
+        ``(n_tokens,)`` float32: to the nearest centroid there is; `_UNSEEN` where there is none.
+    extra
+        How many to make beyond one for each token that has none.
+    """
     order = np.argsort(token_ids, kind="stable")
     tokens, starts, counts = np.unique(token_ids[order], return_index=True, return_counts=True)
-    ordered = vectors[order]
+    ordered, similarity = vectors[order], similarity[order]
+    unseen = similarity[starts] == _UNSEEN
     sums = np.add.reduceat(ordered, starts, axis=0, dtype=np.float64)
     means = (sums / counts[:, None]).astype(np.float32)
-    budgets = _budgets(counts, means, extra=int(16 * np.sqrt(len(vectors))))
-    centroids = [
-        means[index : index + 1]
-        if budget == 1
-        else _kmeans(ordered[start : start + count], budget, seed=seed)
-        for index, (start, count, budget) in enumerate(zip(starts, counts, budgets, strict=True))
-    ]
-    owners = np.repeat(tokens, [len(rows) for rows in centroids]).astype(np.int32)
+    # Summed distance, 1 - similarity, to the nearest centroid, or to what the only one would be.
+    spread = np.where(
+        unseen,
+        counts * (1 - np.linalg.norm(means, axis=1)),
+        np.add.reduceat(1 - similarity, starts, dtype=np.float64),
+    ).clip(min=0)
+    budgets = unseen + np.floor(extra * spread / max(float(spread.sum()), 1e-12)).astype(np.intp)
+    budgets = np.minimum(budgets, np.maximum(counts // _MIN_TOKENS_PER_CENTROID, unseen))
+    centroids = [np.zeros((0, vectors.shape[1]), np.float32)]
+    for index in np.flatnonzero(budgets):
+        own = slice(starts[index], starts[index] + counts[index])
+        centroids.append(
+            means[index : index + 1]
+            if unseen[index] and budgets[index] == 1
+            else _kmeans(ordered[own], similarity[own], int(budgets[index]), seed=seed)
+        )
     rows = np.concatenate(centroids)
     rows /= np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
-    scales = (np.abs(rows).max(axis=1) / 127).astype(np.float32)
-    return np.round(rows / scales[:, None]).astype(np.int8), scales, owners
+    scales = (np.abs(rows).max(axis=1, initial=0) / 127).astype(np.float32)
+    quantized = np.round(rows / np.maximum(scales[:, None], 1e-12)).astype(np.int8)
+    return quantized, scales, np.repeat(tokens, budgets).astype(np.int32)
 
 
-def _budgets(
-    counts: NDArray[np.intp], means: NDArray[np.float32], *, extra: int
-) -> NDArray[np.intp]:
-    """Centroids per token: one each, the rest in proportion to the spread."""
-    spread = counts * np.maximum(1.0 - np.einsum("ij,ij->i", means, means), 0.0)
-    share = np.floor(extra * spread / max(float(spread.sum()), 1e-12))
-    most = np.maximum(counts // _MIN_TOKENS_PER_CENTROID, 1)
-    return np.asarray(np.minimum(1 + share.astype(np.intp), most))
-
-
-def _kmeans(vectors: NDArray[np.floating[Any]], k: int, *, seed: int) -> NDArray[np.float32]:
+def _kmeans(
+    vectors: NDArray[np.floating[Any]], similarity: NDArray[np.float32], k: int, *, seed: int
+) -> NDArray[np.float32]:
     """Spherical k-means (Dhillon and Modha 2001): unit centroids of the largest cosines.
 
-    A centroid that loses all its points restarts at the point that is worst off.
+    Points that are closer to a centroid there is, by `similarity`, stay with it. A centroid that
+    loses all its points restarts at the point that is worst off.
     """
-    order = np.random.default_rng(seed).permutation(len(vectors))
-    points = vectors[order[: k * _POINTS_PER_CENTROID]].astype(np.float32)
-    centroids = points[:k].copy()
+    rng = np.random.default_rng(seed)
+    some = rng.permutation(len(vectors))[: k * _POINTS_PER_CENTROID]
+    points, held = vectors[some].astype(np.float32), similarity[some]
+    # Start where points are badly off: drawn in proportion to their distance.
+    keys = rng.exponential(size=len(points)) / np.maximum(1 - np.maximum(held, 0), 1e-6)
+    centroids = points[np.argsort(keys, kind="stable")[:k]]
     for _ in range(_ITERATIONS):
-        similarity = points @ centroids.T  # (n_points, k)
-        nearest = similarity.argmax(axis=1)
-        by_centroid = np.argsort(nearest, kind="stable")
-        held, starts = np.unique(nearest[by_centroid], return_index=True)
-        centroids[held] = np.add.reduceat(points[by_centroid], starts, axis=0)
-        lost = np.setdiff1d(np.arange(k), held)
-        centroids[lost] = points[np.argsort(similarity.max(axis=1), kind="stable")[: len(lost)]]
+        table = points @ centroids.T  # (n_points, k)
+        nearest = table.argmax(axis=1)
+        best = table[np.arange(len(points)), nearest]
+        won = np.flatnonzero(best > held)
+        by_centroid = won[np.argsort(nearest[won], kind="stable")]
+        taken, starts = np.unique(nearest[by_centroid], return_index=True)
+        if len(taken):
+            centroids[taken] = np.add.reduceat(points[by_centroid], starts, axis=0)
+        lost = np.setdiff1d(np.arange(k), taken)
+        worst = np.argsort(np.maximum(best, held), kind="stable")
+        centroids[lost] = points[worst[: len(lost)]]
         centroids /= np.maximum(np.linalg.norm(centroids, axis=1, keepdims=True), 1e-12)
     return centroids

@@ -5,54 +5,21 @@ Kernels are the native ones that were built (see ``native/kernel.h``) and ``nump
 compiler was found. Native kernels take the query in 16 bits and otherwise lose nothing: scores
 are within 1e-5 of NumPy's, and the same whatever the instruction set or number of threads.
 
-``RAG_TOOLS_KERNEL`` names the kernel to use. ``RAG_TOOLS_THREADS`` is how many threads a large
-search may use; all the process may run on if unset.
+Which one runs, and on how many threads, is `rag_tools.index.dispatch`.
 """
 
 from __future__ import annotations
 
-import os
-from functools import cache
-
 import numpy as np
 from numpy.typing import NDArray
 
-from rag_tools.cores import available_cores
-from rag_tools.errors import ConfigurationError
 from rag_tools.index import cells
 from rag_tools.index import maxsim as reference
 from rag_tools.index.codebook import Codebook
+from rag_tools.index.dispatch import kernel as _kernel
+from rag_tools.index.dispatch import native as _native
+from rag_tools.index.dispatch import threads as _threads
 from rag_tools.index.segment import Segment
-
-try:
-    import rag_tools.index._native as _native
-except ModuleNotFoundError:
-    # Installed without a compiler; `kernel_name` says so.
-    _native = None  # type: ignore[assignment]
-
-_NUMPY = "numpy"
-
-
-def kernel_names() -> list[str]:
-    """Return the kernels that can run here, fastest first."""
-    return [*(() if _native is None else _native.available()), _NUMPY]
-
-
-def kernel_name() -> str:
-    """Return the kernel in use: ``avx512vnni``, ``avx2``, ``neon``, ``scalar`` or ``numpy``.
-
-    Raises
-    ------
-    ConfigurationError
-        If ``RAG_TOOLS_KERNEL`` names one that can't run here.
-    """
-    names = kernel_names()
-    name = os.environ.get("RAG_TOOLS_KERNEL") or names[0]
-    if name not in names:
-        raise ConfigurationError(
-            f"RAG_TOOLS_KERNEL={name}: this machine and build have {', '.join(names)}"
-        )
-    return name
 
 
 def centroid_scores(codebook: Codebook, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -113,25 +80,6 @@ def similarities(
     if kernel is None:
         return reference.similarities(segment, vectors, position)
     return kernel.similarities(_segment(segment), _floats(vectors), position)
-
-
-def _kernel() -> _native.Kernel | None:
-    name = kernel_name()
-    return None if name == _NUMPY else _named(name)
-
-
-@cache
-def _named(name: str) -> _native.Kernel:
-    return _native.Kernel(name)
-
-
-def _threads() -> int:
-    value = os.environ.get("RAG_TOOLS_THREADS")
-    if not value:
-        return available_cores()
-    if not value.isdecimal() or int(value) < 1:
-        raise ConfigurationError(f"RAG_TOOLS_THREADS={value}: give a number from 1 on")
-    return int(value)
 
 
 def _floats(array: NDArray[np.float32]) -> NDArray[np.float32]:

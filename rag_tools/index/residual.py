@@ -104,12 +104,11 @@ def padded_dim(dim: int, bits: int) -> int:
 
 
 def pack(codes: NDArray[np.uint8], bits: int) -> NDArray[np.uint8]:
-    """Lay codes out in blocks of 16 tokens for SIMD.
+    """Pack the codes of each token into bytes.
 
-    With ``n = 8 // bits`` codes per byte, byte ``[block, group, 4 * token + j]`` holds in its
-    i-th lowest `bits` bits the code of dimension ``4 * n * group + 4 * i + j``. One 64-byte load
-    is then a group of 16 tokens; a shift and a mask leave, in each 32-bit lane, four neighbouring
-    dimensions of one token: the operand of a four-way byte dot product.
+    With ``n = 8 // bits`` codes per byte, byte ``[token, group, j]`` holds in its i-th lowest
+    `bits` bits the code of dimension ``4 * n * group + 4 * i + j``. A shift and a mask of four
+    bytes then leave four neighbouring dimensions: the operand of a four-way byte dot product.
 
     Parameters
     ----------
@@ -119,28 +118,56 @@ def pack(codes: NDArray[np.uint8], bits: int) -> NDArray[np.uint8]:
     Returns
     -------
     NDArray
-        ``(n_blocks, groups, 64)`` uint8; tokens and dimensions beyond the end have code 0.
+        ``(n_tokens, groups, 4)`` uint8; dimensions beyond the end have code 0.
     """
     per_byte = 8 // bits
     n_tokens, dim = codes.shape
-    blocks = -(-n_tokens // BLOCK_TOKENS)
     groups = padded_dim(dim, bits) // (4 * per_byte)
-    padded = np.zeros((blocks * BLOCK_TOKENS, groups * 4 * per_byte), dtype=np.uint8)
-    padded[:n_tokens, :dim] = codes
-    lanes = padded.reshape(blocks, BLOCK_TOKENS, groups, per_byte, 4)
-    packed = np.zeros((blocks, BLOCK_TOKENS, groups, 4), dtype=np.uint8)
+    padded = np.zeros((n_tokens, groups * 4 * per_byte), dtype=np.uint8)
+    padded[:, :dim] = codes
+    lanes = padded.reshape(n_tokens, groups, per_byte, 4)
+    packed = np.zeros((n_tokens, groups, 4), dtype=np.uint8)
     for index in range(per_byte):
-        packed |= lanes[:, :, :, index, :] << np.uint8(index * bits)
-    return np.ascontiguousarray(packed.transpose(0, 2, 1, 3)).reshape(blocks, groups, 64)
+        packed |= lanes[:, :, index, :] << np.uint8(index * bits)
+    return packed
 
 
 def unpack(packed: NDArray[np.uint8], bits: int, dim: int) -> NDArray[np.uint8]:
-    """Undo `pack`: ``(n_blocks, groups, 64)`` → ``(n_blocks * 16, dim)`` codes."""
+    """Undo `pack`: ``(n_tokens, groups, 4)`` → ``(n_tokens, dim)`` codes."""
     per_byte = 8 // bits
-    blocks, groups, _ = packed.shape
-    by_token = packed.reshape(blocks, groups, BLOCK_TOKENS, 4).transpose(0, 2, 1, 3)
-    codes = np.empty((blocks, BLOCK_TOKENS, groups, per_byte, 4), dtype=np.uint8)
+    n_tokens, groups, _ = packed.shape
+    codes = np.empty((n_tokens, groups, per_byte, 4), dtype=np.uint8)
     mask = np.uint8((1 << bits) - 1)
     for index in range(per_byte):
-        codes[:, :, :, index, :] = (by_token >> np.uint8(index * bits)) & mask
-    return codes.reshape(blocks * BLOCK_TOKENS, groups * per_byte * 4)[:, :dim]
+        codes[:, :, index, :] = (packed >> np.uint8(index * bits)) & mask
+    return codes.reshape(n_tokens, groups * per_byte * 4)[:, :dim]
+
+
+def interleave(packed: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Lay packed tokens out in blocks of 16 for SIMD: one 64-byte load is a group of 16 tokens.
+
+    Parameters
+    ----------
+    packed
+        ``(n_tokens, groups, 4)`` uint8.
+
+    Returns
+    -------
+    NDArray
+        ``(n_blocks, groups, 64)`` uint8: byte ``[block, group, 4 * token + j]`` is that of token
+        ``16 * block + token``; tokens beyond the end are zero.
+    """
+    n_tokens, groups, _ = packed.shape
+    blocks = -(-n_tokens // BLOCK_TOKENS)
+    padded = np.zeros((blocks * BLOCK_TOKENS, groups, 4), dtype=np.uint8)
+    padded[:n_tokens] = packed
+    # A group of a token moves as one 32-bit word.
+    words = padded.view(np.uint32).reshape(blocks, BLOCK_TOKENS, groups)
+    return np.ascontiguousarray(words.transpose(0, 2, 1)).view(np.uint8)
+
+
+def deinterleave(blocks: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Undo `interleave`: ``(n_blocks, groups, 64)`` → ``(n_blocks * 16, groups, 4)``."""
+    n_blocks, groups, _ = blocks.shape
+    words = blocks.view(np.uint32).transpose(0, 2, 1)
+    return np.ascontiguousarray(words).view(np.uint8).reshape(n_blocks * BLOCK_TOKENS, groups, 4)

@@ -10,41 +10,37 @@ which of them are live is the catalog's business.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rag_tools.index.arrayfile import ArrayFile, write_arrays
+from rag_tools.index.arrayfile import ArrayFile, writing
 from rag_tools.index.codebook import Codebook
-from rag_tools.index.residual import BLOCK_TOKENS, pack, unpack
+from rag_tools.index.dispatch import NUMPY, kernel_name, native
+from rag_tools.index.residual import BLOCK_TOKENS, deinterleave, interleave, unpack
 
 SEGMENTS = "segments"
 """Folder of an index that holds its segments."""
 
 _KIND = "segment"
-_LONG = 255  # a span of this many code points or more has its length in `long_spans`
-_CHUNK = 1 << 16  # tokens quantised at a time: bounds the float temporaries
+_ODD = 255  # a span's step or length from here on: look in `odd_spans`
 
 
-@dataclass(frozen=True, slots=True)
-class Tokens:
-    """The tokens of a run of passages, decompressed no further than a reader needs.
+class Tokens(NamedTuple):
+    """The compressed tokens of a run of passages.
 
     Attributes
     ----------
     offsets
         ``(n_passages + 1,)`` int64: where each passage's tokens start.
-    token_ids
-        ``(n_tokens,)`` int32.
     centroids
         ``(n_tokens,)`` int32.
     codes
-        ``(n_tokens, dim)`` uint8 residual buckets.
+        ``(n_tokens, groups, 4)`` uint8: residual codes, see `residual.pack`.
     inverse_norms
         ``(n_tokens,)`` float32.
     spans
@@ -54,7 +50,6 @@ class Tokens:
     """
 
     offsets: NDArray[np.int64]
-    token_ids: NDArray[np.int32]
     centroids: NDArray[np.int32]
     codes: NDArray[np.uint8]
     inverse_norms: NDArray[np.float32]
@@ -76,66 +71,105 @@ def compress(
     ----------
     vectors
         ``(n_tokens, dim)`` float16 or float32, unit rows.
-    token_ids, spans, offsets
+    token_ids
+        ``(n_tokens,)`` int32.
+    spans, offsets
         As in `Tokens`.
     pooled
         ``(n_passages, pooled_dim)`` float32, or None.
     """
-    parts = [
-        _quantize(codebook, vectors[first : first + _CHUNK], token_ids[first : first + _CHUNK])
-        for first in range(0, len(vectors), _CHUNK)
-    ]
-    centroids, codes, inverse_norms = (
-        np.concatenate(column) for column in zip(*parts, strict=True)
-    )
+    centroids = codebook.assign(vectors, token_ids)
+    codes, inverse_norms = codebook.encode(vectors, centroids)
     quantized = None
     if pooled is not None:
         scales = np.maximum(np.abs(pooled).max(axis=1), 1e-12).astype(np.float32) / 127
         quantized = (np.round(pooled / scales[:, None]).astype(np.int8), scales)
-    return Tokens(offsets, token_ids, centroids, codes, inverse_norms, spans, quantized)
+    return Tokens(offsets.astype(np.int64), centroids, codes, inverse_norms, spans, quantized)
 
 
-def _quantize(
-    codebook: Codebook, vectors: NDArray[np.floating[Any]], token_ids: NDArray[np.int32]
-) -> tuple[NDArray[np.int32], NDArray[np.uint8], NDArray[np.float32]]:
-    exact = vectors.astype(np.float32)
-    centroids = codebook.assign(exact, token_ids)
-    base = codebook.centroids[centroids]
-    codes = codebook.codec.encode(exact - base)
-    restored = base + codebook.codec.decode(codes)
-    norms = np.maximum(np.linalg.norm(restored, axis=1), 1e-6)
-    return centroids, codes, np.asarray(1 / norms, dtype=np.float32)
+def write_segment(path: Path, runs: Iterable[Tokens], codebook: Codebook) -> None:
+    """Write runs of passages, one after the other, as one segment: O(n_tokens).
+
+    The codes of one run are in memory at a time. Of the others, 8 bytes a token and the pooled
+    vectors are kept until the codes are written, and the postings are made.
+    """
+    kept: dict[str, list[NDArray[Any]]] = {}
+
+    def packed() -> Iterator[NDArray[np.uint8]]:
+        n_tokens = 0
+        for run in runs:
+            for name, column in _columns(run, first=n_tokens).items():
+                kept.setdefault(name, []).append(column)
+            n_tokens += len(run.centroids)
+            yield run.codes
+
+    with writing(path, _KIND, {"bits": codebook.codec.bits, "dim": codebook.dim}) as file:
+        file.add("codes", _blocks(packed()))
+        sizes = np.concatenate(kept.pop("sizes"))
+        offsets = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
+        centroids = np.concatenate(kept.pop("centroids"))
+        cells, cell_offsets, members = _postings(centroids, offsets, len(codebook))
+        file.add("token_offsets", [offsets])
+        file.add("cells", [cells])
+        file.add("cell_offsets", [cell_offsets])
+        file.add("cell_passages", [members])
+        n_token_ids = int(codebook.token_ids.max(initial=-1)) + 1
+        tokens, starts, _ = _postings(codebook.token_ids[centroids], offsets, n_token_ids)
+        file.add("df_tokens", [tokens])
+        file.add("df_counts", [np.diff(starts)])
+        narrow = len(codebook) <= np.iinfo(np.uint16).max
+        file.add("centroids", [centroids.astype(np.uint16 if narrow else np.uint32)])
+        for name, columns in kept.items():
+            file.add(name, columns)
 
 
-def write_segment(path: Path, tokens: Tokens, codebook: Codebook) -> int:
-    """Write a segment; return its bytes on disk."""
-    starts = tokens.spans[:, 0]
-    lengths = tokens.spans[:, 1] - starts
-    long = np.flatnonzero(lengths >= _LONG)
-    sizes = np.diff(tokens.offsets)
-    owner = np.repeat(np.arange(len(sizes)), sizes)
-    cells, cell_offsets, members = _postings(tokens.centroids, owner)
-    df_tokens, df_counts = _document_frequencies(tokens.token_ids, owner)
-    arrays: dict[str, NDArray[Any]] = {
-        "token_offsets": tokens.offsets.astype(np.int64),
-        "centroids": tokens.centroids.astype(
-            np.uint16 if len(codebook) <= np.iinfo(np.uint16).max else np.uint32
-        ),
-        "codes": pack(tokens.codes, codebook.codec.bits),
-        "inverse_norms": tokens.inverse_norms.astype(np.float16),
-        "span_starts": starts.astype(np.uint16),
-        "span_lengths": np.minimum(lengths, _LONG).astype(np.uint8),
-        "long_spans": np.stack([long, lengths[long]], axis=1).astype(np.int64),
-        "cells": cells.astype(np.uint32),
-        "cell_offsets": cell_offsets.astype(np.uint32),
-        "cell_passages": members.astype(np.uint32),
-        "df_tokens": df_tokens.astype(np.uint32),
-        "df_counts": df_counts.astype(np.uint32),
+def _columns(run: Tokens, *, first: int) -> dict[str, NDArray[Any]]:
+    """Return what a segment holds of a run besides the codes; `first` is its first token."""
+    steps, lengths, odd = _encode_spans(run.spans, run.offsets)
+    columns = {
+        "sizes": np.diff(run.offsets),
+        "centroids": run.centroids,
+        "inverse_norms": run.inverse_norms.astype(np.float16),
+        "span_steps": steps,
+        "span_lengths": lengths,
+        "odd_spans": np.column_stack([odd + first, run.spans[odd]]).astype(np.int64),
     }
-    if tokens.pooled is not None:
-        arrays["pooled"], arrays["pooled_scales"] = tokens.pooled
-    meta = {"bits": codebook.codec.bits, "dim": codebook.dim}
-    return write_arrays(path, _KIND, meta, arrays)
+    if run.pooled is not None:
+        columns["pooled"], columns["pooled_scales"] = run.pooled
+    return columns
+
+
+def _blocks(packed: Iterable[NDArray[np.uint8]]) -> Iterator[NDArray[np.uint8]]:
+    """Yield runs of packed codes as blocks; the last one of a run waits for the next run."""
+    rest: NDArray[np.uint8] | None = None
+    for codes in packed:
+        codes = codes if rest is None else np.concatenate([rest, codes])
+        whole = len(codes) // BLOCK_TOKENS * BLOCK_TOKENS
+        yield interleave(codes[:whole])
+        rest = codes[whole:]
+    if rest is not None:
+        yield interleave(rest)
+
+
+def _encode_spans(
+    spans: NDArray[np.int32], offsets: NDArray[np.int64]
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.intp]]:
+    """Return spans as steps and lengths, and which tokens are odd: too far apart, or too long.
+
+    A step leads from the start of one token with characters to that of the next; a passage begins
+    at 0. Tokens that have none, with the span (0, 0), are steps and lengths of 0.
+    """
+    starts, lengths = spans[:, 0], spans[:, 1] - spans[:, 0]
+    real = lengths > 0
+    # The start that each token's step leads from: the last one that is real, in its passage.
+    before = np.concatenate([[-1], np.where(real, np.arange(len(spans)), -1)[:-1]])
+    before = np.maximum.accumulate(before)
+    passage = np.repeat(offsets[:-1], np.diff(offsets))
+    previous = np.where(before >= passage, starts[before], 0)
+    steps = np.where(real, starts - previous, 0)
+    odd = (steps < 0) | (steps >= _ODD) | (lengths >= _ODD) | (~real & (spans != 0).any(axis=1))
+    steps = np.where(odd, _ODD, steps)
+    return steps.astype(np.uint8), np.where(odd, 0, lengths).astype(np.uint8), np.flatnonzero(odd)
 
 
 class Segment:
@@ -151,7 +185,8 @@ class Segment:
     centroids
         ``(n_tokens,)`` uint16, or uint32 if there are too many.
     packed_codes
-        ``(n_blocks, groups, 64)`` uint8: the residual codes as `residual.pack` lays them out.
+        ``(n_blocks, groups, 64)`` uint8: the residual codes as `residual.interleave` lays them
+        out.
     inverse_norms
         ``(n_tokens,)`` float16.
     cells, cell_offsets, cell_passages
@@ -175,8 +210,6 @@ class Segment:
         self.centroids: NDArray[np.uint16] | NDArray[np.uint32] = self.file["centroids"]
         self.packed_codes: NDArray[np.uint8] = self.file["codes"]
         self.inverse_norms: NDArray[np.float16] = self.file["inverse_norms"]
-        self._span_starts: NDArray[np.uint16] = self.file["span_starts"]
-        self._span_lengths: NDArray[np.uint8] = self.file["span_lengths"]
 
     def __len__(self) -> int:
         return len(self.token_offsets) - 1
@@ -194,85 +227,98 @@ class Segment:
         return self.file["pooled"], self.file["pooled_scales"]
 
     def codes(self, first: int, last: int) -> NDArray[np.uint8]:
-        """Return the residual codes of tokens `first` to `last`, ``(n, dim)`` uint8."""
+        """Return the packed residual codes of tokens `first` to `last`, ``(n, groups, 4)``."""
         block, end = first // BLOCK_TOKENS, -(-last // BLOCK_TOKENS)
-        codes = unpack(self.packed_codes[block:end], self.codebook.codec.bits, self.codebook.dim)
-        return codes[first - block * BLOCK_TOKENS : last - block * BLOCK_TOKENS]
+        start = block * BLOCK_TOKENS
+        return deinterleave(self.packed_codes[block:end])[first - start : last - start]
 
     def vectors(self, first: int, last: int) -> NDArray[np.float32]:
         """Return the unit embeddings of tokens `first` to `last`, ``(n, dim)`` float32."""
         codebook = self.codebook
         rows = self.centroids[first:last]
-        restored = codebook.codec.decode(self.codes(first, last))
+        codes = unpack(self.codes(first, last), codebook.codec.bits, codebook.dim)
+        restored = codebook.codec.decode(codes)
         restored += codebook.quantized[rows] * codebook.scales[rows, None]
         restored *= self.inverse_norms[first:last, None].astype(np.float32)
         return restored
 
     def spans(self, position: int) -> NDArray[np.int32]:
         """Return the token spans of a passage, ``(n, 2)`` int32, relative to the passage."""
-        first, last = (int(end) for end in self.token_offsets[position : position + 2])
-        return self._token_spans(first, last)
+        return self._spans(position, position + 1)
 
-    def _token_spans(self, first: int, last: int) -> NDArray[np.int32]:
-        starts = self._span_starts[first:last].astype(np.int32)
-        lengths = self._span_lengths[first:last].astype(np.int32)
-        if (lengths == _LONG).any():
-            tokens, exact = self.file["long_spans"].T
-            low, high = np.searchsorted(tokens, [first, last])
-            lengths[tokens[low:high] - first] = exact[low:high]
-        return np.stack([starts, starts + lengths], axis=1)
+    def _spans(self, low: int, high: int) -> NDArray[np.int32]:
+        """Return the token spans of the passages from `low` to `high`."""
+        offsets = self.token_offsets[low : high + 1]
+        first, last = int(offsets[0]), int(offsets[-1])
+        odd_tokens = self.file["odd_spans"][:, 0]
+        listed = self.file["odd_spans"][slice(*np.searchsorted(odd_tokens, [first, last]))]
+        return _decode_spans(
+            self.file["span_steps"][first:last],
+            self.file["span_lengths"][first:last],
+            listed - [first, 0, 0],
+            offsets - first,
+        )
 
     def tokens(self, positions: NDArray[np.intp]) -> Tokens:
-        """Return the compressed tokens of some passages, in that order, without decoding."""
+        """Return the compressed tokens of passages at rising positions; nothing is decoded."""
+        low, high = (int(positions[0]), int(positions[-1]) + 1) if len(positions) else (0, 0)
+        first, last = int(self.token_offsets[low]), int(self.token_offsets[high])
+        chosen = np.zeros(high - low, dtype=np.bool_)
+        chosen[positions - low] = True
+        rows = np.repeat(chosen, np.diff(self.token_offsets[low : high + 1]))
         sizes = np.diff(self.token_offsets)[positions]
-        offsets = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
-        rows = np.repeat(self.token_offsets[positions] - offsets[:-1], sizes)
-        rows += np.arange(offsets[-1])
-        centroids = self.centroids[rows].astype(np.int32)
+        pooled = self.pooled
         return Tokens(
-            offsets=offsets,
-            token_ids=self.codebook.token_ids[centroids],
-            centroids=centroids,
-            codes=self.codes(0, self.n_tokens)[rows],
-            inverse_norms=self.inverse_norms[rows].astype(np.float32),
-            spans=self._token_spans(0, self.n_tokens)[rows],
-            pooled=None
-            if self.pooled is None
-            else (self.pooled[0][positions], self.pooled[1][positions]),
+            offsets=np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64),
+            centroids=self.centroids[first:last][rows].astype(np.int32),
+            codes=self.codes(first, last)[rows],
+            inverse_norms=self.inverse_norms[first:last][rows].astype(np.float32),
+            spans=self._spans(low, high)[rows],
+            pooled=None if pooled is None else (pooled[0][positions], pooled[1][positions]),
         )
 
 
-def concatenate(parts: Sequence[Tokens]) -> Tokens:
-    """Join runs of passages that share a codebook: O(n_tokens), nothing is re-quantised."""
-    starts = np.cumsum([0, *(int(part.offsets[-1]) for part in parts)])
-    offsets = [part.offsets[:-1] + start for part, start in zip(parts, starts, strict=False)]
-    pooled = [part.pooled for part in parts if part.pooled is not None]
-    return Tokens(
-        offsets=np.concatenate([*offsets, starts[-1:]]).astype(np.int64),
-        token_ids=np.concatenate([part.token_ids for part in parts]),
-        centroids=np.concatenate([part.centroids for part in parts]),
-        codes=np.concatenate([part.codes for part in parts]),
-        inverse_norms=np.concatenate([part.inverse_norms for part in parts]),
-        spans=np.concatenate([part.spans for part in parts]),
-        pooled=(np.concatenate([p[0] for p in pooled]), np.concatenate([p[1] for p in pooled]))
-        if len(pooled) == len(parts)
-        else None,
-    )
+def _decode_spans(
+    steps: NDArray[np.uint8],
+    lengths: NDArray[np.uint8],
+    odd: NDArray[np.int64],
+    offsets: NDArray[np.int64],
+) -> NDArray[np.int32]:
+    """Undo `_encode_spans`; `odd` has rows of token, start, end."""
+    at, odd_starts, odd_ends = odd.T
+    walked = np.where(steps == _ODD, 0, steps).cumsum(dtype=np.int64)
+    # Where the walk starts anew, and what must be added to it from there: a passage begins at 0,
+    # an odd token where it says.
+    anchors = np.zeros(len(steps), dtype=np.int64)
+    anew = np.zeros(len(steps), dtype=np.bool_)
+    begins = offsets[:-1][np.diff(offsets) > 0]
+    anchors[begins] = np.where(begins > 0, -walked[begins - 1], 0)
+    anew[begins] = True
+    real = odd_ends > odd_starts
+    anchors[at[real]] = odd_starts[real] - walked[at[real]]
+    anew[at[real]] = True
+    latest = np.maximum.accumulate(np.where(anew, np.arange(len(steps)), 0))
+    starts = np.where(lengths > 0, walked + anchors[latest], 0)
+    spans = np.stack([starts, starts + lengths], axis=1).astype(np.int32)
+    spans[at] = odd[:, 1:]
+    return spans
 
 
 def _postings(
-    centroids: NDArray[np.int32], owner: NDArray[np.intp]
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """Return distinct cells, where each one's passages start, and the passages."""
-    n_passages = int(owner[-1]) + 1 if len(owner) else 1
-    pairs = np.unique(centroids.astype(np.int64) * n_passages + owner)
-    cells, starts = np.unique(pairs // n_passages, return_index=True)
-    return cells, np.concatenate([starts, [len(pairs)]]), pairs % n_passages
-
-
-def _document_frequencies(
-    token_ids: NDArray[np.int32], owner: NDArray[np.intp]
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return distinct token ids and the number of passages that hold each."""
-    tokens, starts, _ = _postings(token_ids, owner)
-    return tokens, np.diff(starts)
+    ids: NDArray[np.int32], offsets: NDArray[np.int64], n_ids: int
+) -> tuple[NDArray[np.uint32], NDArray[np.uint32], NDArray[np.uint32]]:
+    """Return the distinct ids, where the passages of each one start, and the passages, rising."""
+    if kernel_name() == NUMPY:
+        n_passages = len(offsets) - 1
+        owner = np.repeat(np.arange(n_passages), np.diff(offsets))
+        pairs = np.unique(ids.astype(np.int64) * max(n_passages, 1) + owner)
+        of_id, passages = np.divmod(pairs, max(n_passages, 1))
+        ends = np.searchsorted(of_id, np.arange(n_ids + 1)).astype(np.uint32)
+    else:
+        ends, passages = native.postings(ids, offsets, n_ids)
+    present = np.flatnonzero(np.diff(ends))
+    return (
+        present.astype(np.uint32),
+        np.append(ends[present], ends[-1:]).astype(np.uint32),
+        passages.astype(np.uint32),
+    )

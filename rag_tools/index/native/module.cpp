@@ -221,7 +221,10 @@ int32_t py_multiply(uint64_t count) {
 
 }  // namespace
 
+void add_compress(nb::module_& m);   // module_compress.cpp
+
 NB_MODULE(_native, m) {
+    add_compress(m);
     // Arguments must have the right type already: converting would copy a mapped file.
     m.def("available", &available);
     m.def("multiply_avx512vnni", &py_multiply, nb::arg("count"));

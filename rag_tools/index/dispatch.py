@@ -1,0 +1,71 @@
+"""Which kernel runs here, and on how many threads.
+
+``RAG_TOOLS_KERNEL`` names the kernel to use. ``RAG_TOOLS_THREADS`` is how many threads large work
+may use; all the process may run on if unset. What the kernels compute is `rag_tools.index.kernels`
+for a search; the codebook and the segments have what writing needs.
+"""
+
+from __future__ import annotations
+
+import os
+from functools import cache
+
+from rag_tools.cores import available_cores
+from rag_tools.errors import ConfigurationError
+
+try:
+    import rag_tools.index._native as native
+except ModuleNotFoundError:
+    # Installed without a compiler; `kernel_name` says so.
+    native = None  # type: ignore[assignment]
+
+NUMPY = "numpy"
+
+
+def kernel_names() -> list[str]:
+    """Return the kernels that can run here, fastest first."""
+    return [*(() if native is None else native.available()), NUMPY]
+
+
+def kernel_name() -> str:
+    """Return the kernel in use: ``avx512vnni``, ``avx2``, ``neon``, ``scalar`` or ``numpy``.
+
+    Raises
+    ------
+    ConfigurationError
+        If ``RAG_TOOLS_KERNEL`` names one that can't run here.
+    """
+    names = kernel_names()
+    name = os.environ.get("RAG_TOOLS_KERNEL") or names[0]
+    if name not in names:
+        raise ConfigurationError(
+            f"RAG_TOOLS_KERNEL={name}: this machine and build have {', '.join(names)}"
+        )
+    return name
+
+
+def kernel() -> native.Kernel | None:
+    """Return the native kernel in use; None: it is NumPy."""
+    name = kernel_name()
+    return None if name == NUMPY else _named(name)
+
+
+@cache
+def _named(name: str) -> native.Kernel:
+    return native.Kernel(name)
+
+
+def threads() -> int:
+    """Return how many threads large work may use.
+
+    Raises
+    ------
+    ConfigurationError
+        If ``RAG_TOOLS_THREADS`` isn't a number from 1 on.
+    """
+    value = os.environ.get("RAG_TOOLS_THREADS")
+    if not value:
+        return available_cores()
+    if not value.isdecimal() or int(value) < 1:
+        raise ConfigurationError(f"RAG_TOOLS_THREADS={value}: give a number from 1 on")
+    return int(value)

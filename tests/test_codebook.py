@@ -1,0 +1,140 @@
+"""The codebook: assignment and codes in NumPy and natively, growth, parts."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rag_tools.errors import IndexCorruptError
+from rag_tools.index import codebook as module
+from rag_tools.index import dispatch
+from rag_tools.index.codebook import Codebook
+from rag_tools.index.residual import ResidualCodec
+from rag_tools.index.segment import compress
+
+NATIVE = [name for name in dispatch.kernel_names() if name != "numpy"]
+
+
+def unit(rows):
+    return (rows / np.linalg.norm(rows, axis=-1, keepdims=True)).astype(np.float32)
+
+
+def tokens_of(rng, n, *, dim=32, vocabulary=20, senses=6, skew=2.0):
+    """Embeddings that scatter around a few directions of each token; some tokens are frequent."""
+    directions = unit(np.random.default_rng(99).normal(size=(vocabulary, senses, dim)))
+    token_ids = (vocabulary * rng.random(n) ** skew).astype(np.int32)
+    centers = directions[token_ids, rng.integers(0, senses, n)]
+    return unit(centers + 0.4 * rng.normal(size=(n, dim)) / np.sqrt(dim)), token_ids
+
+
+def energy(codebook, vectors, token_ids):
+    residuals = vectors - codebook.centroids[codebook.assign(vectors, token_ids)]
+    return float((residuals**2).sum(axis=1).mean())
+
+
+@pytest.fixture(scope="module")
+def trained():
+    vectors, token_ids = tokens_of(np.random.default_rng(0), 6000)
+    return Codebook.train(vectors, token_ids), vectors, token_ids
+
+
+# -- native against NumPy ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", NATIVE)
+@pytest.mark.parametrize("bits", [4, 2, 1])
+@pytest.mark.parametrize("dim", [1, 30, 96, 128])
+def test_native_compression_is_that_of_numpy(monkeypatch, name, bits, dim):
+    rng = np.random.default_rng(dim)
+    vectors, token_ids = tokens_of(rng, 3000, dim=dim)
+    half = vectors.astype(np.float16)
+    codebook = Codebook.train(half, token_ids, bits=bits)
+    monkeypatch.setenv("RAG_TOOLS_KERNEL", "numpy")
+    expected = codebook.assign(half, token_ids)
+    codes, inverse_norms = codebook.encode(half, expected)
+    monkeypatch.setenv("RAG_TOOLS_KERNEL", name)
+    assigned = codebook.assign(half, token_ids)
+    assert np.array_equal(codebook.token_ids[assigned], token_ids)
+    gained = np.einsum("ij,ij->i", vectors, codebook.centroids[assigned])
+    best = np.einsum("ij,ij->i", vectors, codebook.centroids[expected])
+    assert (gained > best - 2e-5).all()
+    native_codes, native_norms = codebook.encode(half, expected)
+    assert np.array_equal(native_codes, codes)
+    assert np.array_equal(native_norms, inverse_norms)
+
+
+@pytest.mark.skipif(not NATIVE, reason="installed without the native kernels")
+@given(bits=st.sampled_from([4, 2, 1]), dim=st.integers(1, 40), seed=st.integers(0, 99))
+def test_native_codes_of_any_numbers_are_those_of_numpy(bits, dim, seed):
+    """Values on the borders, far outside them, tiny, infinite and not numbers at all."""
+    rng = np.random.default_rng(seed)
+    levels = 1 << bits
+    cutoffs = np.sort(rng.normal(size=levels - 1)).astype(np.float32)
+    values = np.sort(rng.choice(np.arange(-127, 128), levels, replace=False)).astype(np.int8)
+    steps = rng.uniform(1e-4, 1, dim).astype(np.float32)
+    codec = ResidualCodec(bits, cutoffs, values, steps, np.ones(dim, np.float32))
+    codebook = Codebook(
+        np.zeros((1, dim), np.int8), np.ones(1, np.float32), np.zeros(1, np.int32), codec, 1, 0.1
+    )
+    special = np.array([*cutoffs, 0, -0.0, 1e-45, 3e38, np.inf, -np.inf, np.nan], np.float32)
+    vectors = rng.choice(special, (17, dim))
+    nearest = np.zeros(17, np.int32)
+    for got, expected in zip(
+        codebook._encode_natively(vectors, nearest), codebook._encode(vectors, nearest), strict=True
+    ):
+        assert np.array_equal(got, expected)
+
+
+@pytest.mark.parametrize("name", dispatch.kernel_names())
+def test_compression_does_not_depend_on_threads(monkeypatch, trained, name):
+    codebook, vectors, token_ids = trained
+    monkeypatch.setenv("RAG_TOOLS_KERNEL", name)
+    monkeypatch.setattr(module, "_CHUNK", 700)
+    found = []
+    for threads in ("1", "5"):
+        monkeypatch.setenv("RAG_TOOLS_THREADS", threads)
+        assigned = codebook.assign(vectors, token_ids)
+        found.append((assigned, *codebook.encode(vectors, assigned)))
+    for one, five in zip(*found, strict=True):
+        assert np.array_equal(one, five)
+
+
+@pytest.mark.parametrize("name", NATIVE)
+def test_ties_and_tokens_with_many_centroids(monkeypatch, name):
+    """More centroids than are compared at a time; equal ones go to the first."""
+    monkeypatch.setenv("RAG_TOOLS_KERNEL", name)
+    rng = np.random.default_rng(3)
+    rows = np.tile(rng.integers(-127, 128, (700, 16)), (2, 1)).astype(np.int8)
+    owners = np.tile(np.array([5, 3], np.int32), 700)
+    codec = ResidualCodec.train(rng.normal(size=(100, 16)).astype(np.float32), 4)
+    codebook = Codebook(rows, np.full(1400, 0.01, np.float32), owners, codec, 1, 0.1)
+    vectors = unit(rng.normal(size=(300, 16)))
+    token_ids = np.where(rng.random(300) < 0.5, 3, 5).astype(np.int32)
+    similarity = vectors @ codebook.centroids.T
+    similarity[owners[None, :] != token_ids[:, None]] = -np.inf
+    assigned = codebook.assign(vectors, token_ids)
+    assert (assigned < 700).all()  # the second half is the same again
+    assert np.allclose(similarity[np.arange(300), assigned], similarity.max(axis=1), atol=2e-5)
+
+
+def test_the_native_code_refuses_what_points_elsewhere(trained):
+    if not NATIVE:
+        pytest.skip("installed without the native kernels")
+    codebook, vectors, token_ids = trained
+    with pytest.raises(IndexError, match="centroid isn't in the codebook"):
+        codebook._encode_natively(vectors[:1], np.array([len(codebook)], np.int32))
+    with pytest.raises(ValueError, match="differ in dimensions"):
+        codebook._assign_natively(vectors[:, :8].copy(), token_ids)
+    with pytest.raises(IndexError, match="an id is too large"):
+        dispatch.native.postings(np.array([0, 7], np.int32), np.array([0, 2]), 7)
+    with pytest.raises(IndexError, match="tokens aren't there"):
+        dispatch.native.postings(np.array([0, 7], np.int32), np.array([0, 3]), 8)
+
+
+def test_no_tokens_compress_to_nothing(trained):
+    codebook, vectors, token_ids = trained
+    none = np.zeros((0, 2), np.int32)
+    tokens = compress(codebook, vectors[:0], token_ids[:0], none, np.zeros(1, np.int64), None)
+    assert len(tokens.centroids) == len(tokens.codes) == len(tokens.inverse_norms) == 0

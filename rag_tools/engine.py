@@ -36,6 +36,8 @@ from rag_tools.errors import (
 from rag_tools.hits import hits
 from rag_tools.index.arrayfile import FORMAT_VERSION
 from rag_tools.index.dispatch import kernel_name
+from rag_tools.index.loss import mean as mean_loss
+from rag_tools.index.residual import BITS
 from rag_tools.index.search import Query, Signals, search, weigh
 from rag_tools.index.snapshot import Snapshot
 from rag_tools.ingest.chunk import MIN_PASSAGE_TOKENS
@@ -60,7 +62,8 @@ from rag_tools.writer import Writer, create_index
 DEFAULT_DIRECTORY = ".rag-tools"
 DEFAULT_PASSAGE_TOKENS = 180
 MAX_PASSAGE_TOKENS = 1024
-_BITS = 4
+DEFAULT_BITS = 4
+MIN_DIM = 16
 _LEXICAL_LIMIT = 1000  # passages that BM25 lists; what it doesn't list has a BM25 of 0
 # Share of passages a word may be in for BM25 to look for it. On 36,000 passages and 16 questions
 # BM25 takes 15 ms with all words, 7.5 ms with 0.5, 7.4 ms with 0.3 (medians); nDCG@10 is the same
@@ -106,6 +109,8 @@ class Engine:
         checkpoint: str | Path | None = None,
         create: bool = False,
         passage_tokens: int | None = None,
+        bits: int | None = None,
+        dim: int | None = None,
         signals: Signals | None = None,
     ) -> Engine:
         """Open the index in `directory`.
@@ -121,6 +126,11 @@ class Engine:
             Make the index if there is none.
         passage_tokens
             Token budget of a passage, fixed when the index is made; default 180.
+        bits
+            Of a dimension of a token, 4, 2 or 1, fixed when the index is made; default 4.
+        dim
+            Dimensions of a token, fixed when the index is made; default: all that the checkpoint
+            gives. Fewer are its first ones, which in the bundled checkpoint hold the most.
         signals
             Weights of the signals added to MaxSim in `search`.
 
@@ -131,26 +141,36 @@ class Engine:
         IndexCorruptError, IndexVersionError
             If the directory holds something else, or a newer format. Nothing is changed.
         IndexMismatchError
-            If `checkpoint` or `passage_tokens` differ from those the index was made with.
+            If `checkpoint`, `passage_tokens`, `bits` or `dim` differ from those the index was
+            made with.
+        InvalidQueryError
+            If a new index can't be made with them.
         CheckpointError
             If the checkpoint can't be read.
         """
         directory = Path(directory) if directory is not None else default_directory()
         if create and not (directory / schema.FILE_NAME).exists():
-            size = DEFAULT_PASSAGE_TOKENS if passage_tokens is None else passage_tokens
-            _create(directory, checkpoint, size)
+            _create(
+                directory,
+                checkpoint,
+                passage_tokens=DEFAULT_PASSAGE_TOKENS if passage_tokens is None else passage_tokens,
+                bits=DEFAULT_BITS if bits is None else bits,
+                dim=dim,
+            )
         reader = Reader(directory)
         with reader.view() as view:
             settings = {
                 key: catalog.setting(view.connection, key)
                 for key in ("checkpoint", "fingerprint", "dim", "bits", "passage_tokens")
             }
-        if passage_tokens not in (None, settings["passage_tokens"]):
-            reader.close()
-            raise IndexMismatchError(
-                f"{directory} has passages of {settings['passage_tokens']} tokens, not "
-                f"{passage_tokens}: name another directory to index with another size"
-            )
+        asked = {"passage_tokens": passage_tokens, "bits": bits, "dim": dim}
+        for name, value in asked.items():
+            if value not in (None, settings[name]):
+                reader.close()
+                raise IndexMismatchError(
+                    f"{directory} was made with {name} {settings[name]}, not {value}: name "
+                    "another directory to index otherwise"
+                )
         return cls(
             directory,
             reader,
@@ -446,6 +466,7 @@ class Engine:
             counts = catalog.counts(view.connection)
             roots = tuple(catalog.roots(view.connection))
             snapshot = view.snapshot
+        loss = mean_loss((segment.loss, segment.n_tokens) for segment in snapshot.segments.values())
         return Status(
             index=str(self.directory),
             format_version=FORMAT_VERSION,
@@ -460,6 +481,8 @@ class Engine:
             tokens=sum(segment.n_tokens for segment in snapshot.segments.values()),
             segments=len(snapshot.segments),
             centroids=0 if snapshot.codebook is None else len(snapshot.codebook),
+            cosine=None if loss is None else loss.cosine,
+            maxsim_error=None if loss is None else loss.maxsim,
             generation=snapshot.generation,
             bytes=_bytes_on_disk(self.directory),
             kernel=kernel_name(),
@@ -503,7 +526,7 @@ class Engine:
                         f"{checkpoint.name!r} gives other embeddings: name the one it was built "
                         "with, or index into another directory"
                     )
-                self._encoder = Encoder(checkpoint)
+                self._encoder = Encoder(checkpoint, dim=self._settings["dim"])
             return self._encoder
 
     @contextlib.contextmanager
@@ -522,8 +545,19 @@ class Engine:
             yield writer
 
 
-def _create(directory: Path, source: str | Path | None, passage_tokens: int) -> None:
+def _create(
+    directory: Path,
+    source: str | Path | None,
+    *,
+    passage_tokens: int,
+    bits: int,
+    dim: int | None,
+) -> None:
     checkpoint = load_checkpoint(source)
+    if bits not in BITS:
+        raise InvalidQueryError(f"{bits} bits: choose one of {', '.join(map(str, BITS))}")
+    if dim is not None and not MIN_DIM <= dim <= checkpoint.dim:
+        raise InvalidQueryError(f"{dim} dimensions: choose {MIN_DIM} to {checkpoint.dim}")
     if not MIN_PASSAGE_TOKENS <= passage_tokens <= MAX_PASSAGE_TOKENS:
         raise InvalidQueryError(
             f"passages of {passage_tokens} tokens: choose {MIN_PASSAGE_TOKENS} to "
@@ -534,8 +568,8 @@ def _create(directory: Path, source: str | Path | None, passage_tokens: int) -> 
         {
             "checkpoint": None if source is None else str(source),
             "fingerprint": checkpoint.fingerprint,
-            "dim": checkpoint.dim,
-            "bits": _BITS,
+            "dim": dim or checkpoint.dim,
+            "bits": bits,
             "passage_tokens": passage_tokens,
             "generation": 0,
         },

@@ -370,7 +370,31 @@ class SyncReport(_Value):
 
 
 class Status(_Value):
-    """What an index holds and how it was built."""
+    """What an index holds and how it was built.
+
+    Attributes
+    ----------
+    dim, bits
+        Dimensions of a stored token, and bits of each.
+    passages, tokens, segments
+        Passages that can be found; tokens and segments as they are stored, tombstones included.
+    tombstones
+        Passages that were deleted and still take space.
+    centroids
+        Of the codebook.
+    cosine
+        Mean cosine of a token's embedding and what is stored of it, on samples; None if the index
+        is empty.
+    maxsim_error
+        Mean absolute error of MaxSim, as a mean over query tokens, of stored passages against
+        their embeddings, on the same samples.
+    generation
+        Number of the commit.
+    bytes
+        Of the whole index on disk.
+    kernel
+        What runs the hot stages of a search: an instruction set, or ``numpy``.
+    """
 
     index: str
     format_version: int
@@ -385,6 +409,8 @@ class Status(_Value):
     segments: int
     tombstones: int
     centroids: int
+    cosine: float | None
+    maxsim_error: float | None
     generation: int
     bytes: int
     kernel: str

@@ -127,6 +127,16 @@ def index(
         int | None,
         typer.Option(help="Tokens per passage, for a new index.", show_default=False),
     ] = None,
+    bits: Annotated[
+        int | None,
+        typer.Option(
+            help="Bits of a token's dimension, 4, 2 or 1, for a new index.", show_default=False
+        ),
+    ] = None,
+    dim: Annotated[
+        int | None,
+        typer.Option(help="Dimensions of a token, for a new index.", show_default=False),
+    ] = None,
     checkpoint: Annotated[
         str | None,
         typer.Option(
@@ -147,7 +157,12 @@ def index(
     try:
         with (
             Engine.open(
-                index, checkpoint=checkpoint, create=bool(paths), passage_tokens=passage_tokens
+                index,
+                checkpoint=checkpoint,
+                create=bool(paths),
+                passage_tokens=passage_tokens,
+                bits=bits,
+                dim=dim,
             ) as engine,
             show.progress() as progress,
         ):

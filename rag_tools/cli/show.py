@@ -93,9 +93,15 @@ def status(found: Status, out: Console) -> None:
         value = getattr(found, field)
         values = value if isinstance(value, tuple) else (value,)
         for item in values:
-            shown = f"{item:,}" if isinstance(item, int) else str(item)
+            shown = f"{item:,}" if isinstance(item, int) else _plain(item)
             line = Text(f"{field.replace('_', ' '):<16}", style="dim")
             out.print(line.append(one_line(shown), style="none"), soft_wrap=True)
+
+
+def _plain(value: object) -> str:
+    if value is None:
+        return "none"
+    return f"{value:.4f}" if isinstance(value, float) else str(value)
 
 
 @contextmanager

@@ -63,6 +63,10 @@ class Encoder:
     threads
         Passages encoded at the same time by `encode_passages`; None is one per available core.
         It doesn't change the result.
+    dim
+        Dimensions of an embedding: so many of the model's first ones, scaled to unit length.
+        None is all. Fewer serve where the first ones hold the most, as in the bundled checkpoint,
+        whose projection is a PCA.
 
     Raises
     ------
@@ -70,8 +74,11 @@ class Encoder:
         If the model or the tokenizer can't be loaded, or they don't fit the metadata.
     """
 
-    def __init__(self, checkpoint: Checkpoint, *, threads: int | None = None) -> None:
+    def __init__(
+        self, checkpoint: Checkpoint, *, threads: int | None = None, dim: int | None = None
+    ) -> None:
         self.checkpoint = checkpoint
+        self._dim = dim or checkpoint.dim
         self._threads = threads or available_cores()
         self._tokenizer = _load_tokenizer(checkpoint)
         self._session = _load_session(checkpoint)
@@ -189,11 +196,19 @@ class Encoder:
         keep = ~np.isin(ids, skiplist)
         keep |= not keep.any()
         return Embeddings(
-            vectors=np.concatenate(vectors)[keep],
+            vectors=self._cut(np.concatenate(vectors)[keep]),
             token_ids=ids[keep].astype(np.int32),
             spans=spans[keep],
             pooled=_pool(pooled, windows) if pooled else None,
         )
+
+    def _cut(self, vectors: Vectors) -> Vectors:
+        """Return the dimensions wanted, as unit vectors."""
+        if self._dim == vectors.shape[1]:
+            return vectors
+        cut = vectors[:, : self._dim]
+        unit: Vectors = cut / np.maximum(np.linalg.norm(cut, axis=1, keepdims=True), 1e-12)
+        return unit
 
     def _run(self, shown: Ids, n_hidden: int) -> list[Vectors]:
         """Run the model on one sequence whose last `n_hidden` tokens no token attends to.

@@ -65,9 +65,16 @@ def open_atomically(path: Path) -> Iterator[BinaryIO]:
 
 
 class ArrayWriter:
-    """Writes one file of arrays; made by `writing`."""
+    """Writes one file of arrays; made by `writing`.
+
+    Attributes
+    ----------
+    meta
+        JSON-serialisable facts that go in the header.
+    """
 
     def __init__(self, file: BinaryIO) -> None:
+        self.meta: dict[str, Any] = {}
         self._file = file
         self._entries: list[dict[str, Any]] = []
         file.write(bytes(_PREFIX.size))
@@ -96,9 +103,9 @@ class ArrayWriter:
         entry["shape"][0] = length
         self._entries.append(entry)
 
-    def finish(self, kind: str, meta: Mapping[str, Any]) -> None:
+    def finish(self, kind: str) -> None:
         """Write the header."""
-        facts = {"kind": kind, "meta": dict(meta), "arrays": self._entries}
+        facts = {"kind": kind, "meta": self.meta, "arrays": self._entries}
         header = json.dumps(facts, separators=(",", ":")).encode()
         start = self._file.tell()
         self._file.write(header)
@@ -109,7 +116,7 @@ class ArrayWriter:
 
 
 @contextlib.contextmanager
-def writing(path: Path, kind: str, meta: Mapping[str, Any]) -> Iterator[ArrayWriter]:
+def writing(path: Path, kind: str) -> Iterator[ArrayWriter]:
     """Write a file array by array; it takes the place of `path` when the block ends.
 
     Parameters
@@ -118,20 +125,19 @@ def writing(path: Path, kind: str, meta: Mapping[str, Any]) -> Iterator[ArrayWri
         Where to; an existing file is replaced atomically.
     kind
         What the file is (``"segment"``, ``"codebook"``), checked on opening.
-    meta
-        JSON-serialisable facts that go in the header.
     """
     with open_atomically(path) as file:
         writer = ArrayWriter(file)
         yield writer
-        writer.finish(kind, meta)
+        writer.finish(kind)
 
 
 def write_arrays(
     path: Path, kind: str, meta: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]
 ) -> None:
     """Write whole `arrays` as one file, see `writing`."""
-    with writing(path, kind, meta) as writer:
+    with writing(path, kind) as writer:
+        writer.meta.update(meta)
         for name, array in arrays.items():
             writer.add(name, [array])
 

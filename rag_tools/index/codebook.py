@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from rag_tools.errors import IndexCorruptError
 from rag_tools.index.arrayfile import ArrayFile, write_arrays
 from rag_tools.index.dispatch import NUMPY, kernel_name, native, threads
-from rag_tools.index.residual import ResidualCodec, pack
+from rag_tools.index.residual import ResidualCodec, pack, unpack
 
 CODEBOOKS = "codebooks"
 """Folder of an index that holds the parts of its codebook."""
@@ -274,6 +274,18 @@ class Codebook:
             codec.steps,
             codec.spread,
         )
+
+    def decode(
+        self,
+        assigned: NDArray[np.integer[Any]],
+        codes: NDArray[np.uint8],
+        inverse_norms: NDArray[np.floating[Any]],
+    ) -> NDArray[np.float32]:
+        """Return the unit embeddings, ``(n, dim)`` float32, that `encode` made codes of."""
+        restored = self.codec.decode(unpack(codes, self.codec.bits, self.dim))
+        restored += self.quantized[assigned] * self.scales[assigned, None]
+        restored *= inverse_norms[:, None].astype(np.float32)
+        return restored
 
     @cached_property
     def _by_token(self) -> _ByToken:

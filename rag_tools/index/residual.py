@@ -16,6 +16,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+BITS = (4, 2, 1)
+"""Bits of a residual code that there are."""
+
 BLOCK_TOKENS = 16
 """Tokens per block: the 32-bit lanes of a 512-bit register."""
 

@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 from rag_tools.index.arrayfile import ArrayFile, writing
 from rag_tools.index.codebook import Codebook
 from rag_tools.index.dispatch import NUMPY, kernel_name, native
-from rag_tools.index.residual import BLOCK_TOKENS, deinterleave, interleave, unpack
+from rag_tools.index.loss import Loss, mean, measure
+from rag_tools.index.residual import BLOCK_TOKENS, deinterleave, interleave
 
 SEGMENTS = "segments"
 """Folder of an index that holds its segments."""
@@ -47,6 +48,8 @@ class Tokens(NamedTuple):
         ``(n_tokens, 2)`` int32: code points of the passage.
     pooled
         ``(n_passages, pooled_dim)`` int8 and ``(n_passages,)`` float32 scales, or None.
+    loss
+        What compression cost, measured on a sample; None if it wasn't.
     """
 
     offsets: NDArray[np.int64]
@@ -55,6 +58,7 @@ class Tokens(NamedTuple):
     inverse_norms: NDArray[np.float32]
     spans: NDArray[np.int32]
     pooled: tuple[NDArray[np.int8], NDArray[np.float32]] | None
+    loss: Loss | None = None
 
 
 def compress(
@@ -84,7 +88,8 @@ def compress(
     if pooled is not None:
         scales = np.maximum(np.abs(pooled).max(axis=1), 1e-12).astype(np.float32) / 127
         quantized = (np.round(pooled / scales[:, None]).astype(np.int8), scales)
-    return Tokens(offsets.astype(np.int64), centroids, codes, inverse_norms, spans, quantized)
+    loss = measure(codebook, vectors, offsets, centroids, codes, inverse_norms)
+    return Tokens(offsets.astype(np.int64), centroids, codes, inverse_norms, spans, quantized, loss)
 
 
 def write_segment(path: Path, runs: Iterable[Tokens], codebook: Codebook) -> None:
@@ -94,6 +99,7 @@ def write_segment(path: Path, runs: Iterable[Tokens], codebook: Codebook) -> Non
     vectors are kept until the codes are written, and the postings are made.
     """
     kept: dict[str, list[NDArray[Any]]] = {}
+    losses: list[tuple[Loss | None, int]] = []
 
     def packed() -> Iterator[NDArray[np.uint8]]:
         n_tokens = 0
@@ -101,9 +107,11 @@ def write_segment(path: Path, runs: Iterable[Tokens], codebook: Codebook) -> Non
             for name, column in _columns(run, first=n_tokens).items():
                 kept.setdefault(name, []).append(column)
             n_tokens += len(run.centroids)
+            losses.append((run.loss, len(run.centroids)))
             yield run.codes
 
-    with writing(path, _KIND, {"bits": codebook.codec.bits, "dim": codebook.dim}) as file:
+    with writing(path, _KIND) as file:
+        file.meta.update(bits=codebook.codec.bits, dim=codebook.dim)
         file.add("codes", _blocks(packed()))
         sizes = np.concatenate(kept.pop("sizes"))
         offsets = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
@@ -121,6 +129,7 @@ def write_segment(path: Path, runs: Iterable[Tokens], codebook: Codebook) -> Non
         file.add("centroids", [centroids.astype(np.uint16 if narrow else np.uint32)])
         for name, columns in kept.items():
             file.add(name, columns)
+        file.meta["loss"] = mean(losses)
 
 
 def _columns(run: Tokens, *, first: int) -> dict[str, NDArray[Any]]:
@@ -219,6 +228,12 @@ class Segment:
         """Tokens of all passages."""
         return int(self.token_offsets[-1])
 
+    @property
+    def loss(self) -> Loss | None:
+        """What compression cost, measured on samples of what was cut; None if it wasn't."""
+        values = self.file.meta["loss"]
+        return None if values is None else Loss(*values)
+
     @cached_property
     def pooled(self) -> tuple[NDArray[np.int8], NDArray[np.float32]] | None:
         """``(n_passages, pooled_dim)`` int8 rows and their float32 scales, if stored."""
@@ -234,13 +249,9 @@ class Segment:
 
     def vectors(self, first: int, last: int) -> NDArray[np.float32]:
         """Return the unit embeddings of tokens `first` to `last`, ``(n, dim)`` float32."""
-        codebook = self.codebook
-        rows = self.centroids[first:last]
-        codes = unpack(self.codes(first, last), codebook.codec.bits, codebook.dim)
-        restored = codebook.codec.decode(codes)
-        restored += codebook.quantized[rows] * codebook.scales[rows, None]
-        restored *= self.inverse_norms[first:last, None].astype(np.float32)
-        return restored
+        return self.codebook.decode(
+            self.centroids[first:last], self.codes(first, last), self.inverse_norms[first:last]
+        )
 
     def spans(self, position: int) -> NDArray[np.int32]:
         """Return the token spans of a passage, ``(n, 2)`` int32, relative to the passage."""
@@ -275,6 +286,7 @@ class Segment:
             inverse_norms=self.inverse_norms[first:last][rows].astype(np.float32),
             spans=self._spans(low, high)[rows],
             pooled=None if pooled is None else (pooled[0][positions], pooled[1][positions]),
+            loss=self.loss,
         )
 
 

@@ -135,7 +135,6 @@ def make_segment(rng: np.random.Generator, path: Path, n_passages: int, bits: in
         np.arange(n_centroids, dtype=np.int32),
         codec,
         n_tokens,
-        0.3,
     )
     blocks = -(-n_tokens // 16)
     arrays = {

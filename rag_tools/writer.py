@@ -40,9 +40,8 @@ _QUEUE_PASSAGES = 256  # encoded together: keeps all cores busy on documents of 
 _SEGMENT_PASSAGES = 4096  # committed at: about 190 MB of half-precision embeddings in memory
 _COMMIT_SECONDS = 60.0  # and committed at the latest: what a kill can lose
 _MAX_SEGMENTS = 8  # compacted beyond, full ones aside
-_FULL_TOKENS = 2_000_000  # a segment this large is left alone: bounds the memory of a compaction
+_FULL_TOKENS = 16_000_000  # a segment this large is left alone: 1.3 GB at 4 bits
 _MAX_DEAD = 0.3  # share of tombstones a segment is compacted beyond
-_RUN = 4096  # passages that a merge has in memory at a time
 _MAX_CODEBOOK_PARTS = 8
 _LEARNED_TOKENS = 500_000  # a codebook trained on so many tokens isn't outgrown
 _OUTGROWN = 4  # times the tokens trained on: a small codebook is trained anew
@@ -249,10 +248,6 @@ class Writer:
         """
         if self._codebook is None:
             return
-        if len(self._codebook_files) > _MAX_CODEBOOK_PARTS:
-            self._write_codebook(self._codebook, first=0)
-            with transaction(self.connection, write=True):
-                self._finish_transaction()
         for rows in self._to_compact():
             self._merge(rows, self._codebook)
         self._sweep()
@@ -262,17 +257,18 @@ class Writer:
         live = [self._live(row.id, row.passages) for row in rows]
         file = f"{uuid.uuid4().hex}.seg"
         runs = (
-            Segment(self._path(row.file), codebook).tokens(some)
+            run
             for row, positions in zip(rows, live, strict=True)
-            for some in np.split(positions, range(_RUN, len(positions), _RUN))
+            for run in Segment(self._path(row.file), codebook).runs(positions)
         )
         write_segment(self._path(file), runs, codebook)
+        merged = Segment(self._path(file), codebook)
         with transaction(self.connection, write=True):
-            (id,) = self._insert_segments([(file, len(merged.offsets) - 1, len(merged.token_ids))])
-            position = itertools.count()
+            (id,) = self._insert_segments([(file, len(merged), merged.n_tokens)])
+            first = 0
             for row, positions in zip(rows, live, strict=True):
-                for old in positions:
-                    catalog.move(self.connection, (row.id, int(old)), (id, next(position)))
+                catalog.move(self.connection, (row.id, positions), (id, first))
+                first += len(positions)
             self._drop_empty_segments(keep=[])
             self._finish_transaction()
 
@@ -309,10 +305,19 @@ class Writer:
         vectors = np.concatenate([item.vectors for item in encoded])
         token_ids = np.concatenate([item.token_ids for item in encoded])
         if self._codebook is None:
-            self._codebook = Codebook.train(vectors, token_ids, bits=self._bits)
+            self._codebook = Codebook.train(
+                vectors, token_ids, bits=self._bits, progress=self._progress
+            )
             self._write_codebook(self._codebook, first=0)
         else:
-            grown = self._codebook.extend(vectors, token_ids)
+            stored = sum(row.tokens for row in catalog.segments(self.connection))
+            gathered = sum(tokens for _, _, tokens in self._batch.cuts)
+            grown = self._codebook.grow(
+                vectors,
+                token_ids,
+                n_tokens=stored + gathered + len(token_ids),
+                progress=self._progress,
+            )
             if grown is not self._codebook:
                 self._write_codebook(grown, first=len(self._codebook))
                 self._codebook = grown
@@ -397,6 +402,8 @@ class Writer:
         catalog.set_setting(self.connection, "generation", generation + 1)
 
     def _write_codebook(self, codebook: Codebook, *, first: int) -> None:
+        if len(self._codebook_files) >= _MAX_CODEBOOK_PARTS:
+            first = 0  # joins them
         file = f"{uuid.uuid4().hex}.cb"
         codebook.write(self._directory / CODEBOOKS / file, first=first)
         self._codebook_files = [*(self._codebook_files if first else []), file]

@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rag_tools.errors import IndexCorruptError
 from rag_tools.index import codebook as module
 from rag_tools.index import dispatch
 from rag_tools.index.codebook import Codebook
@@ -76,7 +75,7 @@ def test_native_codes_of_any_numbers_are_those_of_numpy(bits, dim, seed):
     steps = rng.uniform(1e-4, 1, dim).astype(np.float32)
     codec = ResidualCodec(bits, cutoffs, values, steps, np.ones(dim, np.float32))
     codebook = Codebook(
-        np.zeros((1, dim), np.int8), np.ones(1, np.float32), np.zeros(1, np.int32), codec, 1, 0.1
+        np.zeros((1, dim), np.int8), np.ones(1, np.float32), np.zeros(1, np.int32), codec, 1
     )
     special = np.array([*cutoffs, 0, -0.0, 1e-45, 3e38, np.inf, -np.inf, np.nan], np.float32)
     vectors = rng.choice(special, (17, dim))
@@ -109,7 +108,7 @@ def test_ties_and_tokens_with_many_centroids(monkeypatch, name):
     rows = np.tile(rng.integers(-127, 128, (700, 16)), (2, 1)).astype(np.int8)
     owners = np.tile(np.array([5, 3], np.int32), 700)
     codec = ResidualCodec.train(rng.normal(size=(100, 16)).astype(np.float32), 4)
-    codebook = Codebook(rows, np.full(1400, 0.01, np.float32), owners, codec, 1, 0.1)
+    codebook = Codebook(rows, np.full(1400, 0.01, np.float32), owners, codec, 1)
     vectors = unit(rng.normal(size=(300, 16)))
     token_ids = np.where(rng.random(300) < 0.5, 3, 5).astype(np.int32)
     similarity = vectors @ codebook.centroids.T

@@ -232,9 +232,7 @@ def test_postings_and_document_frequencies_match_a_count_by_hand(built):
 def test_merging_segments_changes_no_code(built, tmp_path):
     segment, *_ = built
     odd, even = np.arange(1, len(segment), 2), np.arange(0, len(segment), 2)
-    write_segment(
-        tmp_path / "m", [segment.tokens(odd), segment.tokens(even)], segment.codebook
-    )
+    write_segment(tmp_path / "m", [segment.tokens(odd), segment.tokens(even)], segment.codebook)
     copy = Segment(tmp_path / "m", segment.codebook)
     for position, original in enumerate([*odd, *even]):
         low, high = (int(x) for x in copy.token_offsets[position : position + 2])

@@ -38,7 +38,6 @@ def random_codebook(rng, *, dim, bits, n_centroids=40, scale=1.0):
         np.arange(n_centroids, dtype=np.int32),
         ResidualCodec(bits, np.zeros(levels - 1, np.float32), values, steps, steps),
         1000,
-        0.1,
     )
 
 

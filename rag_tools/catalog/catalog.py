@@ -300,11 +300,22 @@ def places_of(connection: sqlite3.Connection, keys: Sequence[int]) -> NDArray[np
     return np.array(rows.fetchall(), dtype=np.int64).reshape(-1, 2)
 
 
-def move(connection: sqlite3.Connection, old: tuple[int, int], new: tuple[int, int]) -> None:
-    """Record that the embeddings at one segment and position now stand at another."""
-    connection.execute(
+def move(
+    connection: sqlite3.Connection, old: tuple[int, NDArray[np.intp]], new: tuple[int, int]
+) -> None:
+    """Record that embeddings now stand in another segment, in a row.
+
+    Parameters
+    ----------
+    old
+        Segment and positions.
+    new
+        Segment and the first position.
+    """
+    segment, positions = old
+    connection.executemany(
         "UPDATE passage SET segment = ?, position = ? WHERE segment = ? AND position = ?",
-        [*new, *old],
+        ((new[0], new[1] + at, segment, int(position)) for at, position in enumerate(positions)),
     )
 
 

@@ -91,7 +91,7 @@ class ArrayWriter:
             in memory at a time.
         """
         self._file.write(bytes(-self._file.tell() % _ALIGNMENT))
-        entry = {"name": name, "offset": self._file.tell(), "crc32": 0}
+        entry: dict[str, Any] = {"name": name, "offset": self._file.tell(), "crc32": 0}
         length = 0
         for piece in pieces:
             stored = np.ascontiguousarray(piece, dtype=piece.dtype.newbyteorder("<"))

@@ -25,6 +25,7 @@ from rag_tools.errors import IndexCorruptError
 from rag_tools.index.arrayfile import ArrayFile, write_arrays
 from rag_tools.index.dispatch import NUMPY, kernel_name, native, threads
 from rag_tools.index.residual import ResidualCodec, pack, unpack
+from rag_tools.types import Progress
 
 CODEBOOKS = "codebooks"
 """Folder of an index that holds the parts of its codebook."""
@@ -33,8 +34,8 @@ _KIND = "codebook"
 # Enough to place a centroid (1 / 64 of the spread is left in its mean); more only costs time.
 _POINTS_PER_CENTROID = 64
 # A centroid of fewer tokens than this saves no space over its residuals and fits by chance.
-_MIN_TOKENS_PER_CENTROID = 8
-_ITERATIONS = 8
+_LEAST_PER_CENTROID = 8
+_ITERATIONS = 4
 _PER_ROOT = 16
 _UNSEEN = -2.0  # below any similarity
 _CHUNK = 1 << 16  # tokens that a thread takes at a time: bounds the float temporaries
@@ -78,8 +79,6 @@ class Codebook:
         Fitted to the residuals seen in training.
     trained_tokens
         How many token embeddings the codebook was trained on.
-    residual_energy
-        Mean squared norm of the residuals seen in training: the yardstick of drift.
     """
 
     quantized: NDArray[np.int8]
@@ -87,7 +86,6 @@ class Codebook:
     token_ids: NDArray[np.int32]
     codec: ResidualCodec
     trained_tokens: int
-    residual_energy: float
 
     def __len__(self) -> int:
         return len(self.token_ids)
@@ -110,13 +108,12 @@ class Codebook:
         *,
         bits: int = 4,
         seed: int = 0,
+        progress: Progress | None = None,
     ) -> Codebook:
         """Cluster unit `vectors` per token and fit the residual codec.
 
-        Every distinct token has one centroid. ``16 * sqrt(n_tokens)`` more (ColBERTv2's number)
-        go to tokens in proportion to their spread, the summed squared distance from their mean:
-        on 419,000 tokens of SQuAD and Cranfield these 8,500 halve the residual energy, from 0.44
-        to 0.23. Deterministic for a `seed`.
+        Every distinct token has one centroid; `wanted_centroids` more go to tokens in proportion to
+        their spread, the summed distance from their mean. Deterministic for a `seed`.
 
         Parameters
         ----------
@@ -124,54 +121,86 @@ class Codebook:
             ``(n_tokens, dim)`` float16 or float32, unit rows.
         token_ids
             ``(n_tokens,)`` int32.
+        progress
+            Told of centroids made.
         """
         dim = vectors.shape[1]
+        no_residuals = ResidualCodec.train(np.zeros((1, dim), np.float32), bits)
         empty = cls(
             np.zeros((0, dim), np.int8),
             np.zeros(0, np.float32),
             np.zeros(0, np.int32),
-            _no_codec(dim, bits),
-            0,
-            0.0,
+            no_residuals,
+            len(vectors),
         )
-        bare = empty.grow(vectors, token_ids, seed=seed)
+        bare = empty.grow(vectors, token_ids, n_tokens=len(vectors), seed=seed, progress=progress)
         sample = np.random.default_rng(seed).permutation(len(vectors))[:_CODEC_SAMPLE]
         sampled = vectors[sample].astype(np.float32)
         residuals = sampled - bare.centroids[bare.assign(sampled, token_ids[sample])]
-        return replace(
-            bare,
-            codec=ResidualCodec.train(residuals, bits),
-            residual_energy=float(np.mean(np.einsum("ij,ij->i", residuals, residuals))),
-        )
+        return replace(bare, codec=ResidualCodec.train(residuals, bits))
 
     def grow(
         self,
         vectors: NDArray[np.floating[Any]],
         token_ids: NDArray[np.int32],
         *,
+        n_tokens: int,
         seed: int = 0,
-        extra=None,
+        progress: Progress | None = None,
     ) -> Codebook:
-        similarity = np.full(len(token_ids), _UNSEEN, np.float32)
-        known = np.flatnonzero(np.isin(token_ids, self.token_ids))
-        if len(known):
-            nearest = self.assign(vectors[known], token_ids[known])
-            for first in range(0, len(known), _CHUNK):
-                some = slice(first, first + _CHUNK)
-                similarity[known[some]] = np.einsum("ij,ij->i", vectors[known[some]].astype(np.float32), self.centroids[nearest[some]])
-        n = self.trained_tokens + len(vectors)
-        if extra is None:
-            extra = int(_PER_ROOT * (np.sqrt(n) - np.sqrt(self.trained_tokens)))
+        """Return a codebook with centroids appended where `vectors` lack them, or itself.
+
+        Tokens that were never seen get theirs, and an index that has outgrown its codebook gets
+        more, up to `wanted_centroids`, where residuals of these embeddings are large. Those
+        there are stay as they are, so what was compressed with them stays valid.
+
+        Parameters
+        ----------
+        vectors, token_ids
+            What arrives, as in `train`.
+        n_tokens
+            Tokens that the index will hold with these.
+        progress
+            Told of centroids made.
+        """
+        distinct = len(np.unique(np.concatenate([self.token_ids, token_ids])))
+        surplus = len(self) - len(np.unique(self.token_ids))
+        extra = wanted_centroids(n_tokens) - surplus
+        extra = min(max(extra, 0), len(vectors) // _LEAST_PER_CENTROID)
+        if not extra and distinct == len(self) - surplus:
+            return self
         quantized, scales, owners = _cluster(
-            vectors, token_ids, similarity, extra=extra, seed=seed
+            vectors,
+            token_ids,
+            self._similarity(vectors, token_ids),
+            extra=extra,
+            seed=seed,
+            progress=progress,
         )
+        if not len(owners):
+            return self
         return replace(
             self,
             quantized=np.concatenate([self.quantized, quantized]),
             scales=np.concatenate([self.scales, scales]),
             token_ids=np.concatenate([self.token_ids, owners]),
-            trained_tokens=n,
         )
+
+    def _similarity(
+        self, vectors: NDArray[np.floating[Any]], token_ids: NDArray[np.int32]
+    ) -> NDArray[np.float32]:
+        """Return that of each embedding to its centroid; `_UNSEEN` where its token has none."""
+        similarity = np.full(len(token_ids), _UNSEEN, np.float32)
+        known = np.flatnonzero(np.isin(token_ids, self.token_ids))
+        assigned = self.assign(vectors[known], token_ids[known])
+        for first in range(0, len(known), _CHUNK):
+            some = known[first : first + _CHUNK]
+            similarity[some] = np.einsum(
+                "ij,ij->i",
+                vectors[some].astype(np.float32),
+                self.centroids[assigned[first : first + _CHUNK]],
+            )
+        return similarity
 
     def assign(
         self, vectors: NDArray[np.floating[Any]], token_ids: NDArray[np.int32]
@@ -318,7 +347,6 @@ class Codebook:
                 "first": first,
                 "bits": self.codec.bits,
                 "trained_tokens": self.trained_tokens,
-                "residual_energy": self.residual_energy,
             },
             {
                 "centroids": self.quantized[first:],
@@ -352,7 +380,6 @@ class Codebook:
                 head.meta["bits"], head["cutoffs"], head["values"], head["steps"], head["spread"]
             ),
             head.meta["trained_tokens"],
-            head.meta["residual_energy"],
         )
 
 
@@ -370,11 +397,9 @@ def _joined(files: Sequence[ArrayFile], name: str) -> NDArray[Any]:
     return files[0][name] if len(files) == 1 else np.concatenate([file[name] for file in files])
 
 
-def _no_codec(dim: int, bits: int) -> ResidualCodec:
-    ones = np.ones(dim, dtype=np.float32)
-    return ResidualCodec(
-        bits, np.zeros((1 << bits) - 1, np.float32), np.zeros(1 << bits, np.int8), ones, ones
-    )
+def wanted_centroids(n_tokens: int) -> int:
+    """Return how many centroids serve so many tokens, beyond one for each vocabulary token."""
+    return int(_PER_ROOT * np.sqrt(n_tokens))
 
 
 def _cluster(
@@ -384,6 +409,7 @@ def _cluster(
     *,
     extra: int,
     seed: int,
+    progress: Progress | None,
 ) -> tuple[NDArray[np.int8], NDArray[np.float32], NDArray[np.int32]]:
     """Return new centroids: int8 rows, scales and owners, sorted by token.
 
@@ -406,10 +432,15 @@ def _cluster(
         counts * (1 - np.linalg.norm(means, axis=1)),
         np.add.reduceat(1 - similarity, starts, dtype=np.float64),
     ).clip(min=0)
-    budgets = unseen + np.floor(extra * spread / max(float(spread.sum()), 1e-12)).astype(np.intp)
-    budgets = np.minimum(budgets, np.maximum(counts // _MIN_TOKENS_PER_CENTROID, unseen))
+    # Rounding the running sum down keeps the total, where most tokens are due less than one.
+    due = np.floor(np.cumsum(spread) * (extra / max(float(spread.sum()), 1e-12))).astype(np.intp)
+    budgets = unseen + np.diff(due, prepend=0)
+    budgets = np.minimum(budgets, np.maximum(counts // _LEAST_PER_CENTROID, unseen))
     centroids = [np.zeros((0, vectors.shape[1]), np.float32)]
+    made = np.cumsum(budgets)
     for index in np.flatnonzero(budgets):
+        if progress:
+            progress("cluster", int(made[index]), int(made[-1]))
         own = slice(starts[index], starts[index] + counts[index])
         centroids.append(
             means[index : index + 1]

@@ -19,6 +19,8 @@ except ModuleNotFoundError:
     # Installed without a compiler; `kernel_name` says so.
     native = None  # type: ignore[assignment]
 
+__all__ = ["NUMPY", "kernel", "kernel_name", "kernel_names", "native", "threads"]
+
 NUMPY = "numpy"
 
 

@@ -28,6 +28,7 @@ SEGMENTS = "segments"
 """Folder of an index that holds its segments."""
 
 _KIND = "segment"
+_RUN_TOKENS = 1 << 18  # copied at a time: 20 MB of codes
 _ODD = 255  # a span's step or length from here on: look in `odd_spans`
 
 
@@ -269,6 +270,12 @@ class Segment:
             listed - [first, 0, 0],
             offsets - first,
         )
+
+    def runs(self, positions: NDArray[np.intp]) -> Iterator[Tokens]:
+        """Yield the tokens of passages at rising positions, some passages at a time."""
+        ends = np.cumsum(np.diff(self.token_offsets)[positions])
+        borders = np.flatnonzero(np.diff(ends // _RUN_TOKENS)) + 1
+        return (self.tokens(some) for some in np.split(positions, borders))
 
     def tokens(self, positions: NDArray[np.intp]) -> Tokens:
         """Return the compressed tokens of passages at rising positions; nothing is decoded."""

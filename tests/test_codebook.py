@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rag_tools.errors import IndexCorruptError
 from rag_tools.index import codebook as module
 from rag_tools.index import dispatch
-from rag_tools.index.codebook import Codebook
+from rag_tools.index.codebook import Codebook, wanted_centroids
 from rag_tools.index.residual import ResidualCodec
 from rag_tools.index.segment import compress
 
@@ -137,3 +138,97 @@ def test_no_tokens_compress_to_nothing(trained):
     none = np.zeros((0, 2), np.int32)
     tokens = compress(codebook, vectors[:0], token_ids[:0], none, np.zeros(1, np.int64), None)
     assert len(tokens.centroids) == len(tokens.codes) == len(tokens.inverse_norms) == 0
+
+
+# -- growth --------------------------------------------------------------------------------------
+
+
+def other_senses(rng, n):
+    """Embeddings of the same tokens in a corpus that uses them otherwise."""
+    vectors, token_ids = tokens_of(rng, n)
+    return unit(np.roll(vectors, 7, axis=1)), token_ids
+
+
+def test_a_grown_codebook_keeps_its_centroids_and_fits_what_arrives(trained):
+    codebook, vectors, token_ids = trained
+    arriving, arriving_ids = other_senses(np.random.default_rng(1), 6000)
+    grown = codebook.grow(arriving, arriving_ids, n_tokens=12_000)
+    n = len(codebook)
+    assert np.array_equal(grown.quantized[:n], codebook.quantized)
+    assert np.array_equal(grown.scales[:n], codebook.scales)
+    assert np.array_equal(grown.token_ids[:n], codebook.token_ids)
+    assert grown.codec is codebook.codec
+    extra = len(grown) - len(np.unique(grown.token_ids))
+    assert wanted_centroids(6000) < extra <= wanted_centroids(12_000)
+    assert energy(grown, arriving, arriving_ids) < 0.7 * energy(codebook, arriving, arriving_ids)
+    assert energy(grown, vectors, token_ids) <= energy(codebook, vectors, token_ids)
+    again = codebook.grow(arriving, arriving_ids, n_tokens=12_000)
+    assert np.array_equal(again.quantized, grown.quantized)
+    other = codebook.grow(arriving, arriving_ids, n_tokens=12_000, seed=1)
+    assert not np.array_equal(other.quantized[n:], grown.quantized[n:])
+
+
+def test_what_was_compressed_before_growth_restores_to_the_same_bits(trained):
+    codebook, vectors, token_ids = trained
+    assigned = codebook.assign(vectors, token_ids)
+    stored = assigned, *codebook.encode(vectors, assigned)
+    grown = codebook.grow(*other_senses(np.random.default_rng(1), 3000), n_tokens=9000)
+    assert np.array_equal(grown.decode(*stored), codebook.decode(*stored))
+
+
+def test_growth_serves_unseen_tokens_and_otherwise_waits_until_it_is_due(trained):
+    codebook, vectors, token_ids = trained
+    assert codebook.grow(vectors[:500], token_ids[:500], n_tokens=1000) is codebook
+    unseen = np.full(5, 1000, np.int32)
+    with pytest.raises(KeyError, match="token 1000"):
+        codebook.assign(vectors[:5], unseen)
+    grown = codebook.grow(vectors[:5], unseen, n_tokens=1000)
+    assert grown.token_ids[len(codebook) :].tolist() == [1000]
+    assert (grown.assign(vectors[:5], unseen) == len(codebook)).all()
+
+
+def test_a_small_batch_gets_few_centroids_however_many_are_due(trained):
+    codebook, vectors, token_ids = trained
+    grown = codebook.grow(vectors[:300], token_ids[:300], n_tokens=10**9)
+    assert len(grown) - len(codebook) <= 300 // 8
+
+
+@pytest.mark.parametrize("n", [1, 2, 9])
+def test_a_codebook_of_next_to_nothing(n):
+    vectors, token_ids = tokens_of(np.random.default_rng(n), n)
+    codebook = Codebook.train(vectors, token_ids)
+    assert set(codebook.token_ids) == set(token_ids)
+    assigned = codebook.assign(vectors, token_ids)
+    restored = codebook.decode(assigned, *codebook.encode(vectors, assigned))
+    assert np.allclose(np.linalg.norm(restored, axis=1), 1, atol=1e-3)
+
+
+def test_equal_embeddings_leave_nothing_to_cluster():
+    vectors = np.tile(unit(np.ones((1, 32))), (500, 1))
+    codebook = Codebook.train(vectors, np.zeros(500, np.int32))
+    assigned = codebook.assign(vectors, np.zeros(500, np.int32))
+    restored = codebook.decode(assigned, *codebook.encode(vectors, assigned))
+    assert np.allclose(restored, vectors, atol=1e-2)
+
+
+def test_progress_rises_to_its_total():
+    told = []
+    codebook = Codebook.train(
+        *tokens_of(np.random.default_rng(0), 3000), progress=lambda *news: told.append(news)
+    )
+    stages, done, totals = zip(*told, strict=True)
+    assert set(stages) == {"cluster"} and set(totals) == {len(codebook)}
+    assert list(done) == sorted(done) and done[-1] == len(codebook)
+
+
+def test_parts_are_one_codebook_and_a_missing_one_is_noticed(trained, tmp_path):
+    codebook, *_ = trained
+    grown = codebook.grow(*other_senses(np.random.default_rng(1), 3000), n_tokens=9000)
+    codebook.write(tmp_path / "0")
+    grown.write(tmp_path / "1", first=len(codebook))
+    read = Codebook.read([tmp_path / "0", tmp_path / "1"])
+    assert np.array_equal(read.centroids, grown.centroids)
+    assert np.array_equal(read.token_ids, grown.token_ids)
+    assert read.trained_tokens == 6000
+    with pytest.raises(IndexCorruptError, match="part of the codebook is missing"):
+        Codebook.read([tmp_path / "1"])

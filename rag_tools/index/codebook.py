@@ -231,9 +231,10 @@ class Codebook:
         """`assign` in NumPy."""
         assigned = np.empty(len(token_ids), dtype=np.int32)
         groups = self._groups(token_ids)
-        for rows, first, last in zip(
-            np.split(groups.rows, groups.starts[1:-1]), groups.firsts, groups.lasts, strict=True
+        for start, end, first, last in zip(
+            groups.starts[:-1], groups.starts[1:], groups.firsts, groups.lasts, strict=True
         ):
+            rows = groups.rows[start:end]
             if last - first == 1:
                 assigned[rows] = first
             else:

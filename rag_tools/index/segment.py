@@ -172,7 +172,7 @@ def _encode_spans(
     starts, lengths = spans[:, 0], spans[:, 1] - spans[:, 0]
     real = lengths > 0
     # The start that each token's step leads from: the last one that is real, in its passage.
-    before = np.concatenate([[-1], np.where(real, np.arange(len(spans)), -1)[:-1]])
+    before = np.concatenate([[-1], np.where(real, np.arange(len(spans)), -1)])[:-1]
     before = np.maximum.accumulate(before)
     passage = np.repeat(offsets[:-1], np.diff(offsets))
     previous = np.where(before >= passage, starts[before], 0)

@@ -10,6 +10,12 @@
 #include <cstddef>
 #include <cstdint>
 
+#if defined(_MSC_VER) && !defined(__clang__)
+#define RAG_TOOLS_PREFETCH(address) static_cast<void>(address)
+#else
+#define RAG_TOOLS_PREFETCH(address) __builtin_prefetch(address)
+#endif
+
 namespace rag_tools {
 
 constexpr int kBlockTokens = 16;   // residual.BLOCK_TOKENS

@@ -117,9 +117,13 @@ struct NativeSegment {
                 static_cast<int64_t>(tokens_centroids.shape(0))};
     }
 
-    Postings postings() const {
-        return {cells.data(), cell_offsets.data(), cell_passages.data(),
-                static_cast<int64_t>(cells.shape(0)),
+    // Called with the GIL held: one thread makes the directory.
+    Postings postings() {
+        if (!directory)
+            directory = std::make_unique<CellDirectory>(
+                cells.data(), static_cast<int64_t>(cells.shape(0)),
+                static_cast<int64_t>(codebook->quantized.shape(0)));
+        return {directory.get(), cell_offsets.data(), cell_passages.data(),
                 static_cast<int64_t>(cell_passages.shape(0))};
     }
 
@@ -130,6 +134,7 @@ struct NativeSegment {
     In<uint8_t, 3> codes;
     In<uint16_t, 1> inverse_norms;
     In<uint32_t, 1> cells, cell_offsets, cell_passages;
+    std::unique_ptr<CellDirectory> directory;
     bool wide;
 };
 
@@ -175,7 +180,7 @@ class NativeKernel {
         require(selected.size() == segments.size(), "one bitmap for each segment");
         Cells cells = {codebook.centroids(), sizes.data(), {}, {}, {}};
         for (size_t i = 0; i < segments.size(); ++i) {
-            const auto* segment = nb::cast<const NativeSegment*>(segments[i]);
+            auto* segment = nb::cast<NativeSegment*>(segments[i]);
             const auto bitmap = nb::cast<In<bool, 1>>(selected[i], false);
             require(bitmap.shape(0) + 1 == segment->token_offsets.shape(0),
                     "one bit for each passage");

@@ -368,16 +368,16 @@ struct CentroidScores {
             for (int64_t i = 0; i < count; ++i) chosen[i] = static_cast<uint32_t>(first + i);
             float* rows = scores + first * padded;
             kernel.centroids(query, centroids, chosen, count, scratch.data(), rows);
-            float* most = largest.data() + chunk * padded;
-            std::copy_n(rows, padded, most);
+            std::vector<float> most(rows, rows + padded);
             for (int64_t i = 1; i < count; ++i)
                 for (int lane = 0; lane < padded; ++lane)
                     most[lane] = std::max(most[lane], rows[i * padded + lane]);
+            for (int lane = 0; lane < padded; ++lane) largest[lane * chunks + chunk] = most[lane];
         });
     }
 
     float* scores;   // (n, padded)
-    std::vector<float> largest;   // (chunks, padded)
+    std::vector<float> largest;   // (padded, chunks)
     int64_t n, chunks;
     int padded;
 };
@@ -391,12 +391,11 @@ struct Visit {
 std::vector<Visit> nearest_cells(const CentroidScores& table, int row, const int64_t* sizes,
                                  int64_t reach) {
     // At least m cells are as similar as the m-th best of the chunks' largest.
-    std::vector<float> falling(table.chunks);
-    for (int64_t chunk = 0; chunk < table.chunks; ++chunk) {
-        falling[chunk] = table.largest[chunk * table.padded + row];
-        if (!std::isfinite(falling[chunk]))
+    const float* largest = table.largest.data() + row * table.chunks;
+    std::vector<float> falling(largest, largest + table.chunks);
+    for (const float similarity : falling)
+        if (!std::isfinite(similarity))
             throw std::invalid_argument("a centroid's similarity isn't finite");
-    }
     std::vector<Visit> nearest;
     for (int64_t m = 64;; m *= 4) {
         float border = -std::numeric_limits<float>::infinity();
@@ -408,7 +407,7 @@ std::vector<Visit> nearest_cells(const CentroidScores& table, int row, const int
         nearest.clear();
         int64_t held = 0;
         for (int64_t chunk = 0; chunk < table.chunks; ++chunk) {
-            if (table.largest[chunk * table.padded + row] < border) continue;
+            if (largest[chunk] < border) continue;
             const int64_t end = std::min((chunk + 1) * CentroidScores::kChunk, table.n);
             for (int64_t cell = chunk * CentroidScores::kChunk; cell < end; ++cell) {
                 const float similarity = table.scores[cell * table.padded + row];
@@ -428,6 +427,13 @@ std::vector<Visit> nearest_cells(const CentroidScores& table, int row, const int
     nearest.resize(std::max<size_t>(count, std::min<size_t>(1, nearest.size())));
     return nearest;
 }
+
+// Passages that a query token meets in one cell: postings from `first` to `last`.
+struct Members {
+    int64_t first, last;
+    int32_t token;
+    float gain;
+};
 
 struct Found {
     float score;
@@ -476,6 +482,20 @@ class Credits {
 
 }  // namespace
 
+CellDirectory::CellDirectory(const uint32_t* cells, int64_t n_cells, int64_t n_centroids)
+    : words_(static_cast<size_t>((n_centroids + 63) / 64)) {
+    for (int64_t i = 0; i < n_cells; ++i) {
+        if (cells[i] >= n_centroids || (i && cells[i] <= cells[i - 1]))
+            throw std::out_of_range("a cell isn't in the codebook");
+        words_[cells[i] / 64].bits |= uint64_t{1} << cells[i] % 64;
+    }
+    int64_t before = 0;
+    for (Word& word : words_) {
+        word.before = before;
+        before += ones(word.bits);
+    }
+}
+
 std::vector<Place> gather(const Kernel& kernel, const Vectors& vectors, const float* weights,
                           const Cells& cells, const Place* boosted, const float* boosts,
                           int64_t n_boosted, int64_t reach, int64_t wanted, int threads) {
@@ -491,6 +511,7 @@ std::vector<Place> gather(const Kernel& kernel, const Vectors& vectors, const fl
         }
     }
     std::vector<Found> found;
+    std::vector<Members> members;
     for (size_t segment = 0; segment < cells.postings.size(); ++segment) {
         const Postings& postings = cells.postings[segment];
         Credits credits(static_cast<int64_t>(segment), cells.n_passages[segment],
@@ -498,21 +519,29 @@ std::vector<Place> gather(const Kernel& kernel, const Vectors& vectors, const fl
         for (int64_t i = 0; i < n_boosted; ++i)
             if (boosted[i].segment == static_cast<int64_t>(segment))
                 credits.add(boosted[i].position, -1, boosts[i]);
-        const uint32_t* const end = postings.cells + postings.n_cells;
+        // First all lookups, then all postings, each asked for some steps before it is read.
+        members.clear();
         for (size_t row = 0; row < visits.size(); ++row) {
             for (const Visit& visit : visits[row]) {
-                if (!(visit.similarity > 0)) continue;   // the frontier
-                const uint32_t* at =
-                    std::lower_bound(postings.cells, end, static_cast<uint32_t>(visit.cell));
-                if (at == end || *at != visit.cell) continue;
-                const int64_t first = postings.offsets[at - postings.cells];
-                const int64_t last = postings.offsets[at - postings.cells + 1];
-                if (last > postings.n_members)
-                    throw std::out_of_range("a posting isn't in the segment");
-                for (int64_t member = first; member < last; ++member)
-                    credits.add(postings.passages[member], static_cast<int32_t>(row) + 1,
-                                visit.similarity);
+                const int64_t at = postings.directory->find(visit.cell);
+                if (at < 0) continue;
+                RAG_TOOLS_PREFETCH(postings.offsets + at);
+                members.push_back({at, 0, static_cast<int32_t>(row) + 1, visit.similarity});
             }
+        }
+        for (Members& each : members) {
+            const int64_t at = each.first;
+            each.first = postings.offsets[at];
+            each.last = postings.offsets[at + 1];
+            if (each.last > postings.n_members)
+                throw std::out_of_range("a posting isn't in the segment");
+        }
+        constexpr size_t kAhead = 8;
+        for (size_t i = 0; i < members.size(); ++i) {
+            if (i + kAhead < members.size())
+                RAG_TOOLS_PREFETCH(postings.passages + members[i + kAhead].first);
+            for (int64_t member = members[i].first; member < members[i].last; ++member)
+                credits.add(postings.passages[member], members[i].token, members[i].gain);
         }
         credits.list(found);
     }

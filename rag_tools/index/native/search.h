@@ -44,11 +44,39 @@ struct Segment {
     int64_t n_tokens;
 };
 
+// Finds the cells of a segment: a bit for each centroid it has, and how many come before each 64
+// centroids. A binary search per cell and segment took half of gather at 50 segments.
+class CellDirectory {
+  public:
+    CellDirectory(const uint32_t* cells, int64_t n_cells, int64_t n_centroids);
+
+    // The place of a centroid among the segment's cells, or -1.
+    int64_t find(int64_t centroid) const {
+        const Word& word = words_[static_cast<size_t>(centroid / 64)];
+        const uint64_t bit = uint64_t{1} << centroid % 64;
+        return word.bits & bit ? word.before + ones(word.bits & (bit - 1)) : -1;
+    }
+
+  private:
+    struct Word {
+        uint64_t bits;
+        int64_t before;
+    };
+
+    static int ones(uint64_t bits) {
+        bits -= bits >> 1 & 0x5555555555555555u;
+        bits = (bits & 0x3333333333333333u) + (bits >> 2 & 0x3333333333333333u);
+        return static_cast<int>(((bits + (bits >> 4)) & 0x0f0f0f0f0f0f0f0fu) *
+                                    0x0101010101010101u >> 56);
+    }
+
+    std::vector<Word> words_;
+};
+
 struct Postings {
-    const uint32_t* cells;      // (n_cells), rising
+    const CellDirectory* directory;
     const uint32_t* offsets;    // (n_cells + 1)
     const uint32_t* passages;   // (n_members)
-    int64_t n_cells;
     int64_t n_members;
 };
 

@@ -31,10 +31,8 @@
 
 #if defined(_MSC_VER) && !defined(__clang__)
 #define RAG_TOOLS_INLINE __forceinline
-#define RAG_TOOLS_PREFETCH(address) static_cast<void>(address)
 #else
 #define RAG_TOOLS_INLINE inline __attribute__((always_inline))
-#define RAG_TOOLS_PREFETCH(address) __builtin_prefetch(address)
 #endif
 
 namespace rag_tools {

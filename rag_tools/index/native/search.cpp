@@ -247,6 +247,18 @@ struct Candidates {
     }
 };
 
+// Have the centroids and inverse norms of a passage brought into the cache.
+void prefetch(const Segment& segment, int64_t position) {
+    const int64_t first = segment.token_offsets[position];
+    const int64_t last = segment.token_offsets[position + 1];
+    const size_t size = segment.tokens.wide ? sizeof(uint32_t) : sizeof(uint16_t);
+    const char* centroids = static_cast<const char*>(segment.tokens.centroids);
+    for (int64_t token = first; token < last; token += 16)
+        RAG_TOOLS_PREFETCH(centroids + static_cast<size_t>(token) * size);
+    for (int64_t token = first; token < last; token += 32)
+        RAG_TOOLS_PREFETCH(segment.tokens.inverse_norms + token);
+}
+
 void score(ScorePassages stage, const Query& query, const Table& table, const float* weights,
            const std::vector<Segment>& segments, const Candidates& candidates, int threads,
            float* scores, float* norms) {
@@ -291,8 +303,11 @@ void refine(const Kernel& kernel, const Vectors& vectors, const float* weights,
     if (n == 0) return;
     Candidates all;
     CentroidTable centroid_table(centroids);
+    for (int64_t i = 0; i < n; ++i) all.add(segments, places[i]);
     for (int64_t i = 0; i < n; ++i) {
-        all.add(segments, places[i]);
+        constexpr int64_t kAhead = 4;
+        if (i + kAhead < n) prefetch(segments[places[i + kAhead].segment],
+                                     places[i + kAhead].position);
         const Segment& segment = segments[places[i].segment];
         centroid_table.need(segment.tokens, segment.token_offsets[places[i].position],
                             segment.token_offsets[places[i].position + 1]);
@@ -347,9 +362,9 @@ void similarities(const Kernel& kernel, const Vectors& vectors, const Centroids&
 
 namespace {
 
-// Similarities of the query to all centroids, and the largest of each 64 of them.
+// Similarities of the query to all centroids, and the largest of every few of them.
 struct CentroidScores {
-    static constexpr int64_t kChunk = 64;
+    static constexpr int64_t kChunk = 32;   // gather takes 2.2 ms; with 16 2.8 ms, with 64 2.4 ms
 
     CentroidScores(const Kernel& kernel, const Vectors& vectors, const Centroids& centroids,
                    int threads) {
@@ -360,23 +375,27 @@ struct CentroidScores {
         padded = query.padded;
         scores = workspace.table.take(static_cast<size_t>(n) * padded);
         largest.resize(static_cast<size_t>(chunks) * padded);
-        parallel(chunks, threads_for(query, n, threads), [&](int64_t chunk) {
+        constexpr int64_t kWork = 32 * kChunk;
+        parallel((n + kWork - 1) / kWork, threads_for(query, n, threads), [&](int64_t part) {
             Buffer<char> scratch(scratch_bytes(query));
-            uint32_t chosen[kChunk];
-            const int64_t first = chunk * kChunk;
-            const int64_t count = std::min(kChunk, n - first);
-            for (int64_t i = 0; i < count; ++i) chosen[i] = static_cast<uint32_t>(first + i);
-            float* rows = scores + first * padded;
-            kernel.centroids(query, centroids, chosen, count, scratch.data(), rows);
-            std::vector<float> most(rows, rows + padded);
-            for (int64_t i = 1; i < count; ++i)
-                for (int lane = 0; lane < padded; ++lane)
-                    most[lane] = std::max(most[lane], rows[i * padded + lane]);
-            for (int lane = 0; lane < padded; ++lane) largest[lane * chunks + chunk] = most[lane];
+            const int64_t end = std::min((part + 1) * kWork, n);
+            for (int64_t first = part * kWork; first < end; first += kChunk) {
+                uint32_t chosen[kChunk];
+                const int64_t count = std::min(kChunk, end - first);
+                for (int64_t i = 0; i < count; ++i) chosen[i] = static_cast<uint32_t>(first + i);
+                float* chunk = scores + first * padded;
+                kernel.centroids(query, centroids, chosen, count, scratch.data(), chunk);
+                for (int lane = 0; lane < query.n; ++lane) {
+                    float most = chunk[lane];
+                    for (int64_t i = 1; i < count; ++i)
+                        most = std::max(most, chunk[i * padded + lane]);
+                    largest[lane * chunks + first / kChunk] = most;
+                }
+            }
         });
     }
 
-    float* scores;   // (n, padded)
+    float* scores;                // (n, padded)
     std::vector<float> largest;   // (padded, chunks)
     int64_t n, chunks;
     int padded;

@@ -204,10 +204,7 @@ class Decoder {
 
     // The tokens from `first` to `last`, of one block, will be wanted next.
     RAG_TOOLS_INLINE void announce(int64_t first, int64_t last) {
-        const int64_t bytes = static_cast<int64_t>(query_.groups) * tokens_.bits * 8;
-        const uint8_t* codes = tokens_.codes + first / kBlockTokens * bytes;
-        if (first / kBlockTokens != decoded_)
-            for (int64_t line = 0; line < bytes; line += 64) RAG_TOOLS_PREFETCH(codes + line);
+        prefetch(first / kBlockTokens);
         Block& next = blocks_[1 - current_];
         for (int64_t token = first; token < last; ++token) {
             const ptrdiff_t centroid = static_cast<ptrdiff_t>(tokens_.centroid(token));
@@ -218,6 +215,14 @@ class Decoder {
             next.inverse_norms[token - first] = from_half(tokens_.inverse_norms[token]);
         }
         first_ = first;
+    }
+
+    // Have the codes of a block brought into the cache.
+    RAG_TOOLS_INLINE void prefetch(int64_t block) const {
+        const int64_t bytes = static_cast<int64_t>(query_.groups) * tokens_.bits * 8;
+        if (block != decoded_)
+            for (int64_t line = 0; line < bytes; line += 64)
+                RAG_TOOLS_PREFETCH(tokens_.codes + block * bytes + line);
     }
 
     // Make what was announced current; return its first token.

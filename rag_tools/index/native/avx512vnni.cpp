@@ -110,35 +110,32 @@ struct Avx512Vnni {
         }
     };
 
+    // Of one register the second is unused. (GCC keeps an array of registers in memory.)
     template <int registers>
     struct Coarse {
         static constexpr int kRegisters = registers;
         struct Row {
-            __m512i high[registers];
+            __m512i first, second;
         };
         struct Sum {
-            Integers high[registers];
+            Integers first, second;
         };
         RAG_TOOLS_INLINE static Sum start(const Query& query, int lane) {
-            Sum sum;
-            for (int r = 0; r < registers; ++r)
-                sum.high[r] = (Integers)_mm512_loadu_si512(query.bias + lane + r * kWidth);
-            return sum;
+            const int32_t* bias = query.bias + lane;
+            return {(Integers)_mm512_loadu_si512(bias),
+                    (Integers)_mm512_loadu_si512(bias + (registers - 1) * kWidth)};
         }
         RAG_TOOLS_INLINE static Row row(const Query& query, const char* at) {
-            Row row;
-            for (int r = 0; r < registers; ++r)
-                row.high[r] = _mm512_loadu_si512(
-                    at + static_cast<ptrdiff_t>(r) * query.groups * kWidth * kRowBytes);
-            return row;
+            const ptrdiff_t next = static_cast<ptrdiff_t>(query.groups) * kWidth * kRowBytes;
+            return {_mm512_loadu_si512(at), _mm512_loadu_si512(at + (registers - 1) * next)};
         }
         RAG_TOOLS_INLINE static void add(Sum& sum, const Row& row, const Element* token) {
             const __m512i bytes = four(token);
-            for (int r = 0; r < registers; ++r)
-                Avx512Vnni::add(sum.high[r], row.high[r], bytes);
+            Avx512Vnni::add(sum.first, row.first, bytes);
+            if (registers == 2) Avx512Vnni::add(sum.second, row.second, bytes);
         }
         RAG_TOOLS_INLINE static Floats total(const Sum& sum, int r) {
-            return _mm512_cvtepi32_ps((__m512i)sum.high[r]);
+            return _mm512_cvtepi32_ps((__m512i)(r ? sum.second : sum.first));
         }
     };
 

@@ -88,35 +88,31 @@ struct Neon {
         }
     };
 
+    // Of one register the second is unused. (GCC keeps an array of registers in memory.)
     template <int registers>
     struct Coarse {
         static constexpr int kRegisters = registers;
         struct Row {
-            int8x16_t high[registers];
+            int8x16_t first, second;
         };
         struct Sum {
-            int32x4_t high[registers];
+            int32x4_t first, second;
         };
         RAG_TOOLS_INLINE static Sum start(const Query&, int) {
-            Sum sum;
-            for (int r = 0; r < registers; ++r) sum.high[r] = vdupq_n_s32(0);
-            return sum;
+            return {vdupq_n_s32(0), vdupq_n_s32(0)};
         }
         RAG_TOOLS_INLINE static Row row(const Query& query, const char* at) {
-            Row row;
-            for (int r = 0; r < registers; ++r)
-                row.high[r] = vld1q_s8(
-                    reinterpret_cast<const int8_t*>(at) +
-                    static_cast<ptrdiff_t>(r) * query.groups * kWidth * kRowBytes);
-            return row;
+            const ptrdiff_t next = static_cast<ptrdiff_t>(query.groups) * kWidth * kRowBytes;
+            const int8_t* rows = reinterpret_cast<const int8_t*>(at);
+            return {vld1q_s8(rows), vld1q_s8(rows + (registers - 1) * next)};
         }
         RAG_TOOLS_INLINE static void add(Sum& sum, const Row& row, const Element* token) {
             const int8x16_t bytes = four(token);
-            for (int r = 0; r < registers; ++r)
-                sum.high[r] = vdotq_s32(sum.high[r], row.high[r], bytes);
+            sum.first = vdotq_s32(sum.first, row.first, bytes);
+            if (registers == 2) sum.second = vdotq_s32(sum.second, row.second, bytes);
         }
         RAG_TOOLS_INLINE static Floats total(const Sum& sum, int r) {
-            return vcvtq_f32_s32(sum.high[r]);
+            return vcvtq_f32_s32(r ? sum.second : sum.first);
         }
     };
 

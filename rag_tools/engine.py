@@ -17,6 +17,7 @@ from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from rag_tools.catalog import catalog, lexical, schema
 from rag_tools.catalog.catalog import SourceState
@@ -25,7 +26,6 @@ from rag_tools.cite.locate import check_url_template, cite_span
 from rag_tools.cite.quote import strongest
 from rag_tools.cite.verify import parse_citations, verify
 from rag_tools.encode.checkpoint import load_checkpoint
-from rag_tools.encode.embeddings import Embeddings
 from rag_tools.encode.encoder import Encoder
 from rag_tools.errors import (
     IndexMismatchError,
@@ -39,7 +39,6 @@ from rag_tools.index.dispatch import kernel_name
 from rag_tools.index.loss import mean as mean_loss
 from rag_tools.index.residual import BITS
 from rag_tools.index.search import Query, Signals, search, weigh
-from rag_tools.index.snapshot import Snapshot
 from rag_tools.ingest.chunk import MIN_PASSAGE_TOKENS
 from rag_tools.ingest.load import DEFAULT_MAX_BYTES, load
 from rag_tools.reader import Reader
@@ -321,16 +320,18 @@ class Engine:
         condition, parameters = compile_filter(filter or {})
         with self._reader.view() as view:
             snapshot = view.snapshot
+            frequencies = snapshot.document_frequencies(embeddings.token_ids)
+            rare = embeddings.spans[frequencies <= _COMMON * snapshot.n_passages]
             listed = lexical.bm25(
                 view.connection,
-                _telling_words(query, embeddings, snapshot),
+                _telling_words(query, rare),
                 limit=_LEXICAL_LIMIT,
                 condition=condition,
                 parameters=parameters,
             )
             prepared = Query(
                 vectors=embeddings.vectors,
-                weights=weigh(snapshot, embeddings.token_ids, exponent=self._signals.idf),
+                weights=weigh(frequencies, snapshot.n_passages, exponent=self._signals.idf),
                 pooled=embeddings.pooled,
                 lexical=(
                     catalog.places_of(view.connection, [key for key, _ in listed]),
@@ -340,7 +341,7 @@ class Engine:
             selection = (
                 snapshot.select(catalog.places(view.connection, condition, parameters))
                 if filter
-                else snapshot.live
+                else snapshot.everything
             )
             matches = search(snapshot, prepared, selection, limit=limit, signals=self._signals)
             return SearchResults(
@@ -594,13 +595,16 @@ def _check(query: str, limit: int) -> None:
         raise InvalidQueryError(f"limit {limit}: ask for at least one result")
 
 
-def _telling_words(query: str, embeddings: Embeddings, snapshot: Snapshot) -> list[str]:
+def _telling_words(query: str, rare: NDArray[np.int32]) -> list[str]:
     """Return the words of a query that BM25 should look for: not those in every other passage.
 
     Such words move its scores little and make it visit most of the index.
+
+    Parameters
+    ----------
+    rare
+        ``(n, 2)`` int32 code points of the query: the spans of tokens that few passages hold.
     """
-    frequencies = snapshot.document_frequencies(embeddings.token_ids)
-    rare = embeddings.spans[frequencies <= _COMMON * snapshot.n_passages]
     words = lexical.words(query)
     telling = [
         word for word in words if ((rare[:, 0] < word.end()) & (word.start() < rare[:, 1])).any()

@@ -14,9 +14,9 @@ from rag_tools.index.arrayfile import FORMAT_VERSION, ArrayFile, open_atomically
 from rag_tools.index.codebook import Codebook
 from rag_tools.index.maxsim import maxsim, similarities
 from rag_tools.index.residual import ResidualCodec, deinterleave, interleave, pack, unpack
-from rag_tools.index.search import Query, Signals, gather, rank, refine, search, weigh
+from rag_tools.index.search import EFFORTS, Effort, Query, Signals, search, weigh
 from rag_tools.index.segment import Segment, compress, write_segment
-from rag_tools.index.snapshot import Snapshot
+from rag_tools.index.snapshot import Selection, Snapshot
 
 DIM = 32
 NOTHING = (np.zeros((0, 2), np.int64), np.zeros(0, np.float32))
@@ -63,6 +63,11 @@ def snapshot_of(*segments):
 def query_of(rng, vectors, n=6, lexical=NOTHING):
     rows = unit(vectors[rng.integers(0, len(vectors), n)] + 0.05 * rng.normal(size=(n, DIM)))
     return Query(rows, np.full(n, 1 / n, np.float32), unit(rng.normal(size=24)), lexical)
+
+
+def some_of(rng, snapshot, share):
+    bitmaps = {id: live & (rng.random(len(live)) < share) for id, live in snapshot.live.items()}
+    return Selection(snapshot.segments, bitmaps)
 
 
 # -- container -----------------------------------------------------------------------------------
@@ -262,7 +267,7 @@ def test_maxsim_matches_the_definition(built, seed, share):
 def brute_force(snapshot, query, selection, limit, signals):
     found = []
     for id, segment in snapshot.segments.items():
-        for position in np.flatnonzero(selection[id]):
+        for position in np.flatnonzero(selection.bitmaps[id]):
             grid = similarities(segment, query.vectors, int(position))
             score = float(query.weights @ grid.max(axis=1))
             rows, scales = segment.pooled
@@ -283,42 +288,79 @@ def test_search_is_exact_on_a_small_selection(built, signals, share):
     for _ in range(10):
         places = np.stack([rng.integers(0, 2, 30), rng.permutation(300)[:30]], axis=1)
         query = query_of(rng, vectors, lexical=(places, rng.uniform(1, 20, 30).astype(np.float32)))
-        selection = {
-            id: bitmap & (rng.random(len(bitmap)) < share) for id, bitmap in snapshot.live.items()
-        }
+        selection = some_of(rng, snapshot, share)
         got = search(snapshot, query, selection, limit=10, signals=signals)
         expected = brute_force(snapshot, query, selection, 10, signals)
         assert [(match.segment, match.position) for match in got[:10]] == expected
         assert {match.score for match in got[10:]} <= {match.score for match in got[9:10]}
 
 
-def test_gather_finds_what_a_scan_finds_and_respects_the_selection(built):
+@pytest.mark.parametrize("share", [1.0, 0.5, 0.05])
+def test_gather_finds_what_a_scan_finds_and_respects_the_selection(built, share):
     segment, vectors, *_ = built
     snapshot = snapshot_of(segment, segment)
     rng = np.random.default_rng(5)
     recalled = 0
     for _ in range(20):
         query = query_of(rng, vectors)
-        selection = {id: rng.random(len(bitmap)) < 0.5 for id, bitmap in snapshot.live.items()}
-        candidates = gather(snapshot, query, selection, wanted=60)
-        assert sum(map(len, candidates.values())) == 60
-        for id, positions in candidates.items():
-            assert selection[id][positions].all()
-            assert (np.diff(positions) > 0).all()
-        got = rank(snapshot, query, refine(snapshot, query, candidates), limit=5, signals=PLAIN)
+        selection = some_of(rng, snapshot, share)
+        narrow = Effort(scanned=0, reach=400, refined=60)
+        got = search(snapshot, query, selection, limit=5, signals=PLAIN, effort=narrow)
+        assert all(selection.bitmaps[match.segment][match.position] for match in got)
         best = brute_force(snapshot, query, selection, 5, PLAIN)
+        assert len(got) >= 5
         recalled += len({(match.segment, match.position) for match in got} & set(best))
     assert recalled >= 0.95 * 20 * 5
+
+
+def test_what_bm25_lists_reaches_refine(built):
+    segment, vectors, *_ = built
+    snapshot = snapshot_of(segment, segment)
+    rng = np.random.default_rng(6)
+    signals = Signals(idf=0, pooled=0, lexical=5.0)
+    narrow = Effort(scanned=0, reach=1, refined=1)
+    for _ in range(10):
+        place = np.array([[rng.integers(2), rng.integers(300)]])
+        query = query_of(rng, vectors, lexical=(place, np.array([30], np.float32)))
+        got = search(snapshot, query, snapshot.everything, limit=1, signals=signals, effort=narrow)
+        assert (got[0].segment, got[0].position) == tuple(place[0])
+
+
+def test_as_many_are_found_as_there_are(built):
+    """Also when gather has met fewer, and however little effort is asked for."""
+    segment, vectors, *_ = built
+    snapshot = snapshot_of(segment, segment)
+    query = query_of(np.random.default_rng(7), vectors)
+    for effort in (*EFFORTS.values(), Effort(scanned=0, reach=1, refined=1)):
+        for limit in (599, 600, 5000):
+            got = search(
+                snapshot, query, snapshot.everything, limit=limit, signals=PLAIN, effort=effort
+            )
+            assert len({(match.segment, match.position) for match in got}) >= min(limit, 600)
+            assert [match.score for match in got] == sorted(
+                (match.score for match in got), reverse=True
+            )
+
+
+def test_a_selection_counts_its_passages_and_tokens(built):
+    segment, *_ = built
+    snapshot = snapshot_of(segment, segment)
+    selection = some_of(np.random.default_rng(8), snapshot, 0.3)
+    places = selection.places()
+    assert len(places) == selection.n_passages
+    sizes = np.diff(segment.token_offsets)
+    assert selection.n_tokens == sizes[places[:, 1]].sum()
+    assert snapshot.everything.n_tokens == 2 * segment.n_tokens
 
 
 def test_nothing_selected_finds_nothing(built):
     segment, vectors, *_ = built
     snapshot = snapshot_of(segment)
     query = query_of(np.random.default_rng(0), vectors)
-    none = {0: np.zeros(len(segment), np.bool_)}
+    none = Selection(snapshot.segments, {0: np.zeros(len(segment), np.bool_)})
     assert search(snapshot, query, none, limit=5, signals=PLAIN) == []
     empty = Snapshot(0, None, {}, {})
-    assert search(empty, query, {}, limit=5, signals=PLAIN) == []
+    assert search(empty, query, empty.everything, limit=5, signals=PLAIN) == []
 
 
 def test_rare_tokens_weigh_more(built):
@@ -326,7 +368,8 @@ def test_rare_tokens_weigh_more(built):
     snapshot = snapshot_of(segment)
     tokens, counts = segment.document_frequencies
     common, rare = tokens[np.argmax(counts)], 9999
-    weights = weigh(snapshot, np.array([common, rare], np.int32), exponent=0.5)
+    frequencies = snapshot.document_frequencies(np.array([common, rare], np.int32))
+    weights = weigh(frequencies, snapshot.n_passages, exponent=0.5)
     assert weights[1] > weights[0] > 0
     assert weights.sum() == pytest.approx(1)
-    assert np.allclose(weigh(snapshot, np.array([common, rare], np.int32), exponent=0), 0.5)
+    assert np.allclose(weigh(frequencies, snapshot.n_passages, exponent=0), 0.5)

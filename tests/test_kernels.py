@@ -66,6 +66,17 @@ def worst_error(segment, vectors):
     return (residual + centroid) * norm + 1e-6 * largest * np.abs(vectors).max() + 1e-9
 
 
+def maxsim_of(segment, vectors, weights, positions):
+    """Every passage's score: nothing is left out when as many are wanted as there are."""
+    places = np.stack([np.zeros(len(positions), np.int64), positions], axis=1)
+    return refined([segment], vectors, weights, places, limit=max(1, len(places)))
+
+
+def refined(segments, vectors, weights, places, *, limit, priors=None, slack=0.0):
+    priors = np.zeros(len(places)) if priors is None else priors
+    return kernels.refine(segments, vectors, weights, places, priors, limit=limit, slack=slack)
+
+
 sizes_strategy = st.lists(st.integers(1, 40), min_size=1, max_size=12)
 
 
@@ -102,7 +113,7 @@ def test_scores_are_the_references_up_to_rounding(
         monkeypatch.setenv("RAG_TOOLS_KERNEL", name)
         got.append(
             (
-                kernels.maxsim(segment, vectors, weights, positions),
+                maxsim_of(segment, vectors, weights, positions),
                 kernels.similarities(segment, vectors, len(sizes) - 1),
                 kernels.centroid_scores(segment.codebook, vectors),
             )
@@ -142,7 +153,7 @@ def test_the_largest_sums_do_not_overflow(tmp_path, monkeypatch, name, code, sig
     assert np.allclose(got, maxsim.similarities(segment, vectors, 1), rtol=1e-5, atol=1e-2)
     both = np.arange(2)
     assert np.allclose(
-        kernels.maxsim(segment, vectors, weights, both),
+        maxsim_of(segment, vectors, weights, both),
         maxsim.maxsim(segment, vectors, weights, both),
         rtol=1e-5,
         atol=1e-2,
@@ -163,19 +174,19 @@ def test_a_score_depends_on_nothing_but_query_and_passage(tmp_path, monkeypatch,
     # As much work as makes it start threads.
     assert segment.n_tokens * 80 * 128 > 2e9
     monkeypatch.setenv("RAG_TOOLS_THREADS", "5")
-    scores = kernels.maxsim(segment, vectors, weights, everything)
+    scores = maxsim_of(segment, vectors, weights, everything)
     monkeypatch.setenv("RAG_TOOLS_THREADS", "1")
-    assert np.array_equal(scores, kernels.maxsim(segment, vectors, weights, everything))
+    assert np.array_equal(scores, maxsim_of(segment, vectors, weights, everything))
     some = np.sort(rng.permutation(len(sizes))[:40])
-    assert np.array_equal(scores[some], kernels.maxsim(segment, vectors, weights, some))
+    assert np.array_equal(scores[some], maxsim_of(segment, vectors, weights, some))
     for position in some[:5]:
-        alone = kernels.maxsim(segment, vectors, weights, np.array([position]))
+        alone = maxsim_of(segment, vectors, weights, np.array([position]))
         assert alone[0] == scores[position]
         grid = kernels.similarities(segment, vectors, int(position))
         assert weights @ grid.max(axis=1) == pytest.approx(scores[position], rel=1e-5)
     # A merged segment has the same tokens at other places of their blocks.
     write_segment(tmp_path / "m", [segment.tokens(some)], codebook)
-    merged = kernels.maxsim(Segment(tmp_path / "m", codebook), vectors, weights, np.arange(40))
+    merged = maxsim_of(Segment(tmp_path / "m", codebook), vectors, weights, np.arange(40))
     assert np.array_equal(scores[some], merged)
 
 
@@ -185,8 +196,8 @@ def test_no_positions_and_a_zero_query(tmp_path, monkeypatch, name):
     rng = np.random.default_rng(2)
     segment = random_segment(rng, tmp_path / "s", [9, 9], random_codebook(rng, dim=32, bits=4))
     vectors, weights = np.zeros((3, 32), np.float32), np.full(3, 1 / 3, np.float32)
-    assert len(kernels.maxsim(segment, vectors, weights, np.zeros(0, np.intp))) == 0
-    assert kernels.maxsim(segment, vectors, weights, np.arange(2)).tolist() == [0, 0]
+    assert len(maxsim_of(segment, vectors, weights, np.zeros(0, np.intp))) == 0
+    assert maxsim_of(segment, vectors, weights, np.arange(2)).tolist() == [0, 0]
 
 
 @pytest.mark.parametrize("name", NATIVE)
@@ -199,8 +210,62 @@ def test_centroids_past_16_bits(tmp_path, monkeypatch, name):
     vectors, weights = unit(rng.normal(size=(5, 32))), np.full(5, 0.2, np.float32)
     positions = np.arange(20)
     expected = maxsim.maxsim(segment, vectors, weights, positions)
-    got = kernels.maxsim(segment, vectors, weights, positions)
+    got = maxsim_of(segment, vectors, weights, positions)
     assert np.abs(got - expected).max() <= worst_error(segment, vectors)
+
+
+@use
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    sizes=st.lists(st.integers(1, 40), min_size=20, max_size=60),
+    bits=st.sampled_from([4, 2, 1]),
+    n=st.integers(1, 50),
+    limit=st.sampled_from([1, 2, 10, 100]),
+    alike=st.sampled_from([0.0, 0.3, 1.0]),
+    spread=st.sampled_from([0.0, 1e-7, 1e-3, 0.3]),
+    scale=st.sampled_from([1.0, 1e-4, 1e4]),
+)
+@example(seed=0, sizes=[16] * 40, bits=4, n=32, limit=10, alike=1.0, spread=0.0, scale=1.0)
+@example(seed=1, sizes=[5] * 60, bits=4, n=8, limit=1, alike=0.0, spread=0.3, scale=1.0)
+def test_refine_leaves_out_only_what_cannot_be_among_the_best(
+    tmp_path, monkeypatch, seed, sizes, bits, n, limit, alike, spread, scale
+):
+    """Equal passages, near ties, all kinds of priors, two segments: the best are always there."""
+    rng = np.random.default_rng(seed)
+    codebook = random_codebook(rng, dim=96, bits=bits, scale=scale)
+    whole = random_segment(rng, tmp_path / "w", sizes, codebook)
+    # Some passages appear again and again, here and in the other segment.
+    drawn = rng.integers(0, len(sizes), len(sizes))
+    drawn = np.where(rng.random(len(sizes)) < alike, drawn[0], drawn)
+    write_segment(tmp_path / "d", whole.tokens(drawn), codebook)
+    segments = [whole, Segment(tmp_path / "d", codebook)]
+    places = np.array([(number, at) for number in (0, 1) for at in range(len(sizes))])
+    places = places[rng.random(len(places)) < 0.8]
+    vectors = unit(rng.normal(size=(n, 96)))
+    weights = rng.uniform(-0.2, 1, n).astype(np.float32)
+    priors = spread * scale * rng.normal(size=len(places))
+    for name in NATIVE:
+        monkeypatch.setenv("RAG_TOOLS_KERNEL", name)
+        every = refined(segments, vectors, weights, places, limit=len(places) or 1)
+        sums = every + priors
+        got = refined(segments, vectors, weights, places, limit=limit, priors=priors, slack=1e-6)
+        scored = got > -np.inf
+        assert np.array_equal(got[scored], every[scored])
+        if limit < len(places):
+            least = np.partition(sums, -limit)[-limit]
+            assert scored[sums >= least - 1e-6].all()
+
+
+@pytest.mark.parametrize("name", [name for name in NATIVE if name in ("avx512vnni", "neon")])
+def test_most_passages_never_need_the_whole_query(tmp_path, monkeypatch, name):
+    monkeypatch.setenv("RAG_TOOLS_KERNEL", name)
+    rng = np.random.default_rng(0)
+    codebook = random_codebook(rng, dim=96, bits=4, n_centroids=2000)
+    segment = random_segment(rng, tmp_path / "s", [3] * 500, codebook)
+    vectors = unit(segment.vectors(0, 8))
+    places = np.stack([np.zeros(500, np.int64), np.arange(500)], axis=1)
+    got = refined([segment], vectors, np.full(8, 1 / 8, np.float32), places, limit=3)
+    assert (got > -np.inf).sum() < 50
 
 
 @use
@@ -210,33 +275,59 @@ def test_centroids_past_16_bits(tmp_path, monkeypatch, name):
     levels=st.sampled_from([1, 2, 7, 10_000]),
     reach=st.sampled_from([0, 1, 30, 1000, 10**9]),
 )
-def test_nearest_cells_are_the_references_ties_included(monkeypatch, seed, n, levels, reach):
+def test_nearest_cells_come_in_order_and_reach_far_enough(seed, n, levels, reach):
     rng = np.random.default_rng(seed)
     similarity = (rng.integers(0, levels, n) / levels * 2 - 1).astype(np.float32)
     sizes = rng.integers(0, 30, n)
-    expected = cells.nearest_cells(similarity, sizes, reach)
     by_hand = np.lexsort((np.arange(n), -similarity))
     reached = np.cumsum(sizes[by_hand]) >= reach
     last = int(np.argmax(reached)) + 1 if reached.any() else n
-    assert expected.tolist() == by_hand[:last].tolist()
-    monkeypatch.setenv("RAG_TOOLS_KERNEL", NATIVE[0])
-    assert kernels.nearest_cells(similarity, sizes, reach).tolist() == expected.tolist()
+    assert cells.nearest_cells(similarity, sizes, reach).tolist() == by_hand[:last].tolist()
 
 
 @use
-@given(seed=st.integers(0, 2**32 - 1), sizes=sizes_strategy, share=st.floats(0, 1))
-def test_credit_is_the_references(tmp_path, monkeypatch, seed, sizes, share):
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    sizes=sizes_strategy,
+    n_centroids=st.sampled_from([1, 40, 300, 9000]),
+    n_segments=st.integers(1, 4),
+    n=st.integers(1, 20),
+    share=st.sampled_from([0.0, 0.1, 0.5, 1.0]),
+    reach=st.sampled_from([0, 1, 5, 60, 10**6]),
+    wanted=st.sampled_from([1, 3, 20, 1000]),
+)
+@example(seed=0, sizes=[3] * 12, n_centroids=9000, n_segments=3, n=5, share=1.0, reach=1, wanted=20)
+def test_gather_is_the_references(
+    tmp_path, monkeypatch, seed, sizes, n_centroids, n_segments, n, share, reach, wanted
+):
     rng = np.random.default_rng(seed)
-    codebook = random_codebook(rng, dim=8, bits=4)
-    segment = random_segment(rng, tmp_path / "s", sizes, codebook)
-    visited = rng.permutation(len(codebook))[: int(share * len(codebook))]
-    gains = -np.sort(-rng.random(len(visited))).astype(np.float32)
-    expected = rng.random(len(sizes)).astype(np.float32)
-    got = expected.copy()
-    cells.credit(expected, segment, visited, gains)
-    monkeypatch.setenv("RAG_TOOLS_KERNEL", NATIVE[0])
-    kernels.credit(got, segment, visited, gains)
-    assert np.array_equal(got, expected)
+    codebook = random_codebook(rng, dim=8, bits=4, n_centroids=n_centroids)
+    if rng.random() < 0.3:  # all cells alike
+        codebook.quantized[:] = codebook.quantized[0]
+        codebook.scales[:] = codebook.scales[0]
+    segments = [
+        random_segment(rng, tmp_path / str(i), rng.permutation(sizes), codebook)
+        for i in range(n_segments)
+    ]
+    cell_sizes = np.zeros(n_centroids, np.int64)
+    for segment in segments:
+        cell_sizes[segment.cells] += np.diff(segment.cell_offsets)
+    selected = [rng.random(len(sizes)) < share for _ in segments]
+    vectors, weights = unit(rng.normal(size=(n, 8))), rng.random(n).astype(np.float32)
+    places = np.array([(number, at) for number in range(n_segments) for at in range(len(sizes))])
+    boosted = places[rng.random(len(places)) < 0.2]
+    boosts = rng.choice([0.0, 0.1, 0.4], len(boosted)).astype(np.float32)
+    for name in NATIVE:
+        monkeypatch.setenv("RAG_TOOLS_KERNEL", name)
+        expected = cells.gather(
+            kernels.centroid_scores(codebook, vectors),
+            weights, cell_sizes, segments, selected, boosted, boosts, reach=reach, wanted=wanted,
+        )  # fmt: skip
+        got = kernels.gather(
+            codebook, vectors,
+            weights, cell_sizes, segments, selected, boosted, boosts, reach=reach, wanted=wanted,
+        )  # fmt: skip
+        assert got.tolist() == expected.tolist()
 
 
 @pytest.mark.parametrize("name", NATIVE)
@@ -248,24 +339,41 @@ def test_what_points_outside_the_index_is_refused(tmp_path, monkeypatch, name):
     vectors, weights = unit(rng.normal(size=(3, 32))), np.full(3, 1 / 3, np.float32)
     for position in (-1, 2):
         with pytest.raises(IndexError, match="no passage has this position"):
-            kernels.maxsim(segment, vectors, weights, np.array([position]))
+            maxsim_of(segment, vectors, weights, np.array([position]))
     with pytest.raises(ValueError, match="dimensions"):
-        kernels.maxsim(segment, vectors[:, :31], weights, np.arange(2))
+        maxsim_of(segment, vectors[:, :31], weights, np.arange(2))
     with pytest.raises(ValueError, match="finite"):
-        kernels.maxsim(segment, vectors * np.float32(np.nan), weights, np.arange(2))
+        maxsim_of(segment, vectors * np.float32(np.nan), weights, np.arange(2))
     with pytest.raises(ValueError, match="weight"):
-        kernels.maxsim(segment, vectors, weights[:2], np.arange(2))
+        maxsim_of(segment, vectors, weights[:2], np.arange(2))
     damaged = Segment(tmp_path / "s", codebook)
     damaged.centroids = np.full_like(segment.centroids, len(codebook))
     with pytest.raises(IndexError, match="centroid isn't in the codebook"):
-        kernels.maxsim(damaged, vectors, weights, np.arange(2))
+        maxsim_of(damaged, vectors, weights, np.arange(2))
     damaged = Segment(tmp_path / "s", codebook)
     damaged.token_offsets = segment.token_offsets + 1
     with pytest.raises(IndexError, match="tokens aren't in the segment"):
         kernels.similarities(damaged, vectors, 1)
-    damaged.cell_passages = segment.cell_passages + np.uint32(2)
-    with pytest.raises(IndexError, match="names no passage"):
-        kernels.credit(np.zeros(2, np.float32), damaged, np.arange(40), np.ones(40, np.float32))
+    places = np.array([[1, 0]])
+    with pytest.raises(IndexError, match="no segment has this number"):
+        refined([segment], vectors, weights, places, limit=1)
+    for field, words in [
+        ("cell_passages", "names no passage"),
+        ("cell_offsets", "posting isn't in the segment"),
+    ]:
+        damaged = Segment(tmp_path / "s", codebook)
+        setattr(damaged, field, getattr(segment, field) + np.uint32(100))
+        with pytest.raises(IndexError, match=words):
+            kernels.gather(
+                codebook, vectors, weights, np.ones(40, np.int64), [damaged], [np.ones(2, bool)],
+                np.empty((0, 2), np.int64), np.empty(0, np.float32), reach=40, wanted=2,
+            )  # fmt: skip
+    codebook.scales[:] = np.nan
+    with pytest.raises(ValueError, match="finite"):
+        kernels.gather(
+            codebook, vectors, weights, np.ones(40, np.int64), [segment], [np.ones(2, bool)],
+            np.empty((0, 2), np.int64), np.empty(0, np.float32), reach=40, wanted=2,
+        )  # fmt: skip
 
 
 def test_the_environment_chooses_the_kernel_and_the_threads(tmp_path, monkeypatch):
@@ -294,7 +402,7 @@ def test_without_the_extension_numpy_runs_and_says_so(tmp_path, monkeypatch):
     segment = random_segment(rng, tmp_path / "s", [9, 9], random_codebook(rng, dim=32, bits=4))
     vectors, weights = unit(rng.normal(size=(3, 32))), np.full(3, 1 / 3, np.float32)
     expected = maxsim.maxsim(segment, vectors, weights, np.arange(2))
-    assert np.array_equal(kernels.maxsim(segment, vectors, weights, np.arange(2)), expected)
+    assert np.array_equal(maxsim_of(segment, vectors, weights, np.arange(2)), expected)
     monkeypatch.setenv("RAG_TOOLS_KERNEL", "avx2")
     with pytest.raises(ConfigurationError, match=r"have numpy$"):
         dispatch.kernel_name()

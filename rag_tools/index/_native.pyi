@@ -14,18 +14,6 @@ def available() -> list[str]:
 def multiply_avx512vnni(count: int) -> int:
     """Do `count` instructions ``vpdpbusd`` and nothing else: the floor of a benchmark."""
 
-def nearest_cells(
-    similarity: NDArray[np.float32], sizes: NDArray[np.int64], reach: int
-) -> NDArray[np.int64]: ...
-def credit(
-    scores: NDArray[np.float32],
-    cells: NDArray[np.uint32],
-    offsets: NDArray[np.uint32],
-    passages: NDArray[np.uint32],
-    visited: NDArray[np.int64],
-    gains: NDArray[np.float32],
-) -> None: ...
-
 class Codebook:
     """The arrays of a codebook."""
 
@@ -47,6 +35,9 @@ class Segment:
         centroids: NDArray[np.uint16] | NDArray[np.uint32],
         codes: NDArray[np.uint8],
         inverse_norms: NDArray[np.uint16],
+        cells: NDArray[np.uint32],
+        cell_offsets: NDArray[np.uint32],
+        cell_passages: NDArray[np.uint32],
     ) -> None: ...
 
 class Kernel:
@@ -58,12 +49,29 @@ class Kernel:
     def centroid_scores(
         self, codebook: Codebook, vectors: NDArray[np.float32], threads: int
     ) -> NDArray[np.float32]: ...
-    def maxsim(
+    def gather(
         self,
-        segment: Segment,
+        codebook: Codebook,
         vectors: NDArray[np.float32],
         weights: NDArray[np.float32],
-        positions: NDArray[np.int64],
+        sizes: NDArray[np.int64],
+        segments: list[Segment],
+        selected: list[NDArray[np.bool_]],
+        boosted: NDArray[np.int64],
+        boosts: NDArray[np.float32],
+        reach: int,
+        wanted: int,
+        threads: int,
+    ) -> NDArray[np.int64]: ...
+    def refine(
+        self,
+        segments: list[Segment],
+        vectors: NDArray[np.float32],
+        weights: NDArray[np.float32],
+        places: NDArray[np.int64],
+        priors: NDArray[np.float64],
+        limit: int,
+        slack: float,
         threads: int,
     ) -> NDArray[np.float32]: ...
     def similarities(

@@ -5,6 +5,8 @@ A cell is a centroid and the passages that hold it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -26,6 +28,64 @@ def centroid_scores(codebook: Codebook, vectors: NDArray[np.float32]) -> NDArray
         ``(n_query_tokens, n_centroids)`` float32.
     """
     return np.asarray(vectors @ codebook.centroids.T)
+
+
+def gather(
+    similarity: NDArray[np.float32],
+    weights: NDArray[np.float32],
+    sizes: NDArray[np.int64],
+    segments: Sequence[Segment],
+    selected: Sequence[NDArray[np.bool_]],
+    boosted: NDArray[np.int64],
+    boosts: NDArray[np.float32],
+    *,
+    reach: int,
+    wanted: int,
+) -> NDArray[np.int64]:
+    """Return the places of the `wanted` selected passages that look best by their centroids.
+
+    Every query token visits cells in order of falling similarity until they hold `reach`
+    passages. A passage takes the similarity of the first cell it is met in; one that isn't met
+    is credited with the similarity at the frontier, an upper bound on what it missed
+    (the missing-similarity estimate of WARP, Scheerer et al. 2025). Only what exceeds the
+    frontier is summed, so a passage never met scores 0. Ties by place.
+
+    Parameters
+    ----------
+    similarity
+        ``(n_query_tokens, n_centroids)`` float32.
+    weights
+        ``(n_query_tokens,)`` float32.
+    sizes
+        ``(n_centroids,)`` int64: passages in each cell, over segments.
+    selected
+        ``(n_passages,)`` bool for each segment: those that may be returned.
+    boosted, boosts
+        ``(n, 2)`` distinct places and the ``(n,)`` float32 that they start with.
+
+    Returns
+    -------
+    NDArray
+        ``(n, 2)`` int64 places, rising: the number of the segment and the position.
+    """
+    scores = [np.zeros(len(segment), np.float32) for segment in segments]
+    for number, segment_scores in enumerate(scores):
+        here = boosted[:, 0] == number
+        segment_scores[boosted[here, 1]] = boosts[here]
+    for row, weight in zip(similarity, weights, strict=True):
+        visited = nearest_cells(row, sizes, reach)
+        gains = (row[visited] - row[visited[-1]]) * weight
+        for segment, segment_scores in zip(segments, scores, strict=True):
+            credit(segment_scores, segment, visited, gains)
+    places = np.concatenate(
+        [
+            np.stack([np.full(np.count_nonzero(bitmap), number), np.flatnonzero(bitmap)], axis=1)
+            for number, bitmap in enumerate(selected)
+        ]
+    )
+    flat = np.concatenate([own[bitmap] for own, bitmap in zip(scores, selected, strict=True)])
+    best = np.argsort(-flat, kind="stable")[:wanted]
+    return places[np.sort(best)].astype(np.int64)
 
 
 def nearest_cells(

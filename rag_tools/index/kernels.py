@@ -10,11 +10,13 @@ Which one runs, and on how many threads, is `rag_tools.index.dispatch`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from weakref import WeakKeyDictionary
+
 import numpy as np
 from numpy.typing import NDArray
 
-from rag_tools.index import cells
-from rag_tools.index import maxsim as reference
+from rag_tools.index import cells, maxsim
 from rag_tools.index.codebook import Codebook
 from rag_tools.index.dispatch import kernel as _kernel
 from rag_tools.index.dispatch import native as _native
@@ -30,44 +32,81 @@ def centroid_scores(codebook: Codebook, vectors: NDArray[np.float32]) -> NDArray
     return kernel.centroid_scores(_codebook(codebook), _floats(vectors), _threads())
 
 
-def nearest_cells(
-    similarity: NDArray[np.float32], sizes: NDArray[np.int64], reach: int
+def gather(
+    codebook: Codebook,
+    vectors: NDArray[np.float32],
+    weights: NDArray[np.float32],
+    sizes: NDArray[np.int64],
+    segments: Sequence[Segment],
+    selected: Sequence[NDArray[np.bool_]],
+    boosted: NDArray[np.int64],
+    boosts: NDArray[np.float32],
+    *,
+    reach: int,
+    wanted: int,
 ) -> NDArray[np.int64]:
-    """See `rag_tools.index.cells.nearest_cells`."""
-    if _kernel() is None:
-        return cells.nearest_cells(similarity, sizes, reach)
-    return _native.nearest_cells(_floats(similarity), sizes, reach)
-
-
-def credit(
-    scores: NDArray[np.float32],
-    segment: Segment,
-    visited: NDArray[np.int64],
-    gains: NDArray[np.float32],
-) -> None:
-    """See `rag_tools.index.cells.credit`."""
-    if _kernel() is None:
-        return cells.credit(scores, segment, visited, gains)
-    return _native.credit(
-        scores, segment.cells, segment.cell_offsets, segment.cell_passages, visited, gains
+    """See `rag_tools.index.cells.gather`; this computes the similarities to centroids too."""
+    kernel = _kernel()
+    if kernel is None:
+        similarity = cells.centroid_scores(codebook, vectors)
+        return cells.gather(
+            similarity,
+            weights,
+            sizes,
+            segments,
+            selected,
+            boosted,
+            boosts,
+            reach=reach,
+            wanted=wanted,
+        )
+    return kernel.gather(
+        _codebook(codebook),
+        _floats(vectors),
+        _floats(weights),
+        sizes,
+        [_segment(segment) for segment in segments],
+        list(selected),
+        np.ascontiguousarray(boosted),
+        _floats(boosts),
+        reach,
+        wanted,
+        _threads(),
     )
 
 
-def maxsim(
-    segment: Segment,
+def refine(
+    segments: Sequence[Segment],
     vectors: NDArray[np.float32],
     weights: NDArray[np.float32],
-    positions: NDArray[np.intp],
+    places: NDArray[np.int64],
+    priors: NDArray[np.float64],
+    *,
+    limit: int,
+    slack: float,
 ) -> NDArray[np.float32]:
-    """See `rag_tools.index.maxsim.maxsim`."""
+    """Return the weighted MaxSim of each passage, see `rag_tools.index.maxsim.refine`.
+
+    Or minus infinity where MaxSim plus prior is more than `slack` below the `limit` best such
+    sums: a kernel may find that out by a coarser, cheaper score and its bound (`coarse_error` in
+    ``native/search.cpp``), and leave it at that.
+
+    Parameters
+    ----------
+    priors
+        ``(n,)`` float64: what is added to MaxSim before ranking.
+    """
     kernel = _kernel()
     if kernel is None:
-        return reference.maxsim(segment, vectors, weights, positions)
-    return kernel.maxsim(
-        _segment(segment),
+        return maxsim.refine(segments, vectors, weights, places)
+    return kernel.refine(
+        [_segment(segment) for segment in segments],
         _floats(vectors),
         _floats(weights),
-        np.ascontiguousarray(positions, dtype=np.int64),
+        np.ascontiguousarray(places),
+        priors,
+        limit,
+        slack,
         _threads(),
     )
 
@@ -78,7 +117,7 @@ def similarities(
     """See `rag_tools.index.maxsim.similarities`."""
     kernel = _kernel()
     if kernel is None:
-        return reference.similarities(segment, vectors, position)
+        return maxsim.similarities(segment, vectors, position)
     return kernel.similarities(_segment(segment), _floats(vectors), position)
 
 
@@ -93,10 +132,20 @@ def _codebook(codebook: Codebook) -> _native.Codebook:
 
 
 def _segment(segment: Segment) -> _native.Segment:
-    return _native.Segment(
-        _codebook(segment.codebook),
-        segment.token_offsets,
-        segment.centroids,
-        segment.packed_codes,
-        segment.inverse_norms.view(np.uint16),
-    )
+    native = _segments.get(segment)
+    if native is None:
+        native = _segments[segment] = _native.Segment(
+            _codebook(segment.codebook),
+            segment.token_offsets,
+            segment.centroids,
+            segment.packed_codes,
+            segment.inverse_norms.view(np.uint16),
+            segment.cells,
+            segment.cell_offsets,
+            segment.cell_passages,
+        )
+    return native
+
+
+# Handing over the arrays takes 8 µs a segment.
+_segments: WeakKeyDictionary[Segment, _native.Segment] = WeakKeyDictionary()

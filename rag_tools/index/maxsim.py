@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,6 +41,31 @@ def maxsim(
         similarity = vectors @ segment.vectors(first, last).T  # (n_query_tokens, last - first)
         starts = offsets[positions[low:high]] - first
         scores[low:high] = weights @ np.maximum.reduceat(similarity, starts, axis=1)
+    return scores
+
+
+def refine(
+    segments: Sequence[Segment],
+    vectors: NDArray[np.float32],
+    weights: NDArray[np.float32],
+    places: NDArray[np.int64],
+) -> NDArray[np.float32]:
+    """Return the weighted MaxSim of passages in several segments.
+
+    Parameters
+    ----------
+    places
+        ``(n, 2)`` rising: the number of a segment and a position in it.
+
+    Returns
+    -------
+    NDArray
+        ``(n,)`` float32.
+    """
+    scores = np.empty(len(places), dtype=np.float32)
+    for number in np.unique(places[:, 0]):
+        here = places[:, 0] == number
+        scores[here] = maxsim(segments[number], vectors, weights, places[here, 1])
     return scores
 
 

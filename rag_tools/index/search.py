@@ -1,8 +1,11 @@
-"""The stages of a search: gather, refine, rank; or, on a small selection, scan and rank.
+"""The stages of a search: gather, refine, rank; on a small selection, refine and rank.
 
 ``gather`` reads centroids and postings only and names the passages worth a closer look;
-``refine`` scores them from their residuals; ``rank`` adds the other signals and keeps the best.
-Below `SCAN_TOKENS` everything selected is refined, so nothing is missed by construction.
+``score_signals`` scores them by everything but MaxSim; ``refine`` adds MaxSim, from the
+residuals, where it can still matter; ``rank`` keeps the best. Of a selection that is small, see
+`Effort`, everything is refined, so nothing is missed by construction.
+
+A place, here and in the kernels, is the number of a segment in the snapshot and a position in it.
 
 The score of a passage is MaxSim (Khattab and Zaharia 2020, section 3.1): for every query token
 the best similarity to a token of the passage, summed with the query tokens' weights.
@@ -10,25 +13,48 @@ the best similarity to a token of the passage, summed with the query tokens' wei
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rag_tools.index.kernels import centroid_scores, credit, maxsim, nearest_cells
+from rag_tools.index import kernels
+from rag_tools.index.kernels import refine
 from rag_tools.index.snapshot import Selection, Snapshot
 
-SCAN_TOKENS = 1_000_000
-"""Largest selection, in tokens, that is scored whole: 9 ms for 8 query tokens (AVX-512, 2 threads)
-against 3 ms through gather, and nothing can be missed."""
+Quality = Literal["fast", "balanced", "exact"]
 
-# Passages each query token reaches in gather, and passages that gather hands to refine. Recall@10
-# against a scan, 36,000 passages (3.5 M tokens), 16 questions, and median time: 1024 and 512 gives
-# 0.956 in 2.7 ms, 4096 and 256 gives 1.0 in 3.0 ms, 4096 and 512 gives 1.0 in 3.4 ms; a scan takes
-# 33 ms.
-_REACH = 4096
-_REFINED = 512
+
+@dataclass(frozen=True, slots=True)
+class Effort:
+    """How much of an index a search looks at: what `Quality` stands for.
+
+    Attributes
+    ----------
+    scanned
+        Largest selection, in tokens, that is scored whole: nothing can be missed.
+    reach
+        Passages that each query token reaches in gather.
+    refined
+        Passages that gather hands to refine, at least.
+    """
+
+    scanned: float
+    reach: int
+    refined: int
+
+
+EFFORTS: Mapping[Quality, Effort] = {
+    "fast": Effort(250_000, 1024, 256),
+    "balanced": Effort(1_000_000, 4096, 512),
+    "exact": Effort(math.inf, 0, 0),
+}
+
 _SCORE_DECIMALS = 6
+_TIE = 2 * 10.0**-_SCORE_DECIMALS  # scores further apart than this can't round to the same
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,128 +118,133 @@ class Match:
 
 
 def weigh(
-    snapshot: Snapshot, token_ids: NDArray[np.int32], *, exponent: float
+    frequencies: NDArray[np.int64], n_passages: int, *, exponent: float
 ) -> NDArray[np.float32]:
     """Return query-token weights ``idf ** exponent``, summing to 1.
 
     Parameters
     ----------
-    token_ids
-        ``(n_query_tokens,)`` int32.
+    frequencies
+        ``(n_query_tokens,)`` int64: passages that hold each token, of `n_passages`.
     """
-    frequencies = snapshot.document_frequencies(token_ids)
-    n = max(snapshot.n_passages, 1)
+    n = max(n_passages, 1)
     idf = np.log1p(np.maximum(n - frequencies, 0) + 0.5) - np.log(frequencies + 0.5)
     weights = np.maximum(idf, 0.05) ** exponent
     return np.asarray(weights / weights.sum(), dtype=np.float32)
 
 
 def search(
-    snapshot: Snapshot, query: Query, selection: Selection, *, limit: int, signals: Signals
-) -> list[Match]:
-    """Return the `limit` best selected passages and those that tie with the last, best first."""
-    candidates = {id: np.flatnonzero(bitmap) for id, bitmap in selection.items() if bitmap.any()}
-    n_tokens = sum(
-        int(np.diff(snapshot.segments[id].token_offsets)[positions].sum())
-        for id, positions in candidates.items()
-    )
-    if n_tokens > SCAN_TOKENS:
-        candidates = gather(snapshot, query, selection, wanted=max(_REFINED, 4 * limit))
-    return rank(snapshot, query, refine(snapshot, query, candidates), limit=limit, signals=signals)
-
-
-def gather(
-    snapshot: Snapshot, query: Query, selection: Selection, *, wanted: int
-) -> dict[int, NDArray[np.intp]]:
-    """Return the `wanted` passages that look best by their centroids alone.
-
-    Every query token visits cells in order of falling similarity until it has reached enough
-    passages. A passage takes the similarity of the first cell it is met in; one that isn't met
-    is credited with the similarity at the frontier, an upper bound on what it missed
-    (the missing-similarity estimate of WARP, Scheerer et al. 2025). Passages that BM25 favours
-    are added.
-
-    Returns
-    -------
-    dict
-        Segment id → rising positions.
-    """
-    assert snapshot.codebook is not None
-    similarity = centroid_scores(snapshot.codebook, query.vectors)
-    selected = sum(int(np.count_nonzero(bitmap)) for bitmap in selection.values())
-    total = sum(len(segment) for segment in snapshot.segments.values())
-    reach = int(_REACH * total / max(selected, 1))
-    scores = {id: np.zeros(len(segment), np.float32) for id, segment in snapshot.segments.items()}
-    for row, weight in zip(similarity, query.weights, strict=True):
-        cells = nearest_cells(row, snapshot.cell_sizes, reach)
-        frontier = row[cells[-1]]
-        gains = (row[cells] - frontier) * weight
-        for id, segment in snapshot.segments.items():
-            credit(scores[id], segment, cells, gains)
-    ids = np.concatenate([np.full(int(selection[id].sum()), id) for id in selection])
-    positions = np.concatenate([np.flatnonzero(selection[id]) for id in selection])
-    flat = np.concatenate([scores[id][selection[id]] for id in selection])
-    best = np.argsort(-flat, kind="stable")[:wanted]
-    places, _ = query.lexical
-    return {
-        id: np.union1d(
-            positions[best][ids[best] == id], places[places[:, 0] == id, 1][:wanted]
-        ).astype(np.intp)
-        for id in selection
-    }
-
-
-def refine(
-    snapshot: Snapshot, query: Query, candidates: dict[int, NDArray[np.intp]]
-) -> dict[int, tuple[NDArray[np.intp], NDArray[np.float32]]]:
-    """Return the candidates with their MaxSim scores, from the residuals."""
-    return {
-        id: (positions, maxsim(snapshot.segments[id], query.vectors, query.weights, positions))
-        for id, positions in candidates.items()
-        if len(positions)
-    }
-
-
-def rank(
     snapshot: Snapshot,
     query: Query,
-    scored: dict[int, tuple[NDArray[np.intp], NDArray[np.float32]]],
+    selection: Selection,
     *,
     limit: int,
     signals: Signals,
+    effort: Effort = EFFORTS["balanced"],
 ) -> list[Match]:
-    """Add the pooled and the lexical signal to MaxSim and return the best `limit`, best first.
+    """Return the `limit` best selected passages and those that tie with the last, best first."""
+    lexical = _lexical(snapshot, query, signals)
+    if selection.n_tokens <= effort.scanned:
+        places = selection.places()
+    else:
+        places = gather(snapshot, query, selection, lexical, limit=limit, effort=effort)
+    priors = score_signals(snapshot, query, places, lexical, signals)
+    scores = refine(
+        list(snapshot.segments.values()),
+        query.vectors,
+        query.weights,
+        places,
+        priors,
+        limit=limit,
+        slack=_TIE,
+    )
+    return rank(snapshot, places, scores + priors, limit=limit)
+
+
+def gather(
+    snapshot: Snapshot,
+    query: Query,
+    selection: Selection,
+    lexical: Lexical,
+    *,
+    limit: int,
+    effort: Effort,
+) -> NDArray[np.int64]:
+    """Return the places of the passages that look best by their centroids and BM25."""
+    assert snapshot.codebook is not None
+    total = sum(len(segment) for segment in snapshot.segments.values())
+    return kernels.gather(
+        snapshot.codebook,
+        query.vectors,
+        query.weights,
+        snapshot.cell_sizes,
+        list(snapshot.segments.values()),
+        [selection.bitmaps[id] for id in snapshot.segments],
+        *lexical,
+        reach=int(effort.reach * total / max(selection.n_passages, 1)),
+        wanted=max(effort.refined, 4 * limit),
+    )
+
+
+def score_signals(
+    snapshot: Snapshot,
+    query: Query,
+    places: NDArray[np.int64],
+    lexical: Lexical,
+    signals: Signals,
+) -> NDArray[np.float64]:
+    """Return what the pooled and the lexical signal add to the MaxSim of each place."""
+    scores = np.zeros(len(places))
+    if query.pooled is not None and signals.pooled:
+        for number, segment in enumerate(snapshot.segments.values()):
+            low, high = np.searchsorted(places[:, 0], [number, number + 1])
+            if segment.pooled is not None and low < high:
+                rows, scales = (part[places[low:high, 1]] for part in segment.pooled)
+                scores[low:high] = signals.pooled * ((rows @ query.pooled) * scales)
+    listed, gains = lexical
+    at = np.searchsorted(_keys(places), _keys(listed))
+    found = at < len(places)
+    found[found] = (places[at[found]] == listed[found]).all(axis=1)
+    scores[at[found]] += gains[found]
+    return scores
+
+
+def rank(
+    snapshot: Snapshot, places: NDArray[np.int64], scores: NDArray[np.float64], *, limit: int
+) -> list[Match]:
+    """Return the `limit` best, best first.
 
     Those that tie with the last come as well: which of them to keep is decided by id, which
     compaction doesn't change, and not by place.
     """
-    matches: list[tuple[float, int, int]] = []
-    for id, (positions, scores) in scored.items():
-        total = scores.astype(np.float64)
-        pooled = snapshot.segments[id].pooled
-        if pooled is not None and query.pooled is not None and signals.pooled:
-            rows, scales = pooled
-            total += signals.pooled * ((rows[positions] @ query.pooled) * scales[positions])
-        if signals.lexical:
-            total += signals.lexical * _lexical(query, id, positions)
-        # The last bits of a sum depend on what else was in the matrix product: equal passages
-        # must score equal.
-        total = total.round(_SCORE_DECIMALS)
-        worst = np.partition(total, -limit)[-limit] if limit < len(total) else -np.inf
-        best = np.flatnonzero(total >= worst)
-        matches += [(-float(total[row]), id, int(positions[row])) for row in best]
-    matches.sort()
-    worst = matches[limit - 1][0] if limit < len(matches) else np.inf
-    return [Match(id, position, -score) for score, id, position in matches if score <= worst]
+    # The last bits of a sum depend on what else was in the matrix product: equal passages
+    # must score equal.
+    scores = scores.round(_SCORE_DECIMALS)
+    worst = np.partition(scores, -limit)[-limit] if limit < len(scores) else -np.inf
+    best = np.flatnonzero(scores >= worst)
+    best = best[np.argsort(-scores[best], kind="stable")]
+    ids = list(snapshot.segments)
+    return [
+        Match(ids[number], position, score)
+        for (number, position), score in zip(
+            places[best].tolist(), scores[best].tolist(), strict=True
+        )
+    ]
 
 
-def _lexical(query: Query, segment: int, positions: NDArray[np.intp]) -> NDArray[np.float64]:
-    """Return squashed BM25 of rising `positions`; 0 for what BM25 didn't list."""
+Lexical = tuple[NDArray[np.int64], NDArray[np.float32]]
+"""Places that BM25 lists, ``(n, 2)`` numbers of segments and positions, and what it adds there."""
+
+
+def _lexical(snapshot: Snapshot, query: Query, signals: Signals) -> Lexical:
     places, bm25 = query.lexical
-    here = places[:, 0] == segment
-    scores = np.zeros(len(positions))
-    at = np.searchsorted(positions, places[here, 1])
-    found = at < len(positions)
-    found[found] = positions[at[found]] == places[here, 1][found]
-    scores[at[found]] = (bm25[here] / (bm25[here] + BM25_HALF))[found]
-    return scores
+    if not signals.lexical:
+        return np.empty((0, 2), np.int64), np.empty(0, np.float32)
+    numbers = np.searchsorted(np.fromiter(snapshot.segments, np.int64), places[:, 0])
+    gains = signals.lexical * (bm25 / (bm25 + BM25_HALF))
+    return np.stack([numbers, places[:, 1]], axis=1), gains.astype(np.float32)
+
+
+def _keys(places: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return one number for each place, in the same order."""
+    return (places[:, 0] << 32) + places[:, 1]

@@ -12,8 +12,41 @@ from numpy.typing import NDArray
 from rag_tools.index.codebook import Codebook
 from rag_tools.index.segment import Segment
 
-Selection = Mapping[int, NDArray[np.bool_]]
-"""Segment id → ``(n_passages,)`` bool: the passages a search may return."""
+
+@dataclass(frozen=True)
+class Selection:
+    """The passages a search may return.
+
+    Attributes
+    ----------
+    segments
+        By id.
+    bitmaps
+        Segment id → ``(n_passages,)`` bool.
+    """
+
+    segments: Mapping[int, Segment]
+    bitmaps: Mapping[int, NDArray[np.bool_]]
+
+    @cached_property
+    def n_passages(self) -> int:
+        """Passages selected."""
+        return sum(int(np.count_nonzero(bitmap)) for bitmap in self.bitmaps.values())
+
+    @cached_property
+    def n_tokens(self) -> int:
+        """Tokens of the passages selected."""
+        total = 0
+        for id, bitmap in self.bitmaps.items():
+            positions, offsets = np.flatnonzero(bitmap), self.segments[id].token_offsets
+            total += int((offsets[positions + 1] - offsets[positions]).sum())
+        return total
+
+    def places(self) -> NDArray[np.int64]:
+        """Return ``(n, 2)`` int64 numbers of segments, in order of id, and positions."""
+        positions = [np.flatnonzero(self.bitmaps[id]) for id in self.segments]
+        numbers = np.repeat(np.arange(len(positions)), [len(part) for part in positions])
+        return np.stack([numbers, np.concatenate([np.empty(0, np.int64), *positions])], axis=1)
 
 
 @dataclass(frozen=True)
@@ -27,20 +60,25 @@ class Snapshot:
     codebook
         Shared by all segments.
     segments
-        By id, oldest first.
+        By id, oldest first: ids rise.
     live
-        The passages that aren't tombstones.
+        Segment id → ``(n_passages,)`` bool: the passages that aren't tombstones.
     """
 
     generation: int
     codebook: Codebook | None
     segments: Mapping[int, Segment]
-    live: Selection
+    live: Mapping[int, NDArray[np.bool_]]
 
     @cached_property
+    def everything(self) -> Selection:
+        """All live passages."""
+        return Selection(self.segments, self.live)
+
+    @property
     def n_passages(self) -> int:
         """Live passages."""
-        return sum(int(np.count_nonzero(bitmap)) for bitmap in self.live.values())
+        return self.everything.n_passages
 
     @cached_property
     def cell_sizes(self) -> NDArray[np.int64]:
@@ -66,4 +104,4 @@ class Snapshot:
             chosen = np.zeros_like(bitmap)
             chosen[places[places[:, 0] == id, 1]] = True
             selection[id] = chosen & bitmap
-        return selection
+        return Selection(self.segments, selection)

@@ -1,6 +1,7 @@
 // AVX2: Haswell, Zen and later.
 //
-// vpmaddubsw would saturate, so values are 16 bits wide and vpmaddwd multiplies: exact.
+// vpmaddubsw would saturate, so values are 16 bits wide and vpmaddwd multiplies: exact, and a
+// coarse query would cost as much.
 
 #include "kernel.h"
 
@@ -26,10 +27,7 @@ struct Avx2 {
     static constexpr int kWidth = 8;
     using Element = int16_t;
     using Floats = __m256;
-    using Sum = __m256i;
-    struct Row {
-        __m256i first, second;   // two dimensions of every lane each
-    };
+    static constexpr bool kCoarse = false;
 
     static void arrange(const int16_t* rows, int padded, int groups, void* arranged,
                         int32_t* bias) {
@@ -41,8 +39,8 @@ struct Avx2 {
                 out[start + (dim % 4 / 2 * kWidth + row % kWidth) * 2 + dim % 2] =
                     rows[row * groups * 4 + dim];
             }
-            bias[row] = 0;
         }
+        for (int row = 0; row < 2 * padded; ++row) bias[row] = 0;
     }
 
     template <int bits>
@@ -74,21 +72,28 @@ struct Avx2 {
         for (int i = n; i < padded; ++i) out[i] = 0;
     }
 
-    RAG_TOOLS_INLINE static Sum start(const int32_t*) { return _mm256_setzero_si256(); }
-    RAG_TOOLS_INLINE static Row row(const char* at) {
-        const __m256i* rows = reinterpret_cast<const __m256i*>(at);
-        return {_mm256_loadu_si256(rows), _mm256_loadu_si256(rows + 1)};
-    }
-    RAG_TOOLS_INLINE static void add(Sum& sum, const Row& row, const Element* token) {
-        int32_t first, second;
-        memcpy(&first, token, 4);
-        memcpy(&second, token + 2, 4);
-        sum = _mm256_add_epi32(sum, _mm256_madd_epi16(row.first, _mm256_set1_epi32(first)));
-        sum = _mm256_add_epi32(sum, _mm256_madd_epi16(row.second, _mm256_set1_epi32(second)));
-    }
-    RAG_TOOLS_INLINE static Floats total(const Sum& sum) {
-        return _mm256_cvtepi32_ps(sum);
-    }
+    struct Exact {
+        static constexpr int kRegisters = 1;
+        struct Row {
+            __m256i first, second;   // two dimensions of every lane each
+        };
+        using Sum = __m256i;
+        RAG_TOOLS_INLINE static Sum start(const Query&, int) { return _mm256_setzero_si256(); }
+        RAG_TOOLS_INLINE static Row row(const Query&, const char* at) {
+            const __m256i* rows = reinterpret_cast<const __m256i*>(at);
+            return {_mm256_loadu_si256(rows), _mm256_loadu_si256(rows + 1)};
+        }
+        RAG_TOOLS_INLINE static void add(Sum& sum, const Row& row, const Element* token) {
+            int32_t first, second;
+            memcpy(&first, token, 4);
+            memcpy(&second, token + 2, 4);
+            sum = _mm256_add_epi32(sum, _mm256_madd_epi16(row.first, _mm256_set1_epi32(first)));
+            sum = _mm256_add_epi32(sum, _mm256_madd_epi16(row.second, _mm256_set1_epi32(second)));
+        }
+        RAG_TOOLS_INLINE static Floats total(const Sum& sum, int) {
+            return _mm256_cvtepi32_ps(sum);
+        }
+    };
 
     RAG_TOOLS_INLINE static Floats set(float value) { return _mm256_set1_ps(value); }
     RAG_TOOLS_INLINE static Floats load(const float* at) { return _mm256_loadu_ps(at); }

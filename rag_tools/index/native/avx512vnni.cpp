@@ -36,30 +36,19 @@ struct Avx512Vnni {
     static constexpr int kWidth = 16;
     using Element = uint8_t;   // value + 128: vpdpbusd wants one operand unsigned
     using Floats = __m512;
-    struct Row {
-        __m512i high, low;
-    };
-    struct Sum {
-        Integers high, low;
-    };
+    static constexpr bool kCoarse = true;
 
-    // A query value is 128 * high + low, both signed bytes.
     static void arrange(const int16_t* rows, int padded, int groups, void* arranged,
                         int32_t* bias) {
-        int8_t* out = static_cast<int8_t*>(arranged);
+        arrange_bytes<kWidth>(rows, padded, groups, arranged);
         for (int row = 0; row < padded; ++row) {
-            uint32_t sum = 0;
+            int32_t high = 0, low = 0;
             for (int dim = 0; dim < groups * 4; ++dim) {
-                const int value = rows[row * groups * 4 + dim];
-                const int high = (value + 64) >> 7;
-                const ptrdiff_t start =
-                    ((static_cast<ptrdiff_t>(row / kWidth) * groups + dim / 4) * 2) * 4 * kWidth;
-                out[start + (row % kWidth) * 4 + dim % 4] = static_cast<int8_t>(high);
-                out[start + (kWidth + row % kWidth) * 4 + dim % 4] =
-                    static_cast<int8_t>(value - 128 * high);
-                sum += static_cast<uint32_t>(value);
+                high += high_byte(rows[row * groups * 4 + dim]);
+                low += low_byte(rows[row * groups * 4 + dim]);
             }
-            bias[row] = static_cast<int32_t>(0u - 128u * sum);   // undoes the + 128
+            bias[row] = -128 * high;   // undoes the + 128
+            bias[padded + row] = -128 * low;
         }
     }
 
@@ -86,23 +75,69 @@ struct Avx512Vnni {
         for (int i = n; i < padded; ++i) out[i] = 0x80;
     }
 
-    RAG_TOOLS_INLINE static Sum start(const int32_t* bias) {
-        return {(Integers)_mm512_setzero_si512(), (Integers)_mm512_loadu_si512(bias)};
+    RAG_TOOLS_INLINE static void add(Integers& sum, const __m512i& row, const __m512i& four) {
+        sum = (Integers)_mm512_dpbusd_epi32((__m512i)sum, four, row);
     }
-    RAG_TOOLS_INLINE static Row row(const char* at) {
-        return {_mm512_loadu_si512(at), _mm512_loadu_si512(at + 64)};
-    }
-    RAG_TOOLS_INLINE static void add(Sum& sum, const Row& row, const Element* token) {
+    RAG_TOOLS_INLINE static __m512i four(const Element* token) {
         int32_t bytes;
         memcpy(&bytes, token, 4);
-        const __m512i four = _mm512_set1_epi32(bytes);
-        sum.high = (Integers)_mm512_dpbusd_epi32((__m512i)sum.high, four, row.high);
-        sum.low = (Integers)_mm512_dpbusd_epi32((__m512i)sum.low, four, row.low);
+        return _mm512_set1_epi32(bytes);
     }
-    RAG_TOOLS_INLINE static Floats total(const Sum& sum) {
-        return _mm512_cvtepi32_ps(
-            _mm512_add_epi32(_mm512_slli_epi32((__m512i)sum.high, 7), (__m512i)sum.low));
-    }
+
+    struct Exact {
+        static constexpr int kRegisters = 1;
+        struct Row {
+            __m512i high, low;
+        };
+        struct Sum {
+            Integers high, low;
+        };
+        RAG_TOOLS_INLINE static Sum start(const Query& query, int lane) {
+            return {(Integers)_mm512_loadu_si512(query.bias + lane),
+                    (Integers)_mm512_loadu_si512(query.bias + query.padded + lane)};
+        }
+        RAG_TOOLS_INLINE static Row row(const Query&, const char* at) {
+            return {_mm512_loadu_si512(at), _mm512_loadu_si512(at + 64)};
+        }
+        RAG_TOOLS_INLINE static void add(Sum& sum, const Row& row, const Element* token) {
+            const __m512i bytes = four(token);
+            Avx512Vnni::add(sum.high, row.high, bytes);
+            Avx512Vnni::add(sum.low, row.low, bytes);
+        }
+        RAG_TOOLS_INLINE static Floats total(const Sum& sum, int) {
+            return _mm512_cvtepi32_ps(
+                _mm512_add_epi32(_mm512_slli_epi32((__m512i)sum.high, 7), (__m512i)sum.low));
+        }
+    };
+
+    // Of one register the second is unused. (GCC keeps an array of registers in memory.)
+    template <int registers>
+    struct Coarse {
+        static constexpr int kRegisters = registers;
+        struct Row {
+            __m512i first, second;
+        };
+        struct Sum {
+            Integers first, second;
+        };
+        RAG_TOOLS_INLINE static Sum start(const Query& query, int lane) {
+            const int32_t* bias = query.bias + lane;
+            return {(Integers)_mm512_loadu_si512(bias),
+                    (Integers)_mm512_loadu_si512(bias + (registers - 1) * kWidth)};
+        }
+        RAG_TOOLS_INLINE static Row row(const Query& query, const char* at) {
+            const ptrdiff_t next = static_cast<ptrdiff_t>(query.groups) * kWidth * kRowBytes;
+            return {_mm512_loadu_si512(at), _mm512_loadu_si512(at + (registers - 1) * next)};
+        }
+        RAG_TOOLS_INLINE static void add(Sum& sum, const Row& row, const Element* token) {
+            const __m512i bytes = four(token);
+            Avx512Vnni::add(sum.first, row.first, bytes);
+            if (registers == 2) Avx512Vnni::add(sum.second, row.second, bytes);
+        }
+        RAG_TOOLS_INLINE static Floats total(const Sum& sum, int r) {
+            return _mm512_cvtepi32_ps((__m512i)(r ? sum.second : sum.first));
+        }
+    };
 
     RAG_TOOLS_INLINE static Floats set(float value) { return _mm512_set1_ps(value); }
     RAG_TOOLS_INLINE static Floats load(const float* at) { return _mm512_loadu_ps(at); }

@@ -10,6 +10,12 @@
 #include <cstddef>
 #include <cstdint>
 
+#if defined(_MSC_VER) && !defined(__clang__)
+#define RAG_TOOLS_PREFETCH(address) static_cast<void>(address)
+#else
+#define RAG_TOOLS_PREFETCH(address) __builtin_prefetch(address)
+#endif
+
 namespace rag_tools {
 
 constexpr int kBlockTokens = 16;   // residual.BLOCK_TOKENS
@@ -17,13 +23,19 @@ constexpr int kLanes = 16;         // query tokens are padded to a multiple of t
 constexpr int kQueryMax = 16256;   // 127 * 128: a query value is two signed bytes, 7 bits apart
 constexpr int kMaxDim = 1024;      // up to here a sum of kQueryMax * 127 fits 32 bits
 
+// A query value is kHigh times its high byte plus its low byte, both signed; the low byte is
+// within kHigh / 2 of zero. High bytes alone are a coarse query, at half the arithmetic.
+constexpr int kHigh = 128;
+inline int high_byte(int value) { return (value + kHigh / 2) >> 7; }
+inline int low_byte(int value) { return value - kHigh * high_byte(value); }
+
 // Query tokens as integers, one float scale each.
 struct Query {
     int n;                 // query tokens
     int padded;            // n, up to a multiple of kLanes; the rest is zero
     int groups;            // dimensions / 4, padded like the codes
     const void* rows;      // padded * groups * 8 bytes, in the order the kernel arranged
-    const int32_t* bias;   // (padded): what the kernel adds to a sum
+    const int32_t* bias;   // (2, padded): what the kernel adds to sums of high and of low bytes
     const float* scales;   // (padded)
 };
 
@@ -52,8 +64,16 @@ struct Tokens {
 // Similarities of every query token to some centroids.
 struct Table {
     const float* scores;    // (n_rows, Query::padded)
-    const int32_t* rows;    // (Centroids::n): the row of each centroid
+    const int32_t* rows;    // (Centroids::n): the row of each centroid; null: its own number
 };
+
+// Computes the weighted MaxSim of `n` passages. `scratch` holds a block of 16 tokens: groups * 128
+// bytes; `best` is (padded). `norms`: the largest inverse norm of each passage; exact scores need
+// none and leave it alone.
+using ScorePassages = void (*)(const Query&, const Tokens&, const Table&, const float* weights,
+                               const int64_t* token_offsets, const int64_t* positions, int64_t n,
+                               void* scratch, float* best, float* scores, float* norms);
+
 
 struct Kernel {
     const char* name;
@@ -62,15 +82,14 @@ struct Kernel {
     // Lay out the query: `rows` is (padded, groups * 4).
     void (*arrange)(const int16_t* rows, int padded, int groups, void* arranged, int32_t* bias);
 
-    // Similarities of all query tokens to `n` centroids: (n, padded). `scratch` as for `scores`.
+    // Similarities of all query tokens to `n` centroids: (n, padded). `scratch` as for `maxsim`.
     void (*centroids)(const Query&, const Centroids&, const uint32_t* chosen, int64_t n,
                       void* scratch, float* similarities);
 
-    // Weighted MaxSim of `n` passages. `scratch` holds a block of 16 tokens: groups * 128 bytes;
-    // `best` is (padded).
-    void (*maxsim)(const Query&, const Tokens&, const Table&, const float* weights,
-                   const int64_t* token_offsets, const int64_t* positions, int64_t n,
-                   void* scratch, float* best, float* scores);
+    // With all of the query, and with its high bytes alone: null where that wouldn't pay, as on
+    // instruction sets that multiply 16-bit values anyway.
+    ScorePassages maxsim;
+    ScorePassages coarse;
 
     // Similarities to the tokens from `first` to `last`: (last - first, padded).
     void (*similarities)(const Query&, const Tokens&, const Table&, int64_t first, int64_t last,

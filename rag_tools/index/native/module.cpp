@@ -89,10 +89,12 @@ struct NativeCodebook {
 struct NativeSegment {
     NativeSegment(nb::object codebook, In<int64_t, 1> token_offsets,
                   nb::ndarray<nb::ndim<1>, nb::ro, nb::c_contig, nb::device::cpu> centroids,
-                  In<uint8_t, 3> codes, In<uint16_t, 1> inverse_norms)
+                  In<uint8_t, 3> codes, In<uint16_t, 1> inverse_norms, In<uint32_t, 1> cells,
+                  In<uint32_t, 1> cell_offsets, In<uint32_t, 1> cell_passages)
         : owner(codebook), codebook(nb::cast<const NativeCodebook*>(codebook)),
           token_offsets(token_offsets), tokens_centroids(centroids), codes(codes),
-          inverse_norms(inverse_norms) {
+          inverse_norms(inverse_norms), cells(cells), cell_offsets(cell_offsets),
+          cell_passages(cell_passages) {
         const size_t n_tokens = centroids.shape(0);
         const size_t dim = this->codebook->quantized.shape(1);
         const size_t per_group = 4 * (8 / this->codebook->bits);
@@ -103,6 +105,7 @@ struct NativeSegment {
         require(codes.shape(0) * kBlockTokens >= n_tokens, "every token has codes");
         require(codes.shape(1) == (dim + per_group - 1) / per_group && codes.shape(2) == 64,
                 "codes are laid out for the codebook's dimensions and bits");
+        require(cell_offsets.shape(0) == cells.shape(0) + 1, "cell offsets have an end");
     }
 
     Segment segment() const {
@@ -114,14 +117,33 @@ struct NativeSegment {
                 static_cast<int64_t>(tokens_centroids.shape(0))};
     }
 
+    // Called with the GIL held: one thread makes the directory.
+    Postings postings() {
+        if (!directory)
+            directory = std::make_unique<CellDirectory>(
+                cells.data(), static_cast<int64_t>(cells.shape(0)),
+                static_cast<int64_t>(codebook->quantized.shape(0)));
+        return {directory.get(), cell_offsets.data(), cell_passages.data(),
+                static_cast<int64_t>(cell_passages.shape(0))};
+    }
+
     nb::object owner;
     const NativeCodebook* codebook;
     In<int64_t, 1> token_offsets;
     nb::ndarray<nb::ndim<1>, nb::ro, nb::c_contig, nb::device::cpu> tokens_centroids;
     In<uint8_t, 3> codes;
     In<uint16_t, 1> inverse_norms;
+    In<uint32_t, 1> cells, cell_offsets, cell_passages;
+    std::unique_ptr<CellDirectory> directory;
     bool wide;
 };
+
+// Places are rows of two: Place has the same layout.
+static_assert(sizeof(Place) == 2 * sizeof(int64_t));
+const Place* places_of(const In<int64_t, 2>& places) {
+    require(places.shape(1) == 2, "a place is a segment and a position");
+    return reinterpret_cast<const Place*>(places.data());
+}
 
 // One instruction set.
 class NativeKernel {
@@ -147,16 +169,69 @@ class NativeKernel {
         return owned<2>(std::move(scores), {static_cast<size_t>(query.n), n});
     }
 
-    Out<1> maxsim(const NativeSegment& segment, In<float, 2> vectors, In<float, 1> weights,
-                  In<int64_t, 1> positions, int threads) const {
-        const Vectors query = vectors_of(vectors, segment.codebook->quantized.shape(1));
+    nb::ndarray<nb::numpy, int64_t, nb::ndim<2>> gather(
+        const NativeCodebook& codebook, In<float, 2> vectors, In<float, 1> weights,
+        In<int64_t, 1> sizes, nb::list segments, nb::list selected, In<int64_t, 2> boosted,
+        In<float, 1> boosts, int64_t reach, int64_t wanted, int threads) const {
+        const Vectors query = vectors_of(vectors, codebook.quantized.shape(1));
         require(weights.shape(0) == vectors.shape(0), "one weight for each query token");
-        const size_t n = positions.shape(0);
-        auto scores = floats(n);
+        require(sizes.shape(0) == codebook.quantized.shape(0), "one size for each cell");
+        require(boosts.shape(0) == boosted.shape(0), "one boost for each place");
+        require(selected.size() == segments.size(), "one bitmap for each segment");
+        Cells cells = {codebook.centroids(), sizes.data(), {}, {}, {}};
+        for (size_t i = 0; i < segments.size(); ++i) {
+            auto* segment = nb::cast<NativeSegment*>(segments[i]);
+            const auto bitmap = nb::cast<In<bool, 1>>(selected[i], false);
+            require(bitmap.shape(0) + 1 == segment->token_offsets.shape(0),
+                    "one bit for each passage");
+            cells.postings.push_back(segment->postings());
+            cells.selected.push_back(reinterpret_cast<const uint8_t*>(bitmap.data()));
+            cells.n_passages.push_back(static_cast<int64_t>(bitmap.shape(0)));
+        }
+        const Place* places = places_of(boosted);
+        std::vector<Place> found;
         {
             nb::gil_scoped_release released;
-            rag_tools::maxsim(*kernel_, query, weights.data(), segment.codebook->centroids(),
-                              segment.segment(), positions.data(), static_cast<int64_t>(n),
+            found = rag_tools::gather(*kernel_, query, weights.data(), cells, places,
+                                      boosts.data(), static_cast<int64_t>(boosts.shape(0)), reach,
+                                      wanted, threads);
+        }
+        std::unique_ptr<int64_t[]> rows(new int64_t[2 * found.size()]);
+        for (size_t i = 0; i < found.size(); ++i) {
+            rows[2 * i] = found[i].segment;
+            rows[2 * i + 1] = found[i].position;
+        }
+        int64_t* raw = rows.release();
+        nb::capsule owner(raw, [](void* p) noexcept { delete[] static_cast<int64_t*>(p); });
+        return {raw, {found.size(), 2}, owner};
+    }
+
+    Out<1> refine(nb::list segments, In<float, 2> vectors, In<float, 1> weights,
+                  In<int64_t, 2> places, In<double, 1> priors, int64_t limit, double slack,
+                  int threads) const {
+        require(weights.shape(0) == vectors.shape(0), "one weight for each query token");
+        require(priors.shape(0) == places.shape(0), "one prior for each place");
+        require(limit >= 1, "a limit is positive");
+        const Place* wanted = places_of(places);
+        const size_t n = places.shape(0);
+        auto scores = floats(n);
+        if (segments.size() == 0) {
+            require(n == 0, "places are in segments");
+            return owned<1>(std::move(scores), {n});
+        }
+        std::vector<Segment> arrays;
+        const NativeCodebook* codebook = nb::cast<const NativeSegment*>(segments[0])->codebook;
+        for (size_t i = 0; i < segments.size(); ++i) {
+            const auto* segment = nb::cast<const NativeSegment*>(segments[i]);
+            require(segment->codebook->quantized.data() == codebook->quantized.data(),
+                    "segments share a codebook");
+            arrays.push_back(segment->segment());
+        }
+        const Vectors query = vectors_of(vectors, codebook->quantized.shape(1));
+        {
+            nb::gil_scoped_release released;
+            rag_tools::refine(*kernel_, query, weights.data(), codebook->centroids(), arrays,
+                              wanted, priors.data(), static_cast<int64_t>(n), limit, slack,
                               threads, scores.get());
         }
         return owned<1>(std::move(scores), {n});
@@ -182,37 +257,6 @@ class NativeKernel {
     const Kernel* kernel_ = nullptr;
 };
 
-nb::ndarray<nb::numpy, int64_t, nb::ndim<1>> py_nearest_cells(In<float, 1> similarity,
-                                                              In<int64_t, 1> sizes,
-                                                              int64_t reach) {
-    require(similarity.shape(0) == sizes.shape(0), "one size for each cell");
-    std::unique_ptr<int64_t[]> nearest(new int64_t[similarity.shape(0)]);
-    int64_t n;
-    {
-        nb::gil_scoped_release released;
-        n = rag_tools::nearest_cells(similarity.data(), sizes.data(),
-                                     static_cast<int64_t>(similarity.shape(0)), reach,
-                                     nearest.get());
-    }
-    int64_t* raw = nearest.release();
-    nb::capsule owner(raw, [](void* p) noexcept { delete[] static_cast<int64_t*>(p); });
-    return {raw, {static_cast<size_t>(n)}, owner};
-}
-
-void py_credit(nb::ndarray<float, nb::ndim<1>, nb::c_contig, nb::device::cpu> scores,
-               In<uint32_t, 1> cells, In<uint32_t, 1> offsets, In<uint32_t, 1> passages,
-               In<int64_t, 1> visited, In<float, 1> gains) {
-    require(offsets.shape(0) == cells.shape(0) + 1, "cell offsets have an end");
-    require(gains.shape(0) == visited.shape(0), "one gain for each visited cell");
-    const Postings postings = {cells.data(), offsets.data(), passages.data(),
-                               static_cast<int64_t>(cells.shape(0)),
-                               static_cast<int64_t>(passages.shape(0))};
-    nb::gil_scoped_release released;
-    rag_tools::credit(postings, visited.data(), gains.data(),
-                      static_cast<int64_t>(visited.shape(0)), scores.data(),
-                      static_cast<int64_t>(scores.shape(0)));
-}
-
 int32_t py_multiply(uint64_t count) {
     require(avx512vnni_kernel() && avx512vnni_kernel()->supported(), "needs AVX-512 VNNI");
     nb::gil_scoped_release released;
@@ -228,11 +272,6 @@ NB_MODULE(_native, m) {
     // Arguments must have the right type already: converting would copy a mapped file.
     m.def("available", &available);
     m.def("multiply_avx512vnni", &py_multiply, nb::arg("count"));
-    m.def("nearest_cells", &py_nearest_cells, nb::arg("similarity").noconvert(),
-          nb::arg("sizes").noconvert(), nb::arg("reach"));
-    m.def("credit", &py_credit, nb::arg("scores").noconvert(), nb::arg("cells").noconvert(),
-          nb::arg("offsets").noconvert(), nb::arg("passages").noconvert(),
-          nb::arg("visited").noconvert(), nb::arg("gains").noconvert());
     nb::class_<NativeCodebook>(m, "Codebook")
         .def(nb::init<In<int8_t, 2>, In<float, 1>, In<int8_t, 1>, In<float, 1>>(),
              nb::arg("quantized").noconvert(), nb::arg("scales").noconvert(),
@@ -240,17 +279,24 @@ NB_MODULE(_native, m) {
     nb::class_<NativeSegment>(m, "Segment")
         .def(nb::init<nb::object, In<int64_t, 1>,
                       nb::ndarray<nb::ndim<1>, nb::ro, nb::c_contig, nb::device::cpu>,
-                      In<uint8_t, 3>, In<uint16_t, 1>>(),
+                      In<uint8_t, 3>, In<uint16_t, 1>, In<uint32_t, 1>, In<uint32_t, 1>,
+                      In<uint32_t, 1>>(),
              nb::arg("codebook"), nb::arg("token_offsets").noconvert(),
              nb::arg("centroids").noconvert(), nb::arg("codes").noconvert(),
-             nb::arg("inverse_norms").noconvert());
+             nb::arg("inverse_norms").noconvert(), nb::arg("cells").noconvert(),
+             nb::arg("cell_offsets").noconvert(), nb::arg("cell_passages").noconvert());
     nb::class_<NativeKernel>(m, "Kernel")
         .def(nb::init<const std::string&>(), nb::arg("name"))
         .def_prop_ro("name", &NativeKernel::name)
         .def("centroid_scores", &NativeKernel::centroid_scores, nb::arg("codebook"),
              nb::arg("vectors").noconvert(), nb::arg("threads"))
-        .def("maxsim", &NativeKernel::maxsim, nb::arg("segment"), nb::arg("vectors").noconvert(),
-             nb::arg("weights").noconvert(), nb::arg("positions").noconvert(),
+        .def("gather", &NativeKernel::gather, nb::arg("codebook"), nb::arg("vectors").noconvert(),
+             nb::arg("weights").noconvert(), nb::arg("sizes").noconvert(), nb::arg("segments"),
+             nb::arg("selected"), nb::arg("boosted").noconvert(), nb::arg("boosts").noconvert(),
+             nb::arg("reach"), nb::arg("wanted"), nb::arg("threads"))
+        .def("refine", &NativeKernel::refine, nb::arg("segments"), nb::arg("vectors").noconvert(),
+             nb::arg("weights").noconvert(), nb::arg("places").noconvert(),
+             nb::arg("priors").noconvert(), nb::arg("limit"), nb::arg("slack"),
              nb::arg("threads"))
         .def("similarities", &NativeKernel::similarities, nb::arg("segment"),
              nb::arg("vectors").noconvert(), nb::arg("position"));

@@ -26,29 +26,12 @@ struct Neon {
     static constexpr int kWidth = 4;
     using Element = int8_t;
     using Floats = float32x4_t;
-    struct Row {
-        int8x16_t high, low;
-    };
-    struct Sum {
-        int32x4_t high, low;
-    };
+    static constexpr bool kCoarse = true;
 
-    // A query value is 128 * high + low, both signed bytes.
     static void arrange(const int16_t* rows, int padded, int groups, void* arranged,
                         int32_t* bias) {
-        int8_t* out = static_cast<int8_t*>(arranged);
-        for (int row = 0; row < padded; ++row) {
-            for (int dim = 0; dim < groups * 4; ++dim) {
-                const int value = rows[row * groups * 4 + dim];
-                const int high = (value + 64) >> 7;
-                const ptrdiff_t start =
-                    ((static_cast<ptrdiff_t>(row / kWidth) * groups + dim / 4) * 2) * 4 * kWidth;
-                out[start + (row % kWidth) * 4 + dim % 4] = static_cast<int8_t>(high);
-                out[start + (kWidth + row % kWidth) * 4 + dim % 4] =
-                    static_cast<int8_t>(value - 128 * high);
-            }
-            bias[row] = 0;
-        }
+        arrange_bytes<kWidth>(rows, padded, groups, arranged);
+        for (int row = 0; row < 2 * padded; ++row) bias[row] = 0;
     }
 
     template <int bits>
@@ -74,23 +57,64 @@ struct Neon {
         for (int i = n; i < padded; ++i) out[i] = 0;
     }
 
-    RAG_TOOLS_INLINE static Sum start(const int32_t*) {
-        return {vdupq_n_s32(0), vdupq_n_s32(0)};
-    }
-    RAG_TOOLS_INLINE static Row row(const char* at) {
-        const int8_t* rows = reinterpret_cast<const int8_t*>(at);
-        return {vld1q_s8(rows), vld1q_s8(rows + 16)};
-    }
-    RAG_TOOLS_INLINE static void add(Sum& sum, const Row& row, const Element* token) {
+    RAG_TOOLS_INLINE static int8x16_t four(const Element* token) {
         int32_t bytes;
         memcpy(&bytes, token, 4);
-        const int8x16_t four = vreinterpretq_s8_s32(vdupq_n_s32(bytes));
-        sum.high = vdotq_s32(sum.high, row.high, four);
-        sum.low = vdotq_s32(sum.low, row.low, four);
+        return vreinterpretq_s8_s32(vdupq_n_s32(bytes));
     }
-    RAG_TOOLS_INLINE static Floats total(const Sum& sum) {
-        return vcvtq_f32_s32(vaddq_s32(vshlq_n_s32(sum.high, 7), sum.low));
-    }
+
+    struct Exact {
+        static constexpr int kRegisters = 1;
+        struct Row {
+            int8x16_t high, low;
+        };
+        struct Sum {
+            int32x4_t high, low;
+        };
+        RAG_TOOLS_INLINE static Sum start(const Query&, int) {
+            return {vdupq_n_s32(0), vdupq_n_s32(0)};
+        }
+        RAG_TOOLS_INLINE static Row row(const Query&, const char* at) {
+            const int8_t* rows = reinterpret_cast<const int8_t*>(at);
+            return {vld1q_s8(rows), vld1q_s8(rows + 16)};
+        }
+        RAG_TOOLS_INLINE static void add(Sum& sum, const Row& row, const Element* token) {
+            const int8x16_t bytes = four(token);
+            sum.high = vdotq_s32(sum.high, row.high, bytes);
+            sum.low = vdotq_s32(sum.low, row.low, bytes);
+        }
+        RAG_TOOLS_INLINE static Floats total(const Sum& sum, int) {
+            return vcvtq_f32_s32(vaddq_s32(vshlq_n_s32(sum.high, 7), sum.low));
+        }
+    };
+
+    // Of one register the second is unused. (GCC keeps an array of registers in memory.)
+    template <int registers>
+    struct Coarse {
+        static constexpr int kRegisters = registers;
+        struct Row {
+            int8x16_t first, second;
+        };
+        struct Sum {
+            int32x4_t first, second;
+        };
+        RAG_TOOLS_INLINE static Sum start(const Query&, int) {
+            return {vdupq_n_s32(0), vdupq_n_s32(0)};
+        }
+        RAG_TOOLS_INLINE static Row row(const Query& query, const char* at) {
+            const ptrdiff_t next = static_cast<ptrdiff_t>(query.groups) * kWidth * kRowBytes;
+            const int8_t* rows = reinterpret_cast<const int8_t*>(at);
+            return {vld1q_s8(rows), vld1q_s8(rows + (registers - 1) * next)};
+        }
+        RAG_TOOLS_INLINE static void add(Sum& sum, const Row& row, const Element* token) {
+            const int8x16_t bytes = four(token);
+            sum.first = vdotq_s32(sum.first, row.first, bytes);
+            if (registers == 2) sum.second = vdotq_s32(sum.second, row.second, bytes);
+        }
+        RAG_TOOLS_INLINE static Floats total(const Sum& sum, int r) {
+            return vcvtq_f32_s32(r ? sum.second : sum.first);
+        }
+    };
 
     RAG_TOOLS_INLINE static Floats set(float value) { return vdupq_n_f32(value); }
     RAG_TOOLS_INLINE static Floats load(const float* at) { return vld1q_f32(at); }

@@ -13,12 +13,7 @@ struct Scalar {
     struct Floats {
         float lanes[kWidth];
     };
-    struct Sum {
-        int32_t lanes[kWidth];
-    };
-    struct Row {
-        const int16_t* values;   // [4][kWidth]
-    };
+    static constexpr bool kCoarse = false;
 
     static void arrange(const int16_t* rows, int padded, int groups, void* arranged,
                         int32_t* bias) {
@@ -29,8 +24,8 @@ struct Scalar {
                     (static_cast<ptrdiff_t>(row / kWidth) * groups + dim / 4) * 4 * kWidth;
                 out[start + dim % 4 * kWidth + row % kWidth] = rows[row * groups * 4 + dim];
             }
-            bias[row] = 0;
         }
+        for (int row = 0; row < 2 * padded; ++row) bias[row] = 0;
     }
 
     template <int bits>
@@ -48,19 +43,30 @@ struct Scalar {
         for (int i = n; i < padded; ++i) out[i] = 0;
     }
 
-    static Sum start(const int32_t*) { return {}; }
-    static Row row(const char* at) { return {reinterpret_cast<const int16_t*>(at)}; }
-    static void add(Sum& sum, const Row& row, const Element* token) {
-        for (int lane = 0; lane < kWidth; ++lane)
-            for (int dim = 0; dim < 4; ++dim)
-                sum.lanes[lane] += row.values[dim * kWidth + lane] * token[dim];
-    }
-    static Floats total(const Sum& sum) {
-        Floats floats;
-        for (int lane = 0; lane < kWidth; ++lane)
-            floats.lanes[lane] = static_cast<float>(sum.lanes[lane]);
-        return floats;
-    }
+    struct Exact {
+        static constexpr int kRegisters = 1;
+        struct Row {
+            const int16_t* values;   // [4][kWidth]
+        };
+        struct Sum {
+            int32_t lanes[kWidth];
+        };
+        static Sum start(const Query&, int) { return {}; }
+        static Row row(const Query&, const char* at) {
+            return {reinterpret_cast<const int16_t*>(at)};
+        }
+        static void add(Sum& sum, const Row& row, const Element* token) {
+            for (int lane = 0; lane < kWidth; ++lane)
+                for (int dim = 0; dim < 4; ++dim)
+                    sum.lanes[lane] += row.values[dim * kWidth + lane] * token[dim];
+        }
+        static Floats total(const Sum& sum, int) {
+            Floats floats;
+            for (int lane = 0; lane < kWidth; ++lane)
+                floats.lanes[lane] = static_cast<float>(sum.lanes[lane]);
+            return floats;
+        }
+    };
 
     static Floats set(float value) {
         Floats floats;

@@ -3,7 +3,9 @@
 #include <algorithm>
 #include <atomic>
 #include <cmath>
-#include <cstring>
+#include <cstdlib>
+#include <functional>
+#include <limits>
 #include <stdexcept>
 #include <system_error>
 #include <thread>
@@ -24,8 +26,10 @@ class PreparedQuery {
     PreparedQuery(const Kernel& kernel, const Vectors& vectors, const float* steps, int groups)
         : padded_(padded_to(vectors.n, kLanes)),
           rows_(static_cast<size_t>(padded_) * groups * 8),
-          bias_(padded_),
-          scales_(padded_) {
+          bias_(2 * static_cast<size_t>(padded_)),
+          scales_(padded_),
+          sums_(vectors.n),
+          low_sums_(vectors.n) {
         const int dim = groups * 4;
         std::vector<int16_t> integers(static_cast<size_t>(padded_) * dim);
         std::vector<float> folded(vectors.dim);
@@ -41,9 +45,12 @@ class PreparedQuery {
             }
             if (largest < 1e-30f) continue;
             scales_[row] = largest / kQueryMax;
-            for (int i = 0; i < vectors.dim; ++i)
-                integers[static_cast<size_t>(row) * dim + i] =
-                    static_cast<int16_t>(std::lrint(folded[i] / largest * kQueryMax));
+            for (int i = 0; i < vectors.dim; ++i) {
+                const int value = static_cast<int>(std::lrint(folded[i] / largest * kQueryMax));
+                integers[static_cast<size_t>(row) * dim + i] = static_cast<int16_t>(value);
+                sums_[row] += std::abs(value);
+                low_sums_[row] += std::abs(low_byte(value));
+            }
         }
         kernel.arrange(integers.data(), padded_, groups, rows_.data(), bias_.data());
         query_ = {vectors.n, padded_, groups, rows_.data(), bias_.data(), scales_.data()};
@@ -51,13 +58,54 @@ class PreparedQuery {
 
     const Query& query() const { return query_; }
 
+    // The largest product of a query token and a token whose values are within `largest`, and
+    // the most that the low bytes contribute to it.
+    double magnitude(int row, double largest) const {
+        return static_cast<double>(sums_[row]) * scales_.data()[row] * largest;
+    }
+    double low_magnitude(int row, double largest) const {
+        return static_cast<double>(low_sums_[row]) * scales_.data()[row] * largest;
+    }
+
   private:
     int padded_;
     Buffer<char> rows_;
     Buffer<int32_t> bias_;
     Buffer<float> scales_;
+    std::vector<int64_t> sums_, low_sums_;
     Query query_;
 };
+
+// An array that its thread keeps from one query to the next: the system takes longer to hand out
+// fresh pages than the stages to fill them. Larger ones are given back.
+template <class T>
+class Kept {
+  public:
+    // At least `n` elements; those never used before are zero.
+    T* take(size_t n) {
+        if (elements_.size() * sizeof(T) > kMost && n < elements_.size())
+            std::vector<T>().swap(elements_);
+        if (elements_.size() < n) elements_.resize(n);
+        return elements_.data();
+    }
+
+  private:
+    static constexpr size_t kMost = size_t{64} << 20;   // bytes
+    std::vector<T> elements_;
+};
+
+// What a passage has been credited with.
+struct Credit {
+    float score;
+    int32_t token;   // the last query token that credited it, counted from 1
+};
+
+struct Workspace {
+    Kept<float> table;      // similarities to centroids
+    Kept<int32_t> rows;     // of centroids in the table, counted from 1; zero between queries
+    Kept<Credit> credits;   // zero between queries
+};
+thread_local Workspace workspace;
 
 size_t scratch_bytes(const Query& query) { return static_cast<size_t>(query.groups) * 128; }
 
@@ -85,47 +133,60 @@ int threads_for(const Query& query, int64_t tokens, int threads) {
     return products < kSingleThreaded ? 1 : std::max(threads, 1);
 }
 
-// The rows of the centroids that some tokens have, and their similarities to the query.
+// Similarities of the query to the centroids that some tokens have. One at a time in a thread.
 class CentroidTable {
   public:
     explicit CentroidTable(const Centroids& centroids)
-        : centroids_(centroids), rows_(static_cast<size_t>(centroids.n), -1) {}
+        : centroids_(centroids), rows_(workspace.rows.take(static_cast<size_t>(centroids.n))) {}
+    ~CentroidTable() {
+        for (const uint32_t centroid : chosen_) rows_[centroid] = 0;
+    }
+    CentroidTable(const CentroidTable&) = delete;
+    CentroidTable& operator=(const CentroidTable&) = delete;
 
     void need(const Tokens& tokens, int64_t first, int64_t last) {
         for (int64_t token = first; token < last; ++token) {
             const uint32_t centroid = tokens.centroid(token);
             if (centroid >= centroids_.n)
                 throw std::out_of_range("a token's centroid isn't in the codebook");
-            if (rows_[centroid] < 0) {
-                rows_[centroid] = static_cast<int32_t>(chosen_.size());
-                chosen_.push_back(centroid);
-            }
+            if (rows_[centroid]) continue;
+            chosen_.push_back(centroid);
+            rows_[centroid] = static_cast<int32_t>(chosen_.size());
         }
     }
 
-    // Compute the rows needed, and hand the table to `use`.
-    template <class Use>
-    void with(const Kernel& kernel, const Vectors& vectors, int threads, const Use& use) const {
-        const int groups = padded_to(vectors.dim, 4) / 4;
-        const PreparedQuery prepared(kernel, vectors, nullptr, groups);
+    // Compute the rows needed.
+    Table compute(const Kernel& kernel, const Vectors& vectors, int threads) {
+        const PreparedQuery prepared(kernel, vectors, nullptr, padded_to(vectors.dim, 4) / 4);
         const Query& query = prepared.query();
         const int64_t n = static_cast<int64_t>(chosen_.size());
-        Buffer<float> scores(static_cast<size_t>(n) * query.padded);
+        float* scores = workspace.table.take(static_cast<size_t>(n + 1) * query.padded);
+        float* first_row = scores + query.padded;   // rows are counted from 1
         constexpr int64_t kChunk = 1024;
         parallel((n + kChunk - 1) / kChunk, threads_for(query, n, threads), [&](int64_t chunk) {
             Buffer<char> scratch(scratch_bytes(query));
             const int64_t first = chunk * kChunk;
             kernel.centroids(query, centroids_, chosen_.data() + first,
                              std::min(kChunk, n - first), scratch.data(),
-                             scores.data() + first * query.padded);
+                             first_row + first * query.padded);
         });
-        use(Table{scores.data(), rows_.data()});
+        float scale = 0;
+        for (const uint32_t centroid : chosen_)
+            scale = std::max(scale, std::fabs(centroids_.scales[centroid]));
+        magnitudes_.resize(query.n);
+        for (int row = 0; row < query.n; ++row)
+            magnitudes_[row] = prepared.magnitude(row, 128.0 * scale);
+        return {scores, rows_};
     }
+
+    // The largest similarity that a query token can have to a centroid.
+    double magnitude(int row) const { return magnitudes_[row]; }
 
   private:
     const Centroids& centroids_;
-    std::vector<int32_t> rows_;
+    int32_t* rows_;
     std::vector<uint32_t> chosen_;
+    std::vector<double> magnitudes_;
 };
 
 int code_groups(int dim, int bits) { return padded_to(dim, 4 * (8 / bits)) / 4; }
@@ -162,32 +223,123 @@ void centroid_scores(const Kernel& kernel, const Vectors& vectors, const Centroi
              });
 }
 
-void maxsim(const Kernel& kernel, const Vectors& vectors, const float* weights,
-            const Centroids& centroids, const Segment& segment, const int64_t* positions,
-            int64_t n_positions, int threads, float* scores) {
-    CentroidTable table(centroids);
+namespace {
+
+// Passages of some segments, in runs of one segment.
+struct Candidates {
+    struct Run {
+        int64_t segment, first, n;
+    };
+    std::vector<int64_t> positions;
+    std::vector<Run> runs;   // short enough for one thread at a time
     int64_t n_tokens = 0;
-    for (int64_t i = 0; i < n_positions; ++i) {
-        const auto [first, last] = token_range(segment, positions[i]);
-        table.need(segment.tokens, first, last);
+
+    void add(const std::vector<Segment>& segments, const Place& place) {
+        constexpr int64_t kRun = 64;
+        if (place.segment < 0 || place.segment >= static_cast<int64_t>(segments.size()))
+            throw std::out_of_range("no segment has this number");
+        const auto [first, last] = token_range(segments[place.segment], place.position);
         n_tokens += last - first;
+        if (runs.empty() || runs.back().segment != place.segment || runs.back().n == kRun)
+            runs.push_back({place.segment, static_cast<int64_t>(positions.size()), 0});
+        ++runs.back().n;
+        positions.push_back(place.position);
     }
-    const PreparedQuery prepared(kernel, vectors, segment.steps,
-                                 code_groups(vectors.dim, segment.tokens.bits));
+};
+
+// Have the centroids and inverse norms of a passage brought into the cache.
+void prefetch(const Segment& segment, int64_t position) {
+    const int64_t first = segment.token_offsets[position];
+    const int64_t last = segment.token_offsets[position + 1];
+    const size_t size = segment.tokens.wide ? sizeof(uint32_t) : sizeof(uint16_t);
+    const char* centroids = static_cast<const char*>(segment.tokens.centroids);
+    for (int64_t token = first; token < last; token += 16)
+        RAG_TOOLS_PREFETCH(centroids + static_cast<size_t>(token) * size);
+    for (int64_t token = first; token < last; token += 32)
+        RAG_TOOLS_PREFETCH(segment.tokens.inverse_norms + token);
+}
+
+void score(ScorePassages stage, const Query& query, const Table& table, const float* weights,
+           const std::vector<Segment>& segments, const Candidates& candidates, int threads,
+           float* scores, float* norms) {
+    parallel(static_cast<int64_t>(candidates.runs.size()),
+             threads_for(query, candidates.n_tokens, threads), [&](int64_t chunk) {
+                 const Candidates::Run& run = candidates.runs[chunk];
+                 const Segment& segment = segments[run.segment];
+                 Buffer<char> scratch(scratch_bytes(query));
+                 Buffer<float> best(query.padded);
+                 stage(query, segment.tokens, table, weights, segment.token_offsets,
+                       candidates.positions.data() + run.first, run.n, scratch.data(),
+                       best.data(), scores + run.first, norms ? norms + run.first : nullptr);
+             });
+}
+
+// The most by which a coarse score and an exact one can differ, for an inverse norm of 1.
+//
+// Of a query token the coarse product leaves out the low bytes: at most their sum of absolute
+// values times the largest value of the codec. Each float operation on a similarity (three), on
+// the weighted sum (two a query token) and on its scale may round by 2**-24 of the largest value
+// there can be, in both scores. Tokens' maxima, weighted, differ by no more than their elements.
+double coarse_error(const PreparedQuery& prepared, const CentroidTable& table,
+                    const float* weights, const Tokens& tokens) {
+    double largest = 0, error = 0;
+    for (int i = 0; i < 1 << tokens.bits; ++i)
+        largest = std::max(largest, std::fabs(static_cast<double>(tokens.values[i])));
+    const int n = prepared.query().n;
+    const double rounding = 2 * (2 * n + 6) * std::ldexp(1.0, -24);
+    for (int row = 0; row < n; ++row)
+        error += std::fabs(weights[row]) *
+                 (prepared.low_magnitude(row, largest) +
+                  rounding * (prepared.magnitude(row, largest) + table.magnitude(row)));
+    return error;
+}
+
+}  // namespace
+
+void refine(const Kernel& kernel, const Vectors& vectors, const float* weights,
+            const Centroids& centroids, const std::vector<Segment>& segments, const Place* places,
+            const double* priors, int64_t n, int64_t limit, double slack, int threads,
+            float* scores) {
+    if (n == 0) return;
+    Candidates all;
+    CentroidTable centroid_table(centroids);
+    for (int64_t i = 0; i < n; ++i) all.add(segments, places[i]);
+    for (int64_t i = 0; i < n; ++i) {
+        constexpr int64_t kAhead = 4;
+        if (i + kAhead < n) prefetch(segments[places[i + kAhead].segment],
+                                     places[i + kAhead].position);
+        const Segment& segment = segments[places[i].segment];
+        centroid_table.need(segment.tokens, segment.token_offsets[places[i].position],
+                            segment.token_offsets[places[i].position + 1]);
+    }
+    const Tokens& tokens = segments[0].tokens;   // of one codec, all of them
+    const PreparedQuery prepared(kernel, vectors, segments[0].steps,
+                                 code_groups(vectors.dim, tokens.bits));
     const Query& query = prepared.query();
-    table.with(kernel, vectors, threads, [&](const Table& computed) {
-        constexpr int64_t kChunk = 64;
-        parallel((n_positions + kChunk - 1) / kChunk, threads_for(query, n_tokens, threads),
-                 [&](int64_t chunk) {
-                     Buffer<char> scratch(scratch_bytes(query));
-                     Buffer<float> best(query.padded);
-                     const int64_t first = chunk * kChunk;
-                     kernel.maxsim(query, segment.tokens, computed, weights,
-                                   segment.token_offsets, positions + first,
-                                   std::min(kChunk, n_positions - first), scratch.data(),
-                                   best.data(), scores + first);
-                 });
-    });
+    const Table table = centroid_table.compute(kernel, vectors, threads);
+    if (!kernel.coarse || limit >= n) {
+        score(kernel.maxsim, query, table, weights, segments, all, threads, scores, nullptr);
+        return;
+    }
+    std::vector<float> norms(n);
+    score(kernel.coarse, query, table, weights, segments, all, threads, scores, norms.data());
+    const double error = coarse_error(prepared, centroid_table, weights, tokens);
+    std::vector<double> low(n);
+    for (int64_t i = 0; i < n; ++i) low[i] = scores[i] + priors[i] - error * norms[i];
+    std::nth_element(low.begin(), low.begin() + (limit - 1), low.end(), std::greater<double>());
+    const double floor = low[limit - 1] - slack;
+    Candidates kept;
+    std::vector<int64_t> rows;
+    for (int64_t i = 0; i < n; ++i) {
+        if (scores[i] + priors[i] + error * norms[i] >= floor) {
+            kept.add(segments, places[i]);
+            rows.push_back(i);
+        }
+        scores[i] = -std::numeric_limits<float>::infinity();
+    }
+    std::vector<float> exact(rows.size());
+    score(kernel.maxsim, query, table, weights, segments, kept, threads, exact.data(), nullptr);
+    for (size_t i = 0; i < rows.size(); ++i) scores[rows[i]] = exact[i];
 }
 
 void similarities(const Kernel& kernel, const Vectors& vectors, const Centroids& centroids,
@@ -201,73 +353,241 @@ void similarities(const Kernel& kernel, const Vectors& vectors, const Centroids&
     const Query& query = prepared.query();
     Buffer<char> scratch(scratch_bytes(query));
     Buffer<float> by_token(static_cast<size_t>(n_tokens) * query.padded);
-    const int64_t from = first, to = last;
-    table.with(kernel, vectors, 1, [&](const Table& computed) {
-        kernel.similarities(query, segment.tokens, computed, from, to, scratch.data(),
-                            by_token.data());
-    });
+    kernel.similarities(query, segment.tokens, table.compute(kernel, vectors, 1), first, last,
+                        scratch.data(), by_token.data());
     for (int row = 0; row < query.n; ++row)
         for (int64_t token = 0; token < n_tokens; ++token)
             similarities[row * n_tokens + token] = by_token[token * query.padded + row];
 }
 
-int64_t nearest_cells(const float* similarity, const int64_t* sizes, int64_t n, int64_t reach,
-                      int64_t* nearest) {
-    if (n == 0) return 0;
-    // Count what each of 1024 slices of the range of similarities holds, best slice first; only
-    // cells of the slices down to where `reach` falls have to be sorted.
-    constexpr int kSlices = 1024;
-    float low = similarity[0], high = similarity[0];
-    bool finite = true;
-    for (int64_t cell = 0; cell < n; ++cell) {
-        low = similarity[cell] < low ? similarity[cell] : low;
-        high = similarity[cell] > high ? similarity[cell] : high;
-        finite &= std::isfinite(similarity[cell]);
+namespace {
+
+// Similarities of the query to all centroids, and the largest of every few of them.
+struct CentroidScores {
+    static constexpr int64_t kChunk = 32;   // gather takes 2.2 ms; with 16 2.8 ms, with 64 2.4 ms
+
+    CentroidScores(const Kernel& kernel, const Vectors& vectors, const Centroids& centroids,
+                   int threads) {
+        const PreparedQuery prepared(kernel, vectors, nullptr, padded_to(vectors.dim, 4) / 4);
+        const Query& query = prepared.query();
+        n = centroids.n;
+        chunks = (n + kChunk - 1) / kChunk;
+        padded = query.padded;
+        scores = workspace.table.take(static_cast<size_t>(n) * padded);
+        largest.resize(static_cast<size_t>(chunks) * padded);
+        constexpr int64_t kWork = 32 * kChunk;
+        parallel((n + kWork - 1) / kWork, threads_for(query, n, threads), [&](int64_t part) {
+            Buffer<char> scratch(scratch_bytes(query));
+            const int64_t end = std::min((part + 1) * kWork, n);
+            for (int64_t first = part * kWork; first < end; first += kChunk) {
+                uint32_t chosen[kChunk];
+                const int64_t count = std::min(kChunk, end - first);
+                for (int64_t i = 0; i < count; ++i) chosen[i] = static_cast<uint32_t>(first + i);
+                float* chunk = scores + first * padded;
+                kernel.centroids(query, centroids, chosen, count, scratch.data(), chunk);
+                for (int lane = 0; lane < query.n; ++lane) {
+                    float most = chunk[lane];
+                    for (int64_t i = 1; i < count; ++i)
+                        most = std::max(most, chunk[i * padded + lane]);
+                    largest[lane * chunks + first / kChunk] = most;
+                }
+            }
+        });
     }
-    if (!finite) throw std::invalid_argument("a similarity isn't finite");
-    // Of a range too wide or too narrow for floats, everything is in the first slice.
-    const float wanted = (kSlices - 1) / (high - low);
-    const float slices_per_unit = std::isfinite(wanted) ? wanted : 0;
-    const auto slice = [&](float value) {
-        return slices_per_unit > 0
-                   ? std::min(static_cast<int>((high - value) * slices_per_unit), kSlices - 1)
-                   : 0;
-    };
-    int64_t held[kSlices] = {};
-    for (int64_t cell = 0; cell < n; ++cell) held[slice(similarity[cell])] += sizes[cell];
-    int border = 0;
-    for (int64_t reached = held[0]; reached < reach && border < kSlices - 1;)
-        reached += held[++border];
-    int64_t count = 0;
-    for (int64_t cell = 0; cell < n; ++cell)
-        if (slice(similarity[cell]) <= border) nearest[count++] = cell;
-    std::sort(nearest, nearest + count, [&](int64_t a, int64_t b) {
-        return similarity[a] != similarity[b] ? similarity[a] > similarity[b] : a < b;
+
+    float* scores;                // (n, padded)
+    std::vector<float> largest;   // (padded, chunks)
+    int64_t n, chunks;
+    int padded;
+};
+
+struct Visit {
+    int64_t cell;
+    float similarity;
+};
+
+// Cells by falling similarity to one query token, ties by number, until they hold `reach` passages.
+std::vector<Visit> nearest_cells(const CentroidScores& table, int row, const int64_t* sizes,
+                                 int64_t reach) {
+    // At least m cells are as similar as the m-th best of the chunks' largest.
+    const float* largest = table.largest.data() + row * table.chunks;
+    std::vector<float> falling(largest, largest + table.chunks);
+    for (const float similarity : falling)
+        if (!std::isfinite(similarity))
+            throw std::invalid_argument("a centroid's similarity isn't finite");
+    std::vector<Visit> nearest;
+    for (int64_t m = 64;; m *= 4) {
+        float border = -std::numeric_limits<float>::infinity();
+        if (m < table.chunks) {
+            std::nth_element(falling.begin(), falling.begin() + m, falling.end(),
+                             std::greater<float>());
+            border = falling[m];
+        }
+        nearest.clear();
+        int64_t held = 0;
+        for (int64_t chunk = 0; chunk < table.chunks; ++chunk) {
+            if (largest[chunk] < border) continue;
+            const int64_t end = std::min((chunk + 1) * CentroidScores::kChunk, table.n);
+            for (int64_t cell = chunk * CentroidScores::kChunk; cell < end; ++cell) {
+                const float similarity = table.scores[cell * table.padded + row];
+                if (!(similarity >= border)) continue;   // nor what isn't a number
+                nearest.push_back({cell, similarity});
+                held += sizes[cell];
+            }
+        }
+        if (held >= reach || m >= table.chunks) break;
+    }
+    std::sort(nearest.begin(), nearest.end(), [](const Visit& a, const Visit& b) {
+        return a.similarity != b.similarity ? a.similarity > b.similarity : a.cell < b.cell;
     });
-    int64_t reached = 0;
-    for (int64_t i = 0; i < count; ++i)
-        if ((reached += sizes[nearest[i]]) >= reach) return i + 1;
-    return count;
+    int64_t held = 0;
+    size_t count = 0;
+    while (count < nearest.size() && held < reach) held += sizes[nearest[count++].cell];
+    nearest.resize(std::max<size_t>(count, std::min<size_t>(1, nearest.size())));
+    return nearest;
 }
 
-void credit(const Postings& postings, const int64_t* visited, const float* gains,
-            int64_t n_visited, float* scores, int64_t n_passages) {
-    std::vector<bool> met(static_cast<size_t>(n_passages));
-    const uint32_t* const end = postings.cells + postings.n_cells;
-    for (int64_t i = 0; i < n_visited; ++i) {
-        const uint32_t* at = std::lower_bound(postings.cells, end, visited[i]);
-        if (at == end || *at != visited[i]) continue;
-        const int64_t first = postings.offsets[at - postings.cells];
-        const int64_t last = postings.offsets[at - postings.cells + 1];
-        if (last > postings.n_members) throw std::out_of_range("a posting isn't in the segment");
-        for (int64_t member = first; member < last; ++member) {
-            const uint32_t passage = postings.passages[member];
-            if (passage >= n_passages) throw std::out_of_range("a posting names no passage");
-            if (met[passage]) continue;
-            met[passage] = true;
-            scores[passage] += gains[i];
+// Passages that a query token meets in one cell: postings from `first` to `last`.
+struct Members {
+    int64_t first, last;
+    int32_t token;
+    float gain;
+};
+
+struct Found {
+    float score;
+    Place place;
+};
+
+bool before(const Place& a, const Place& b) {
+    return a.segment != b.segment ? a.segment < b.segment : a.position < b.position;
+}
+
+// Credits the passages of one segment, and lists those that got any.
+class Credits {
+  public:
+    Credits(int64_t segment, int64_t n_passages, const uint8_t* selected)
+        : segment_(segment), n_passages_(n_passages), selected_(selected),
+          credits_(workspace.credits.take(static_cast<size_t>(n_passages))) {}
+    ~Credits() {
+        for (const int64_t passage : credited_) credits_[passage] = {};
+    }
+    Credits(const Credits&) = delete;
+    Credits& operator=(const Credits&) = delete;
+
+    // Once for each token.
+    void add(int64_t passage, int32_t token, float gain) {
+        if (passage < 0 || passage >= n_passages_)
+            throw std::out_of_range("a posting names no passage");
+        if (!selected_[passage] || !(gain > 0)) return;
+        Credit& credit = credits_[passage];
+        if (credit.token == token) return;
+        if (credit.token == 0) credited_.push_back(passage);
+        credit.score += gain;
+        credit.token = token;
+    }
+
+    void list(std::vector<Found>& found) const {
+        for (const int64_t passage : credited_)
+            found.push_back({credits_[passage].score, {segment_, passage}});
+    }
+
+  private:
+    int64_t segment_, n_passages_;
+    const uint8_t* selected_;
+    Credit* credits_;
+    std::vector<int64_t> credited_;
+};
+
+}  // namespace
+
+CellDirectory::CellDirectory(const uint32_t* cells, int64_t n_cells, int64_t n_centroids)
+    : words_(static_cast<size_t>((n_centroids + 63) / 64)) {
+    for (int64_t i = 0; i < n_cells; ++i) {
+        if (cells[i] >= n_centroids || (i && cells[i] <= cells[i - 1]))
+            throw std::out_of_range("a cell isn't in the codebook");
+        words_[cells[i] / 64].bits |= uint64_t{1} << cells[i] % 64;
+    }
+    int64_t before = 0;
+    for (Word& word : words_) {
+        word.before = before;
+        before += ones(word.bits);
+    }
+}
+
+std::vector<Place> gather(const Kernel& kernel, const Vectors& vectors, const float* weights,
+                          const Cells& cells, const Place* boosted, const float* boosts,
+                          int64_t n_boosted, int64_t reach, int64_t wanted, int threads) {
+    // The cells that each query token visits, and what a passage gains from them.
+    std::vector<std::vector<Visit>> visits;
+    {
+        const CentroidScores table(kernel, vectors, cells.centroids, threads);
+        for (int row = 0; row < vectors.n; ++row) {
+            visits.push_back(nearest_cells(table, row, cells.sizes, reach));
+            const float frontier = visits.back().empty() ? 0 : visits.back().back().similarity;
+            for (Visit& visit : visits.back())
+                visit.similarity = (visit.similarity - frontier) * weights[row];
         }
     }
+    std::vector<Found> found;
+    std::vector<Members> members;
+    for (size_t segment = 0; segment < cells.postings.size(); ++segment) {
+        const Postings& postings = cells.postings[segment];
+        Credits credits(static_cast<int64_t>(segment), cells.n_passages[segment],
+                        cells.selected[segment]);
+        for (int64_t i = 0; i < n_boosted; ++i)
+            if (boosted[i].segment == static_cast<int64_t>(segment))
+                credits.add(boosted[i].position, -1, boosts[i]);
+        // First all lookups, then all postings, each asked for some steps before it is read.
+        members.clear();
+        for (size_t row = 0; row < visits.size(); ++row) {
+            for (const Visit& visit : visits[row]) {
+                const int64_t at = postings.directory->find(visit.cell);
+                if (at < 0) continue;
+                RAG_TOOLS_PREFETCH(postings.offsets + at);
+                members.push_back({at, 0, static_cast<int32_t>(row) + 1, visit.similarity});
+            }
+        }
+        for (Members& each : members) {
+            const int64_t at = each.first;
+            each.first = postings.offsets[at];
+            each.last = postings.offsets[at + 1];
+            if (each.last > postings.n_members)
+                throw std::out_of_range("a posting isn't in the segment");
+        }
+        constexpr size_t kAhead = 8;
+        for (size_t i = 0; i < members.size(); ++i) {
+            if (i + kAhead < members.size())
+                RAG_TOOLS_PREFETCH(postings.passages + members[i + kAhead].first);
+            for (int64_t member = members[i].first; member < members[i].last; ++member)
+                credits.add(postings.passages[member], members[i].token, members[i].gain);
+        }
+        credits.list(found);
+    }
+    const auto better = [](const Found& a, const Found& b) {
+        return a.score != b.score ? a.score > b.score : before(a.place, b.place);
+    };
+    if (static_cast<int64_t>(found.size()) > wanted) {
+        std::nth_element(found.begin(), found.begin() + wanted, found.end(), better);
+        found.resize(static_cast<size_t>(wanted));
+    }
+    std::vector<Place> places;
+    for (const Found& each : found) places.push_back(each.place);
+    std::sort(places.begin(), places.end(), before);
+    // Nothing speaks for the others: the first ones fill up.
+    const std::vector<Place> credited = places;
+    auto next = credited.begin();
+    for (size_t segment = 0; segment < cells.postings.size(); ++segment)
+        for (int64_t position = 0; position < cells.n_passages[segment]; ++position) {
+            if (static_cast<int64_t>(places.size()) >= wanted) break;
+            const Place place = {static_cast<int64_t>(segment), position};
+            if (next != credited.end() && !before(place, *next))
+                ++next;
+            else if (cells.selected[segment][position])
+                places.push_back(place);
+        }
+    if (places.size() != credited.size()) std::sort(places.begin(), places.end(), before);
+    return places;
 }
 
 }  // namespace rag_tools

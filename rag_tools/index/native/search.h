@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <new>
+#include <vector>
 
 #include "kernel.h"
 
@@ -43,33 +44,75 @@ struct Segment {
     int64_t n_tokens;
 };
 
+// Finds the cells of a segment: a bit for each centroid it has, and how many come before each 64
+// centroids. A binary search per cell and segment took half of gather at 50 segments.
+class CellDirectory {
+  public:
+    CellDirectory(const uint32_t* cells, int64_t n_cells, int64_t n_centroids);
+
+    // The place of a centroid among the segment's cells, or -1.
+    int64_t find(int64_t centroid) const {
+        const Word& word = words_[static_cast<size_t>(centroid / 64)];
+        const uint64_t bit = uint64_t{1} << centroid % 64;
+        return word.bits & bit ? word.before + ones(word.bits & (bit - 1)) : -1;
+    }
+
+  private:
+    struct Word {
+        uint64_t bits;
+        int64_t before;
+    };
+
+    static int ones(uint64_t bits) {
+        bits -= bits >> 1 & 0x5555555555555555u;
+        bits = (bits & 0x3333333333333333u) + (bits >> 2 & 0x3333333333333333u);
+        return static_cast<int>(((bits + (bits >> 4)) & 0x0f0f0f0f0f0f0f0fu) *
+                                    0x0101010101010101u >> 56);
+    }
+
+    std::vector<Word> words_;
+};
+
+struct Postings {
+    const CellDirectory* directory;
+    const uint32_t* offsets;    // (n_cells + 1)
+    const uint32_t* passages;   // (n_members)
+    int64_t n_members;
+};
+
+// Where a passage stands: the number of its segment among those given, and its position there.
+struct Place {
+    int64_t segment;
+    int64_t position;
+};
+
 // All throw std::out_of_range when an array of the index points outside another.
 
 // (vectors.n, centroids.n)
 void centroid_scores(const Kernel&, const Vectors&, const Centroids&, int threads, float* scores);
 
-// (n_positions)
-void maxsim(const Kernel&, const Vectors&, const float* weights, const Centroids&, const Segment&,
-            const int64_t* positions, int64_t n_positions, int threads, float* scores);
+// What gather reads beside the query.
+struct Cells {
+    Centroids centroids;
+    const int64_t* sizes;                  // (centroids.n): passages of each cell, in all segments
+    std::vector<Postings> postings;        // of each segment
+    std::vector<const uint8_t*> selected;  // of each segment, (n_passages): whether it may be found
+    std::vector<int64_t> n_passages;       // of each segment
+};
+
+// The `wanted` selected passages that look best by their centroids, rising. See cells.gather.
+std::vector<Place> gather(const Kernel&, const Vectors&, const float* weights, const Cells&,
+                          const Place* boosted, const float* boosts, int64_t n_boosted,
+                          int64_t reach, int64_t wanted, int threads);
+
+// Weighted MaxSim of rising `places`, or minus infinity where it plus the passage's `prior` is
+// more than `slack` below the `limit` best sums. (n)
+void refine(const Kernel&, const Vectors&, const float* weights, const Centroids&,
+            const std::vector<Segment>&, const Place* places, const double* priors, int64_t n,
+            int64_t limit, double slack, int threads, float* scores);
 
 // (vectors.n, tokens of the passage)
 void similarities(const Kernel&, const Vectors&, const Centroids&, const Segment&,
                   int64_t position, float* similarities);
-
-// Cells by falling similarity, ties by number, until their sizes reach `reach`; returns how many.
-int64_t nearest_cells(const float* similarity, const int64_t* sizes, int64_t n, int64_t reach,
-                      int64_t* nearest);
-
-struct Postings {
-    const uint32_t* cells;      // (n_cells), rising
-    const uint32_t* offsets;    // (n_cells + 1)
-    const uint32_t* passages;   // (n_members)
-    int64_t n_cells;
-    int64_t n_members;
-};
-
-// Add to each passage the gain of the first visited cell that holds it.
-void credit(const Postings&, const int64_t* visited, const float* gains, int64_t n_visited,
-            float* scores, int64_t n_passages);
 
 }  // namespace rag_tools

@@ -141,7 +141,6 @@ def test_the_largest_sums_do_not_overflow(tmp_path, monkeypatch, name, code, sig
         np.zeros(1, np.int32),
         ResidualCodec(4, np.zeros(15, np.float32), values, ones, ones),
         1,
-        1.0,
     )
     codes = np.zeros((20, dim), np.uint8)
     codes[{"lowest": slice(0), "highest": slice(None), "alternating": slice(0, None, 2)}[code]] = 15
@@ -237,7 +236,7 @@ def test_refine_leaves_out_only_what_cannot_be_among_the_best(
     # Some passages appear again and again, here and in the other segment.
     drawn = rng.integers(0, len(sizes), len(sizes))
     drawn = np.where(rng.random(len(sizes)) < alike, drawn[0], drawn)
-    write_segment(tmp_path / "d", whole.tokens(drawn), codebook)
+    write_segment(tmp_path / "d", [whole.tokens(drawn[[at]]) for at in range(len(drawn))], codebook)
     segments = [whole, Segment(tmp_path / "d", codebook)]
     places = np.array([(number, at) for number in (0, 1) for at in range(len(sizes))])
     places = places[rng.random(len(places)) < 0.8]

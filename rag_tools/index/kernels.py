@@ -12,6 +12,7 @@ search may use; all the process may run on if unset.
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Sequence
 from functools import cache
 from weakref import WeakKeyDictionary
@@ -56,12 +57,38 @@ def kernel_name() -> str:
     return name
 
 
+def thread_count() -> int:
+    """Return how many threads a large search of this thread may use.
+
+    Raises
+    ------
+    ConfigurationError
+        If ``RAG_TOOLS_THREADS`` isn't a positive number.
+    """
+    if getattr(_own, "one_thread", False):
+        return 1
+    value = os.environ.get("RAG_TOOLS_THREADS")
+    if not value:
+        return available_cores()
+    if not value.isdecimal() or int(value) < 1:
+        raise ConfigurationError(f"RAG_TOOLS_THREADS={value}: give a number from 1 on")
+    return int(value)
+
+
+def use_one_thread() -> None:
+    """Run what this thread searches from now on without helpers: it is one of several."""
+    _own.one_thread = True
+
+
+_own = threading.local()
+
+
 def centroid_scores(codebook: Codebook, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
     """See `rag_tools.index.cells.centroid_scores`."""
     kernel = _kernel()
     if kernel is None:
         return cells.centroid_scores(codebook, vectors)
-    return kernel.centroid_scores(_codebook(codebook), _floats(vectors), _threads())
+    return kernel.centroid_scores(_codebook(codebook), _floats(vectors), thread_count())
 
 
 def gather(
@@ -103,7 +130,7 @@ def gather(
         _floats(boosts),
         reach,
         wanted,
-        _threads(),
+        thread_count(),
     )
 
 
@@ -139,7 +166,7 @@ def refine(
         priors,
         limit,
         slack,
-        _threads(),
+        thread_count(),
     )
 
 
@@ -161,15 +188,6 @@ def _kernel() -> _native.Kernel | None:
 @cache
 def _named(name: str) -> _native.Kernel:
     return _native.Kernel(name)
-
-
-def _threads() -> int:
-    value = os.environ.get("RAG_TOOLS_THREADS")
-    if not value:
-        return available_cores()
-    if not value.isdecimal() or int(value) < 1:
-        raise ConfigurationError(f"RAG_TOOLS_THREADS={value}: give a number from 1 on")
-    return int(value)
 
 
 def _floats(array: NDArray[np.float32]) -> NDArray[np.float32]:

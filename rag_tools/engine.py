@@ -12,6 +12,7 @@ import os
 import re
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -35,10 +36,10 @@ from rag_tools.errors import (
 )
 from rag_tools.hits import hits
 from rag_tools.index.arrayfile import FORMAT_VERSION
-from rag_tools.index.dispatch import kernel_name
+from rag_tools.index.dispatch import kernel_name, thread_count, use_one_thread
 from rag_tools.index.loss import mean as mean_loss
 from rag_tools.index.residual import BITS
-from rag_tools.index.search import Query, Signals, search, weigh
+from rag_tools.index.search import EFFORTS, Quality, Query, Signals, search, weigh
 from rag_tools.ingest.chunk import MIN_PASSAGE_TOKENS
 from rag_tools.ingest.load import DEFAULT_MAX_BYTES, load
 from rag_tools.reader import Reader
@@ -296,6 +297,7 @@ class Engine:
         limit: int = 10,
         filter: Filter | None = None,
         explain: bool = False,
+        quality: Quality = "balanced",
     ) -> SearchResults:
         """Return the passages that answer `query` best, with citations.
 
@@ -309,13 +311,17 @@ class Engine:
             Restriction on documents, see `Filter`; applied before ranking.
         explain
             Give every citation its alignment.
+        quality
+            ``exact`` scores every passage, ``balanced`` those that can be expected to matter,
+            ``fast`` fewer; an index that is small is scored whole anyway, see `EFFORTS`.
 
         Raises
         ------
         InvalidQueryError
-            If the query is blank, the limit isn't positive, or the filter can't be used.
+            If the query is blank, the limit isn't positive, the filter can't be used, or there
+            is no such quality.
         """
-        _check(query, limit)
+        _check(query, limit, quality)
         embeddings = self._ready().encode_query(query)
         condition, parameters = compile_filter(filter or {})
         with self._reader.view() as view:
@@ -343,7 +349,14 @@ class Engine:
                 if filter
                 else snapshot.everything
             )
-            matches = search(snapshot, prepared, selection, limit=limit, signals=self._signals)
+            matches = search(
+                snapshot,
+                prepared,
+                selection,
+                limit=limit,
+                signals=self._signals,
+                effort=EFFORTS[quality],
+            )
             return SearchResults(
                 query=query,
                 results=hits(
@@ -356,6 +369,29 @@ class Engine:
                 ),
             )
 
+    def search_batch(
+        self,
+        queries: Sequence[str],
+        *,
+        limit: int = 10,
+        filter: Filter | None = None,
+        explain: bool = False,
+        quality: Quality = "balanced",
+    ) -> list[SearchResults]:
+        """Search for each of some queries: the same results as one by one, in less time.
+
+        Every query runs on one thread, and as many run at once as there are cores. Parameters
+        and errors are those of `search`.
+        """
+        for query in queries:
+            _check(query, limit, quality)
+
+        def found(query: str) -> SearchResults:
+            return self.search(query, limit=limit, filter=filter, explain=explain, quality=quality)
+
+        with ThreadPoolExecutor(thread_count(), initializer=use_one_thread) as pool:
+            return list(pool.map(found, queries))
+
     def cite(
         self,
         claim: str,
@@ -363,12 +399,13 @@ class Engine:
         limit: int = 5,
         filter: Filter | None = None,
         explain: bool = False,
+        quality: Quality = "balanced",
     ) -> Support:
         """Return the quotes that bear on `claim` best, from all documents, and no others.
 
         Parameters are those of `search`; `limit` is the most citations returned.
         """
-        found = self.search(claim, limit=2 * limit, filter=filter, explain=explain)
+        found = self.search(claim, limit=2 * limit, filter=filter, explain=explain, quality=quality)
         citations = strongest(citation for hit in found.results for citation in hit.citations)
         return Support(claim=claim, citations=tuple(citations[:limit]))
 
@@ -586,13 +623,15 @@ def _bytes_on_disk(directory: Path) -> int:
     return total
 
 
-def _check(query: str, limit: int) -> None:
+def _check(query: str, limit: int, quality: Quality) -> None:
     if not query.strip():
         raise InvalidQueryError("the query is empty: ask a question or give keywords")
     if any("\ud800" <= char <= "\udfff" for char in query):
         raise InvalidQueryError("the query isn't valid Unicode: it was not given as UTF-8")
     if limit < 1:
         raise InvalidQueryError(f"limit {limit}: ask for at least one result")
+    if quality not in EFFORTS:
+        raise InvalidQueryError(f"quality {quality!r}: choose {', '.join(EFFORTS)}")
 
 
 def _telling_words(query: str, rare: NDArray[np.int32]) -> list[str]:

@@ -9,15 +9,17 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from typer.testing import CliRunner, Result
 
 from rag_tools import __version__
-from rag_tools.cli import show
+from rag_tools.cli import options, show
 from rag_tools.cli.main import app
 from rag_tools.cli.output import visible
 from rag_tools.engine import Engine
+from rag_tools.index.search import EFFORTS, Quality
 from rag_tools.types import SearchResults, Status, Support, SyncReport, Verifications
 
 COMMAND = [sys.executable, "-m", "rag_tools.cli.main"]
@@ -378,6 +380,30 @@ def test_status(index_dir: Path, indexed_corpus: Path, engine: Engine):
     human = call("status", "--index", index_dir).stdout
     assert f"documents       {shown.documents}" in human
     assert str(indexed_corpus) in human
+
+
+def test_status_says_when_searches_run_on_numpy(index_dir: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("RAG_TOOLS_KERNEL", "numpy")
+    result = call("status", "--index", index_dir)
+    assert "kernel          numpy" in result.stdout
+    assert "install a C++ compiler and reinstall" in result.stderr
+    monkeypatch.delenv("RAG_TOOLS_KERNEL")
+    if Status(**loaded(call("status", "--index", index_dir, "--json"))).kernel != "numpy":
+        assert not call("status", "--index", index_dir).stderr
+
+
+@pytest.mark.parametrize("command", ["search", "cite"])
+def test_quality(index_dir: Path, command: str):
+    found = [
+        loaded(call(command, "tides", "--index", index_dir, "--json", "--quality", quality))
+        for quality in get_args(Quality)
+    ]
+    assert found == [loaded(call(command, "tides", "--index", index_dir, "--json"))] * len(found)
+    assert call(command, "tides", "--index", index_dir, "--quality", "best").exit_code == 2
+
+
+def test_qualities_are_those_of_the_engine():
+    assert get_args(options.Quality) == get_args(Quality) == tuple(EFFORTS)
 
 
 @pytest.mark.parametrize("given", ["option", "environment", "nothing"])

@@ -96,6 +96,45 @@ def test_search_is_the_same_every_time(engine, index_dir):
         assert other.search("why are there two tides a day").model_dump_json() == first
 
 
+@pytest.mark.parametrize(
+    "options", [{}, {"limit": 3, "explain": True}, {"filter": {"path": "*.md"}}]
+)
+def test_a_batch_finds_what_its_queries_find_one_by_one(engine, options):
+    queries = ["high tides", "yeast", "bees in winter", "", "high tides", "x" * 5000] * 3
+    with pytest.raises(InvalidQueryError, match="empty"):
+        engine.search_batch(queries)
+    queries = [query for query in queries if query]
+    for quality in ("fast", "exact"):
+        expected = [engine.search(query, quality=quality, **options) for query in queries]
+        assert engine.search_batch(queries, quality=quality, **options) == expected
+    assert engine.search_batch([]) == []
+
+
+def test_a_batch_uses_one_thread_for_each_query(engine, monkeypatch):
+    from rag_tools.index import kernels
+
+    monkeypatch.setenv("RAG_TOOLS_THREADS", "3")
+    seen = []
+    counted = kernels.thread_count
+    monkeypatch.setattr(kernels, "thread_count", lambda: seen.append(counted()) or seen[-1])
+    if kernels.kernel_name() != "numpy":
+        engine.search_batch(["tides", "yeast"])
+        assert set(seen) == {1}
+        seen.clear()
+        engine.search("tides")
+        assert set(seen) == {3}
+
+
+def test_a_small_index_is_searched_whole_at_any_quality(engine):
+    for query in ("tides", "why does bread rise"):
+        found = [engine.search(query, quality=quality) for quality in ("fast", "exact")]
+        assert found == [engine.search(query)] * 2
+        cited = [engine.cite(query, quality=quality) for quality in ("fast", "exact")]
+        assert cited == [engine.cite(query)] * 2
+    with pytest.raises(InvalidQueryError, match="'best': choose fast, balanced, exact"):
+        engine.search("tides", quality="best")
+
+
 def test_fewer_hits_are_the_first_of_more_even_where_many_tie(tmp_path):
     with Engine.open(tmp_path, create=True) as engine:
         tides = "Tides turn twice a day."

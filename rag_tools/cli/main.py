@@ -70,6 +70,10 @@ FilterOption = Annotated[
 ExplainOption = Annotated[
     bool, typer.Option("--explain", help="Add which query word matched which document word.")
 ]
+QualityOption = Annotated[
+    options.Quality,
+    typer.Option(help="How thorough: exact looks at every passage, however many there are."),
+]
 
 
 def _version(asked: bool) -> None:
@@ -194,12 +198,15 @@ def search(
     limit: Annotated[int, typer.Option(min=1, help="Passages to return.")] = 10,
     filter: FilterOption = None,
     explain: ExplainOption = False,
+    quality: QualityOption = "balanced",
     json: JsonOption = False,
 ) -> None:
     """Find passages, each with the quotes that answer."""
     wanted = options.filters(filter or ())
     with _engine(index) as engine:
-        found = engine.search(query, limit=limit, filter=wanted or None, explain=explain)
+        found = engine.search(
+            query, limit=limit, filter=wanted or None, explain=explain, quality=quality
+        )
     if json:
         write_json(found)
     else:
@@ -215,12 +222,15 @@ def cite(
     limit: Annotated[int, typer.Option(min=1, help="Quotes to return.")] = 5,
     filter: FilterOption = None,
     explain: ExplainOption = False,
+    quality: QualityOption = "balanced",
     json: JsonOption = False,
 ) -> None:
     """Find the quotes that bear on a claim."""
     wanted = options.filters(filter or ())
     with _engine(index) as engine:
-        found = engine.cite(claim, limit=limit, filter=wanted or None, explain=explain)
+        found = engine.cite(
+            claim, limit=limit, filter=wanted or None, explain=explain, quality=quality
+        )
     if json:
         write_json(found)
     else:

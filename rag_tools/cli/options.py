@@ -1,12 +1,16 @@
-"""The option values that take more than a conversion: filters and sizes."""
+"""The option values that take more than a conversion: filters, sizes and qualities."""
 
 from __future__ import annotations
 
 import json
 import re
 from collections.abc import Iterable
+from typing import Literal
 
 import typer
+
+# That of `rag_tools.index.search`, which would take long to import for --help.
+Quality = Literal["fast", "balanced", "exact"]
 
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "ki": 2**10, "mi": 2**20, "gi": 2**30}
 

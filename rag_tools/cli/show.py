@@ -96,6 +96,11 @@ def status(found: Status, out: Console) -> None:
             shown = f"{item:,}" if isinstance(item, int) else _plain(item)
             line = Text(f"{field.replace('_', ' '):<16}", style="dim")
             out.print(line.append(one_line(shown), style="none"), soft_wrap=True)
+    if found.kernel == "numpy":
+        complain(
+            "searches run on NumPy, many times slower: the native kernels weren't built, or "
+            "RAG_TOOLS_KERNEL says so; install a C++ compiler and reinstall rag-tools"
+        )
 
 
 def _plain(value: object) -> str:

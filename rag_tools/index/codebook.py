@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from rag_tools.errors import IndexCorruptError
 from rag_tools.index.arrayfile import ArrayFile, write_arrays
-from rag_tools.index.dispatch import NUMPY, kernel_name, native, threads
+from rag_tools.index.dispatch import NUMPY, kernel_name, native, thread_count
 from rag_tools.index.residual import ResidualCodec, pack, unpack
 from rag_tools.types import Progress
 
@@ -390,7 +390,7 @@ _Result = TypeVar("_Result")
 def _in_chunks(step: Callable[[slice], _Result], n_tokens: int) -> list[_Result]:
     """Return what `step` gives for each chunk of the tokens, run by all threads."""
     chunks = [slice(first, first + _CHUNK) for first in range(0, max(n_tokens, 1), _CHUNK)]
-    with ThreadPoolExecutor(threads()) as pool:
+    with ThreadPoolExecutor(thread_count()) as pool:
         return list(pool.map(step, chunks))
 
 

@@ -8,6 +8,7 @@ for a search; the codebook and the segments have what writing needs.
 from __future__ import annotations
 
 import os
+import threading
 from functools import cache
 
 from rag_tools.cores import available_cores
@@ -19,7 +20,15 @@ except ModuleNotFoundError:
     # Installed without a compiler; `kernel_name` says so.
     native = None  # type: ignore[assignment]
 
-__all__ = ["NUMPY", "kernel", "kernel_name", "kernel_names", "native", "threads"]
+__all__ = [
+    "NUMPY",
+    "kernel",
+    "kernel_name",
+    "kernel_names",
+    "native",
+    "thread_count",
+    "use_one_thread",
+]
 
 NUMPY = "numpy"
 
@@ -57,17 +66,27 @@ def _named(name: str) -> native.Kernel:
     return native.Kernel(name)
 
 
-def threads() -> int:
-    """Return how many threads large work may use.
+def thread_count() -> int:
+    """Return how many threads large work of this thread may use.
 
     Raises
     ------
     ConfigurationError
-        If ``RAG_TOOLS_THREADS`` isn't a number from 1 on.
+        If ``RAG_TOOLS_THREADS`` isn't a positive number.
     """
+    if getattr(_own, "one_thread", False):
+        return 1
     value = os.environ.get("RAG_TOOLS_THREADS")
     if not value:
         return available_cores()
     if not value.isdecimal() or int(value) < 1:
         raise ConfigurationError(f"RAG_TOOLS_THREADS={value}: give a number from 1 on")
     return int(value)
+
+
+def use_one_thread() -> None:
+    """Run the large work of this thread without helpers from now on: it is one of several."""
+    _own.one_thread = True
+
+
+_own = threading.local()

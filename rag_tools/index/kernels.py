@@ -20,7 +20,7 @@ from rag_tools.index import cells, maxsim
 from rag_tools.index.codebook import Codebook
 from rag_tools.index.dispatch import kernel as _kernel
 from rag_tools.index.dispatch import native as _native
-from rag_tools.index.dispatch import threads as _threads
+from rag_tools.index.dispatch import thread_count
 from rag_tools.index.segment import Segment
 
 
@@ -29,7 +29,7 @@ def centroid_scores(codebook: Codebook, vectors: NDArray[np.float32]) -> NDArray
     kernel = _kernel()
     if kernel is None:
         return cells.centroid_scores(codebook, vectors)
-    return kernel.centroid_scores(_codebook(codebook), _floats(vectors), _threads())
+    return kernel.centroid_scores(_codebook(codebook), _floats(vectors), thread_count())
 
 
 def gather(
@@ -71,7 +71,7 @@ def gather(
         _floats(boosts),
         reach,
         wanted,
-        _threads(),
+        thread_count(),
     )
 
 
@@ -107,7 +107,7 @@ def refine(
         priors,
         limit,
         slack,
-        _threads(),
+        thread_count(),
     )
 
 

@@ -155,7 +155,6 @@ def make_segment(rng: np.random.Generator, path: Path, n_passages: int, bits: in
         scales,
         np.arange(n_centroids, dtype=np.int32),
         codec,
-        n_tokens,
     )
     blocks = -(-n_tokens // 16)
     # Postings of 50 passages a cell.

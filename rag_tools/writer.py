@@ -43,8 +43,6 @@ _MAX_SEGMENTS = 8  # compacted beyond, full ones aside
 _FULL_TOKENS = 16_000_000  # a segment this large is left alone: 1.3 GB at 4 bits
 _MAX_DEAD = 0.3  # share of tombstones a segment is compacted beyond
 _MAX_CODEBOOK_PARTS = 8
-_LEARNED_TOKENS = 500_000  # a codebook trained on so many tokens isn't outgrown
-_OUTGROWN = 4  # times the tokens trained on: a small codebook is trained anew
 
 
 class _Pending(NamedTuple):
@@ -79,8 +77,6 @@ class _Batch:
     queue: list[tuple[str, str]] = field(default_factory=list)
     encoded: list[_Encoded] = field(default_factory=list)
     cuts: list[tuple[str, int, int]] = field(default_factory=list)  # file, passages, tokens
-    moved: list[tuple[int, int]] = field(default_factory=list)  # passage key, sequence number
-    retrained: bool = False  # all that was live moves with it, to a new codebook
 
     def __bool__(self) -> bool:
         return bool(self.documents or self.deleted or self.touched or self.roots or self.settings)
@@ -219,8 +215,6 @@ class Writer:
         with transaction(self.connection, write=True):
             ids = self._insert_segments(batch.cuts)
             places = _places(ids, [passages for _, passages, _ in batch.cuts])
-            for key, number in batch.moved:
-                catalog.place(self.connection, key, *places(number))
             self._delete_documents(batch.deleted)
             self._drop_empty_segments(keep=ids)
             for document, passages, source, sequence in batch.documents.values():
@@ -248,7 +242,10 @@ class Writer:
         """
         if self._codebook is None:
             return
-        for rows in self._to_compact():
+        groups = self._to_compact()
+        if groups and len(self._codebook_files) > 1:  # a single part is mapped, not copied
+            self._write_codebook(self._codebook, first=0)
+        for rows in groups:
             self._merge(rows, self._codebook)
         self._sweep()
 
@@ -296,34 +293,15 @@ class Writer:
 
     def _cut(self) -> None:
         """Write what is encoded as a segment that no reader sees before the commit."""
-        if self._outgrown():
-            self._requeue_live()
-            self._codebook = None
         encoded = self._batch.encoded
         if not encoded:
             return
         vectors = np.concatenate([item.vectors for item in encoded])
         token_ids = np.concatenate([item.token_ids for item in encoded])
-        if self._codebook is None:
-            self._codebook = Codebook.train(
-                vectors, token_ids, bits=self._bits, progress=self._progress
-            )
-            self._write_codebook(self._codebook, first=0)
-        else:
-            stored = sum(row.tokens for row in catalog.segments(self.connection))
-            gathered = sum(tokens for _, _, tokens in self._batch.cuts)
-            grown = self._codebook.grow(
-                vectors,
-                token_ids,
-                n_tokens=stored + gathered + len(token_ids),
-                progress=self._progress,
-            )
-            if grown is not self._codebook:
-                self._write_codebook(grown, first=len(self._codebook))
-                self._codebook = grown
+        codebook = self._fitted_codebook(vectors, token_ids)
         pooled = [item.pooled for item in encoded if item.pooled is not None]
         tokens = compress(
-            self._codebook,
+            codebook,
             vectors,
             token_ids,
             np.concatenate([item.spans for item in encoded]),
@@ -331,31 +309,24 @@ class Writer:
             np.stack(pooled) if pooled else None,
         )
         file = f"{uuid.uuid4().hex}.seg"
-        write_segment(self._path(file), [tokens], self._codebook)
+        write_segment(self._path(file), [tokens], codebook)
         cut = (file, len(encoded), len(token_ids))
         encoded.clear()  # first: an interruption in between must not count passages twice
         self._batch.cuts.append(cut)
 
-    def _outgrown(self) -> bool:
-        """Tell whether a codebook trained on little now has to serve far more."""
-        batch = self._batch
-        if self._codebook is None or batch.cuts:
-            return False
-        trained = self._codebook.trained_tokens
-        arriving = sum(len(item.token_ids) for item in batch.encoded)
-        return trained < _LEARNED_TOKENS and arriving > _OUTGROWN * trained
-
-    def _requeue_live(self) -> None:
-        """Encode again what is indexed: at most a quarter of what is arriving."""
-        batch = self._batch
-        batch.retrained = True
-        rows = list(catalog.all_passages(self.connection))
-        for key, group in itertools.groupby(rows, lambda row: row.document):
-            document = catalog.document(self.connection, key)
-            if document.id not in batch.deleted:
-                for row in group:
-                    batch.moved.append((row.key, self._queue(document, row.passage)))
-        self._encode()
+    def _fitted_codebook(
+        self, vectors: NDArray[np.float16], token_ids: NDArray[np.int32]
+    ) -> Codebook:
+        """Return the codebook, trained on or grown for what is being cut."""
+        known = self._codebook
+        if known is None:
+            codebook = Codebook.train(vectors, token_ids, bits=self._bits, progress=self._progress)
+            return self._write_codebook(codebook, first=0)
+        stored = sum(row.tokens for row in catalog.segments(self.connection))
+        gathered = sum(tokens for _, _, tokens in self._batch.cuts)
+        n_tokens = stored + gathered + len(token_ids)
+        grown = known.grow(vectors, token_ids, n_tokens=n_tokens, progress=self._progress)
+        return known if grown is known else self._write_codebook(grown, first=len(known))
 
     def _keep_finished(self) -> None:
         """Forget the documents that were interrupted, and keep those that are all encoded."""
@@ -369,8 +340,7 @@ class Writer:
             and all(number < encoded for number in pending.sequence[-1:])
         ]
         end = max((entry.sequence[-1] + 1 for entry in finished if entry.sequence), default=0)
-        # A segment holds passages of what was interrupted, or what is live was to move as well.
-        if end < cut or batch.retrained:
+        if end < cut:  # a segment holds passages of what was interrupted
             self._batch = _Batch()
             return
         batch.deleted -= batch.documents.keys() - {entry.document.id for entry in finished}
@@ -401,12 +371,16 @@ class Writer:
         generation = catalog.setting(self.connection, "generation", 0)
         catalog.set_setting(self.connection, "generation", generation + 1)
 
-    def _write_codebook(self, codebook: Codebook, *, first: int) -> None:
+    def _write_codebook(self, codebook: Codebook, *, first: int) -> Codebook:
+        """Write the centroids from `first` on, and make `codebook` that of the next commit."""
         if len(self._codebook_files) >= _MAX_CODEBOOK_PARTS:
-            first = 0  # joins them
+            first = 0  # joins the parts
         file = f"{uuid.uuid4().hex}.cb"
         codebook.write(self._directory / CODEBOOKS / file, first=first)
-        self._codebook_files = [*(self._codebook_files if first else []), file]
+        files = [*(self._codebook_files if first else []), file]
+        # Together: an interruption in between would leave parts that don't fit each other.
+        self._codebook, self._codebook_files = codebook, files
+        return codebook
 
     # -- files -----------------------------------------------------------------------------------
 

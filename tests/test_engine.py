@@ -111,13 +111,13 @@ def test_a_batch_finds_what_its_queries_find_one_by_one(engine, options):
 
 
 def test_a_batch_uses_one_thread_for_each_query(engine, monkeypatch):
-    from rag_tools.index import kernels
+    from rag_tools.index import dispatch, kernels
 
     monkeypatch.setenv("RAG_TOOLS_THREADS", "3")
     seen = []
     counted = kernels.thread_count
     monkeypatch.setattr(kernels, "thread_count", lambda: seen.append(counted()) or seen[-1])
-    if kernels.kernel_name() != "numpy":
+    if dispatch.kernel_name() != "numpy":
         engine.search_batch(["tides", "yeast"])
         assert set(seen) == {1}
         seen.clear()
@@ -304,22 +304,7 @@ def test_an_empty_document_is_kept_without_passages(tmp_path):
         assert engine.search("anything").results == ()
 
 
-def test_a_small_codebook_is_trained_anew_when_outgrown(tmp_path):
-    with Engine.open(tmp_path, create=True) as engine:
-        engine.add([Document(uri="test:tiny", text="The sea.")])
-        small = engine.status().centroids
-        text = " ".join(
-            f"The sea of year {n} was calm, and the ships came home." for n in range(60)
-        )
-        engine.add([Document(uri="test:large", text=text)])
-        status = engine.status()
-        assert status.centroids > small
-        assert status.segments == 1  # what was there moved to the new codebook
-        assert engine.search("the sea", limit=50).results
-        check_citations(engine, engine.search("the sea", limit=50).results)
-
-
-def test_a_codebook_outgrown_in_the_middle_of_a_document(tmp_path, monkeypatch):
+def test_a_codebook_grows_in_the_middle_of_a_document(tmp_path, monkeypatch):
     monkeypatch.setattr("rag_tools.writer._SEGMENT_PASSAGES", 2)
     monkeypatch.setattr("rag_tools.writer._QUEUE_PASSAGES", 2)
     with Engine.open(tmp_path, create=True, passage_tokens=32) as engine:
@@ -335,27 +320,6 @@ def test_a_codebook_outgrown_in_the_middle_of_a_document(tmp_path, monkeypatch):
             assert animal in answer(engine, f"{animal} food").text
         assert answer(engine, "moon").text == "The moon."
         check_citations(engine, engine.search("food", limit=50).results)
-
-
-@pytest.mark.parametrize("stage", ["all_passages", "document", "train"])
-def test_an_interrupted_retraining_leaves_the_index_as_it_was(tmp_path, monkeypatch, stage):
-    def interrupt(*arguments, **options):
-        raise KeyboardInterrupt
-
-    place = "rag_tools.index.codebook.Codebook" if stage == "train" else "rag_tools.catalog.catalog"
-    large = "The sea of many ships was calm, and they came home at night. " * 60
-    monkeypatch.setattr("rag_tools.writer._SEGMENT_PASSAGES", 2)  # so that `put` commits
-    with Engine.open(tmp_path, create=True) as engine:
-        engine.add([Document(uri="test:tiny", text="The sea.")])
-        before = engine.search("the sea").model_dump_json()
-        with monkeypatch.context() as patched:
-            patched.setattr(f"{place}.{stage}", interrupt)
-            with pytest.raises(KeyboardInterrupt):
-                engine.add([Document(uri="test:large", text=large)])
-        assert engine.search("the sea").model_dump_json() == before
-        engine.add([Document(uri="test:large", text=large)])
-        assert engine.status().segments == 1 and engine.status().documents == 2
-        check_citations(engine, engine.search("the sea", limit=50).results)
 
 
 def test_compaction_moves_no_more_at_once_than_fits_into_memory(tmp_path, monkeypatch):

@@ -37,7 +37,6 @@ def random_codebook(rng, *, dim, bits, n_centroids=40, scale=1.0):
         (rng.uniform(0.2, 1, n_centroids) * scale / 127 / np.sqrt(dim)).astype(np.float32),
         np.arange(n_centroids, dtype=np.int32),
         ResidualCodec(bits, np.zeros(levels - 1, np.float32), values, steps, steps),
-        1000,
     )
 
 
@@ -140,7 +139,6 @@ def test_the_largest_sums_do_not_overflow(tmp_path, monkeypatch, name, code, sig
         np.ones(1, np.float32),
         np.zeros(1, np.int32),
         ResidualCodec(4, np.zeros(15, np.float32), values, ones, ones),
-        1,
     )
     codes = np.zeros((20, dim), np.uint8)
     codes[{"lowest": slice(0), "highest": slice(None), "alternating": slice(0, None, 2)}[code]] = 15

@@ -260,11 +260,6 @@ def passage_id(connection: sqlite3.Connection, segment: int, position: int) -> s
     return str(id)
 
 
-def all_passages(connection: sqlite3.Connection) -> Iterator[PassageRow]:
-    """Yield every live passage, grouped by document, in order."""
-    return _passages(connection, "1 ORDER BY p.document, p.start", [])
-
-
 def places(
     connection: sqlite3.Connection, condition: str, parameters: Sequence[str | int | float]
 ) -> NDArray[np.int64]:
@@ -281,13 +276,6 @@ def places(
         list(parameters),
     )
     return np.array(rows.fetchall(), dtype=np.int64).reshape(-1, 2)
-
-
-def place(connection: sqlite3.Connection, key: int, segment: int, position: int) -> None:
-    """Record that the embeddings of the passage `key` now stand at another place."""
-    connection.execute(
-        "UPDATE passage SET segment = ?, position = ? WHERE key = ?", [segment, position, key]
-    )
 
 
 def places_of(connection: sqlite3.Connection, keys: Sequence[int]) -> NDArray[np.int64]:

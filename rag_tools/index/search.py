@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from rag_tools.index.kernels import centroid_scores, credit, maxsim, nearest_cells
 from rag_tools.index.snapshot import Selection, Snapshot
+from rag_tools.tracing import stage
 
 SCAN_TOKENS = 1_000_000
 """Largest selection, in tokens, that is scored whole: 9 ms for 8 query tokens (AVX-512, 2 threads)
@@ -122,6 +123,7 @@ def search(
     return rank(snapshot, query, refine(snapshot, query, candidates), limit=limit, signals=signals)
 
 
+@stage("rag_tools.gather")
 def gather(
     snapshot: Snapshot, query: Query, selection: Selection, *, wanted: int
 ) -> dict[int, NDArray[np.intp]]:
@@ -163,6 +165,7 @@ def gather(
     }
 
 
+@stage("rag_tools.refine")
 def refine(
     snapshot: Snapshot, query: Query, candidates: dict[int, NDArray[np.intp]]
 ) -> dict[int, tuple[NDArray[np.intp], NDArray[np.float32]]]:

@@ -5,7 +5,7 @@
 DATA is a folder of corpora: those in BEIR or SQuAD layout, and those that are a ``corpus.jsonl``
 alone. Passages are made as `Engine` makes them. Queries are drawn from every corpus that has any.
 OUT gets one file for every `PART` passages, so what an interrupted run wrote is kept, and
-``queries.npz``. `read_passages` and `read_queries` are how a benchmark gets at them.
+``queries.npz``; `embeddings` reads them.
 """
 
 from __future__ import annotations
@@ -14,14 +14,13 @@ import json
 import random
 import sys
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Annotated
 
 import numpy as np
 import typer
-from numpy.typing import NDArray
+from embeddings import QUERIES
 
 from rag_tools.encode.checkpoint import load_checkpoint
 from rag_tools.encode.embeddings import Embeddings
@@ -34,59 +33,6 @@ from rag_tools.ingest.load import load_bytes
 from rag_tools.types import Document
 
 PART = 4096  # passages of one file
-_QUERIES = "queries.npz"
-
-
-@dataclass(frozen=True)
-class Passages:
-    """Embeddings of passages, one after the other.
-
-    Attributes
-    ----------
-    vectors
-        ``(n_tokens, dim)`` float16, unit rows.
-    token_ids
-        ``(n_tokens,)`` int32.
-    offsets
-        ``(n_passages + 1,)`` int64: where each passage's tokens start.
-    pooled
-        ``(n_passages, pooled_dim)`` float32.
-    """
-
-    vectors: NDArray[np.float16]
-    token_ids: NDArray[np.int32]
-    offsets: NDArray[np.int64]
-    spans: NDArray[np.int32]
-    pooled: NDArray[np.float32]
-
-    def __len__(self) -> int:
-        return len(self.offsets) - 1
-
-
-def read_passages(folder: Path, *, at_most: int | None = None) -> Passages:
-    """Return what `main` saved, or its first passages."""
-    parts = []
-    n = 0
-    for path in sorted(folder.glob("part-*.npz")):
-        if at_most is not None and n >= at_most:
-            break
-        with np.load(path) as part:
-            parts.append({name: part[name] for name in part.files})
-        n += len(parts[-1]["sizes"])
-    sizes = np.concatenate([part["sizes"] for part in parts])[:at_most]
-    offsets = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
-    joined = {
-        name: np.concatenate([part[name] for part in parts])[: offsets[-1]]
-        for name in ("vectors", "token_ids", "spans")
-    }
-    pooled = np.concatenate([part["pooled"] for part in parts])[: len(sizes)]
-    return Passages(offsets=offsets, pooled=pooled, **joined)
-
-
-def read_queries(folder: Path) -> list[NDArray[np.float32]]:
-    """Return the embeddings of the queries, ``(n_query_tokens, dim)`` each."""
-    with np.load(folder / _QUERIES) as saved:
-        return np.split(saved["vectors"], np.cumsum(saved["sizes"])[:-1])
 
 
 def main(
@@ -108,7 +54,7 @@ def main(
             _save(path, encoder.encode_passages(batch))
         print(f"{number * PART + len(batch)} passages", file=sys.stderr)
     drawn = [query for dataset in datasets for query in _draw(dataset, queries)]
-    _save(out / _QUERIES, (encoder.encode_query(query) for query in drawn))
+    _save(out / QUERIES, (encoder.encode_query(query) for query in drawn))
 
 
 def _datasets(data: Path) -> Iterator[Dataset]:
@@ -120,9 +66,7 @@ def _datasets(data: Path) -> Iterator[Dataset]:
             print(f"no queries: {error}", file=sys.stderr)
 
 
-def _passages(
-    encoder: Encoder, data: Path, datasets: list[Dataset]
-) -> Iterator[tuple[str, str]]:
+def _passages(encoder: Encoder, data: Path, datasets: list[Dataset]) -> Iterator[tuple[str, str]]:
     for document in _documents(data, datasets):
         for passage in chunk(document, encoder, passage_tokens=DEFAULT_PASSAGE_TOKENS):
             titled = [part for part in (document.title, *passage.path) if part]
@@ -154,7 +98,7 @@ def _save(path: Path, encoded: Iterable[Embeddings]) -> None:
         np.savez(
             file,
             vectors=np.concatenate([item.vectors for item in items]).astype(
-                np.float32 if path.name == _QUERIES else np.float16
+                np.float32 if path.name == QUERIES else np.float16
             ),
             token_ids=np.concatenate([item.token_ids for item in items]),
             spans=np.concatenate([item.spans for item in items]),

@@ -5,8 +5,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
+NODE := build/node
 
-.PHONY: demo test test-torch lint sanitize clean
+.PHONY: demo test test-torch test-clients conformance bundle lint sanitize clean
 
 demo: $(VENV)/core
 	$(BIN)/rag-tools demo
@@ -25,6 +26,31 @@ $(VENV)-torch/installed: pyproject.toml
 	$(VENV)-torch/bin/python -m pip install --quiet --upgrade pip
 	$(VENV)-torch/bin/python -m pip install --quiet "$(TORCH)"
 	$(VENV)-torch/bin/python -m pip install --quiet --editable ".[torch]" --group dev
+	touch $@
+
+# Other people's MCP clients. langchain-mcp-adapters wants the first generation of the SDK, and gets
+# it in an environment of its own.
+test-clients: $(STAMP) $(VENV)-langchain/installed
+	$(BIN)/python -m pytest tests/test_clients.py
+
+$(VENV)-langchain/installed: Makefile
+	$(PYTHON) -m venv $(VENV)-langchain
+	$(VENV)-langchain/bin/python -m pip install --quiet "langchain-mcp-adapters>=0.3.2,<0.4"
+	touch $@
+
+# The official suites against the MCP server, and its bundle, checked.
+conformance: $(STAMP) $(NODE)/installed
+	$(BIN)/python -m pytest tests/conformance/suites.py
+
+# dist/rag-tools-VERSION.mcpb for desktop programs, dist/server.json for the MCP registry.
+bundle: $(STAMP) $(NODE)/installed
+	$(BIN)/python server/bundle/build.py dist
+
+# The suites' programs, with the Node that they need.
+$(NODE)/installed: tests/conformance/package.json tests/conformance/package-lock.json
+	mkdir -p $(NODE)
+	cp $^ $(NODE)
+	npm ci --prefix $(NODE) --no-audit --no-fund --loglevel=error
 	touch $@
 
 lint: $(STAMP)
@@ -54,4 +80,4 @@ $(STAMP): $(VENV)/core
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(VENV)-torch build dist
+	rm -rf $(VENV) $(VENV)-torch $(VENV)-langchain build dist

@@ -16,6 +16,9 @@ import httpx2
 # Seconds: a local model may take long to its first word.
 TIMEOUT = httpx2.Timeout(300, connect=10)
 MAX_TOKENS = 4096  # of an answer; Anthropic wants a limit
+CUT_OFF = frozenset(
+    {"max_tokens", "model_context_window_exceeded", "refusal", "length", "content_filter"}
+)
 
 
 class ModelError(Exception):
@@ -114,30 +117,34 @@ class Anthropic:
     def reply(self) -> Iterator[str | ToolCall]:
         """Yield the pieces of the model's answer as they come, then the tools it calls."""
         blocks: dict[int, dict[str, Any]] = {}
-        written: dict[int, str] = {}  # text, or the JSON of a tool's arguments
+        arguments: dict[int, str] = {}  # of the tools called, as JSON
+        reason = None
         body = {**self._settings, "messages": self.messages}
         for event in _events(self._url, self._headers, body):
-            if event.get("type") == "content_block_start":
-                blocks[event["index"]] = event["content_block"]
-                written[event["index"]] = ""
-            elif event.get("type") == "content_block_delta":
-                delta = event["delta"]
-                text = delta.get("text", "")
-                written[event["index"]] += text or delta.get("partial_json", "")
-                if text:
-                    yield text
-        content: list[dict[str, Any]] = []
+            match event.get("type"):
+                case "content_block_start":
+                    blocks[event["index"]] = event["content_block"]
+                    arguments[event["index"]] = ""
+                case "content_block_delta":
+                    block, delta = blocks[event["index"]], event["delta"]
+                    if delta["type"] == "input_json_delta":
+                        arguments[event["index"]] += delta["partial_json"]
+                    for field in ("text", "thinking", "signature"):
+                        if field in delta:
+                            block[field] = block.get(field, "") + delta[field]
+                    if delta["type"] == "text_delta":
+                        yield delta["text"]
+                case "message_delta":
+                    reason = event["delta"].get("stop_reason") or reason
+        _check(reason)
         calls = []
         for index, block in blocks.items():
-            if block["type"] == "text" and written[index]:
-                content.append({"type": "text", "text": written[index]})
-            elif block["type"] == "tool_use":
-                call = ToolCall(block["id"], block["name"], written[index] or "{}")
-                arguments = _parsed(call.arguments)
-                content.append(
-                    {"type": "tool_use", "id": call.id, "name": call.tool, "input": arguments}
-                )
+            if block["type"] == "tool_use":
+                call = ToolCall(block["id"], block["name"], arguments[index] or "{}")
+                block["input"] = _parsed(call.arguments)
                 calls.append(call)
+        # The service wants its blocks back as they were, but takes no empty text.
+        content = [block for block in blocks.values() if block.get("text") != ""]
         self.messages.append({"role": "assistant", "content": content})
         yield from calls
 
@@ -185,10 +192,12 @@ class OpenAI:
     def reply(self) -> Iterator[str | ToolCall]:
         """Yield the pieces of the model's answer as they come, then the tools it calls."""
         text = ""
+        reason = None
         functions: dict[int, dict[str, str]] = {}
         body = {**self._settings, "messages": self.messages}
         for event in _events(self._url, self._headers, body):
             for choice in event.get("choices") or ():
+                reason = choice.get("finish_reason") or reason
                 delta = choice.get("delta") or {}
                 if piece := delta.get("content"):
                     text += piece
@@ -201,6 +210,7 @@ class OpenAI:
                     known["id"] = part.get("id") or known["id"]
                     known["name"] = function.get("name") or known["name"]
                     known["arguments"] += function.get("arguments") or ""
+        _check(reason)
         calls = [
             ToolCall(each["id"], each["name"], each["arguments"] or "{}")
             for each in functions.values()
@@ -223,6 +233,12 @@ class OpenAI:
         self.messages += [
             {"role": "tool", "tool_call_id": call.id, "content": result} for call, result in results
         ]
+
+
+def _check(reason: str | None) -> None:
+    """Raise `ModelError` if an answer ended for a reason other than that all was said."""
+    if reason is None or reason in CUT_OFF:
+        raise ModelError(f"the model's answer was cut off ({reason or 'connection lost'})")
 
 
 def _parsed(arguments: str) -> dict[str, Any]:

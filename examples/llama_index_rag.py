@@ -7,18 +7,16 @@ python examples/llama_index_rag.py "how long may a line of code be?"
 import sys
 
 from llama_index.core.llms import MockLLM
-from llama_index.core.query_engine import RetrieverQueryEngine
 
-from llama_index_rag_tools import RagToolsRetriever
+from llama_index_rag_tools import RagToolsRetriever, SpanCitationQueryEngine
 
 # Says back what it was asked, which needs no key: put your own model here.
 llm = MockLLM()
 
-query_engine = RetrieverQueryEngine.from_args(RagToolsRetriever(k=3), llm=llm)
-
 if __name__ == "__main__":
-    response = query_engine.query(sys.argv[1])
-    print(response)
-    for n, found in enumerate(response.source_nodes, 1):
-        for cited in found.node.metadata["citations"]:
-            print(f"[{n}] {cited['quote']}\n    {cited['url']}")
+    response = SpanCitationQueryEngine(RagToolsRetriever(k=3), llm=llm).query(sys.argv[1])
+    print(response, "\n")
+    # `response.citations` has those that the answer refers to.
+    for found in response.source_nodes:
+        (cited,) = found.node.metadata["citations"]
+        print(f"[{found.node.metadata['number']}] {cited['quote']}\n    {cited['url']}")

@@ -2,6 +2,8 @@
 
 rag-tools index examples/corpus
 python examples/mcp_agent.py "how long may a line of code be?"
+
+Without --url the server is a process of its own, spoken to over its standard input and output.
 """
 
 from __future__ import annotations
@@ -9,10 +11,14 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from contextlib import AsyncExitStack
+from typing import Annotated, Any, NamedTuple
 
 import anyio
-from mcp import Client, StdioServerParameters
+import httpx2
+import typer
+from mcp import Client, MCPError, StdioServerParameters
+from mcp.client.streamable_http import streamable_http_client
 from mcp.types import TextContent
 
 # What a host runs: `rag-tools serve`, of the Python that runs this. $RAG_TOOLS_INDEX names the
@@ -21,8 +27,9 @@ SERVER = StdioServerParameters(
     command=sys.executable, args=["-m", "rag_tools.cli.main", "serve"], env=dict(os.environ)
 )
 STEPS = 8  # calls of tools before the agent gives up
+TIMEOUT = 60  # seconds; the first search waits for the server to load its model
 
-# Score that a quote needs to count as an answer; examples/chat.py has the measurement.
+# Score that a quote needs to count as an answer; examples/conversation.py has the measurement.
 SUPPORTED = 0.6
 
 
@@ -59,10 +66,19 @@ def model(question: str, results: Mapping[str, Any]) -> Call | str:
     return "\n".join([*answer, "", *sources]) if verified else "No quote holds any more."
 
 
-async def agent(question: str) -> str:
+async def agent(question: str, url: str | None) -> str:
     """Return the answer to a question, calling the tools of a server until the model has it."""
     results: dict[str, Any] = {}
-    async with Client(SERVER) as client:
+    async with AsyncExitStack() as stack:
+        if url is None:
+            client = await stack.enter_async_context(Client(SERVER))
+        else:
+            token = os.environ.get("RAG_TOOLS_TOKEN")
+            headers = {"authorization": f"Bearer {token}"} if token else {}
+            http = httpx2.AsyncClient(headers=headers, timeout=TIMEOUT)
+            await stack.enter_async_context(http)
+            transport = streamable_http_client(url, http_client=http)
+            client = await stack.enter_async_context(Client(transport))
         tools = [tool.name for tool in (await client.list_tools()).tools]
         print(f"tools: {', '.join(tools)}", file=sys.stderr)
         for _ in range(STEPS):
@@ -78,5 +94,28 @@ async def agent(question: str) -> str:
     return "No answer yet, and the agent has tried for long enough."
 
 
+def main(
+    question: str,
+    url: Annotated[
+        str | None,
+        typer.Option(
+            help="Of a server that runs, such as http://127.0.0.1:8000/mcp, instead of one of our "
+            "own; $RAG_TOOLS_TOKEN is its token, if it wants one."
+        ),
+    ] = None,
+) -> None:
+    """Answer a question as an agent does, over MCP."""
+    try:
+        print(anyio.run(agent, question, url))
+    except ExceptionGroup as errors:  # what task groups make of one failure
+        failure: Exception = errors
+        while isinstance(failure, ExceptionGroup):
+            failure = failure.exceptions[0]
+        if not isinstance(failure, httpx2.HTTPError | MCPError):
+            raise
+        print(f"{url}: {failure}", file=sys.stderr)
+        raise typer.Exit(1) from None
+
+
 if __name__ == "__main__":
-    print(anyio.run(agent, sys.argv[1]))
+    typer.run(main)

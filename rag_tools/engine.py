@@ -16,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
+from urllib.parse import urldefrag
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +24,7 @@ from numpy.typing import NDArray
 from rag_tools.catalog import catalog, lexical, schema
 from rag_tools.catalog.catalog import SourceState
 from rag_tools.catalog.filters import compile_filter
+from rag_tools.cite.answer import Quotation, quotations
 from rag_tools.cite.locate import check_url_template, cite_span
 from rag_tools.cite.quote import strongest
 from rag_tools.cite.verify import parse_citations, verify
@@ -41,12 +43,15 @@ from rag_tools.index.loss import mean as mean_loss
 from rag_tools.index.residual import BITS
 from rag_tools.index.search import EFFORTS, Quality, Query, Signals, search, weigh
 from rag_tools.ingest.chunk import MIN_PASSAGE_TOKENS
+from rag_tools.ingest.discover import inside
 from rag_tools.ingest.load import DEFAULT_MAX_BYTES, load
+from rag_tools.offload import offload
 from rag_tools.reader import Reader
 from rag_tools.sync import SyncOptions, source_root, sync
 from rag_tools.types import (
     Citation,
     Document,
+    DocumentEntry,
     Fetched,
     Filter,
     Progress,
@@ -56,6 +61,8 @@ from rag_tools.types import (
     Support,
     SyncReport,
     Verification,
+    Verifications,
+    document_id,
 )
 from rag_tools.writer import Writer, create_index
 
@@ -64,12 +71,14 @@ DEFAULT_PASSAGE_TOKENS = 180
 MAX_PASSAGE_TOKENS = 1024
 DEFAULT_BITS = 4
 MIN_DIM = 16
+_LISTED_TOGETHER = 16  # documents whose texts are read to be counted before the first is listed
 _LEXICAL_LIMIT = 1000  # passages that BM25 lists; what it doesn't list has a BM25 of 0
 # Share of passages a word may be in for BM25 to look for it. On 36,000 passages and 16 questions
 # BM25 takes 15 ms with all words, 7.5 ms with 0.5, 7.4 ms with 0.3 (medians); nDCG@10 is the same
 # to 0.001 on SQuAD, Cranfield and CoSQA.
 _COMMON = 0.3
-_PASSAGE_ID = re.compile(r".+:(?P<start>\d+)-(?P<end>\d+)", re.DOTALL)
+_VERDICTS = ("exact", "moved", "stale", "missing")  # best first
+_PASSAGE_ID = re.compile(r".+:(?P<start>\d{1,15})-(?P<end>\d{1,15})", re.DOTALL)
 
 
 def default_directory() -> Path:
@@ -202,6 +211,7 @@ class Engine:
         gitignore: bool = True,
         max_bytes: int | None = None,
         url_template: str | None = None,
+        within: Sequence[str | Path] = (),
         progress: Progress | None = None,
     ) -> SyncReport:
         """Bring the index in step with files and folders.
@@ -226,26 +236,40 @@ class Engine:
             Makes the urls of citations from now on, whatever was synced before: such as
             ``https://docs.example.com/{relative_path}#L{first_line}``; see `cite_span` for the
             fields. An empty string: the source's own again.
+        within
+            Folders that nothing is read outside of: for callers who aren't trusted with all
+            files. `paths` must lie in them, links that lead out of them aren't followed, and what
+            was synced before keeps its options.
         progress
-            Called as work advances.
+            Called as work advances. If it raises, the work ends; what was committed stays.
 
         Raises
         ------
         IndexLockedError
             If another process is writing.
         InvalidQueryError
-            If the template has an unknown field.
+            If the template has an unknown field, a path isn't `within` the folders, or nothing in
+            them was synced before and there are no paths.
         """
         if url_template:
             check_url_template(url_template)
         options = SyncOptions(tuple(include), tuple(exclude), hidden, gitignore)
+        roots = [source_root(path) for path in paths]
+        folders = [source_root(folder) for folder in within]
+        for path, root in zip(paths, roots, strict=True):
+            if folders and not inside(root, folders):
+                raise InvalidQueryError(
+                    f"{str(path)!r} isn't in a folder that may be indexed: "
+                    f"{', '.join(map(str, folders))}"
+                )
         with self._writer(progress) as writer:
             if url_template is not None:
                 writer.set_url_template(url_template or None)
             return sync(
                 writer,
-                [(source_root(path), options) for path in paths],
+                [(root, options) for root in roots],
                 max_bytes=DEFAULT_MAX_BYTES if max_bytes is None else max_bytes,
+                within=folders,
                 progress=progress,
             )
 
@@ -369,6 +393,20 @@ class Engine:
                 ),
             )
 
+    async def asearch(
+        self,
+        query: str,
+        *,
+        limit: int = 10,
+        filter: Filter | None = None,
+        explain: bool = False,
+        quality: Quality = "balanced",
+    ) -> SearchResults:
+        """Return what `search` does, from a worker thread: the event loop stays free."""
+        return await offload(
+            lambda: self.search(query, limit=limit, filter=filter, explain=explain, quality=quality)
+        )
+
     def search_batch(
         self,
         queries: Sequence[str],
@@ -422,6 +460,35 @@ class Engine:
             if key is None:
                 raise NotFoundError(f"no document has the id {id!r}: search for it")
             return self._reader.document(view, key)
+
+    def documents(
+        self, *, filter: Filter | None = None, after: str = ""
+    ) -> Iterator[DocumentEntry]:
+        """Iterate over the documents, without their texts, in order of id.
+
+        What is committed meanwhile is seen or not; no document is given twice.
+
+        Parameters
+        ----------
+        filter
+            Restriction on documents, see `Filter`.
+        after
+            Leave out this id and those before it.
+
+        Raises
+        ------
+        InvalidQueryError
+            If the filter can't be used.
+        """
+        condition, parameters = compile_filter(filter or {})
+        return self._documents(condition, parameters, after)
+
+    def document_ids(self, text: str, *, limit: int) -> tuple[str, ...]:
+        """Return the first ids that begin with `text`, or whose document's title contains it."""
+        with self._reader.view() as view:
+            # No id and no title holds a lone surrogate.
+            known = text.encode("utf-8", "replace").decode("utf-8")
+            return tuple(catalog.ids_like(view.connection, known, limit=limit))
 
     def fetch(self, id: str, *, start: int = 0, end: int | None = None) -> Fetched:
         """Return a document's text, or a passage's.
@@ -498,6 +565,25 @@ class Engine:
         source = _reread(path, state, indexed)
         return verify(citation, indexed=indexed, source=source, url_template=url_template)
 
+    def verify_answer(self, answer: str) -> Verifications:
+        """Check what an agent's finished answer quotes, see `quotations`, in order.
+
+        A quotation must stand in the document that the answer gives as its source; where that is
+        none that is indexed, in one of those that a search for it finds.
+
+        Raises
+        ------
+        InvalidQueryError
+            If the answer quotes nothing.
+        """
+        found = quotations(answer)
+        if not found:
+            raise InvalidQueryError(
+                "the answer quotes nothing: a quotation stands between quotation marks, or in a "
+                "block quote"
+            )
+        return Verifications(verifications=tuple(map(self._verify_quotation, found)))
+
     def status(self) -> Status:
         """Return what the index holds and how it was built."""
         with self._reader.view() as view:
@@ -552,6 +638,35 @@ class Engine:
         self._reader.close()
 
     # -- inside ----------------------------------------------------------------------------------
+
+    def _verify_quotation(self, quotation: Quotation) -> Verification:
+        """Return the best verdict on a quotation over the documents that it may be from."""
+        with self._reader.view() as view:
+            ids = [
+                id
+                for id in map(document_id, map(_uri, quotation.sources))
+                if catalog.document_key(view.connection, id) is not None
+            ]
+        ids = ids or [hit.document_id for hit in self.search(quotation.text).results] or [""]
+        citations = parse_citations(
+            [{"document_id": id, "quote": quotation.text} for id in dict.fromkeys(ids)]
+        )
+        verdicts = list(map(self.verify, citations))
+        return min(verdicts, key=lambda each: _VERDICTS.index(each.status))
+
+    def _documents(
+        self, condition: str, parameters: Sequence[str | int | float], after: str
+    ) -> Iterator[DocumentEntry]:
+        # Not in one view: a reader that dawdles would keep the writer's log from being emptied.
+        while True:
+            with self._reader.view() as view:
+                entries = catalog.entries(
+                    view.connection, condition, parameters, after=after, limit=_LISTED_TOGETHER
+                )
+            yield from entries
+            if len(entries) < _LISTED_TOGETHER:
+                return
+            after = entries[-1].id
 
     def _ready(self) -> Encoder:
         with self._loading:
@@ -649,6 +764,11 @@ def _telling_words(query: str, rare: NDArray[np.int32]) -> list[str]:
         word for word in words if ((rare[:, 0] < word.end()) & (word.start() < rare[:, 1])).any()
     ]
     return [word[0] for word in telling or words]
+
+
+def _uri(source: str) -> str:
+    """Return the URI of a document that an answer refers to by URL or by path."""
+    return urldefrag(source)[0] if "://" in source else Path(source).resolve().as_uri()
 
 
 def _passage_range(id: str) -> tuple[int, int] | None:

@@ -52,12 +52,20 @@ class IndexLockedError(RagToolsError):
 
 
 class NotFoundError(RagToolsError):
-    """No document or passage has this id."""
+    """No document or passage has this id, or no collection this name."""
 
 
 class InvalidQueryError(RagToolsError):
     """The query, claim, filter or citation can't be used as given."""
 
 
+class ServerError(RagToolsError):
+    """A server can't be reached, or it refused what it was asked; the message is then its own."""
+
+
 class ConfigurationError(RagToolsError):
-    """An environment variable has a value that can't be used here."""
+    """A setting, an environment variable or a secret has a value that can't be used here."""
+
+
+class HostError(RagToolsError):
+    """The configuration of a program that starts the MCP server can't be read or changed."""

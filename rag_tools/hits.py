@@ -17,12 +17,14 @@ from rag_tools.cite.quote import Section, alignment, distinct, quotes
 from rag_tools.index.kernels import similarities
 from rag_tools.index.search import Match, Query
 from rag_tools.reader import Reader, View
+from rag_tools.tracing import stage
 from rag_tools.types import Block, Citation, Document, Hit, Passage, Span
 
 # Kinds of blocks that a quote may run through; the others stand by themselves.
 _RUNNING = frozenset({"paragraph", "list", "table", "code"})
 
 
+@stage("rag_tools.cite")
 def hits(
     reader: Reader,
     view: View,

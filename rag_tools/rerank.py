@@ -7,11 +7,14 @@ index, which encodes once, is `rag_tools.engine`'s.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from pydantic import BaseModel, Field, PrivateAttr
 
 from rag_tools.cite.quote import Quote, quotes
+from rag_tools.encode.checkpoint import load_checkpoint
 from rag_tools.encode.encoder import Encoder
 from rag_tools.errors import InvalidQueryError
 
@@ -68,3 +71,38 @@ def rerank(encoder: Encoder, query: str, texts: Sequence[str]) -> list[Ranked]:
             )
         )
     return sorted(ranked, key=lambda item: (-item.score, item.position))
+
+
+class Reranker(BaseModel):
+    """A checkpoint that is loaded to rank texts, and how many to keep.
+
+    Parameters
+    ----------
+    checkpoint
+        Directory or hub id of a ColBERT checkpoint; default: the bundled one.
+    top_n
+        At most so many texts; default: all.
+
+    Raises
+    ------
+    CheckpointError
+        If the checkpoint can't be read.
+    """
+
+    checkpoint: str | Path | None = None
+    top_n: int | None = Field(default=None, ge=1)
+    _encoder: Encoder = PrivateAttr()
+
+    def model_post_init(self, _context: Any, /) -> None:  # noqa: ANN401 - pydantic's signature
+        """Load the encoder."""
+        self._encoder = Encoder(load_checkpoint(self.checkpoint))
+
+    def rank(self, query: str, texts: Sequence[str]) -> list[Ranked]:
+        """Return the best `top_n` of the texts, as `rerank` ranks them.
+
+        Raises
+        ------
+        InvalidQueryError
+            If the query is blank.
+        """
+        return rerank(self._encoder, query, texts)[: self.top_n]

@@ -9,15 +9,20 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from rag_tools.catalog import catalog
 from rag_tools.catalog.catalog import SourceState
-from rag_tools.errors import IngestError, UnreadableFileError, UnsupportedFormatError
-from rag_tools.ingest.discover import Discovered, discover
+from rag_tools.errors import (
+    IngestError,
+    InvalidQueryError,
+    UnreadableFileError,
+    UnsupportedFormatError,
+)
+from rag_tools.ingest.discover import Discovered, discover, inside
 from rag_tools.ingest.load import load_bytes, printable, read
 from rag_tools.types import Progress, Skipped, SyncReport, document_id
 from rag_tools.writer import Writer
@@ -81,6 +86,7 @@ def sync(
     roots: Sequence[tuple[Path, SyncOptions]],
     *,
     max_bytes: int,
+    within: Sequence[Path] = (),
     progress: Progress | None = None,
 ) -> SyncReport:
     """Bring the index in step with the files under `roots`.
@@ -96,6 +102,10 @@ def sync(
         options and is synced too.
     max_bytes
         Files larger than this are reported and skipped.
+    within
+        Resolved folders. If there are any, `roots` lie in them, links that lead out of them are
+        reported and skipped, and what was synced before is synced as it was then: its options
+        count, and so does a root around one of `roots`.
     """
     started = time.monotonic()
     tally = _Tally()
@@ -103,7 +113,19 @@ def sync(
         path: (Path(path), SyncOptions.from_json(options))
         for path, options in catalog.roots(writer.connection).items()
     }
-    given = {printable(str(root)): (root, options) for root, options in roots} or stored
+    given = {printable(str(root)): (root, options) for root, options in roots}
+    if within:
+        # A root may have become a link since.
+        stored = {
+            path: known
+            for path, known in stored.items()
+            if inside(Path(os.path.realpath(known[0])), within)
+        }
+        given = dict(_as_before(path, new, stored) for path, new in given.items())
+        if not (given or stored):
+            folders = ", ".join(map(str, within))
+            raise InvalidQueryError(f"nothing in {folders} was indexed before: name what to index")
+    given = given or stored
     every = stored | given
     below = tuple(map(_prefix, given))
     for path, (root, options) in every.items():
@@ -112,7 +134,16 @@ def sync(
         if path in given or (
             path.startswith(below) and (os.path.lexists(root) or _known(writer, root, inner))
         ):
-            _sync_root(writer, root, options, tally, inner, max_bytes=max_bytes, progress=progress)
+            _sync_root(
+                writer,
+                root,
+                options,
+                tally,
+                inner,
+                max_bytes=max_bytes,
+                within=within,
+                progress=progress,
+            )
     writer.commit()
     return SyncReport(
         added=tuple(tally.added),
@@ -126,6 +157,16 @@ def sync(
     )
 
 
+def _as_before(
+    path: str,
+    new: tuple[Path, SyncOptions],
+    stored: Mapping[str, tuple[Path, SyncOptions]],
+) -> tuple[str, tuple[Path, SyncOptions]]:
+    """Return the innermost of the `stored` roots around `path`, itself included; else `new`."""
+    around = [item for item in stored.items() if _prefix(path).startswith(_prefix(item[0]))]
+    return max(around, key=lambda root: len(root[0]), default=(path, new))
+
+
 def _sync_root(
     writer: Writer,
     root: Path,
@@ -134,6 +175,7 @@ def _sync_root(
     inner: Sequence[Path],
     *,
     max_bytes: int,
+    within: Sequence[Path],
     progress: Progress | None,
 ) -> None:
     name = printable(str(root))
@@ -160,6 +202,7 @@ def _sync_root(
         hidden=options.hidden,
         gitignore=options.gitignore,
         apart=inner,
+        within=within,
     )
     # In the order of a hash: what the codebook is trained on, the first files, is then a fair
     # sample of all of them, and the order is the same every time.
@@ -174,14 +217,15 @@ def _sync_root(
     if progress:
         progress("files", len(files), len(files))
     present = {printable(str(file.path)) for file in files}
-    # What lies under an unreadable folder hasn't vanished: we just can't see it.
+    # What is a link that isn't followed, or lies under an unreadable folder, hasn't vanished: we
+    # just can't see it.
     blind = tuple(_prefix(item.path) for item in skipped)
     _remove(
         writer,
         {
             path: entry
             for path, entry in known.items()
-            if path not in present and not path.startswith(blind)
+            if path not in present and not _prefix(path).startswith(blind)
         },
         tally,
     )
@@ -258,5 +302,14 @@ def _remove(writer: Writer, gone: dict[str, tuple[str, SourceState]], tally: _Ta
 
 
 def source_root(path: str | os.PathLike[str]) -> Path:
-    """Return a path as roots are stored: absolute, symbolic links resolved."""
-    return Path(path).expanduser().resolve()
+    """Return a path as roots are stored: absolute, symbolic links resolved.
+
+    Raises
+    ------
+    InvalidQueryError
+        No file can have this path.
+    """
+    try:
+        return Path(path).expanduser().resolve()
+    except (OSError, RuntimeError, ValueError) as error:
+        raise InvalidQueryError(f"{str(path)!r} can't be the path of a file: {error}") from None

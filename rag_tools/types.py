@@ -320,13 +320,25 @@ class Fetched(_Value):
     metadata: Metadata = Field(default_factory=dict)
 
 
+class DocumentEntry(_Value):
+    """A document as it is listed: without its text, but with the number of its characters."""
+
+    id: str
+    title: str
+    uri: str
+    media_type: str
+    characters: int
+    metadata: Metadata = Field(default_factory=dict)
+
+
 class Verification(_Value):
     """What became of a citation.
 
     Attributes
     ----------
     status
-        ``exact``: the quote stands at its offsets. ``moved``: the same words stand elsewhere.
+        ``exact``: the quote stands at its offsets. ``moved``: the same words stand elsewhere, or,
+        of a citation without `document_sha256`, with other white space or quotation marks.
         ``stale``: the document changed and the words are gone. ``missing``: there is no such
         document, or its text never held the words.
     checked

@@ -10,10 +10,13 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
+from serving import served
 
 _Answer = TypeVar("_Answer")
 
 ROOT = Path(__file__).parents[1]
+
+SERVER = "http://127.0.0.1:8931/mcp"  # in the documentation
 
 QUESTIONS = [
     "at what temperature does water boil on a mountain?",
@@ -26,7 +29,10 @@ QUESTIONS = [
 def run_document(
     name: str, index: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> dict[str, Any]:
-    """Run the Python blocks of a document in `folder`, on `index`; return what they defined."""
+    """Run the Python blocks of a document in `folder`, on `index`; return what they defined.
+
+    A server of the index stands where the document says that one runs.
+    """
     shutil.copytree(index, folder / ".rag-tools")
     monkeypatch.chdir(folder)
     monkeypatch.delenv("RAG_TOOLS_INDEX", raising=False)
@@ -34,8 +40,9 @@ def run_document(
     blocks = re.findall(r"^```python\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
     assert blocks
     namespace: dict[str, Any] = {}
-    for block in blocks:
-        exec(compile(block, name, "exec"), namespace)
+    with served(index) as url:
+        for block in blocks:
+            exec(compile(block.replace(SERVER, url), name, "exec"), namespace)
     return namespace
 
 

@@ -493,6 +493,4 @@ def test_demo_goes_through_the_whole_tour(indexed_corpus: Path, tmp_path: Path):
     assert result.returncode == 0, result.stderr
     for part in ("6 added", "→ search", "→ cite", "→ verify", '"status": "exact"'):
         assert part in output
-    assert "claude mcp add rag-tools -- " in output
-    assert '"mcpServers"' in output
-    assert '"servers"' in output
+    assert "rag-tools install claude-code --index" in output

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shlex
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,8 @@ from mcp.types import Tool
 
 import rag_tools
 from rag_tools.cli.main import app
-from rag_tools_mcp.hosts import snippets
+from rag_tools_mcp.collections import Collections
+from rag_tools_mcp.hosts import HOSTS, settings_folder, snippet
 from rag_tools_mcp.server import build
 
 ROOT = Path(__file__).parents[1]
@@ -57,7 +57,8 @@ def test_the_documentation_names_no_command_or_option_that_is_not_there():
 
 def tools() -> list[Tool]:
     async def ask() -> list[Tool]:
-        async with Client(build(Path("no index"))) as client:
+        server = build(Collections({"default": Path("no index")}), writable=[Path("notes")])
+        async with Client(server) as client:
             return (await client.list_tools()).tools
 
     return anyio.run(ask)
@@ -72,24 +73,24 @@ def test_every_tool_and_argument_is_documented(tool: Tool):
     assert set(re.findall(r"`(\w+)`", row[2])) <= set(json.dumps(tool.output_schema).split('"'))
 
 
-def test_the_host_snippets_are_the_ones_the_program_prints():
-    command = ["rag-tools", "serve", "--index", "/path/to/index"]
-    written = re.findall(
-        r"^\*\*(.+?)\*\*: in .*?\n\n```(\w+)\n(.*?)\n```", MCP, re.DOTALL | re.MULTILINE
-    )
-    assert written == [(each.host, each.language, each.text) for each in snippets(command)]
+def test_every_host_is_documented_with_its_files():
+    for name, host in HOSTS.items():
+        place = f"`{host.project}`" if host.project else ""
+        row = rf"^\| `{name}` \| {host.title} \| `(.*)` \| {re.escape(place)} ?\| `{host.key}` \|$"
+        found = re.search(row, MCP, re.MULTILINE)
+        assert found, name
+        user = host.user()
+        assert found[1].replace("SETTINGS", str(settings_folder())) in (
+            user.as_posix(),
+            user.as_posix().replace(Path.home().as_posix(), "~"),
+        )
+        assert f"`{name}`" in section(CLI, "install")
 
 
-def test_the_host_snippets_start_the_server():
-    command = ["/opt/my tools/rag-tools", "serve", "--index", "/home/zoë/all notes"]
-    for each in snippets(command):
-        if each.language == "sh":
-            before, _, after = each.text.partition(" -- ")
-            assert before == "claude mcp add rag-tools"
-            assert shlex.split(after) == command
-        else:
-            (servers,) = json.loads(each.text).values()
-            assert [servers["rag-tools"]["command"], *servers["rag-tools"]["args"]] == command
+def test_the_configuration_by_hand_is_what_the_program_prints():
+    (written,) = re.findall(r"For `(\w+)`:\n\n```json\n(.*?)\n```", MCP, re.DOTALL)
+    name, text = written
+    assert text == snippet(name, ["rag-tools", "serve", "--index", "/path/to/index"]).text
 
 
 def test_the_version_is_the_same_everywhere():

@@ -1,5 +1,8 @@
 """The encoder: spans, windows, determinism, on the bundled checkpoint."""
 
+import os
+import subprocess
+import sys
 import unicodedata
 from dataclasses import replace
 from itertools import pairwise
@@ -298,3 +301,19 @@ def test_pieces_tile_the_text(text, piece):
         encoder_module._PIECE = size
     assert "".join(text[start:end] for start, end in pieces) == text
     assert all(0 < end - start <= piece for start, end in pieces)
+
+
+def test_nothing_is_left_or_sent_behind_the_users_back(tmp_path):
+    home = tmp_path / "home"
+    home.mkdir()
+    places = ("HOME", "USERPROFILE", "APPDATA", "LOCALAPPDATA", "XDG_CACHE_HOME")
+    environment = {**os.environ, **dict.fromkeys(places, str(home))}
+    environment.pop("ORT_DISABLE_TELEMETRY", None)
+    program = (
+        "from rag_tools import Document, Engine\n"
+        f"with Engine.open({str(tmp_path / 'index')!r}, create=True) as engine:\n"
+        "    engine.add([Document(uri='test:a', text='Nothing to report.')])\n"
+        "    assert engine.search('report').results\n"
+    )
+    subprocess.run([sys.executable, "-c", program], env=environment, check=True)
+    assert list(home.iterdir()) == []

@@ -281,6 +281,28 @@ def test_any_text_keeps_the_span_contract(scratch, texts, query):
     check_citations(scratch, scratch.search(query, limit=10).results)
 
 
+def test_documents_are_listed_once_each_while_others_come_and_go(tmp_path):
+    def named(number):
+        return Document(uri=f"test:{number:03}", id=f"{number:03}", text="é" * number, title="T")
+
+    with Engine.open(tmp_path, create=True) as engine:
+        engine.add(named(number) for number in range(0, 100, 2))
+        listing = engine.documents()
+        first = [next(listing) for _ in range(20)]
+        assert [entry.characters for entry in first] == list(range(0, 40, 2))
+        engine.delete(["002", "080"])
+        engine.add([named(1), named(81)])
+        rest = [entry.id for entry in listing]
+        expected = [f"{number:03}" for number in (*range(40, 80, 2), 81, *range(82, 100, 2))]
+        assert rest == expected
+        assert [entry.id for entry in engine.documents(after="094")] == ["096", "098"]
+        assert [entry.id for entry in engine.documents(filter={"document_id": "081"})] == ["081"]
+        with pytest.raises(InvalidQueryError):  # before the first is asked for
+            engine.documents(filter={"a;b": 1})
+        assert engine.document_ids("00", limit=3) == ("000", "001", "004")
+        assert engine.document_ids("t", limit=2) == ("000", "001")
+
+
 def test_ids_survive_updates_and_other_changes(tmp_path):
     with Engine.open(tmp_path, create=True) as engine:
         engine.add([Document(uri="test:a", text="Rivers flow."), Document(uri="test:b", text="B.")])

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import runpy
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,13 +12,21 @@ from typing import Any
 
 import pytest
 from frameworks import QUESTIONS, ROOT, run_document, storm
+from serving import served
 
 from rag_tools import Engine
-from rag_tools.errors import IndexNotFoundError, InvalidQueryError
+from rag_tools.errors import (
+    ConfigurationError,
+    IndexNotFoundError,
+    InvalidQueryError,
+    ServerError,
+)
+from rag_tools_mcp.client import Client
 
-pytest.importorskip("langchain_core")
+pytest.importorskip("langchain")
 pytest.importorskip("langchain_tests")
 
+from langchain.agents import create_agent
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.documents import Document
 from langchain_core.embeddings import DeterministicFakeEmbedding
@@ -40,6 +47,8 @@ from langchain_rag_tools import (
     RagToolsReranker,
     RagToolsRetriever,
     RagToolsVectorStore,
+    annotate,
+    numbered_quotes,
     search_tool,
 )
 
@@ -48,6 +57,19 @@ from langchain_rag_tools import (
 def retriever(index_dir: Path) -> Iterator[RagToolsRetriever]:
     with Engine.open(index_dir) as engine:
         yield RagToolsRetriever(index=engine)
+
+
+@pytest.fixture(scope="module")
+def url(index_dir: Path) -> Iterator[str]:
+    with served(index_dir) as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def remote(url: str) -> Iterator[RagToolsRetriever]:
+    retriever = RagToolsRetriever(index=url)
+    yield retriever
+    retriever.engine.close()
 
 
 @pytest.fixture
@@ -76,6 +98,13 @@ class TestRetrieverStandard(RetrieversIntegrationTests):
     @property
     def retriever_query_example(self) -> str:
         return QUESTIONS[0]
+
+
+class TestServedRetrieverStandard(TestRetrieverStandard):
+    @pytest.fixture(autouse=True)
+    def _index(self, url: str) -> Iterator[None]:
+        with Client(url) as self.index:
+            yield
 
 
 class TestVectorStoreStandard(VectorStoreIntegrationTests):
@@ -169,6 +198,29 @@ async def test_200_calls_at_once_are_right_and_leave_the_event_loop_free(
     assert turns > 10  # hundreds on an idle machine
 
 
+async def test_200_calls_at_once_of_a_server_leave_the_event_loop_free(
+    remote: RagToolsRetriever, retriever: RagToolsRetriever
+):
+    expected = {question: retriever.invoke(question) for question in QUESTIONS}
+    answers, turns = await storm(remote.ainvoke, 200)
+    for n, documents in enumerate(answers):
+        assert documents == expected[QUESTIONS[n % len(QUESTIONS)]]
+    assert turns > 10
+
+
+async def test_a_server_gives_the_documents_of_its_index(
+    remote: RagToolsRetriever, retriever: RagToolsRetriever
+):
+    for question in QUESTIONS:
+        documents = retriever.invoke(question, k=3, filter={"path": "*.*"})
+        assert remote.invoke(question, k=3, filter={"path": "*.*"}) == documents
+        assert await remote.ainvoke(question, k=3, filter={"path": "*.*"}) == documents
+    citation = documents[0].metadata["citations"][0]
+    assert remote.engine.verify(citation) == retriever.engine.verify(citation)
+    with pytest.raises(ServerError, match="the query is empty"):
+        await remote.ainvoke(" ")
+
+
 def test_changing_a_document_changes_no_later_one(retriever: RagToolsRetriever):
     before = retriever.invoke(QUESTIONS[0])
     for document in retriever.invoke(QUESTIONS[0]):
@@ -248,14 +300,116 @@ async def test_an_agent_reads_citations_from_the_tool(retriever: RagToolsRetriev
     assert found.artifact == retriever.invoke(QUESTIONS[1], k=2)
 
 
-def test_an_agent_is_told_what_was_wrong_with_its_query(retriever: RagToolsRetriever):
-    tool = search_tool(retriever)
+class ScriptedModel(FakeMessagesListChatModel):
+    """Says what it was told to, whatever tools it is given."""
+
+    def bind_tools(self, tools: Any, **kwargs: Any) -> Any:
+        assert [tool.name for tool in tools] == ["search"]
+        return self
+
+
+@pytest.mark.parametrize("where", ["retriever", "remote"])
+async def test_an_agent_of_langchain_calls_the_tool_and_its_answer_is_annotated(
+    where: str, request: pytest.FixtureRequest
+):
+    retriever = request.getfixturevalue(where)
+    call = {"name": "search", "args": {"query": QUESTIONS[0]}, "id": "call-1"}
+    model = ScriptedModel(
+        responses=[AIMessage("", tool_calls=[call]), AIMessage("At about 87 °C [1].")]
+    )
+    agent = create_agent(model, [search_tool(retriever)])
+    turns = await agent.ainvoke({"messages": [HumanMessage(QUESTIONS[0])]})
+    *_, found, answer = turns["messages"]
+    assert isinstance(found, ToolMessage)
+    (block,) = annotate(answer, found.artifact).content_blocks
+    (citation,) = block["annotations"]
+    assert "boils at about 87 °C" in citation["cited_text"]
+    assert retriever.engine.verify(citation["extras"]["citation"]).status == "exact"
+
+
+@pytest.mark.parametrize("where", ["retriever", "remote"])
+async def test_an_agent_is_told_what_was_wrong_with_its_query(
+    where: str, request: pytest.FixtureRequest
+):
+    tool = search_tool(request.getfixturevalue(where))
     call = {"type": "tool_call", "id": "1", "name": "search"}
+    assert (await tool.ainvoke({**call, "args": {"query": ""}})).status == "error"
     blank = tool.invoke({**call, "args": {"query": " "}})
     assert blank.status == "error"
     assert "the query is empty" in blank.content
     unknown = tool.invoke({**call, "args": {"query": "tides", "filter": {}}})
     assert unknown.status == "error"
+
+
+# --- answers that cite ---------------------------------------------------------------------------
+
+
+def test_numbers_become_annotations_with_the_span_in_the_source(
+    retriever: RagToolsRetriever, indexed_corpus: Path
+):
+    documents = retriever.invoke(QUESTIONS[0], k=2)
+    quotes = [each for document in documents for each in document.metadata["citations"]]
+    listed = numbered_quotes(documents)
+    for number, quote in enumerate(quotes, 1):
+        assert f"[{number}] {quote['quote']}\n    {quote['url']}" in listed
+    text = "🏔️ Cooler [1]. Elsewhere [2, 9], not `a[1]`."
+    answer = AIMessage(text, id="a", usage_metadata=None)
+    message = annotate(answer, documents)
+    assert answer.content == text
+    assert (message.id, message.text) == ("a", text)
+    (block,) = message.content_blocks
+    first, second, unknown = block["annotations"]
+    for number, annotation in enumerate((first, second), 1):
+        quote = quotes[number - 1]
+        assert annotation["type"] == "citation"
+        assert annotation["cited_text"] == quote["quote"]
+        assert annotation["url"] == quote["url"]
+        assert annotation["extras"] == {"number": number, "citation": quote}
+        path = indexed_corpus / documents[0].metadata["path"]
+        source = path.read_bytes().decode("utf-8")
+        assert source[quote["start"] : quote["end"]] == annotation["cited_text"]
+    assert first["title"] == documents[0].metadata["title"]
+    assert text[first["start_index"] : first["end_index"]] == "[1]"
+    assert text[second["start_index"] : second["end_index"]] == "[2, 9]"
+    assert unknown["type"] == "non_standard_annotation"
+    assert unknown["value"]["number"] == 9
+    assert unknown["value"]["error"] == "no quote has the number 9"
+    assert annotate(text, documents).content == message.content
+
+
+def test_blocks_and_annotations_that_were_there_stay(retriever: RagToolsRetriever):
+    documents = retriever.invoke(QUESTIONS[0], k=1)
+    answer = AIMessage(
+        [
+            {"type": "thinking", "thinking": "look [1]", "signature": "s"},
+            {"type": "text", "text": "It boils [1].", "citations": [{"type": "own"}]},
+            {"type": "text", "text": "At 87 °C [1]."},
+            {"type": "tool_use", "name": "search", "input": {}, "id": "call"},
+        ],
+        tool_calls=[{"name": "search", "args": {}, "id": "call"}],
+        response_metadata={"model_provider": "anthropic", "model": "m"},
+    )
+    message = annotate(answer, documents)
+    assert [block["type"] for block in message.content_blocks] == [
+        "reasoning",
+        "text",
+        "text",
+        "tool_call",
+    ]
+    assert message.content_blocks[0] == answer.content_blocks[0]
+    assert message.tool_calls == answer.tool_calls
+    assert message.response_metadata["model"] == "m"
+    _, one, two, _ = message.content_blocks
+    assert one["annotations"][:1] == answer.content_blocks[1]["annotations"]
+    assert [len(block["annotations"]) for block in (one, two)] == [2, 1]
+    # The message goes through JSON, as checkpoints of agents send it.
+    assert AIMessage.model_validate_json(message.model_dump_json()) == message
+
+
+def test_what_has_no_citations_is_refused():
+    for use in (numbered_quotes, lambda documents: annotate("[1]", documents)):
+        with pytest.raises(ValueError, match="document other has no citations"):
+            use([Document("Tea.", id="other")])
 
 
 # --- the vector store ----------------------------------------------------------------------------
@@ -360,6 +514,11 @@ async def test_adding_from_several_tasks_at_once_loses_nothing(store: RagToolsVe
     assert len(await store.aget_by_ids([str(n) for n in range(6)])) == 6
 
 
+def test_a_server_is_not_written_to(url: str):
+    with pytest.raises(ConfigurationError, match=url):
+        RagToolsVectorStore(url)
+
+
 def test_what_the_store_does_not_do_is_refused(store: RagToolsVectorStore, tmp_path: Path):
     with pytest.raises(ValueError, match="ids is None"):
         store.delete()
@@ -414,7 +573,10 @@ def test_the_documentation_runs(
     assert (
         defined["cited"][0].metadata["citations"][0]["quote"] == "Keys are rotated every 90 days."
     )
-    for name in ("retriever", "store"):
+    quote = defined["documents"][0].metadata["citations"][0]["quote"]
+    assert defined["citation"]["cited_text"] == quote
+    assert f"{len('At most 79 characters ')} {quote}" in printed
+    for name in ("retriever", "served", "store"):
         defined[name].engine.close()
 
 
@@ -427,11 +589,3 @@ def test_the_example_cites(
     printed = capsys.readouterr().out
     assert "[1] On the summit of a mountain" in printed
     assert "kettle.md#L" in printed
-
-
-def test_the_core_imports_no_framework():
-    code = (
-        "import sys, rag_tools.engine, rag_tools.rerank;"
-        "sys.exit(any(m.split('.')[0] in ('langchain_core', 'llama_index') for m in sys.modules))"
-    )
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import runpy
 import sys
 from collections.abc import Iterator
@@ -10,29 +11,72 @@ from typing import Any
 
 import pytest
 from frameworks import QUESTIONS, ROOT, run_document, storm
+from serving import served
 
 from rag_tools import Engine
-from rag_tools.errors import IndexNotFoundError, InvalidQueryError
+from rag_tools.errors import (
+    ConfigurationError,
+    IndexNotFoundError,
+    InvalidQueryError,
+    ServerError,
+)
 
 pytest.importorskip("llama_index.core")
 
-from llama_index.core.llms import MockLLM
-from llama_index.core.query_engine import RetrieverQueryEngine
+from llama_index.core.agent.workflow import FunctionAgent
+from llama_index.core.base.llms.types import ToolCallBlock
+from llama_index.core.bridge.pydantic import Field
+from llama_index.core.llms import (
+    ChatMessage,
+    CompletionResponse,
+    CompletionResponseGen,
+    CustomLLM,
+    LLMMetadata,
+    MockLLM,
+)
+from llama_index.core.llms.mock import MockFunctionCallingLLM
+from llama_index.core.node_parser import SentenceSplitter
+from llama_index.core.query_engine import CitationQueryEngine, RetrieverQueryEngine
+from llama_index.core.response_synthesizers import ResponseMode
 from llama_index.core.schema import (
+    Document,
     MetadataMode,
     NodeRelationship,
     NodeWithScore,
     ObjectType,
+    QueryBundle,
     TextNode,
 )
+from llama_index.core.tools import QueryEngineTool
 
-from llama_index_rag_tools import RagToolsReranker, RagToolsRetriever
+from llama_index_rag_tools import (
+    CitedResponse,
+    RagToolsIndex,
+    RagToolsReranker,
+    RagToolsRetriever,
+    SpanCitationQueryEngine,
+)
 
 
 @pytest.fixture(scope="module")
 def retriever(index_dir: Path) -> Iterator[RagToolsRetriever]:
     with Engine.open(index_dir) as engine:
         yield RagToolsRetriever(engine, k=4)
+
+
+@pytest.fixture(scope="module")
+def remote(index_dir: Path) -> Iterator[RagToolsRetriever]:
+    with served(index_dir) as url:
+        retriever = RagToolsRetriever(url, k=4)
+        yield retriever
+        retriever.engine.close()
+
+
+@pytest.fixture
+def index(tmp_path: Path) -> Iterator[RagToolsIndex]:
+    index = RagToolsIndex(tmp_path / "index")
+    yield index
+    index.engine.close()
 
 
 @pytest.mark.parametrize("question", QUESTIONS)
@@ -115,6 +159,27 @@ async def test_200_calls_at_once_are_right_and_leave_the_event_loop_free(
     assert turns > 10  # hundreds on an idle machine
 
 
+async def test_200_calls_at_once_of_a_server_leave_the_event_loop_free(
+    remote: RagToolsRetriever, retriever: RagToolsRetriever
+):
+    expected = {question: retriever.retrieve(question) for question in QUESTIONS}
+    answers, turns = await storm(remote.aretrieve, 200)
+    for n, nodes in enumerate(answers):
+        assert nodes == expected[QUESTIONS[n % len(QUESTIONS)]]
+    assert turns > 10
+
+
+async def test_a_server_gives_the_nodes_of_its_index(
+    remote: RagToolsRetriever, retriever: RagToolsRetriever
+):
+    for question in QUESTIONS:
+        nodes = retriever.retrieve(question)
+        assert remote.retrieve(question) == nodes
+        assert await remote.aretrieve(question) == nodes
+    with pytest.raises(ServerError, match="the query is empty"):
+        remote.retrieve(" ")
+
+
 def test_changing_a_node_changes_no_later_one(retriever: RagToolsRetriever):
     before = retriever.retrieve(QUESTIONS[0])
     for found in retriever.retrieve(QUESTIONS[0]):
@@ -173,6 +238,265 @@ def test_the_reranker_needs_a_query():
         RagToolsReranker().postprocess_nodes([NodeWithScore(node=TextNode(text="a"))])
 
 
+@pytest.mark.parametrize("where", ["retriever", "remote"])
+async def test_an_agent_asks_the_query_engine(where: str, request: pytest.FixtureRequest):
+    query_engine = SpanCitationQueryEngine.from_args(
+        None, retriever=request.getfixturevalue(where), llm=Scripted(text="At about 87 °C [1].")
+    )
+    call = ToolCallBlock(
+        tool_call_id="1", tool_name="documents", tool_kwargs={"input": QUESTIONS[0]}
+    )
+    script = [
+        ChatMessage(role="assistant", blocks=[call]),
+        ChatMessage(role="assistant", content="It boils at about 87 °C."),
+    ]
+    agent = FunctionAgent(
+        tools=[QueryEngineTool.from_defaults(query_engine, name="documents", description="Ask.")],
+        llm=MockFunctionCallingLLM(response_generator=lambda *_, **__: script.pop(0)),
+    )
+    answer = await agent.run(QUESTIONS[0])
+    assert str(answer) == "It boils at about 87 °C."
+    (called,) = answer.tool_calls
+    cited = called.tool_output.raw_output
+    assert "boils at about 87 °C" in cited.citations[1].quote
+
+
+# --- the query engine that cites -----------------------------------------------------------------
+
+
+class Scripted(CustomLLM):
+    """Says `text`, a word at a time if it is streamed, whatever the prompt; keeps the prompts."""
+
+    text: str
+    prompts: list[str] = Field(default_factory=list)
+
+    @property
+    def metadata(self) -> LLMMetadata:
+        return LLMMetadata()
+
+    def complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponse:
+        self.prompts.append(prompt)
+        return CompletionResponse(text=self.text)
+
+    def stream_complete(
+        self, prompt: str, formatted: bool = False, **kwargs: Any
+    ) -> CompletionResponseGen:
+        self.prompts.append(prompt)
+        words = self.text.split(" ")
+        for n, word in enumerate(words):
+            delta = word if n == 0 else f" {word}"
+            yield CompletionResponse(text=" ".join(words[: n + 1]), delta=delta)
+
+
+ANSWER = "It boils at about 87 °C [1], [2, 99]; see `a[3]`."
+
+
+def check(response: Any, retriever: RagToolsRetriever) -> None:
+    """Check the answer `ANSWER` to the first question."""
+    quotes = [
+        citation
+        for hit in retriever.engine.search(QUESTIONS[0], limit=4).results
+        for citation in hit.citations
+    ]
+    assert isinstance(response, CitedResponse)
+    assert str(response) == ANSWER
+    assert response.citations == {1: quotes[0], 2: quotes[1]}
+    assert response.unknown == (99,)
+    assert len(response.source_nodes) == len(quotes) > 2
+    for found, quote in zip(response.source_nodes, quotes, strict=True):
+        node = found.node
+        source = retriever.engine.fetch(quote.document_id).text
+        assert source[node.start_char_idx : node.end_char_idx] == node.text == quote.quote
+        assert node.metadata["citations"] == [quote.model_dump(mode="json")]
+        assert node.ref_doc_id == quote.document_id
+        assert retriever.engine.verify(node.metadata["citations"][0]).status == "exact"
+
+
+@pytest.mark.parametrize("where", ["retriever", "remote"])
+@pytest.mark.parametrize("mode", [ResponseMode.COMPACT, ResponseMode.REFINE])
+async def test_numbers_in_the_answer_are_quotes_with_spans(
+    where: str, mode: ResponseMode, request: pytest.FixtureRequest
+):
+    retriever = request.getfixturevalue(where)
+    llm = Scripted(text=ANSWER)
+    engine = SpanCitationQueryEngine.from_args(
+        None, retriever=retriever, llm=llm, response_mode=mode
+    )
+    assert isinstance(engine, CitationQueryEngine)
+    response = engine.query(QUESTIONS[0])
+    check(response, retriever)
+    check(await engine.aquery(QUESTIONS[0]), retriever)
+    shown = "".join(llm.prompts)
+    for number, found in enumerate(response.source_nodes, 1):
+        assert f"Source {number}:\n{found.node.text.strip()}" in shown
+    assert "sha256" not in shown
+
+
+async def test_a_streamed_answer_cites_when_it_is_complete(retriever: RagToolsRetriever):
+    engine = SpanCitationQueryEngine.from_args(
+        None, retriever=retriever, llm=Scripted(text=ANSWER), streaming=True
+    )
+    streamed = engine.query(QUESTIONS[0])
+    pieces = iter(streamed.response_gen)
+    assert next(pieces) == "It"
+    assert len(streamed.source_nodes) > 2
+    check(streamed.get_response(), retriever)
+    check(streamed.get_response(), retriever)
+    assert str(streamed) == ANSWER
+    assert str(engine.query(QUESTIONS[0])) == ANSWER
+
+    streamed = await engine.aquery(QUESTIONS[0])
+    written = [piece async for piece in streamed.async_response_gen()]
+    assert len(written) > 3
+    assert "".join(written) == ANSWER
+    check(await streamed.get_response(), retriever)
+    check(await (await engine.aquery(QUESTIONS[0])).get_response(), retriever)
+
+
+def test_synthesizing_from_nodes_cites_as_well(retriever: RagToolsRetriever):
+    engine = SpanCitationQueryEngine(retriever, llm=Scripted(text=ANSWER))
+    query = QueryBundle(QUESTIONS[0])
+    check(engine.synthesize(query, engine.retrieve(query)), retriever)
+
+
+def test_nothing_found_cites_nothing(retriever: RagToolsRetriever):
+    nothing = RagToolsRetriever(retriever.engine, filter={"path": "nowhere"})
+    response = SpanCitationQueryEngine(nothing, llm=Scripted(text=ANSWER)).query("tides")
+    assert isinstance(response, CitedResponse)
+    assert (response.citations, response.source_nodes) == ({}, [])
+
+
+def test_nodes_without_citations_are_refused(retriever: RagToolsRetriever):
+    engine = SpanCitationQueryEngine(retriever, llm=MockLLM())
+    other = NodeWithScore(node=TextNode(id_="other", text="Tea."))
+    with pytest.raises(ValueError, match="node other has no citations"):
+        engine.synthesize(QueryBundle("tea"), [other])
+
+
+# --- the index -----------------------------------------------------------------------------------
+
+
+def notes(*texts: str) -> list[Document]:
+    return [Document(id_=f"note-{n}", text=text) for n, text in enumerate(texts)]
+
+
+def found(index: RagToolsIndex, query: str = "tea") -> dict[str, str]:
+    return {
+        each.node.ref_doc_id: each.node.get_content()
+        for each in index.as_retriever().retrieve(query)
+    }
+
+
+async def test_documents_are_inserted_updated_and_deleted(index: RagToolsIndex):
+    index.insert(notes("Tea is brewed.")[0])
+    await index.ainsert(Document(id_="other", text="Water boils."))
+    assert found(index) == {"note-0": "Tea is brewed.", "other": "Water boils."}
+    index.update_ref_doc(notes("Tea is drawn.")[0])
+    await index.aupdate_ref_doc(Document(id_="other", text="Water freezes."))
+    assert found(index) == {"note-0": "Tea is drawn.", "other": "Water freezes."}
+    index.delete_ref_doc("note-0", delete_from_docstore=True)
+    index.delete_ref_doc("never-there")
+    assert found(index) == {"other": "Water freezes."}
+    await index.adelete_ref_doc("other")
+    assert found(index) == {}
+
+
+async def test_refreshing_writes_what_changed_and_nothing_else(index: RagToolsIndex):
+    assert index.refresh_ref_docs(notes("Tea.", "Milk.")) == [True, True]
+    ids = {each.node.node_id for each in index.as_retriever().retrieve("tea")}
+    generation = index.engine.status().generation
+    assert index.refresh_ref_docs(notes("Tea.", "Milk.")) == [False, False]
+    assert index.engine.status().generation == generation
+    assert await index.arefresh_ref_docs(notes("Tea.", "Oat milk.", "Sugar.")) == [
+        False,
+        True,
+        True,
+    ]
+    assert found(index) == {"note-0": "Tea.", "note-1": "Oat milk.", "note-2": "Sugar."}
+    assert ids & {each.node.node_id for each in index.as_retriever().retrieve("tea")}
+    changed = notes("Tea.")[0]
+    changed.metadata["hot"] = True
+    assert index.refresh([changed]) == [True]
+    assert index.refresh_ref_docs([changed]) == [False]
+
+
+def test_the_index_outlives_the_process_that_made_it(tmp_path: Path):
+    made = RagToolsIndex.from_documents(notes("Tea is brewed.", "Water boils."), index=tmp_path)
+    before = found(made)
+    made.engine.close()
+    opened = RagToolsIndex(str(tmp_path))
+    assert found(opened) == before == {"note-0": "Tea is brewed.", "note-1": "Water boils."}
+    assert opened.refresh_ref_docs(notes("Tea is brewed.")) == [False]
+    opened.engine.close()
+
+
+def test_a_long_document_is_found_in_passages_that_cite_it(index: RagToolsIndex):
+    lines = [f"The {n}th lighthouse is {n * 7} metres high." for n in range(80)]
+    metadata = {
+        "file_path": "towers.txt",
+        "file_name": "Towers",
+        "tags": ["tall"],
+        "secret": "hush",
+    }
+    index.insert(
+        Document(
+            id_="towers",
+            text="\n".join(lines),
+            metadata=metadata,
+            excluded_llm_metadata_keys=["secret"],
+        )
+    )
+    (best,) = index.as_retriever(similarity_top_k=1).retrieve("how high is the 40th lighthouse?")
+    node = best.node
+    assert "\n".join(lines)[node.start_char_idx : node.end_char_idx] == node.text
+    assert node.node_id == f"towers:{node.start_char_idx}-{node.end_char_idx}"
+    assert node.ref_doc_id == "towers"
+    assert metadata.items() <= node.metadata.items()
+    assert node.metadata["title"] == "Towers"
+    assert node.metadata["source"] == Path("towers.txt").absolute().as_uri()
+    assert node.metadata["citations"][0]["quote"] == lines[40]
+    assert "hush" not in node.get_content(MetadataMode.LLM)
+    assert "excluded_llm_metadata_keys" not in node.metadata
+
+
+async def test_query_engines_of_the_index(index: RagToolsIndex):
+    index.insert_nodes(notes("Tea is brewed.", "Water boils."))
+    engine = index.as_query_engine(llm=MockLLM(), similarity_top_k=1)
+    assert len(engine.query("tea").source_nodes) == 1
+    cited = SpanCitationQueryEngine.from_args(
+        index, llm=Scripted(text="It is brewed [1]."), similarity_top_k=1
+    )
+    assert (await cited.aquery("tea")).citations[1].quote == "Tea is brewed."
+    filtered = index.as_retriever(filter={"document_id": "note-1"}).retrieve("tea")
+    assert [each.node.ref_doc_id for each in filtered] == ["note-1"]
+    assert "Water boils." in str(index.as_chat_engine(llm=MockLLM(), chat_mode="context").chat("?"))
+
+
+async def test_inserting_from_several_tasks_loses_nothing(index: RagToolsIndex):
+    await asyncio.gather(*(index.ainsert(note) for note in notes(*map(str, range(6)))))
+    assert index.engine.status().documents == 6
+
+
+def test_what_the_index_does_not_do_is_refused(
+    index: RagToolsIndex, tmp_path: Path, remote: RagToolsRetriever
+):
+    (part,) = SentenceSplitter().get_nodes_from_documents(notes("Tea."))
+    with pytest.raises(ValueError, match="part of note-0"):
+        index.insert_nodes([part])
+    with pytest.raises(ValueError, match="divides documents itself"):
+        RagToolsIndex.from_documents(
+            notes("Tea."), transformations=[SentenceSplitter()], index=tmp_path / "other"
+        )
+    assert not (tmp_path / "other").exists()
+    with pytest.raises(ValueError, match="JSON"):
+        index.insert(Document(text="Tea.", metadata={"when": object()}))
+    with pytest.raises(ConfigurationError, match="can only be read"):
+        RagToolsIndex(remote.engine)
+    with pytest.raises(ConfigurationError, match="can only be read"):
+        RagToolsIndex("http://127.0.0.1:1/mcp")
+    assert index.engine.status().documents == 0
+
+
 # --- documentation -------------------------------------------------------------------------------
 
 
@@ -180,9 +504,14 @@ def test_the_documentation_runs(
     index_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ):
     defined = run_document("llamaindex.md", index_dir, tmp_path, monkeypatch)
-    assert "exact\n" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "exact\n" in printed
+    assert "[True]\n" in printed
+    assert "Keys are rotated every 90 days." in printed
     assert len(defined["response"].source_nodes) == 3
-    defined["retriever"].engine.close()
+    assert isinstance(defined["answer"], CitedResponse)
+    for name in ("retriever", "served", "index"):
+        defined[name].engine.close()
 
 
 def test_the_example_cites(

@@ -21,9 +21,10 @@ from rag_tools.cli.output import as_json
 from rag_tools.engine import Engine
 from rag_tools.types import Citation, Document
 from rag_tools_mcp import pages
+from rag_tools_mcp.collections import Collections
 from rag_tools_mcp.server import build
 
-TOOLS = ["search", "fetch", "cite", "verify", "status"]
+TOOLS = ["search", "fetch", "cite", "verify", "list_documents", "status"]
 
 
 def server(index: Path) -> StdioServerParameters:
@@ -102,8 +103,52 @@ def test_tools_are_described_and_read_only(agent: Agent):
         assert tool.annotations is not None
         assert tool.annotations.read_only_hint is True
         assert tool.annotations.destructive_hint is False
+        # Small enough to stand in every request of an agent.
+        assert len(tool.model_dump_json(include={"name", "description", "input_schema"})) < 1_600
     assert tools["search"].input_schema["required"] == ["query"]
     assert tools["fetch"].input_schema["required"] == ["id"]
+
+
+# What a model chooses can't be tested without one. What can: that our own ranking finds, from the
+# name and description alone, the tool that a request is about. It punishes descriptions that leave
+# out what people call a thing, and those that fit several tools.
+REQUESTS = [
+    ("What do the documents say about indentation?", "search"),
+    ("What do my notes say about sourdough?", "search"),
+    ("Find passages about deadlines in my documents.", "search"),
+    ("Search for what was said about the budget.", "search"),
+    ("Read the whole text of this document.", "fetch"),
+    ("Show me the full document with this id.", "fetch"),
+    ("Continue reading the long document after character 50,000.", "fetch"),
+    ("Find evidence that supports this claim.", "cite"),
+    ("Which quotes bear on the statement that water boils at 100 degrees?", "cite"),
+    ("Back up this claim with a quote.", "cite"),
+    ("Check that this quote is still in the source.", "verify"),
+    ("Is this citation still exact or has the text moved?", "verify"),
+    ("Are these quotes stale?", "verify"),
+    ("Which documents are there?", "list_documents"),
+    ("List all documents with their titles.", "list_documents"),
+    ("What files are in the collection?", "list_documents"),
+    ("How many documents and passages does the index hold?", "status"),
+    ("How was the index built?", "status"),
+    ("Which folders are indexed?", "status"),
+    ("I changed a file: update the index.", "sync"),
+    ("A file was deleted; bring the index up to date.", "sync"),
+]
+
+
+def test_a_request_leads_to_the_tool_that_it_is_about(tmp_path: Path):
+    async def listed() -> list[Tool]:
+        async with Client(build(Collections({"a": tmp_path}), writable=[tmp_path])) as client:
+            return (await client.list_tools()).tools
+
+    with Engine.open(tmp_path, create=True) as engine:
+        engine.add(
+            Document(uri=tool.name, title=tool.name.replace("_", " "), text=tool.description or "")
+            for tool in anyio.run(listed)
+        )
+        chosen = {asked: engine.search(asked, limit=1).results[0].uri for asked, _ in REQUESTS}
+    assert chosen == dict(REQUESTS)
 
 
 def test_search_returns_what_the_command_line_returns(agent: Agent, engine: Engine):
@@ -165,7 +210,8 @@ def test_verify_one_and_several(agent: Agent):
 
 
 def test_status(agent: Agent, engine: Engine):
-    assert agent.call("status") == json.loads(as_json(engine.status()))
+    expected = {"name": "default", "status": json.loads(as_json(engine.status())), "error": None}
+    assert agent.call("status") == {"collections": [expected], "left_out": 0}
 
 
 def test_the_longest_passages_fit_into_pages(tmp_path: Path):
@@ -240,30 +286,28 @@ def test_a_passage_that_cannot_fit_says_how_much_it_needs(engine: Engine):
     assert len(pages.tool_result(page).content[0].text) <= needed
 
 
-def test_long_documents_are_read_in_parts(index_dir: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(pages, "MAX_TEXT", 100)
-
-    async def read() -> tuple[str, str]:
-        async with Client(build(index_dir)) as client:
-            cited = await client.call_tool("cite", {"claim": "The moon causes the tides."})
-            document = cited.structured_content["citations"][0]["document_id"]
-            text, start = "", 0
-            while start is not None:
-                part = await client.call_tool("fetch", {"id": document, "start": start})
-                content = part.structured_content
-                assert len(content["text"]) <= 100
-                assert content["metadata"]["total_characters"] > 100
-                text += content["text"]
-                start = content["metadata"].get("next_start")
-            end = await client.call_tool("fetch", {"id": document, "start": len(text)})
-            assert end.structured_content["text"] == ""
-            past = await client.call_tool("fetch", {"id": document, "start": len(text) + 1})
-            assert past.is_error
-            return document, text
-
-    document, text = anyio.run(read)
-    with Engine.open(index_dir) as engine:
-        assert engine.fetch(document).text == text
+def test_long_documents_are_read_in_parts(connect: Callable[..., Agent], tmp_path: Path):
+    # Characters of JSON: a line end takes two, a control character six.
+    whole = 'Quoth the raven:\n\x01"Nevermore." 🐦\\\n' * 200
+    with Engine.open(tmp_path / "index", create=True) as engine:
+        (document,) = engine.add([Document(uri="test:raven", text=whole)])
+    agent = connect(tmp_path / "index")
+    text, start = "", 0
+    while start is not None:
+        result = agent.raw("fetch", id=document, start=start, max_chars=1_000)
+        assert 900 < len(result.content[0].text) <= 1_000 or start > len(whole) - 1_000
+        part = result.structured_content
+        assert part["metadata"]["total_characters"] == len(whole)
+        text += part["text"]
+        start = part["metadata"].get("next_start")
+    assert text == whole
+    assert agent.call("fetch", id=document, start=len(text))["text"] == ""
+    assert "range" in agent.error("fetch", id=document, start=len(text) + 1)
+    # A passage that is cut says where its document goes on.
+    passage = agent.call("fetch", id=f"{document}:100-4000", max_chars=1_000)
+    assert passage["metadata"]["start"] == 100
+    assert passage["metadata"]["next_start"] == passage["metadata"]["end"] < 4000
+    assert "next_start" not in agent.call("fetch", id=f"{document}:100-200")["metadata"]
 
 
 def test_concurrent_calls_do_not_disturb_one_another(agent: Agent):

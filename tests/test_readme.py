@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 import shlex
@@ -9,14 +10,12 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from rag_tools_mcp.hosts import snippets
-
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-PLACE = "/path/to/.rag-tools"
 
 
 def blocks(language):
@@ -59,33 +58,36 @@ def test_the_python_example_runs_and_prints_citations(folder, capsys):
 
 def test_every_command_runs(folder):
     ours = [command for command in commands() if command[0] == "rag-tools"]
-    assert [command[1] for command in ours] == ["index", "search", "serve"]
+    assert [command[1] for command in ours] == ["index", "search", "serve", "install"]
     for command in ours:
         expanded = [str(Path(word).expanduser()) for word in command[1:]]  # as a shell does
         done = subprocess.run(
             [sys.executable, "-m", "rag_tools.cli.main", *expanded],
             capture_output=True,
             text=True,
-            stdin=subprocess.DEVNULL,
+            input="yes\n" if "install" in command else "",
             check=False,
         )
         assert done.returncode == 0, done.stderr
     others = {tuple(command[:2]) for command in commands() if command[0] != "rag-tools"}
-    assert others == {("make", "demo"), ("make", "test"), ("pip", "install"), ("claude", "mcp")}
+    assert others == {("make", "demo"), ("make", "test"), ("pip", "install")}
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     assert {"demo", "test"} <= set(re.findall(r"^(\w+):", makefile, re.MULTILINE))
 
 
-def test_the_configurations_are_what_the_program_prints():
-    expected = {each.host: each.text for each in snippets(["rag-tools", "serve", "--index", PLACE])}
-    assert (
-        shlex.join(next(command for command in commands() if command[0] == "claude"))
-        == (expected["Claude Code"])
-    )
-    vscode, desktop_and_cursor = (json.loads(block) for block in blocks("json"))
-    assert vscode == json.loads(expected["VS Code with Copilot"])
-    assert desktop_and_cursor == json.loads(expected["Claude Desktop"])
-    assert desktop_and_cursor == json.loads(expected["Cursor"])
+def test_the_badges_start_the_server():
+    # https://code.visualstudio.com/docs/copilot/reference/mcp-configuration
+    # https://cursor.com/docs/mcp/install-links
+    vscode, cursor = re.findall(r"\[!\[.*?\]\(.*?\)\]\((.*?)\)", README)
+    asked = parse_qs(urlsplit(vscode).query)
+    (question,) = json.loads(asked["inputs"][0])
+    server = json.loads(asked["config"][0])
+    assert server["args"] == ["serve", "--index", f"${{input:{question['id']}}}"]
+    given = parse_qs(urlsplit(cursor).query)
+    also = json.loads(base64.b64decode(given["config"][0]))
+    assert also["args"][:2] == server["args"][:2]
+    assert server["command"] == also["command"] == "rag-tools"
+    assert asked["name"] == given["name"] == ["rag-tools"]
 
 
 def test_every_link_leads_somewhere():

@@ -1,11 +1,19 @@
-"""rag-tools for LangChain: a retriever, a vector store, a reranker and a tool for agents.
+"""rag-tools for LangChain: a retriever, a vector store, a reranker, a tool, answers that cite.
 
-Adapters over `rag_tools.Engine`, which does the retrieval; nothing here scores or cites.
+Adapters over `rag_tools.Engine`, or the client of a server; nothing here scores or quotes.
 """
 
+from langchain_rag_tools.citations import annotate, numbered_quotes
 from langchain_rag_tools.reranker import RagToolsReranker
 from langchain_rag_tools.retriever import RagToolsRetriever
 from langchain_rag_tools.tool import search_tool
 from langchain_rag_tools.vectorstore import RagToolsVectorStore
 
-__all__ = ["RagToolsReranker", "RagToolsRetriever", "RagToolsVectorStore", "search_tool"]
+__all__ = [
+    "RagToolsReranker",
+    "RagToolsRetriever",
+    "RagToolsVectorStore",
+    "annotate",
+    "numbered_quotes",
+    "search_tool",
+]

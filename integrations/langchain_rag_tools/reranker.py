@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
 
 from langchain_core.callbacks import Callbacks
 from langchain_core.documents import BaseDocumentCompressor, Document
-from pydantic import Field, PrivateAttr
 
 from rag_tools.cite.quote import Quote
-from rag_tools.encode.checkpoint import load_checkpoint
-from rag_tools.encode.encoder import Encoder
-from rag_tools.rerank import quote_json, rerank
+from rag_tools.rerank import Reranker, quote_json
 
 
-class RagToolsReranker(BaseDocumentCompressor):
+class RagToolsReranker(Reranker, BaseDocumentCompressor):
     """Orders documents by MaxSim with the query and adds the quotes that carry the evidence.
 
     Works on documents of any origin. Their metadata gain ``score``, the mean similarity per
@@ -36,14 +31,6 @@ class RagToolsReranker(BaseDocumentCompressor):
         If the checkpoint can't be read.
     """
 
-    checkpoint: str | Path | None = None
-    top_n: int | None = Field(default=None, ge=1)
-    _encoder: Encoder = PrivateAttr()
-
-    def model_post_init(self, _context: Any, /) -> None:  # noqa: ANN401 - pydantic's signature
-        """Load the encoder."""
-        self._encoder = Encoder(load_checkpoint(self.checkpoint))
-
     def compress_documents(
         self, documents: Sequence[Document], query: str, callbacks: Callbacks | None = None
     ) -> list[Document]:
@@ -57,7 +44,7 @@ class RagToolsReranker(BaseDocumentCompressor):
         texts = [document.page_content for document in documents]
         return [
             _scored(documents[position], score, quotes)
-            for position, score, quotes in rerank(self._encoder, query, texts)[: self.top_n]
+            for position, score, quotes in self.rank(query, texts)
         ]
 
 

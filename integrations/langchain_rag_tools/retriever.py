@@ -15,21 +15,21 @@ from langchain_core.retrievers import BaseRetriever, LangSmithRetrieverParams
 from pydantic import Field, field_validator
 
 from rag_tools.engine import Engine
-from rag_tools.offload import offload
 from rag_tools.types import Filter, Hit, SearchResults
+from rag_tools_mcp.client import Client, open_index
 
 
 class RagToolsRetriever(BaseRetriever):
     """Retrieves the passages that answer a query best, each with verbatim citations.
 
-    Any number of threads and tasks may share one. The asynchronous methods search on worker
-    threads, so that the event loop stays free.
+    Any number of threads and tasks may share one. The asynchronous methods leave the event loop
+    free.
 
     Parameters
     ----------
     index
-        Directory of an index, or an open engine; default: as `Engine.open` has it. What was opened
-        from a directory is closed by ``retriever.engine.close()``.
+        Directory of an index, http(s) URL of a server, or an open engine or client; default: as
+        `Engine.open` has it. What was opened here is closed by ``retriever.engine.close()``.
     k
         At most so many passages; also an argument of `invoke` and `ainvoke`.
     filter
@@ -40,21 +40,23 @@ class RagToolsRetriever(BaseRetriever):
     ------
     IndexNotFoundError, IndexCorruptError, IndexVersionError
         If the index can't be opened.
+    ServerError
+        If the server can't be reached.
     """
 
-    index: Engine | Path | str | None = Field(default=None, validate_default=True)
+    index: Engine | Client | Path | str | None = Field(default=None, validate_default=True)
     k: int = Field(default=10, ge=1)
     filter: Filter | None = None
 
     @field_validator("index", mode="before")
     @classmethod
-    def _open(cls, index: Engine | Path | str | None) -> Engine:
-        return index if isinstance(index, Engine) else Engine.open(index)
+    def _open(cls, index: Engine | Client | Path | str | None) -> Engine | Client:
+        return open_index(index)
 
     @property
-    def engine(self) -> Engine:
-        """The open engine."""
-        assert isinstance(self.index, Engine)  # what `_open` made of it
+    def engine(self) -> Engine | Client:
+        """What searches: the open engine, or the client of the server."""
+        assert isinstance(self.index, Engine | Client)  # what `_open` made of it
         return self.index
 
     def search(
@@ -66,8 +68,20 @@ class RagToolsRetriever(BaseRetriever):
         ------
         InvalidQueryError
             If the query is blank, `k` isn't positive, or the filter can't be used.
+        ServerError
+            The same, if a server says so.
         """
         return self.engine.search(
+            query,
+            limit=self.k if k is None else k,
+            filter=self.filter if filter is None else filter,
+        )
+
+    async def asearch(
+        self, query: str, *, k: int | None = None, filter: Filter | None = None
+    ) -> SearchResults:
+        """Return what `search` does."""
+        return await self.engine.asearch(
             query,
             limit=self.k if k is None else k,
             filter=self.filter if filter is None else filter,
@@ -91,7 +105,7 @@ class RagToolsRetriever(BaseRetriever):
         k: int | None = None,
         filter: Filter | None = None,
     ) -> list[Document]:
-        return await offload(lambda: documents(self.search(query, k=k, filter=filter)))
+        return documents(await self.asearch(query, k=k, filter=filter))
 
     def _get_ls_params(self, **kwargs: Any) -> LangSmithRetrieverParams:  # noqa: ANN401
         return LangSmithRetrieverParams(

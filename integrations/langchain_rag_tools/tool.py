@@ -8,7 +8,6 @@ from pydantic import BaseModel, Field
 
 from langchain_rag_tools.retriever import RagToolsRetriever, documents
 from rag_tools.errors import RagToolsError
-from rag_tools.offload import offload
 
 _DESCRIPTION = (
     "Find passages of the user's own documents. Each result has citations: verbatim quotes with "
@@ -40,7 +39,11 @@ def search_tool(
         return found.model_dump_json(), documents(found)
 
     async def asearch(query: str) -> tuple[str, list[Document]]:
-        return await offload(lambda: search(query))
+        try:
+            found = await retriever.asearch(query)
+        except RagToolsError as error:
+            raise ToolException(str(error)) from error
+        return found.model_dump_json(), documents(found)
 
     return StructuredTool(
         name=name,

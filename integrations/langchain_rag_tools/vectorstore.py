@@ -19,6 +19,7 @@ from rag_tools.engine import Engine
 from rag_tools.errors import NotFoundError
 from rag_tools.types import Document as Indexed
 from rag_tools.types import Filter, Hit, Metadata, SourceMap, document_id
+from rag_tools_mcp.client import open_to_write
 
 
 class RagToolsVectorStore(VectorStore):
@@ -34,7 +35,7 @@ class RagToolsVectorStore(VectorStore):
     ----------
     index
         Directory of an index, made if there is none, or an open engine; default: as `Engine.open`
-        has it. What was opened from a directory is closed by ``store.engine.close()``.
+        has it. What was opened here is closed by ``store.engine.close()``.
 
     Attributes
     ----------
@@ -45,10 +46,12 @@ class RagToolsVectorStore(VectorStore):
     ------
     IndexCorruptError, IndexVersionError
         If the index can't be opened.
+    ConfigurationError
+        If it is a server's, which can only be read.
     """
 
     def __init__(self, index: Engine | Path | str | None = None) -> None:
-        self.engine = index if isinstance(index, Engine) else Engine.open(index, create=True)
+        self.engine = open_to_write(index)
         self._writing = Lock()
 
     @classmethod

@@ -1,9 +1,17 @@
-"""rag-tools for LlamaIndex: a retriever and a reranker.
+"""rag-tools for LlamaIndex: a retriever, an index, a reranker, a query engine that cites.
 
-Adapters over `rag_tools.Engine`, which does the retrieval; nothing here scores or cites.
+Adapters over `rag_tools.Engine`, or the client of a server; nothing here scores or quotes.
 """
 
+from llama_index_rag_tools.index import RagToolsIndex
+from llama_index_rag_tools.query_engine import CitedResponse, SpanCitationQueryEngine
 from llama_index_rag_tools.reranker import RagToolsReranker
 from llama_index_rag_tools.retriever import RagToolsRetriever
 
-__all__ = ["RagToolsReranker", "RagToolsRetriever"]
+__all__ = [
+    "CitedResponse",
+    "RagToolsIndex",
+    "RagToolsReranker",
+    "RagToolsRetriever",
+    "SpanCitationQueryEngine",
+]

@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
 
 from llama_index.core.postprocessor.types import BaseNodePostprocessor
 from llama_index.core.schema import NodeWithScore, QueryBundle
-from pydantic import Field, PrivateAttr
 
 from rag_tools.cite.quote import Quote
-from rag_tools.encode.checkpoint import load_checkpoint
-from rag_tools.encode.encoder import Encoder
 from rag_tools.errors import InvalidQueryError
-from rag_tools.rerank import quote_json, rerank
+from rag_tools.rerank import Reranker, quote_json
 
 
-class RagToolsReranker(BaseNodePostprocessor):
+class RagToolsReranker(Reranker, BaseNodePostprocessor):
     """Orders nodes by MaxSim with the query and adds the quotes that carry the evidence.
 
     Works on nodes of any origin. Their score becomes the mean similarity per query token. Their
@@ -38,14 +33,6 @@ class RagToolsReranker(BaseNodePostprocessor):
         If the checkpoint can't be read.
     """
 
-    checkpoint: str | Path | None = None
-    top_n: int | None = Field(default=None, ge=1)
-    _encoder: Encoder = PrivateAttr()
-
-    def model_post_init(self, _context: Any, /) -> None:  # noqa: ANN401 - pydantic's signature
-        """Load the encoder."""
-        self._encoder = Encoder(load_checkpoint(self.checkpoint))
-
     @classmethod
     def class_name(cls) -> str:
         """Return the name that LlamaIndex stores for the class."""
@@ -57,10 +44,9 @@ class RagToolsReranker(BaseNodePostprocessor):
         if query_bundle is None:
             raise InvalidQueryError("nothing to rank the nodes for: give query_str or query_bundle")
         texts = [node.get_content() for node in nodes]
-        ranked = rerank(self._encoder, query_bundle.query_str, texts)[: self.top_n]
         return [
             _scored(nodes[position], texts[position], score, quotes)
-            for position, score, quotes in ranked
+            for position, score, quotes in self.rank(query_bundle.query_str, texts)
         ]
 
 

@@ -2,26 +2,16 @@
 
 from __future__ import annotations
 
-from copy import deepcopy
 from pathlib import Path
 
 from llama_index.core.base.base_retriever import BaseRetriever
 from llama_index.core.callbacks import CallbackManager
-from llama_index.core.schema import (
-    NodeRelationship,
-    NodeWithScore,
-    ObjectType,
-    QueryBundle,
-    RelatedNodeInfo,
-    TextNode,
-)
+from llama_index.core.schema import NodeWithScore, QueryBundle
 
+from llama_index_rag_tools.nodes import to_node
 from rag_tools.engine import Engine
-from rag_tools.offload import offload
-from rag_tools.types import Filter, Hit
-
-_SPAN_METADATA = ["source", "url", "document_sha256", "citations"]
-"""What programs read: of no use to a language model or an embedding."""
+from rag_tools.types import Filter, SearchResults
+from rag_tools_mcp.client import Client, open_index
 
 
 class RagToolsRetriever(BaseRetriever):
@@ -33,14 +23,14 @@ class RagToolsRetriever(BaseRetriever):
     model and the embedding, ``source``, ``url``, ``document_sha256`` and ``citations``, a list of
     `rag_tools.Citation` as JSON.
 
-    Any number of threads and tasks may share one. The asynchronous methods search on worker
-    threads, so that the event loop stays free.
+    Any number of threads and tasks may share one. The asynchronous methods leave the event loop
+    free.
 
     Parameters
     ----------
     index
-        Directory of an index, or an open engine; default: as `Engine.open` has it. What was opened
-        from a directory is closed by ``retriever.engine.close()``.
+        Directory of an index, http(s) URL of a server, or an open engine or client; default: as
+        `Engine.open` has it. What was opened here is closed by ``retriever.engine.close()``.
     k
         At most so many passages.
     filter
@@ -51,17 +41,19 @@ class RagToolsRetriever(BaseRetriever):
     Attributes
     ----------
     engine
-        The open engine.
+        What searches: the open engine, or the client of the server.
 
     Raises
     ------
     IndexNotFoundError, IndexCorruptError, IndexVersionError
         If the index can't be opened.
+    ServerError
+        If the server can't be reached.
     """
 
     def __init__(
         self,
-        index: Engine | Path | str | None = None,
+        index: Engine | Client | Path | str | None = None,
         *,
         k: int = 10,
         filter: Filter | None = None,
@@ -69,40 +61,18 @@ class RagToolsRetriever(BaseRetriever):
         verbose: bool = False,
     ) -> None:
         super().__init__(callback_manager=callback_manager, verbose=verbose)
-        self.engine = index if isinstance(index, Engine) else Engine.open(index)
+        self.engine = open_index(index)
         self.k = k
         self.filter = filter
 
     def _retrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
-        found = self.engine.search(query_bundle.query_str, limit=self.k, filter=self.filter)
-        return [NodeWithScore(node=_node(hit), score=hit.score) for hit in found.results]
+        return _nodes(self.engine.search(query_bundle.query_str, limit=self.k, filter=self.filter))
 
     async def _aretrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
-        return await offload(lambda: self._retrieve(query_bundle))
+        return _nodes(
+            await self.engine.asearch(query_bundle.query_str, limit=self.k, filter=self.filter)
+        )
 
 
-def _node(hit: Hit) -> TextNode:
-    return TextNode(
-        id_=hit.id,
-        text=hit.text,
-        start_char_idx=hit.start,
-        end_char_idx=hit.end,
-        metadata={
-            **deepcopy(hit.metadata),  # the engine keeps it, and pipelines like to change theirs
-            "source": hit.uri,
-            "title": hit.title,
-            "heading": hit.heading or "",
-            "url": hit.url,
-            "document_sha256": hit.document_sha256,
-            "citations": [citation.model_dump(mode="json") for citation in hit.citations],
-        },
-        excluded_llm_metadata_keys=list(_SPAN_METADATA),
-        excluded_embed_metadata_keys=list(_SPAN_METADATA),
-        relationships={
-            NodeRelationship.SOURCE: RelatedNodeInfo(
-                node_id=hit.document_id,
-                node_type=ObjectType.DOCUMENT,
-                hash=hit.document_sha256,
-            )
-        },
-    )
+def _nodes(found: SearchResults) -> list[NodeWithScore]:
+    return [NodeWithScore(node=to_node(hit), score=hit.score) for hit in found.results]

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rag_tools.catalog import lexical
-from rag_tools.types import Block, Document, Passage, SourceMap
+from rag_tools.types import Block, Document, DocumentEntry, Passage, SourceMap
 
 
 class SourceState(NamedTuple):
@@ -123,6 +123,46 @@ def document(connection: sqlite3.Connection, key: int) -> Document:
         source_map=source_map,
         metadata=json.loads(metadata),
     )
+
+
+def entries(
+    connection: sqlite3.Connection,
+    condition: str,
+    parameters: Sequence[str | int | float],
+    *,
+    after: str,
+    limit: int,
+) -> list[DocumentEntry]:
+    """Return the first documents that meet the condition and whose id is greater than `after`.
+
+    In order of id. Reads their texts, to count characters.
+    """
+    rows = connection.execute(
+        "SELECT d.id, d.title, d.uri, d.media_type, d.text, d.metadata FROM document AS d "
+        f"WHERE d.id > ? AND ({condition}) ORDER BY d.id LIMIT ?",
+        [after, *parameters, limit],
+    )
+    return [
+        DocumentEntry(
+            id=id_,
+            title=title,
+            uri=uri,
+            media_type=media_type,
+            characters=len(zlib.decompress(text).decode("utf-8")),
+            metadata=json.loads(metadata),
+        )
+        for id_, title, uri, media_type, text, metadata in rows
+    ]
+
+
+def ids_like(connection: sqlite3.Connection, text: str, *, limit: int) -> list[str]:
+    """Return the ids that begin with `text`, or whose title contains it, in order: O(documents)."""
+    rows = connection.execute(
+        "SELECT id FROM document WHERE substr(id, 1, length(?1)) = ?1 "
+        "OR instr(lower(title), lower(?1)) > 0 ORDER BY id LIMIT ?2",
+        [text, limit],
+    )
+    return [id_ for (id_,) in rows]
 
 
 def document_key(connection: sqlite3.Connection, id: str) -> int | None:

@@ -9,6 +9,7 @@ from rag_tools.errors import InvalidQueryError
 from rag_tools.types import Filter
 
 _FIELD = re.compile(r"[\w.\- ]{1,100}")
+_MAX_VALUES = 500  # SQLite takes expressions of a depth of 1,000
 _COLUMNS = {"document_id": "d.id", "title": "d.title", "media_type": "d.media_type"}
 
 
@@ -42,6 +43,8 @@ def compile_filter(filter: Filter) -> tuple[str, list[str | int | float]]:
             tests = [f"EXISTS (SELECT 1 FROM {source} WHERE {test})"] * len(values)
         conditions.append(f"({' OR '.join(tests)})" if tests else "0")
         parameters += values
+    if max(len(parameters), len(conditions)) > _MAX_VALUES:
+        raise InvalidQueryError(f"a filter of {len(parameters)} values: give {_MAX_VALUES} at most")
     return " AND ".join(conditions) or "1", parameters
 
 
@@ -53,6 +56,8 @@ def _values(field: str, wanted: object) -> list[str | int | float]:
             raise InvalidQueryError(
                 f"filter {field!r}: {value!r} isn't a string, a number or a boolean"
             )
+        if isinstance(value, str) and re.search("[\ud800-\udfff]", value):
+            raise InvalidQueryError(f"filter {field!r}: {value!r} isn't valid Unicode")
         if isinstance(value, int) and not -(2**63) <= value < 2**63:
             raise InvalidQueryError(f"filter {field!r}: {value} has more than 64 bits")
         values.append(value)

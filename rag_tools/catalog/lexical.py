@@ -6,6 +6,8 @@ import re
 import sqlite3
 from collections.abc import Iterable, Sequence
 
+from rag_tools.tracing import stage
+
 TABLE = """
 -- Contentless: the text lives with the documents, once. Deleting a row takes the text it had.
 CREATE VIRTUAL TABLE lexical USING fts5 (
@@ -38,6 +40,7 @@ def words(query: str) -> list[re.Match[str]]:
     return list(_WORD.finditer(query))
 
 
+@stage("rag_tools.lexical")
 def bm25(
     connection: sqlite3.Connection,
     words: Iterable[str],

@@ -1,11 +1,14 @@
 """What became of a citation: whether its quote still stands where it was cited.
 
 Pure functions over documents already loaded; which documents to load, from the index and from the
-source, is the engine's business. Words are compared exactly, code point by code point.
+source, is the engine's business. Words are compared exactly, code point by code point; only where
+a pasted quote, one without the hash of its document, isn't found so, white space and quotation
+marks may differ.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -19,6 +22,14 @@ _ACCEPTED = (
     'a citation {"document_id": …, "quote": …} with "start", "end" and "document_sha256" where '
     'known, a list of citations, or JSON from search ({"results": …}) or cite ({"citations": …})'
 )
+
+# Marks that are written in several ways.
+_WAYS = [
+    ('"“”„‟«»', '["“”„‟«»]'),
+    ("'‘’‚‛`´", "['‘’‚‛`´]"),
+    ("…", r"(?:…|\.\.\.)"),
+]
+_VARIANTS = {mark: pattern for marks, pattern in _WAYS for mark in marks}
 
 
 def verify(
@@ -46,7 +57,9 @@ def verify(
     Verification
         ``exact``: the quote stands at its offsets, whatever changed elsewhere.
         ``moved``: it stands elsewhere, or in a document of another id; of several places the one
-        whose surroundings are most like the citation's prefix and suffix, then the nearest.
+        whose surroundings are most like the citation's prefix and suffix, then the nearest. Also
+        a pasted quote whose words stand there with other white space or quotation marks: the
+        citation returned has them as they stand.
         ``stale``: the document changed and the words are gone.
         ``missing``: there is no such document, or the text that was cited never held the words.
 
@@ -131,27 +144,40 @@ def _find(citation: Citation, text: str) -> Span | None:
     cited = Span(citation.start, citation.end)
     if cited.of(text) == citation.quote:
         return cited
-    starts = _occurrences(citation.quote, text)
-    best = max(
-        starts,
-        key=lambda start: (_likeness(citation, text, start), -abs(start - citation.start), -start),
+    spans = list(_occurrences(citation.quote, text))
+    if not spans and not citation.document_sha256:
+        spans = [Span(*match.span()) for match in _alike(citation.quote).finditer(text)]
+    return max(
+        spans,
+        key=lambda span: (
+            _likeness(citation, text, span),
+            -abs(span.start - citation.start),
+            -span.start,
+        ),
         default=None,
     )
-    return None if best is None else Span(best, best + len(citation.quote))
 
 
-def _occurrences(quote: str, text: str) -> Iterator[int]:
+def _occurrences(quote: str, text: str) -> Iterator[Span]:
     start = text.find(quote)
     while start >= 0:
-        yield start
+        yield Span(start, start + len(quote))
         start = text.find(quote, start + 1)
 
 
-def _likeness(citation: Citation, text: str, start: int) -> int:
+def _alike(quote: str) -> re.Pattern[str]:
+    """Return what matches a quote with any white space between its words, and any such marks."""
+    words = (
+        "".join(_VARIANTS.get(mark) or re.escape(mark) for mark in word.replace("...", "…"))
+        for word in quote.split()
+    )
+    return re.compile(r"\s++".join(words) or r"(?!)")  # of white space alone: nothing
+
+
+def _likeness(citation: Citation, text: str, span: Span) -> int:
     """Return how many characters next to an occurrence agree with the prefix and the suffix."""
-    end = start + len(citation.quote)
-    before = text[max(0, start - len(citation.prefix)) : start]
-    after = text[end : end + len(citation.suffix)]
+    before = text[max(0, span.start - len(citation.prefix)) : span.start]
+    after = text[span.end : span.end + len(citation.suffix)]
     return _agreement(before[::-1], citation.prefix[::-1]) + _agreement(after, citation.suffix)
 
 
@@ -169,7 +195,8 @@ def _found(
     url_template: str | None,
 ) -> Verification:
     shift = span.start - citation.start
-    exact = span == (citation.start, citation.end) and document.id == citation.document_id
+    verbatim = span.of(document.text) == citation.quote
+    stays = span == (citation.start, citation.end) and document.id == citation.document_id
     current = cite_span(
         document,
         span,
@@ -177,15 +204,18 @@ def _found(
         url_template=url_template,
         alignment=_shifted(citation.alignment, shift),
     )
-    if not exact:
-        other = "" if document.id == citation.document_id else f" of document {document.id!r}"
-        detail = f"The quote now stands at characters {span.start} to {span.end}{other}."
+    other = "" if document.id == citation.document_id else f" of document {document.id!r}"
+    place = f"at characters {span.start} to {span.end}{other}"
+    if not verbatim:
+        detail = f"The words stand {place}, with other white space or quotation marks."
+    elif not stays:
+        detail = f"The quote now stands {place}."
     elif citation.document_sha256 in ("", document.sha256):
         detail = "The quote stands where it was cited."
     else:
         detail = "The quote stands where it was cited; the document changed elsewhere."
     return Verification(
-        status="exact" if exact else "moved",
+        status="exact" if verbatim and stays else "moved",
         checked="source" if from_source else "index",
         citation=current,
         detail=detail,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -26,7 +25,7 @@ from rag_tools.cli import show
 from rag_tools.cli.output import console, one_line, visible
 from rag_tools.engine import Engine
 from rag_tools.types import Citation
-from rag_tools_mcp.hosts import snippets
+from rag_tools_mcp.hosts import HOSTS, program
 
 QUESTIONS = (
     "How many spaces per indentation level?",
@@ -171,16 +170,12 @@ def _short(value: object) -> object:
 def _connect(out: Console) -> None:
     """Print what makes a host serve the user's own folder."""
     index = Path.home() / ".rag-tools"
-    program = shutil.which("rag-tools", path=str(Path(sys.executable).parent))
-    launch = [program, "serve"] if program else [sys.executable, "-m", "rag_tools_mcp"]
-    _step(
-        "Your own folder",
-        f'{program or "rag-tools"} index YOUR_FOLDER --index "{index}"',
-        out,
-    )
-    for snippet in snippets([*launch, "--index", str(index)]):
-        out.print(Text(f"\n{snippet.host}, in {snippet.place}", style="bold"))
-        out.print(Text(snippet.text), soft_wrap=True)
+    command = program() or "rag-tools"
+    index_it = f'{command} index YOUR_FOLDER --index "{index}"'
+    _step("Your own folder", index_it, out)
+    for name, host in HOSTS.items():
+        out.print(Text(f"\n{host.title}", style="bold"))
+        out.print(Text(f'{command} install {name} --index "{index}"'), soft_wrap=True)
 
 
 def _step(title: str, command: str, out: Console) -> None:

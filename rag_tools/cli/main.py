@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from typer.core import TyperGroup
@@ -18,9 +18,11 @@ from rag_tools import __version__
 from rag_tools.cli import options
 from rag_tools.cli.output import complain, console, write, write_json
 from rag_tools.errors import InvalidQueryError, RagToolsError
+from rag_tools_mcp.hosts import HostName, Scope
 
 if TYPE_CHECKING:
     from rag_tools.engine import Engine
+    from rag_tools_mcp.changes import Change
 
 EXIT_FAILED = 1
 EXIT_SKIPPED = 3
@@ -67,6 +69,11 @@ FilterOption = Annotated[
         help="Only documents whose metadata has this value; `path` takes a glob. Repeatable.",
     ),
 ]
+HostArgument = Annotated[HostName, typer.Argument(help="The program that starts the server.")]
+ScopeOption = Annotated[
+    Scope, typer.Option(help="For you everywhere, or for whoever works in this folder.")
+]
+YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")]
 ExplainOption = Annotated[
     bool, typer.Option("--explain", help="Add which query word matched which document word.")
 ]
@@ -216,6 +223,38 @@ def search(
 
 
 @app.command()
+def explain(
+    query: Annotated[str, typer.Argument(metavar="QUERY", help="Words or a question.")],
+    index: IndexOption = None,
+    limit: Annotated[int, typer.Option(min=1, help="Passages to explain.")] = 3,
+    filter: FilterOption = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", dir_okay=False, help="Write a page for a browser instead of printing."
+        ),
+    ] = None,
+) -> None:
+    """Show why passages are found: which words match those of the query, and how well."""
+    wanted = options.filters(filter or ())
+    with _engine(index) as engine:
+        found = engine.search(query, limit=limit, filter=wanted or None, explain=True)
+    if out is None:
+        from rag_tools.cli import show
+
+        show.explanation(found, console())
+        return
+    from rag_tools.cite import heatmap
+
+    page = heatmap.page(query, heatmap.hits(query, found.results))
+    try:
+        out.write_text(page, encoding="utf-8", newline="\n")
+    except OSError as error:
+        raise typer.BadParameter(f"can't write {out}: {error.strerror}") from None
+    complain(f"written to {out}")
+
+
+@app.command()
 def cite(
     claim: Annotated[str, typer.Argument(metavar="CLAIM", help="A statement to support.")],
     index: IndexOption = None,
@@ -273,6 +312,10 @@ def verify(
             help="Citations as JSON or JSON lines: one, a list, or the output of search or cite.",
         ),
     ],
+    answer: Annotated[
+        bool,
+        typer.Option("--answer", help="FILE is an agent's answer: check what it quotes."),
+    ] = False,
     index: IndexOption = None,
     json: JsonOption = False,
 ) -> None:
@@ -282,11 +325,16 @@ def verify(
     """
     from rag_tools.cite.verify import parse_citations
 
-    citations = parse_citations(_read_json(file))
+    text = _read(file)
+    citations = () if answer else parse_citations(_parsed(text, file))
     from rag_tools.types import Verifications
 
     with _engine(index) as engine:
-        found = Verifications(verifications=tuple(engine.verify(c) for c in citations))
+        found = (
+            engine.verify_answer(text)
+            if answer
+            else Verifications(verifications=tuple(engine.verify(c) for c in citations))
+        )
     if json:
         write_json(found)
     else:
@@ -319,13 +367,117 @@ def status(
 
 
 @app.command()
-def serve(index: IndexOption = None) -> None:
-    """Serve the index to an agent: MCP over standard input and output."""
-    if sys.stdin.isatty():
-        complain("waiting for an MCP client on standard input; Ctrl-C stops")
-    from rag_tools_mcp.server import serve as serve_mcp
+def serve(
+    index: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="[NAME=]DIR",
+            help="Directory of an index; repeatable with names. Default: $RAG_TOOLS_INDEX, else "
+            "./.rag-tools.",
+        ),
+    ] = None,
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", dir_okay=False, help="TOML file with the settings; options go first."
+        ),
+    ] = None,
+    profile: Annotated[
+        Literal["full", "openai"] | None,
+        typer.Option(
+            help="Every tool (the default), or search(query) and fetch(id) as ChatGPT wants them.",
+            show_default=False,
+        ),
+    ] = None,
+    allow_write: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="DIR", file_okay=False, help="Let agents index what is in here. Repeatable."
+        ),
+    ] = None,
+    http: Annotated[
+        str | None,
+        typer.Option(metavar="HOST:PORT", help="Serve over HTTP instead of standard input."),
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Processes that serve over HTTP.", show_default="1")
+    ] = None,
+    allow_host: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="A name that clients use for this server. Repeatable."),
+    ] = None,
+    allow_origin: Annotated[
+        list[str] | None,
+        typer.Option(metavar="URL", help="A web site whose pages may call. Repeatable."),
+    ] = None,
+    token_file: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Callers must show the token in here. Default: $RAG_TOOLS_TOKEN, if it is set.",
+        ),
+    ] = None,
+    log_queries: Annotated[
+        bool, typer.Option("--log-queries", help="Log what is searched for, too.")
+    ] = False,
+) -> None:
+    """Serve indexes to agents: MCP over standard input and output, or over HTTP."""
+    over_http = {
+        "address": http,
+        "workers": workers,
+        "allowed_hosts": allow_host,
+        "allowed_origins": allow_origin,
+        "tokens": token_file and [options.token(token_file)],
+        "log_queries": log_queries or None,
+    }
+    over_http = {key: value for key, value in over_http.items() if value is not None}
+    if over_http and http is None and config is None:
+        raise typer.BadParameter("this takes --http HOST:PORT as well")
+    given = {
+        "collections": options.collections(index or ()),
+        "profile": profile,
+        "allow_write": [path.absolute() for path in allow_write or ()],
+        "http": over_http,
+    }
+    from rag_tools_mcp.running import serve as serve_mcp
+    from rag_tools_mcp.settings import load
 
-    serve_mcp(index)
+    settings = load(config, {key: value for key, value in given.items() if value})
+    if settings.http is None and sys.stdin.isatty():
+        complain("waiting for an MCP client on standard input; Ctrl-C stops")
+    serve_mcp(settings)
+
+
+@app.command()
+def install(
+    host: HostArgument,
+    index: IndexOption = None,
+    scope: ScopeOption = "user",
+    only_print: Annotated[
+        bool, typer.Option("--print", help="Print what to put into the file, and change nothing.")
+    ] = False,
+    yes: YesOption = False,
+) -> None:
+    """Make a host start the server: shows the change to its configuration, and asks."""
+    from rag_tools.engine import default_directory
+    from rag_tools_mcp import hosts
+
+    directory = (index or default_directory()).absolute()
+    command = hosts.launch(directory)
+    if only_print:
+        write(hosts.snippet(host, command).text + "\n")
+        return
+    if not directory.exists():
+        complain(f"there is no index yet; make it: rag-tools index PATH --index {directory}")
+    _make(hosts.install(host, scope, command), yes)
+
+
+@app.command()
+def uninstall(host: HostArgument, scope: ScopeOption = "user", yes: YesOption = False) -> None:
+    """Take the server out of a host's configuration: shows the change, and asks."""
+    from rag_tools_mcp import hosts
+
+    _make(hosts.uninstall(host, scope), yes)
 
 
 @app.command()
@@ -356,21 +508,46 @@ def _engine(index: Path | None) -> Engine:
     return Engine.open(index)
 
 
-def _read_json(file: str) -> Any:  # noqa: ANN401 - whatever the JSON holds
+def _make(change: Change, sure: bool) -> None:
+    """Show a change to a user's file, ask unless `sure`, and make it."""
+    from rag_tools.cli.output import visible
+
+    if change.empty:
+        write(visible(f"Nothing to do: {change.file}\n"))
+        return
+    write(visible(change.diff()))
+    if not sure:
+        typer.confirm("Change the file?", abort=True)
+    change.write()
+    kept = "" if change.before is None else f"; as it was: {change.backup}"
+    write(visible(f"Changed {change.file}{kept}\n"))
+
+
+def _read(file: str) -> str:
+    """Return the text in `file`, or on standard input.
+
+    Raises
+    ------
+    InvalidQueryError
+        It can't be read.
+    """
+    try:
+        data = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
+        return data.decode("utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidQueryError(f"can't read citations from {file}: {error}") from None
+
+
+def _parsed(text: str, file: str) -> Any:  # noqa: ANN401 - whatever the JSON holds
     """Return what the JSON document, or the lines of JSON, in `file` hold.
 
     Raises
     ------
     InvalidQueryError
-        The file can't be read or is neither.
+        It is neither.
     """
     from json import loads
 
-    try:
-        data = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
-        text = data.decode("utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InvalidQueryError(f"can't read citations from {file}: {error}") from None
     try:
         return loads(text)
     except (ValueError, RecursionError) as error:

@@ -1,11 +1,12 @@
-"""The option values that take more than a conversion: filters, sizes and qualities."""
+"""The option values that take more than a conversion: filters, sizes, qualities, collections."""
 
 from __future__ import annotations
 
 import json
 import re
 from collections.abc import Iterable
-from typing import Literal
+from pathlib import Path
+from typing import Any, Literal
 
 import typer
 
@@ -51,6 +52,30 @@ def filters(values: Iterable[str]) -> dict[str, list[str | int | float | bool]]:
         if field not in _TEXT_FIELDS:
             wanted[field].extend(_scalar(value))
     return wanted
+
+
+def collections(values: Iterable[str]) -> dict[str, Path]:
+    """Return ``[NAME=]DIR`` options as directories by the name of the collection.
+
+    Examples
+    --------
+    >>> sorted(collections(["papers=/srv/papers", "/srv/notes"]))
+    ['default', 'papers']
+    """
+    directories: dict[str, Path] = {}
+    for option in values:
+        name, equals, directory = option.partition("=")
+        if not equals or re.search(r"[/\\.]", name):  # a path may hold =
+            name, directory = "default", option
+        if name in directories:
+            raise typer.BadParameter(f"two indexes are called {name!r}: write NAME=DIR")
+        directories[name] = Path(directory).absolute()
+    return directories
+
+
+def token(file: Path) -> dict[str, Any]:
+    """Return the settings of the one token of a server that has no file of settings."""
+    return {"name": "default", "file": file.absolute(), "scopes": ["read", "write"]}
 
 
 def _scalar(value: str) -> list[int | float | bool]:

@@ -14,6 +14,7 @@ from rich.text import Text
 
 from rag_tools.cli.output import complain, console, one_line, visible
 from rag_tools.types import (
+    Aligned,
     Citation,
     Hit,
     Progress,
@@ -43,6 +44,24 @@ def search_results(found: SearchResults, out: Console) -> None:
         _line("   ", location(best.url), best.heading, out)
         _block("   ", _passage(hit, out), out)
         out.print(Text(f"   {one_line(hit.id)}", style="dim"), soft_wrap=True)
+        out.print()
+    if not found.results:
+        complain("nothing found")
+
+
+def explanation(found: SearchResults, out: Console) -> None:
+    """Print hits with their words coloured by similarity, and the best match of each query word."""
+    for rank, hit in enumerate(found.results, 1):
+        _entry(rank, hit.title, hit.score, out)
+        _line("   ", location(hit.url), hit.heading, out)
+        edges = [edge for citation in hit.citations for edge in citation.alignment or ()]
+        edges.sort(key=lambda edge: edge.similarity)
+        _block("   ", _heat_map(hit, edges, out), out)
+        best = {Span(edge.query_start, edge.query_end): edge for edge in edges}
+        for asked, edge in sorted(best.items()):
+            word = Span(edge.start - hit.start, edge.end - hit.start).of(hit.text)
+            line = Text(f"   {one_line(asked.of(found.query)):<16} {one_line(word):<16} ")
+            out.print(line.append(f"{edge.similarity:.2f}", style="cyan"), soft_wrap=True)
         out.print()
     if not found.results:
         complain("nothing found")
@@ -217,17 +236,32 @@ def _in_context(citation: Citation, out: Console) -> Text:
     return _highlighted(prefix + citation.quote + suffix, [quote], out)
 
 
-def _highlighted(text: str, quotes: Sequence[Span], out: Console) -> Text:
+def _highlighted(text: str, quotes: Sequence[Span], out: Console, *, style: str = _QUOTE) -> Text:
     """Return `text` with the quotes coloured, or between ``**`` where there are no colours."""
     shown = visible(text)
-    if out.color_system is None or out.no_color:
+    if not _in_colour(out):
         for start, end in reversed(quotes):
             shown = f"{shown[:start]}**{shown[start:end]}**{shown[end:]}"
         return Text(shown)
     highlighted = Text(shown)
     for start, end in quotes:
-        highlighted.stylize(_QUOTE, start, end)
+        highlighted.stylize(style, start, end)
     return highlighted
+
+
+def _heat_map(hit: Hit, edges: Iterable[Aligned], out: Console) -> Text:
+    """Return a passage, quotes underlined, each word coloured by the last edge that leads to it."""
+    quotes = _union(Span(c.start - hit.start, c.end - hit.start) for c in hit.citations)
+    text = _highlighted(hit.text, quotes, out, style="underline")
+    for edge in edges if _in_colour(out) else ():
+        share = min(1.0, max(0.0, edge.similarity))  # from white to orange
+        style = f"black on rgb(255,{255 - round(135 * share)},{255 - round(255 * share)})"
+        text.stylize(style, edge.start - hit.start, edge.end - hit.start)
+    return text
+
+
+def _in_colour(out: Console) -> bool:
+    return out.color_system is not None and not out.no_color
 
 
 def _union(spans: Iterable[Span]) -> list[Span]:

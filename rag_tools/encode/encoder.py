@@ -23,6 +23,7 @@ from rag_tools.cores import available_cores
 from rag_tools.encode.checkpoint import Checkpoint, Expansion
 from rag_tools.encode.embeddings import Embeddings
 from rag_tools.errors import CheckpointError
+from rag_tools.tracing import stage
 
 Ids = NDArray[np.int64]
 Spans = NDArray[np.int32]
@@ -88,6 +89,7 @@ class Encoder:
         self._document_skiplist = self._token_ids(checkpoint.document_skiplist)
         self._filling = self._filling_id(checkpoint.expansion)
 
+    @stage("rag_tools.encode")
     def encode_query(self, text: str) -> Embeddings:
         """Encode a query or claim of any length.
 

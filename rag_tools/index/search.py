@@ -22,8 +22,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rag_tools.index import kernels
-from rag_tools.index.kernels import refine
 from rag_tools.index.snapshot import Selection, Snapshot
+from rag_tools.tracing import stage
 
 Quality = Literal["fast", "balanced", "exact"]
 
@@ -149,18 +149,20 @@ def search(
     else:
         places = gather(snapshot, query, selection, lexical, limit=limit, effort=effort)
     priors = score_signals(snapshot, query, places, lexical, signals)
-    scores = refine(
-        list(snapshot.segments.values()),
-        query.vectors,
-        query.weights,
-        places,
-        priors,
-        limit=limit,
-        slack=_TIE,
-    )
+    with stage("rag_tools.refine"):
+        scores = kernels.refine(
+            list(snapshot.segments.values()),
+            query.vectors,
+            query.weights,
+            places,
+            priors,
+            limit=limit,
+            slack=_TIE,
+        )
     return rank(snapshot, places, scores + priors, limit=limit)
 
 
+@stage("rag_tools.gather")
 def gather(
     snapshot: Snapshot,
     query: Query,

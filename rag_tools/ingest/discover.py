@@ -36,6 +36,11 @@ class Discovered(NamedTuple):
     relative: str
 
 
+def inside(path: Path, folders: Iterable[Path]) -> bool:
+    """Tell whether a resolved path is one of some resolved folders or lies below one."""
+    return any(path.is_relative_to(folder) for folder in folders)
+
+
 def discover(
     root: Path,
     *,
@@ -44,6 +49,7 @@ def discover(
     hidden: bool = False,
     gitignore: bool = True,
     apart: Iterable[Path] = (),
+    within: Sequence[Path] = (),
 ) -> tuple[list[Discovered], list[Skipped], int]:
     """Find the files to index below a folder, or the file itself if `root` is one.
 
@@ -67,6 +73,8 @@ def discover(
         repository, say.
     apart
         Resolved paths of files and folders that aren't found or looked into.
+    within
+        Resolved folders. If there are any, links that lead out of all of them aren't followed.
 
     Returns
     -------
@@ -84,7 +92,13 @@ def discover(
     except (OSError, RuntimeError) as error:
         return [], [_skipped(Path(root), error)], 0
     walk = _Walk(
-        root, include=include, exclude=exclude, hidden=hidden, gitignore=gitignore, apart=apart
+        root,
+        include=include,
+        exclude=exclude,
+        hidden=hidden,
+        gitignore=gitignore,
+        apart=apart,
+        within=within,
     )
     if is_file:
         return ([Discovered(root, printable(root.name))] if walk.wanted(root.name) else []), [], 0
@@ -117,6 +131,7 @@ class _Walk:
         hidden: bool,
         gitignore: bool,
         apart: Iterable[Path],
+        within: Sequence[Path],
     ) -> None:
         self.files: list[Discovered] = []
         self.skipped: list[Skipped] = []
@@ -126,6 +141,7 @@ class _Walk:
         self._exclude = GitIgnoreSpec.from_lines(exclude)
         self._hidden = hidden
         self._gitignore = gitignore
+        self._within = within
         self._seen = set(map(str, apart))  # real paths of files and folders
         self._folders: deque[_Folder] = deque()
         self._links: deque[tuple[os.DirEntry[str], _Folder]] = deque()
@@ -209,7 +225,10 @@ class _Walk:
             else:
                 self.unsupported += 1
             return
-        if not self._root.is_relative_to(target):
+        if self._within and not inside(target, self._within):
+            reason = "a link that leads out of the folders that may be indexed"
+            self.skipped.append(Skipped(path=printable(link.path), reason=reason))
+        elif not self._root.is_relative_to(target):
             self._enter(link, folder)
 
     def _enter(self, entry: os.DirEntry[str], folder: _Folder) -> None:

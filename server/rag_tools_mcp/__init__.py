@@ -1,6 +1,8 @@
 """The MCP server: an agent's way to a rag-tools index.
 
-`server` holds the tools and runs them over standard input and output, `opening` loads the index
-behind the protocol's back, `pages` bounds what a tool returns, `hosts` knows the configuration
-of the programs that start the server. No retrieval logic lives here.
+`server` puts together what `tools`, `resources`, `prompts` and `viewer` offer. `collections` opens
+the indexes behind the protocol's back, `pages` bounds what a tool returns. `running` serves on
+standard input and output or, with `http` and what it needs, over HTTP, as `settings` say. `hosts`
+knows the configuration of the programs that start the server, `changes` with `jsonc` and `toml`
+changes it. No retrieval logic lives here.
 """

@@ -1,20 +1,32 @@
-"""The configuration that makes a program start the server: what to paste, and where.
+"""The programs that start the server: what to put into their configuration, and where it is.
 
-Nothing here needs the MCP SDK.
+Nothing here needs the MCP SDK. How a file is changed is in `jsonc`, `toml` and `changes`.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import shlex
-import subprocess
+import shutil
+import sys
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Literal, NamedTuple
+
+from rag_tools.errors import HostError
+from rag_tools_mcp.changes import Change, read
+
+HostName = Literal["claude-code", "claude-desktop", "vscode", "cursor", "copilot-cli", "codex"]
+Scope = Literal["user", "project"]
+
+SERVER = "rag-tools"
+"""What the server is called in every configuration."""
 
 
 class Snippet(NamedTuple):
-    """A piece of configuration: the host, the file or place it goes to, its language, itself."""
+    """A piece of configuration: the host, the file it goes to, its language, itself."""
 
     host: str
     place: str
@@ -22,41 +34,212 @@ class Snippet(NamedTuple):
     text: str
 
 
-def snippets(command: Sequence[str]) -> tuple[Snippet, ...]:
-    """Return the configuration for every host that we know.
+@dataclass(frozen=True)
+class Host:
+    """A program that starts MCP servers.
 
-    Parameters
+    Attributes
     ----------
-    command
-        The program that serves the index, and its arguments. Hosts start it in a folder and with
-        a PATH of their own: paths should be absolute.
+    title
+        Its name.
+    user
+        Returns the file that configures it for the user.
+    project
+        The file that configures it for one folder, relative to that; None if it has none.
+    key
+        Where the file lists the servers.
+    fields
+        What an entry needs besides the command and its arguments.
+    """
+
+    title: str
+    user: Callable[[], Path]
+    project: str | None
+    key: str = "mcpServers"
+    fields: Mapping[str, Any] = field(default_factory=dict)
+
+
+def settings_folder() -> Path:
+    """Return the folder in which desktop programs keep their settings."""
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Application Support"
+    if sys.platform == "win32":
+        return _folder("APPDATA", Path.home() / "AppData" / "Roaming")
+    return _folder("XDG_CONFIG_HOME", Path.home() / ".config")
+
+
+def _folder(variable: str, default: Path) -> Path:
+    """Return the folder that an environment variable names, or the default."""
+    return Path(os.environ.get(variable) or default)
+
+
+def _claude_desktop() -> Path:
+    if sys.platform == "win32":
+        # Installed as a package, it sees its own copy of %APPDATA%:
+        # https://github.com/anthropics/claude-code/issues/57998
+        local = _folder("LOCALAPPDATA", Path.home() / "AppData" / "Local")
+        package = local / "Packages" / "Claude_pzs8sxrjxfjjc"
+        if package.is_dir():
+            return package / "LocalCache" / "Roaming" / "Claude" / "claude_desktop_config.json"
+    return settings_folder() / "Claude" / "claude_desktop_config.json"
+
+
+HOSTS: Mapping[HostName, Host] = {
+    # https://code.claude.com/docs/en/mcp#mcp-installation-scopes
+    "claude-code": Host(
+        "Claude Code",
+        lambda: _folder("CLAUDE_CONFIG_DIR", Path.home()) / ".claude.json",
+        ".mcp.json",
+        fields={"type": "stdio"},
+    ),
+    # https://modelcontextprotocol.io/docs/develop/connect-local-servers
+    "claude-desktop": Host("Claude Desktop", _claude_desktop, None),
+    # https://code.visualstudio.com/docs/copilot/reference/mcp-configuration
+    "vscode": Host(
+        "VS Code with Copilot",
+        lambda: settings_folder() / "Code" / "User" / "mcp.json",
+        ".vscode/mcp.json",
+        key="servers",
+        fields={"type": "stdio"},
+    ),
+    # https://cursor.com/docs/mcp#configuration-locations
+    "cursor": Host("Cursor", lambda: Path.home() / ".cursor" / "mcp.json", ".cursor/mcp.json"),
+    # https://docs.github.com/en/copilot/how-tos/copilot-cli/customize-copilot/add-mcp-servers
+    "copilot-cli": Host(
+        "Copilot CLI",
+        lambda: _folder("COPILOT_HOME", Path.home() / ".copilot") / "mcp-config.json",
+        ".mcp.json",
+        fields={"type": "stdio", "tools": ["*"]},
+    ),
+    # https://developers.openai.com/codex/mcp
+    "codex": Host(
+        "Codex",
+        lambda: _folder("CODEX_HOME", Path.home() / ".codex") / "config.toml",
+        ".codex/config.toml",
+        key="mcp_servers",
+    ),
+}
+
+
+def program() -> str | None:
+    """Return the path of the command `rag-tools` of this environment, if it was installed."""
+    return shutil.which("rag-tools", path=str(Path(sys.executable).parent))
+
+
+def launch(index: Path) -> list[str]:
+    """Return the command that serves the index in `index`, in absolute paths.
+
+    Hosts start it in a folder and with a PATH of their own.
+    """
+    installed = program()
+    command = [installed, "serve"] if installed else [sys.executable, "-m", "rag_tools_mcp"]
+    return [*command, "--index", str(index.absolute())]
+
+
+def snippet(name: HostName, command: Sequence[str]) -> Snippet:
+    """Return what makes a host start `command`, as a file that holds nothing else.
 
     Examples
     --------
-    >>> snippets(["rag-tools", "serve"])[0].text
-    'claude mcp add rag-tools -- rag-tools serve'
+    >>> print(snippet("codex", ["rag-tools", "serve"]).text)
+    [mcp_servers.rag-tools]
+    command = "rag-tools"
+    args = ["serve"]
     """
-    program, *arguments = command
-    server = {"command": program, "args": arguments}
-    return (
-        Snippet("Claude Code", "a terminal", "sh", _line(("claude", "mcp", "add"), command)),
-        Snippet(
-            "VS Code with Copilot",
-            ".vscode/mcp.json",
-            "json",
-            _document("servers", {"type": "stdio", **server}),
-        ),
-        Snippet(
-            "Claude Desktop", "claude_desktop_config.json", "json", _document("mcpServers", server)
-        ),
-        Snippet("Cursor", ".cursor/mcp.json", "json", _document("mcpServers", server)),
-    )
+    host = HOSTS[name]
+    place = host.project or host.user().name
+    entry = _entry(host, command)
+    if place.endswith(".toml"):
+        from rag_tools_mcp import toml
+
+        return Snippet(host.title, place, "toml", toml.put("", (host.key, SERVER), entry).rstrip())
+    text = json.dumps({host.key: {SERVER: entry}}, ensure_ascii=False, indent=2)
+    return Snippet(host.title, place, "json", text)
 
 
-def _line(add: Sequence[str], command: Sequence[str]) -> str:
-    join: Callable[[list[str]], str] = subprocess.list2cmdline if os.name == "nt" else shlex.join
-    return join([*add, "rag-tools", "--", *command])
+def install(name: HostName, scope: Scope, command: Sequence[str]) -> Change:
+    """Return the change that makes a host start `command`; it isn't written yet.
+
+    What else the file holds stays as it is, and so do the fields that the user added to the entry.
+
+    Raises
+    ------
+    HostError
+        The host has no such scope, or its file can't be read or changed safely.
+    """
+    host, file = HOSTS[name], _file(name, scope)
+    entry = _entry(host, command)
+
+    def edit(text: str, syntax: ModuleType) -> str:
+        path = (host.key, SERVER)
+        present = syntax.get(text, path)
+        if present is None:
+            return str(syntax.put(text, path, entry))
+        if not isinstance(present, Mapping) or "command" not in present:
+            raise HostError(
+                f"{file} has a server {SERVER} that isn't started by a command; take it out first"
+            )
+        for key, value in entry.items():
+            ours = key in ("command", "args")
+            if key not in present or (ours and present[key] != value):
+                text = syntax.put(text, (*path, key), value)
+        return text
+
+    return _change(name, file, edit)
 
 
-def _document(key: str, server: Mapping[str, Any]) -> str:
-    return json.dumps({key: {"rag-tools": server}}, ensure_ascii=False, indent=2)
+def uninstall(name: HostName, scope: Scope) -> Change:
+    """Return the change that takes the server out of a host's file; it isn't written yet.
+
+    Raises
+    ------
+    HostError
+        The host has no such scope, or its file can't be read or changed safely.
+    """
+
+    def edit(text: str, syntax: ModuleType) -> str:
+        path = (HOSTS[name].key, SERVER)
+        return text if syntax.get(text, path) is None else str(syntax.remove(text, path))
+
+    return _change(name, _file(name, scope), edit)
+
+
+def _file(name: HostName, scope: Scope) -> Path:
+    host = HOSTS[name]
+    if scope == "user":
+        return host.user()
+    if host.project is None:
+        raise HostError(f"{host.title} has no configuration for a project; leave out --scope")
+    return Path.cwd() / host.project
+
+
+def _entry(host: Host, command: Sequence[str]) -> dict[str, Any]:
+    start, *arguments = command
+    return {**host.fields, "command": start, "args": arguments}
+
+
+def _change(name: HostName, file: Path, edit: Callable[[str, ModuleType], str]) -> Change:
+    """Return the change that `edit` makes, once it is sure that nothing else changes."""
+    # Imported here: every command reads the list of hosts.
+    from rag_tools_mcp import jsonc, toml
+
+    key, syntax = HOSTS[name].key, toml if file.suffix == ".toml" else jsonc
+    before = read(file)
+    text = before or ""
+    try:
+        after = edit(text, syntax)
+        others = [_without(key, syntax.get(each, ())) for each in (text, after)]
+    except ValueError as error:
+        raise HostError(
+            f"can't change {file}: {error}. It was left alone; what to put there is printed by "
+            f"rag-tools install {name} --print"
+        ) from error
+    if others[0] != others[1]:
+        raise HostError(f"can't change {file} without touching other entries; it was left alone")
+    return Change(file, before, after)
+
+
+def _without(key: str, document: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a configuration holds besides our entry."""
+    servers = {name: entry for name, entry in document.get(key, {}).items() if name != SERVER}
+    return {**document, key: servers}

@@ -1,0 +1,228 @@
+"""LlamaIndex's managed index over ours: documents go in, cited passages come out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from threading import Lock
+from typing import Any, Self
+
+from llama_index.core.callbacks import CallbackManager
+from llama_index.core.data_structs.data_structs import IndexDict
+from llama_index.core.indices.managed.base import BaseManagedIndex
+from llama_index.core.schema import BaseNode, Document, TransformComponent
+from llama_index.core.storage.storage_context import StorageContext
+
+from llama_index_rag_tools.nodes import to_document
+from llama_index_rag_tools.retriever import RagToolsRetriever
+from rag_tools.engine import Engine
+from rag_tools.errors import NotFoundError
+from rag_tools.offload import offload
+from rag_tools.types import Document as Indexed
+from rag_tools.types import Filter
+from rag_tools_mcp.client import open_to_write
+
+
+class RagToolsIndex(BaseManagedIndex):
+    """Adds, refreshes and deletes documents of an index, and makes what searches it.
+
+    Documents needn't be split: passages are the index's own affair. A document keeps its id
+    (``id_``), and what is found names it as its source node: give documents ids that are the same
+    at the next run, or `refresh_ref_docs` can't tell what is new. Metadata must be JSON; of
+    ``source``, ``url`` and ``file_path`` the first that is set is what citations link to.
+    Everything is stored by the index itself, nothing in LlamaIndex's storage context.
+
+    Calls from several threads take turns to write. The asynchronous methods leave the event loop
+    free.
+
+    Parameters
+    ----------
+    index
+        Directory of an index, made if there is none, or an open engine; default: as `Engine.open`
+        has it. What was opened here is closed by ``index.engine.close()``.
+    callback_manager
+        As every index of LlamaIndex has it.
+
+    Attributes
+    ----------
+    engine
+        The open engine.
+
+    Raises
+    ------
+    IndexCorruptError, IndexVersionError
+        If the index can't be opened.
+    ConfigurationError
+        If it is a server's, which can only be read.
+    """
+
+    index_struct_cls = IndexDict
+
+    def __init__(
+        self,
+        index: Engine | Path | str | None = None,
+        *,
+        callback_manager: CallbackManager | None = None,
+    ) -> None:
+        super().__init__(index_struct=IndexDict(), callback_manager=callback_manager)
+        self.engine = open_to_write(index)
+        self._writing = Lock()
+
+    @classmethod
+    def from_documents(  # type: ignore[override]  # the base binds cls to its own type variable
+        cls,
+        documents: Sequence[Document],
+        storage_context: StorageContext | None = None,
+        show_progress: bool = False,
+        callback_manager: CallbackManager | None = None,
+        transformations: list[TransformComponent] | None = None,
+        *,
+        index: Engine | Path | str | None = None,
+    ) -> Self:
+        """Return an index on `index` to which the documents were added.
+
+        Raises
+        ------
+        ValueError
+            If there are a storage context or transformations: the index stores and divides
+            documents itself.
+        """
+        if storage_context is not None or transformations is not None:
+            raise ValueError(
+                "storage_context and transformations: pass none, the index stores and divides "
+                "documents itself"
+            )
+        made = cls(index, callback_manager=callback_manager)
+        made.insert_nodes(documents)
+        return made
+
+    def insert(self, document: Document, **insert_kwargs: Any) -> None:  # noqa: ANN401
+        """Add a document, replacing the one with the same id.
+
+        Raises
+        ------
+        IndexLockedError
+            If another process is writing.
+        """
+        self.insert_nodes([document])
+
+    async def ainsert(self, document: Document, **insert_kwargs: Any) -> None:  # noqa: ANN401
+        """Do what `insert` does."""
+        await self.ainsert_nodes([document])
+
+    def insert_nodes(
+        self,
+        nodes: Sequence[BaseNode],
+        **insert_kwargs: Any,  # noqa: ANN401
+    ) -> None:
+        """Add documents, together.
+
+        Raises
+        ------
+        IndexLockedError
+            If another process is writing.
+        ValueError
+            If a node is a part of another document.
+        """
+        with self._callback_manager.as_trace("insert_nodes"):
+            self._insert(nodes)
+
+    async def ainsert_nodes(
+        self,
+        nodes: Sequence[BaseNode],
+        **insert_kwargs: Any,  # noqa: ANN401
+    ) -> None:
+        """Do what `insert_nodes` does."""
+        await offload(lambda: self.insert_nodes(nodes))
+
+    def delete_ref_doc(
+        self,
+        ref_doc_id: str,
+        delete_from_docstore: bool = False,
+        **delete_kwargs: Any,  # noqa: ANN401
+    ) -> None:
+        """Delete a document; an unknown id is ignored.
+
+        Raises
+        ------
+        IndexLockedError
+            If another process is writing.
+        """
+        with self._writing:
+            self.engine.delete([ref_doc_id])
+
+    async def adelete_ref_doc(
+        self,
+        ref_doc_id: str,
+        delete_from_docstore: bool = False,
+        **delete_kwargs: Any,  # noqa: ANN401
+    ) -> None:
+        """Do what `delete_ref_doc` does."""
+        await offload(lambda: self.delete_ref_doc(ref_doc_id))
+
+    def update_ref_doc(self, document: Document, **update_kwargs: Any) -> None:  # noqa: ANN401
+        """Do what `insert` does."""
+        self.insert(document)
+
+    async def aupdate_ref_doc(
+        self,
+        document: Document,
+        **update_kwargs: Any,  # noqa: ANN401
+    ) -> None:
+        """Do what `insert` does."""
+        await self.ainsert(document)
+
+    def refresh_ref_docs(
+        self,
+        documents: Sequence[Document],
+        **update_kwargs: Any,  # noqa: ANN401
+    ) -> list[bool]:
+        """Add the documents that are new or whose text or metadata changed; tell which were.
+
+        The others cost nothing, and what isn't among `documents` stays.
+
+        Raises
+        ------
+        IndexLockedError
+            If another process is writing.
+        """
+        changed = [
+            self._indexed(document.node_id) != to_document(document) for document in documents
+        ]
+        self.insert_nodes([each for each, new in zip(documents, changed, strict=True) if new])
+        return changed
+
+    async def arefresh_ref_docs(
+        self,
+        documents: Sequence[Document],
+        **update_kwargs: Any,  # noqa: ANN401
+    ) -> list[bool]:
+        """Do what `refresh_ref_docs` does."""
+        return await offload(lambda: self.refresh_ref_docs(documents))
+
+    def as_retriever(
+        self,
+        *,
+        similarity_top_k: int = 10,
+        filter: Filter | None = None,
+        **kwargs: Any,  # noqa: ANN401 - those of the query engine that it is made for
+    ) -> RagToolsRetriever:
+        """Return a retriever on the same engine; `similarity_top_k` is its `k`."""
+        return RagToolsRetriever(
+            self.engine,
+            k=similarity_top_k,
+            filter=filter,
+            callback_manager=self._callback_manager,
+        )
+
+    def _insert(self, nodes: Sequence[BaseNode], **insert_kwargs: Any) -> None:  # noqa: ANN401
+        added = [to_document(node) for node in nodes]
+        if added:
+            with self._writing:
+                self.engine.add(added)
+
+    def _indexed(self, id: str) -> Indexed | None:
+        with suppress(NotFoundError):
+            return self.engine.document(id)
+        return None

@@ -1,0 +1,98 @@
+"""Build what is published beside the package: ``build.py DIRECTORY``.
+
+``rag-tools-VERSION.mcpb``, which desktop programs install with a click, and ``server.json`` for the
+MCP registry. The version is that of pyproject.toml, the tools are those that the server lists.
+
+The bundle holds a wheel without native kernels, which runs everywhere; uv, which the desktop
+program brings, installs it with what it depends on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from shutil import copy
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from rag_tools_mcp.collections import DEFAULT_NAME, Collections
+from rag_tools_mcp.server import build
+
+HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
+PROGRAMS = ROOT / "build" / "node" / "node_modules" / ".bin"
+
+PROJECT = """\
+[project]
+name = "rag-tools-bundle"
+version = "{version}"
+requires-python = "{python}"
+dependencies = ["rag-tools"]
+
+[tool.uv.sources]
+rag-tools = {{ path = "{wheel}" }}
+"""
+
+
+def main(directory: Path) -> None:
+    """Write the bundle and server.json into `directory`."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    directory.mkdir(parents=True, exist_ok=True)
+    _write(directory / "server.json", _registered(project["version"]))
+    with TemporaryDirectory() as folder:
+        _fill(Path(folder), project)
+        bundle = directory / f"rag-tools-{project['version']}.mcpb"
+        _run(str(PROGRAMS / "mcpb"), "pack", folder, str(bundle))
+
+
+def _registered(version: str) -> dict[str, Any]:
+    server = _read("server.json")
+    packages = [{**package, "version": version} for package in server["packages"]]
+    return {**server, "version": version, "packages": packages}
+
+
+def _fill(folder: Path, project: dict[str, Any]) -> None:
+    """Write the files of the bundle into `folder`."""
+    # Kernels of this machine wouldn't run on another.
+    plain = ("-C", "wheel.cmake=false", "-C", "wheel.py-api=py3")
+    pip = (sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", *plain)
+    _run(*pip, "--wheel-dir", str(folder), str(ROOT))
+    (wheel,) = folder.glob("*.whl")
+    settings = PROJECT.format(
+        version=project["version"], python=project["requires-python"], wheel=wheel.name
+    )
+    (folder / "pyproject.toml").write_text(settings, encoding="utf-8")
+    (folder / "server").mkdir()
+    copy(HERE / "main.py", folder / "server")
+    copy(ROOT / "LICENSE", folder)
+    manifest = {**_read("manifest.json"), "version": project["version"], "tools": _tools(folder)}
+    _write(folder / "manifest.json", manifest)
+
+
+def _tools(writable: Path) -> list[dict[str, str | None]]:
+    server = build(Collections({DEFAULT_NAME: None}), writable=[writable])
+    tools = asyncio.run(server.list_tools())
+    return [{"name": tool.name, "description": tool.description} for tool in tools]
+
+
+def _read(name: str) -> dict[str, Any]:
+    return dict(json.loads((HERE / name).read_text(encoding="utf-8")))
+
+
+def _write(file: Path, content: dict[str, Any]) -> None:
+    file.write_text(json.dumps(content, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
+
+
+def _run(*command: str) -> None:
+    # The Node that was installed beside the programs comes first.
+    path = os.pathsep.join([str(PROGRAMS), os.environ.get("PATH", "")])
+    subprocess.run(command, check=True, env={**os.environ, "PATH": path})
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -1,0 +1,187 @@
+"""Who calls: static tokens and JSON web tokens, and what each may do.
+
+How a request carries a token is in `http`; what a caller is refused, in `calls`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+from collections.abc import Awaitable, Callable, Sequence
+from contextvars import ContextVar
+from dataclasses import dataclass
+from pathlib import Path
+
+import jwt
+from anyio import CapacityLimiter, to_thread
+
+from rag_tools.errors import ConfigurationError
+from rag_tools_mcp import logs
+from rag_tools_mcp.settings import Http, Issuer, Token
+
+MIN_TOKEN = 16
+"""Characters of a static token, at least: shorter ones can be guessed."""
+
+# Signatures that a public key verifies. Never HMAC: whoever knows the public key could sign.
+_ALGORITHMS = ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "EdDSA"]
+
+_LEEWAY = 30  # seconds that the issuer's clock may differ
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Who a request comes from.
+
+    Attributes
+    ----------
+    name
+        Of the token, or the address where there are none.
+    writes
+        Whether `sync` is allowed.
+    collections
+        Those that exist for the caller; None: all.
+    """
+
+    name: str
+    writes: bool
+    collections: frozenset[str] | None = None
+
+
+current: ContextVar[Caller] = ContextVar("rag_tools_caller")
+"""The caller of the request that is being answered."""
+
+Authenticate = Callable[[str], Awaitable[Caller | None]]
+"""From a token to its bearer; None if it isn't valid."""
+
+
+def authenticator(http: Http) -> Authenticate | None:
+    """Return what tells callers by their tokens; None if the settings ask for none.
+
+    Raises
+    ------
+    ConfigurationError
+        A token or the issuer's keys can't be read, or a token is too short.
+    """
+    if not http.guarded:
+        return None
+    known = StaticTokens(http.tokens)
+    issued = None if http.issuer is None else WebTokens(http.issuer)
+
+    async def authenticate(token: str) -> Caller | None:
+        caller = known.bearer(token)
+        if caller is None and issued is not None:
+            caller = await issued.bearer(token)
+        return caller
+
+    return authenticate
+
+
+class StaticTokens:
+    """Tokens that are known beforehand. Only their digests are kept."""
+
+    def __init__(self, tokens: Sequence[Token]) -> None:
+        self._bearers = [
+            (
+                _digest(_secret(token)),
+                Caller(token.name, "write" in token.scopes, token.collections),
+            )
+            for token in tokens
+        ]
+
+    def bearer(self, token: str) -> Caller | None:
+        """Return whose token it is; the time it takes doesn't depend on the token."""
+        presented, found = _digest(token), None
+        for digest, caller in self._bearers:
+            if hmac.compare_digest(digest, presented):
+                found = caller
+        return found
+
+
+class WebTokens:
+    """Tokens that an issuer signed (RFC 7519, RFC 9068)."""
+
+    def __init__(self, issuer: Issuer) -> None:
+        self._issuer = issuer
+        self._limiter = CapacityLimiter(1)
+        self._keys: dict[str, jwt.PyJWK] = {}
+        self._client: jwt.PyJWKClient | None = None
+        if issuer.jwks.startswith(("https://", "http://")):
+            self._client = jwt.PyJWKClient(issuer.jwks, timeout=10)
+        else:
+            self._keys = _read_keys(Path(issuer.jwks))
+
+    async def bearer(self, token: str) -> Caller | None:
+        """Return whose token it is, if the issuer signed it, for us, and it is still valid."""
+        try:
+            header = jwt.get_unverified_header(token)
+            if header["alg"] not in _ALGORITHMS:
+                return None
+            key = await self._key(header["kid"])
+            claims = jwt.decode(
+                token,
+                key,
+                algorithms=_ALGORITHMS,
+                audience=self._issuer.audience,
+                issuer=self._issuer.url,
+                leeway=_LEEWAY,
+                options={"require": ["exp", "iss", "aud", "sub"]},
+            )
+            scopes = claims.get("scope", claims.get("scp", ""))
+            scopes = scopes.split() if isinstance(scopes, str) else scopes
+            if not {"read", "write"} & set(scopes):
+                return None
+            return Caller(
+                f"jwt:{claims['sub']}", "write" in scopes, self._visible(claims.get("collections"))
+            )
+        except jwt.PyJWKClientConnectionError:
+            logs.event("issuer unreachable", issuer=self._issuer.url)
+            return None
+        except (jwt.PyJWTError, KeyError, TypeError, ValueError, AttributeError, RecursionError):
+            # Until it is verified, a token can hold anything, in any shape.
+            return None
+
+    async def _key(self, id: str) -> jwt.PyJWK:
+        if self._client is None:
+            return self._keys[id]
+        # May ask the issuer. One at a time, for the client holds a lock meanwhile.
+        return await to_thread.run_sync(self._client.get_signing_key, id, limiter=self._limiter)
+
+    def _visible(self, claimed: Sequence[str] | None) -> frozenset[str] | None:
+        if claimed is None:
+            return self._issuer.collections
+        if isinstance(claimed, str):
+            raise TypeError("the collections claim is a list")
+        names = frozenset(claimed)
+        return names if self._issuer.collections is None else names & self._issuer.collections
+
+
+def _digest(token: str) -> bytes:
+    return hashlib.sha256(token.encode("utf-8", "surrogateescape")).digest()
+
+
+def _secret(token: Token) -> str:
+    if token.env is not None:
+        place, secret = f"${token.env}", os.environ.get(token.env, "")
+    else:
+        assert token.file is not None
+        place = str(token.file)
+        try:
+            secret = token.file.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigurationError(f"can't read token {token.name!r}: {error}") from None
+    secret = secret.strip()
+    if len(secret) < MIN_TOKEN:
+        raise ConfigurationError(
+            f"token {token.name!r} in {place} has {len(secret)} characters, not {MIN_TOKEN} or "
+            'more; make one: python -c "import secrets; print(secrets.token_urlsafe())"'
+        )
+    return secret
+
+
+def _read_keys(file: Path) -> dict[str, jwt.PyJWK]:
+    try:
+        keys = jwt.PyJWKSet.from_json(file.read_text(encoding="utf-8")).keys
+    except (OSError, ValueError, AttributeError, jwt.PyJWTError) as error:
+        raise ConfigurationError(f"can't read the issuer's keys from {file}: {error}") from None
+    return {key.key_id: key for key in keys if key.key_id is not None}

@@ -1,0 +1,163 @@
+"""What surrounds every call of the protocol: permission, admission, size, measurement, a log line.
+
+Transport and tokens are the business of `http` and `auth`; the calls themselves of `server`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection
+from typing import Any
+
+import anyio
+from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
+from mcp.shared.exceptions import MCPError
+from mcp.types import CallToolResult, TextContent
+from opentelemetry import trace
+
+from rag_tools_mcp import auth, logs
+from rag_tools_mcp.connection import ENDLESS
+from rag_tools_mcp.limits import RETRY_AFTER, BusyError, Gate
+from rag_tools_mcp.metrics import Metrics
+
+BUSY = -32050
+"""JSON-RPC code of what is refused because there is too much to do: try again later."""
+
+RETRY_SECONDS = 1
+
+# What reads or writes an index. The rest is answered from memory.
+_WORK = frozenset({"tools/call", "resources/read", "completion/complete"})
+
+_WRITES = frozenset({"sync"})
+
+
+class Calls:
+    """The server's middleware.
+
+    Parameters
+    ----------
+    response_bytes
+        Of a result's text, at most.
+    tools
+        Names of the tools: what else is called isn't counted by name.
+    log_queries
+        Log what is searched for.
+    """
+
+    def __init__(
+        self,
+        gate: Gate,
+        metrics: Metrics,
+        *,
+        response_bytes: int,
+        tools: Collection[str],
+        log_queries: bool = False,
+    ) -> None:
+        self._gate, self._metrics = gate, metrics
+        self._response_bytes, self._tools = response_bytes, tools
+        self._log_queries = log_queries
+
+    async def __call__(
+        self, ctx: ServerRequestContext[Any, Any], call_next: CallNext
+    ) -> HandlerResult:
+        """Answer one message, by way of the rest of the chain."""
+        if ctx.method == "tools/list":
+            return _offered(await call_next(ctx))
+        if ctx.method == "subscriptions/listen" and ctx.request is not None:
+            ctx.request.scope["state"][ENDLESS] = True
+        if ctx.method not in _WORK:
+            return await call_next(ctx)
+        tool, arguments = _asked(ctx)
+        label = (ctx.method, tool if tool in self._tools else "")
+        outcome, started = "failed", time.perf_counter()
+        try:
+            outcome, result = await self._admitted(ctx, call_next, tool)
+            return result
+        except MCPError as error:
+            outcome = "busy" if error.error.code == BUSY else "error"
+            raise
+        except anyio.get_cancelled_exc_class():
+            outcome = "cancelled"
+            raise
+        finally:
+            seconds = time.perf_counter() - started
+            self._metrics.calls.labels(*label, outcome).inc()
+            if outcome not in ("busy", "denied"):
+                self._metrics.seconds.labels(*label).observe(seconds)
+            self._report(label, outcome, seconds, arguments)
+
+    async def _admitted(
+        self, context: ServerRequestContext[Any, Any], call_next: CallNext, tool: str
+    ) -> tuple[str, HandlerResult]:
+        caller = auth.current.get()
+        if tool in _WRITES and not caller.writes:
+            return "denied", _refusal(f"{tool} needs a token with the scope write")
+        try:
+            with self._gate.enter(caller.name), self._metrics.inside.track_inprogress():
+                result = await call_next(context)
+        except BusyError as error:
+            message = f"the server is busy: {error}. Try again in {RETRY_SECONDS} second."
+            if context.method == "tools/call":
+                return "busy", _refusal(message, {RETRY_AFTER: RETRY_SECONDS})
+            raise MCPError(BUSY, message, {"retryAfter": RETRY_SECONDS}) from None
+        size = _size(result)
+        if size > self._response_bytes:
+            message = (
+                f"the result takes {size} bytes, and the server returns {self._response_bytes} at "
+                "most: ask for less"
+            )
+            if context.method == "tools/call":
+                return "error", _refusal(message)
+            raise MCPError(BUSY, message)
+        failed = isinstance(result, dict) and result.get("isError") is True
+        return "error" if failed else "ok", result
+
+    def _report(
+        self, label: tuple[str, str], outcome: str, seconds: float, arguments: dict[str, Any]
+    ) -> None:
+        caller = auth.current.get()
+        collection = arguments.get("collection")
+        trace.get_current_span().set_attributes(
+            {"rag_tools.caller": caller.name, "rag_tools.outcome": outcome}
+        )
+        logs.event(
+            "call",
+            method=label[0],
+            tool=label[1] or None,
+            collection=collection if isinstance(collection, str) else None,
+            outcome=outcome,
+            seconds=round(seconds, 6),
+            caller=caller.name,
+            query=arguments.get("query", arguments.get("claim")) if self._log_queries else None,
+        )
+
+
+def _asked(context: ServerRequestContext[Any, Any]) -> tuple[str, dict[str, Any]]:
+    """Return the tool that a message calls and its arguments; nothing is validated yet."""
+    params = context.params or {}
+    tool, arguments = params.get("name"), params.get("arguments")
+    return (
+        tool if isinstance(tool, str) else "",
+        arguments if isinstance(arguments, dict) else {},
+    )
+
+
+def _offered(result: HandlerResult) -> HandlerResult:
+    """Return the list of tools without those that the caller may not call."""
+    if auth.current.get().writes or not isinstance(result, dict):
+        return result
+    tools = [tool for tool in result["tools"] if tool["name"] not in _WRITES]
+    return {**result, "tools": tools}
+
+
+def _size(result: HandlerResult) -> int:
+    """Return the bytes of a result's text; the rest says the same again."""
+    items: list[dict[str, Any]] = []
+    if isinstance(result, dict):
+        items = result.get("content") or result.get("contents") or []
+    return sum(len(str(item.get("text", "")).encode("utf-8", "replace")) for item in items)
+
+
+def _refusal(message: str, meta: dict[str, Any] | None = None) -> CallToolResult:
+    content = [TextContent(type="text", text=message)]
+    return CallToolResult(content=content, is_error=True, _meta=meta)

@@ -1,0 +1,108 @@
+"""How much callers may ask of one worker: requests over time, and calls at once."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+_BURST_SECONDS = 1.0
+
+_CALLERS = 10_000  # that are remembered; who is forgotten starts afresh
+
+
+class Rate:
+    """A token bucket for each caller: `per_minute` requests at once, refilled over a minute."""
+
+    def __init__(self, per_minute: int, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._size, self._clock = per_minute, clock
+        self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
+
+    def admit(self, caller: str) -> float:
+        """Take one request; return 0, or the seconds to wait if the bucket is empty."""
+        now = self._clock()
+        left, since = self._buckets.pop(caller, (float(self._size), now))
+        left = min(self._size, left + (now - since) * self._size / 60)
+        admitted = left >= 1
+        self._buckets[caller] = (left - admitted, now)
+        if len(self._buckets) > _CALLERS:
+            self._buckets.popitem(last=False)
+        return 0.0 if admitted else (1 - left) * 60 / self._size
+
+
+RETRY_AFTER = "rag-tools/retryAfter"
+"""In the metadata of a refused call: seconds after which it may be made again."""
+
+
+class BusyError(Exception):
+    """There are as many calls as may be; the message says whose."""
+
+
+class Gate:
+    """Counts the calls that run or wait, of each caller and together.
+
+    Many may come at once, as when an agent asks ten questions in one turn. What must stay short is
+    the queue that stands for longer, or every call would wait through all of it.
+
+    Parameters
+    ----------
+    running
+        Calls that run at once: the cores.
+    waiting
+        That may wait for one, besides.
+    burst
+        That may wait while there was a free core less than a second ago.
+    per_caller
+        That one caller may have inside.
+    """
+
+    def __init__(
+        self,
+        running: int,
+        *,
+        waiting: int,
+        burst: int,
+        per_caller: int,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._running, self._waiting, self._burst = running, waiting, burst
+        self._per_caller, self._clock = per_caller, clock
+        self._inside: Counter[str] = Counter()
+        self._total = 0
+        self._idle = clock()  # when there was a free core last
+
+    @property
+    def total(self) -> int:
+        """Calls that run or wait."""
+        return self._total
+
+    @contextmanager
+    def enter(self, caller: str) -> Iterator[None]:
+        """Count a call for the length of a ``with`` block.
+
+        Raises
+        ------
+        BusyError
+            There are too many already.
+        """
+        self._note()
+        lately = self._clock() - self._idle < _BURST_SECONDS
+        if self._inside[caller] >= self._per_caller:
+            raise BusyError(f"you have {self._per_caller} calls running")
+        if self._total >= self._running + (self._burst if lately else self._waiting):
+            raise BusyError(f"{self._total} calls are running or waiting")
+        self._inside[caller] += 1
+        self._total += 1
+        try:
+            yield
+        finally:
+            self._total -= 1
+            self._inside[caller] -= 1
+            if not self._inside[caller]:
+                del self._inside[caller]
+            self._note()
+
+    def _note(self) -> None:
+        if self._total < self._running:
+            self._idle = self._clock()

@@ -1,0 +1,121 @@
+"""Running the server: over standard input and output, or over HTTP in one or more processes."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from tempfile import TemporaryDirectory
+from typing import Any, cast
+
+from rag_tools.errors import ConfigurationError
+from rag_tools_mcp.collections import Collections
+from rag_tools_mcp.server import build
+from rag_tools_mcp.settings import Http, Settings
+
+
+def serve(settings: Settings) -> None:
+    """Serve until the input ends, or, over HTTP, until the process is told to stop.
+
+    Raises
+    ------
+    ConfigurationError
+        A token, or the issuer's keys, can't be read; or the address can't be bound.
+    """
+    if settings.http is None:
+        # A thread that waits for input can't be interrupted, and a reader holds nothing that
+        # would have to be saved: let Ctrl-C end the process at once, as SIGTERM does.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        build(
+            Collections(settings.collections),
+            profile=settings.profile,
+            writable=settings.allow_write,
+        ).run("stdio")
+    else:
+        _serve_http(settings, settings.http)
+
+
+def _serve_http(settings: Settings, http: Http) -> None:
+    # Some 0.2 s that a server on standard input and output needn't wait for.
+    import uvicorn
+    from uvicorn.supervisors import Multiprocess
+
+    from rag_tools_mcp import logs
+    from rag_tools_mcp.auth import authenticator
+    from rag_tools_mcp.connection import Connection
+    from rag_tools_mcp.metrics import FILES_VARIABLE
+
+    authenticator(http)  # what can't be read is better said once than by every worker
+    logs.configure()
+    limits = http.limits
+    config = uvicorn.Config(
+        partial(_worker, settings),
+        factory=True,
+        host=http.host,
+        port=http.port,
+        workers=http.workers,
+        http=cast(
+            type[asyncio.Protocol],
+            partial(
+                Connection,
+                header_seconds=limits.header_seconds,
+                stall_seconds=limits.stall_seconds,
+            ),
+        ),
+        ws="none",
+        limit_concurrency=limits.connections,
+        # For a worker to start, on a busy machine: then it answers at once.
+        timeout_worker_healthcheck=60,
+        timeout_graceful_shutdown=limits.shutdown_seconds,
+        proxy_headers=bool(http.trusted_proxies),
+        forwarded_allow_ips=list(http.trusted_proxies),
+        server_header=False,
+        access_log=False,
+        log_config=None,
+    )
+    with ExitStack() as stack:
+        listening = stack.enter_context(_listening(http))
+        logs.event("serving", host=http.host, port=listening.getsockname()[1])
+        stack.enter_context(_stopped_by_signals())
+        if http.workers == 1:
+            uvicorn.Server(config).run([listening])
+        else:
+            # Each worker leaves its numbers there, and any of them tells the sum.
+            os.environ[FILES_VARIABLE] = stack.enter_context(TemporaryDirectory())
+            Multiprocess(config, [listening]).run()
+
+
+def _worker(settings: Settings) -> Any:  # noqa: ANN401 - an ASGI application
+    from rag_tools_mcp import logs
+    from rag_tools_mcp.http import application
+
+    logs.configure()
+    return application(settings)
+
+
+def _listening(http: Http) -> socket.socket:
+    family = socket.AF_INET6 if ":" in http.host else socket.AF_INET
+    try:
+        # Whoever connects from now on waits until a worker has started.
+        return socket.create_server((http.host, http.port), family=family)
+    except OSError as error:
+        raise ConfigurationError(f"can't listen on {http.address}: {error}") from None
+
+
+@contextmanager
+def _stopped_by_signals() -> Iterator[None]:
+    """Let SIGTERM and SIGINT end the server, which notes them, and not the process.
+
+    When uvicorn has finished what it was doing, it raises the signal again.
+    """
+    numbers = (signal.SIGTERM, signal.SIGINT)
+    before = {number: signal.signal(number, lambda *_: None) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

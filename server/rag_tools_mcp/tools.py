@@ -1,0 +1,442 @@
+"""The tools an agent calls.
+
+Each is a few calls of the engine and a page of what they return. They run on worker threads, where
+`report` is the place at which a call that was cancelled ends; a search takes some milliseconds
+and needs no such place. Their docstrings are what the agent reads.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import anyio.from_thread
+from mcp.server.apps import client_supports_apps
+from mcp.server.mcpserver import Context
+from mcp.server.mcpserver.exceptions import ToolError
+from mcp.server.mcpserver.tools import Tool
+from mcp.server.mcpserver.utilities.func_metadata import ArgModelBase
+from mcp.types import CallToolResult, ToolAnnotations
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
+
+from rag_tools.cite import heatmap
+from rag_tools.errors import RagToolsError
+from rag_tools.types import Fetched, Verification
+from rag_tools_mcp.collections import Seen
+from rag_tools_mcp.pages import (
+    CitePage,
+    CollectionStatus,
+    DocumentsPage,
+    SearchPage,
+    StatusPage,
+    SyncPage,
+    VerifyPage,
+    cite_page,
+    documents_page,
+    fetched_page,
+    offset,
+    search_page,
+    status_page,
+    sync_page,
+    tool_result,
+    verify_page,
+)
+from rag_tools_mcp.resources import Changes
+from rag_tools_mcp.viewer import TOOL_META
+
+if TYPE_CHECKING:
+    from rag_tools.engine import Engine
+
+_SURROGATE = re.compile("[\ud800-\udfff]")  # JSON can hold one, UTF-8 can't
+
+_MAX_CHARS = 24_000
+_MAX_TEXT = 50_000  # some 12,000 tokens
+_REPORT_SECONDS = 0.1
+
+_Scalar = str | int | float | bool
+_Caller = Context[Any, Any]
+
+Filter = Annotated[
+    dict[str, _Scalar | list[_Scalar]] | None,
+    Field(
+        description="Only documents whose metadata has these values: field to value, or to a list "
+        "of values any of which may match. document_id and title are fields too; path takes a glob."
+    ),
+]
+MaxChars = Annotated[int, Field(ge=1_000, description="Length of the JSON returned, at most.")]
+Collection = Annotated[
+    str | None, Field(description="Collection to use; status lists them. Default: the only one.")
+]
+
+
+class GivenCitation(BaseModel, extra="allow"):
+    """A citation as search or cite returned it; document_id and quote are enough."""
+
+    document_id: str
+    quote: str
+    start: int | None = None
+    end: int | None = None
+    document_sha256: str | None = None
+
+
+class Tools:
+    """The tools of the full profile: structured content, and the same as JSON in one text item.
+
+    Parameters
+    ----------
+    seen
+        The collections that the caller of the current request may see.
+    writable
+        Folders that `sync` may read.
+    changes
+        Told what a sync changed.
+    """
+
+    def __init__(self, seen: Seen, *, writable: Sequence[Path], changes: Changes) -> None:
+        self._seen = seen
+        self._writable = writable
+        self._changes = changes
+
+    def search(
+        self,
+        context: _Caller,
+        query: Annotated[str, Field(description="What to look for: words or a question.")],
+        limit: Annotated[int, Field(ge=1, le=100, description="Passages to return.")] = 10,
+        filter: Filter = None,
+        cursor: Annotated[
+            str | None, Field(description="next_cursor of the search to continue.")
+        ] = None,
+        max_chars: MaxChars = _MAX_CHARS,
+        collection: Collection = None,
+    ) -> Annotated[CallToolResult, SearchPage]:
+        """Search the user's documents for what they say: passages with verbatim quotes."""
+        skip = offset(cursor)
+        shown = client_supports_apps(context)
+        found = self._engine(context, collection).search(
+            query, limit=skip + limit, filter=filter, explain=shown
+        )
+        page = search_page(found, skip=skip, limit=limit, max_chars=max_chars)
+        hits = found.results[skip : skip + len(page.results)]
+        return tool_result(page, view=heatmap.hits(query, hits) if shown else None)
+
+    def fetch(
+        self,
+        context: _Caller,
+        id: Annotated[str, Field(description="document_id, or the id of a search result.")],
+        start: Annotated[int, Field(ge=0, description="First character to return.")] = 0,
+        end: Annotated[
+            int | None, Field(ge=0, description="Character to stop before; the end by default.")
+        ] = None,
+        max_chars: MaxChars = _MAX_TEXT,
+        collection: Collection = None,
+    ) -> Annotated[CallToolResult, Fetched]:
+        """Read the full text of a document by its id; metadata.next_start continues a long one."""
+        engine = self._engine(context, collection)
+        return tool_result(fetched_page(engine, id, start, end, max_chars=max_chars))
+
+    def cite(
+        self,
+        context: _Caller,
+        claim: Annotated[str, Field(description="The statement, in a full sentence.")],
+        limit: Annotated[int, Field(ge=1, le=50, description="Quotes to return.")] = 5,
+        filter: Filter = None,
+        max_chars: MaxChars = _MAX_CHARS,
+        collection: Collection = None,
+    ) -> Annotated[CallToolResult, CitePage]:
+        """Find evidence for a claim: the quotes in the documents that bear on it, best first."""
+        shown = client_supports_apps(context)
+        found = self._engine(context, collection).cite(
+            claim, limit=limit, filter=filter, explain=shown
+        )
+        page = cite_page(found, max_chars=max_chars)
+        quotes = found.citations[: len(page.citations)]
+        return tool_result(page, view=heatmap.citations(claim, quotes) if shown else None)
+
+    def verify(
+        self,
+        context: _Caller,
+        citation: Annotated[
+            GivenCitation | None, Field(description="The citation, as search or cite returned it.")
+        ] = None,
+        citations: Annotated[
+            list[GivenCitation] | None,
+            Field(min_length=1, max_length=100, description="Several of them instead of one."),
+        ] = None,
+        max_chars: MaxChars = _MAX_CHARS,
+        collection: Collection = None,
+    ) -> Annotated[CallToolResult, VerifyPage]:
+        """Check that quotes still stand in their sources: exact, moved, stale or missing."""
+        if (citation is None) == (citations is None):
+            raise ToolError("pass either citation or citations")
+        given = [citation] if citation is not None else citations or []
+        engine = self._engine(context, collection)
+
+        def verified() -> Iterator[Verification]:
+            for done, each in enumerate(given, 1):
+                yield engine.verify(each.model_dump(exclude_none=True))
+                report(context, done, len(given), "verified")
+
+        return tool_result(verify_page(verified(), given=len(given), max_chars=max_chars))
+
+    def list_documents(
+        self,
+        context: _Caller,
+        filter: Filter = None,
+        limit: Annotated[int, Field(ge=1, le=200, description="Documents to return.")] = 50,
+        cursor: Annotated[
+            str | None, Field(description="next_cursor of the list to continue.")
+        ] = None,
+        max_chars: MaxChars = _MAX_CHARS,
+        collection: Collection = None,
+    ) -> Annotated[CallToolResult, DocumentsPage]:
+        """List which documents and files there are, with titles and metadata, without searching."""
+        entries = self._engine(context, collection).documents(filter=filter, after=cursor or "")
+        page = documents_page(_cancellable(entries), limit=limit, max_chars=max_chars)
+        return tool_result(page)
+
+    def status(
+        self, context: _Caller, max_chars: MaxChars = _MAX_CHARS
+    ) -> Annotated[CallToolResult, StatusPage]:
+        """Tell how large the index is, which folders it was made from, and how it was built."""
+        seen = self._seen()
+
+        def found() -> Iterator[CollectionStatus]:
+            for name in seen.names:
+                report(context, 0, None, "opening the index")
+                try:
+                    yield CollectionStatus(name=name, status=seen.engine(name).status())
+                except RagToolsError as error:
+                    yield CollectionStatus(name=name, error=str(error))
+
+        return tool_result(status_page(found(), known=len(seen.names), max_chars=max_chars))
+
+    def sync(
+        self,
+        context: _Caller,
+        paths: Annotated[
+            list[str] | None,
+            Field(
+                min_length=1,
+                max_length=100,
+                description="Files and folders, absolute; by default those indexed before.",
+            ),
+        ] = None,
+        max_chars: MaxChars = _MAX_CHARS,
+        collection: Collection = None,
+    ) -> Annotated[CallToolResult, SyncPage]:
+        """Update the index after files were added, changed or deleted."""
+        seen = self._seen()
+        name = seen.resolve(collection)
+        engine = self._engine(context, name)
+        found = engine.sync(paths or (), within=self._writable, progress=_Steps(context))
+        anyio.from_thread.run(self._changes.announce, name, found)
+        return tool_result(sync_page(found, max_chars=max_chars))
+
+    def _engine(self, context: _Caller, collection: str | None) -> Engine:
+        """Return an engine, telling a client that follows the call what it waits for."""
+        report(context, 0, None, "opening the index")
+        return self._seen().engine(collection)
+
+    def all(self, *, several: bool) -> list[Tool]:
+        """Return the tools in the order in which they are listed.
+
+        Parameters
+        ----------
+        several
+            The server has more than one collection: then the tools take its name.
+        """
+        without = frozenset() if several else frozenset({"collection"})
+        tools: list[Tool] = [
+            StrictTool.of(self.search, without=without, meta=TOOL_META),
+            StrictTool.of(self.fetch, without=without),
+            StrictTool.of(self.cite, without=without, meta=TOOL_META),
+            StrictTool.of(self.verify, without=without),
+            StrictTool.of(self.list_documents, without=without),
+            StrictTool.of(self.status),
+        ]
+        if self._writable:
+            tools.append(StrictTool.of(self.sync, without=without, writes=True))
+        return tools
+
+
+class OpenAIResult(BaseModel):
+    """A passage that was found."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    id: str
+    title: str
+    url: str
+
+
+class OpenAIResults(BaseModel):
+    """Passages that were found, best first."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    results: tuple[OpenAIResult, ...]
+
+
+class OpenAITools:
+    """The two tools that ChatGPT's connectors and deep research call, with its shapes exactly.
+
+    A result is a passage. A document that is too long to be fetched at once names the id of its
+    next part in its metadata, for there is no argument to say where to go on.
+    """
+
+    def __init__(self, seen: Seen) -> None:
+        self._seen = seen
+
+    def search(
+        self,
+        context: _Caller,
+        query: Annotated[str, Field(description="What to look for: words or a question.")],
+    ) -> Annotated[CallToolResult, OpenAIResults]:
+        """Find passages of the user's documents; fetch a result's id to read it."""
+        report(context, 0, None, "opening the index")
+        found = self._seen().engine().search(query)
+        return tool_result(
+            OpenAIResults(
+                results=tuple(
+                    OpenAIResult(
+                        id=hit.id,
+                        title=" > ".join(filter(None, (hit.title, hit.heading))),
+                        url=hit.url,
+                    )
+                    for hit in found.results
+                )
+            )
+        )
+
+    def fetch(
+        self,
+        context: _Caller,
+        id: Annotated[
+            str,
+            Field(description="The id of a search result, or metadata.document_id or next_id."),
+        ],
+    ) -> Annotated[CallToolResult, Fetched]:
+        """Read a passage, or the document that metadata.document_id of a passage names."""
+        report(context, 0, None, "opening the index")
+        fetched = fetched_page(self._seen().engine(), id, 0, None, max_chars=_MAX_TEXT)
+        metadata = dict(fetched.metadata)
+        if (start := metadata.pop("next_start", None)) is not None:
+            metadata["next_id"] = (
+                f"{metadata['document_id']}:{start}-{metadata['total_characters']}"
+            )
+        return tool_result(fetched.model_copy(update={"metadata": metadata}))
+
+    def all(self) -> list[Tool]:
+        """Return the tools."""
+        return [StrictTool.of(self.search), StrictTool.of(self.fetch)]
+
+
+class StrictTool(Tool):
+    """A tool that refuses arguments it doesn't know and explains what was wrong in a sentence."""
+
+    @classmethod
+    def of(
+        cls,
+        function: Callable[..., CallToolResult],
+        *,
+        without: frozenset[str] = frozenset(),
+        writes: bool = False,
+        meta: Mapping[str, Any] | None = None,
+    ) -> StrictTool:
+        """Return the tool that calls `function`.
+
+        Parameters
+        ----------
+        without
+            Parameters that aren't arguments of the tool but keep their defaults.
+        writes
+            It changes an index: never the user's files.
+        meta
+            What hosts are told beside the protocol.
+        """
+        annotations = ToolAnnotations(
+            read_only_hint=not writes,
+            destructive_hint=False,
+            idempotent_hint=True,
+            open_world_hint=False,
+        )
+        title = function.__name__.capitalize().replace("_", " ")
+        tool = cls.from_function(
+            function, title=title, annotations=annotations, meta=dict(meta) if meta else None
+        )
+        assert isinstance(tool, StrictTool)
+        fields = tool.fn_metadata.arg_model.model_fields
+        arguments: dict[str, Any] = {
+            name: (field.annotation, field) for name, field in fields.items() if name not in without
+        }
+        tool.fn_metadata.arg_model = create_model(
+            f"{tool.name}_arguments",
+            __base__=ArgModelBase,
+            __cls_kwargs__={"extra": "forbid"},
+            **arguments,
+        )
+        tool.parameters = tool.fn_metadata.arg_model.model_json_schema(by_alias=True)
+        return tool
+
+    async def run(
+        self, arguments: dict[str, Any], context: Context[Any, Any], convert_result: bool = False
+    ) -> Any:  # noqa: ANN401 - the SDK's signature
+        """Call the function; what goes wrong is one sentence of our own."""
+        if _SURROGATE.search(json.dumps(arguments, ensure_ascii=False)):
+            raise ToolError("the arguments hold a lone surrogate: send valid Unicode")
+        try:
+            return await super().run(arguments, context, convert_result)
+        except ToolError as error:
+            cause = error.__cause__
+            if isinstance(cause, ValidationError):
+                raise ToolError(self._complaint(cause)) from cause
+            if isinstance(cause, RagToolsError | ToolError):
+                raise ToolError(str(cause)) from cause
+            raise
+
+    def _complaint(self, error: ValidationError) -> str:
+        problems = []
+        for problem in error.errors(include_url=False, include_context=False):
+            name = ".".join(map(str, problem["loc"]))
+            if problem["type"] == "extra_forbidden":
+                problems.append(f"unknown argument {name}")
+            else:
+                problems.append(f"{name}: {problem['msg']}")
+        known = ", ".join(self.parameters["properties"]) or "no arguments"
+        return f"{'; '.join(problems)}. {self.name} takes {known}."
+
+
+def report(context: _Caller, done: float, total: float | None, message: str) -> None:
+    """Send progress, if the client asked for it with this call; from a worker thread.
+
+    If the client has cancelled the call meanwhile, raises what ends it without an answer.
+    """
+    anyio.from_thread.check_cancelled()
+    anyio.from_thread.run(context.report_progress, done, total, message)
+
+
+class _Steps:
+    """The engine's progress, sent on at most so often: one rising number over all stages."""
+
+    def __init__(self, context: _Caller) -> None:
+        self._context = context
+        self._steps = 0
+        self._sent = time.monotonic()
+
+    def __call__(self, stage: str, done: int, total: int) -> None:
+        anyio.from_thread.check_cancelled()
+        self._steps += 1
+        if time.monotonic() - self._sent >= _REPORT_SECONDS:
+            self._sent = time.monotonic()
+            of = f" of {total}" if total else ""
+            report(self._context, self._steps, None, f"{stage}: {done}{of}")
+
+
+def _cancellable(items: Iterator[Any]) -> Iterator[Any]:
+    for item in items:
+        anyio.from_thread.check_cancelled()
+        yield item

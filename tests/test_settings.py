@@ -226,7 +226,7 @@ def test_the_documentation_shows_every_key_and_metric():
     text = (Path(__file__).parents[1] / "docs" / "http.md").read_text(encoding="utf-8")
     for key in keys(Settings):
         assert re.search(rf"\b{key}\b", text), key
-    for reason in ("host", "origin", "token", "rate", "size", "slow", "connections"):
+    for reason in ("host", "origin", "token", "rate", "open", "size", "slow", "connections"):
         assert f"`{reason}`" in text
     for name in re.findall(r"^# TYPE (rag_tools_\w+)", Metrics().render({}).decode(), re.M):
         short = name.removesuffix("_created")

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import re
 import secrets
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, TypeVar
@@ -204,6 +205,8 @@ class _Admission:
         metrics: Metrics,
     ) -> None:
         self._app, self._authenticate, self._rate, self._metrics = app, authenticate, rate, metrics
+        # A subscription stays open for as long as its client likes: some room is for the others.
+        self._open, self._most = Counter[str](), max(1, http.limits.connections // 4)
         self._challenge = 'Bearer realm="rag-tools"'
         if http.issuer is not None and http.issuer.discoverable:
             place = build_resource_metadata_url(_url(http.issuer.audience))
@@ -221,9 +224,17 @@ class _Admission:
         elif caller is None:
             reason, answer = "token", _refusal(401, "a valid token is needed")
             answer.headers["WWW-Authenticate"] = self._challenge
+        elif self._open[caller.name] >= self._most:
+            reason, answer = "open", _refusal(429, "you have too many requests open", retry=1)
         else:
             auth.current.set(caller)
-            await self._app(scope, receive, send)
+            self._open[caller.name] += 1
+            try:
+                await self._app(scope, receive, send)
+            finally:
+                self._open[caller.name] -= 1
+                if not self._open[caller.name]:
+                    del self._open[caller.name]
             return
         self._metrics.refused.labels(reason).inc()
         logs.event("refused", reason=reason, address=address, caller=caller and caller.name)

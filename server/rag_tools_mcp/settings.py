@@ -135,7 +135,7 @@ class Limits(_Section):
     waiting, burst
         Calls that wait for a core, of all callers: for long, and for up to a second.
     connections
-        That are open.
+        That are open; one caller may hold a quarter of them.
     shutdown_seconds
         For calls to finish when the server is told to stop.
     """

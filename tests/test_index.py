@@ -304,7 +304,7 @@ def test_gather_finds_what_a_scan_finds_and_respects_the_selection(built, share)
     for _ in range(20):
         query = query_of(rng, vectors)
         selection = some_of(rng, snapshot, share)
-        narrow = Effort(scanned=0, reach=400, refined=60)
+        narrow = Effort(scanned=0, reach=16, refined=60)
         got = search(snapshot, query, selection, limit=5, signals=PLAIN, effort=narrow)
         assert all(selection.bitmaps[match.segment][match.position] for match in got)
         best = brute_force(snapshot, query, selection, 5, PLAIN)

@@ -1,6 +1,8 @@
 // Every kernel against the scalar one on random inputs, without Python: for sanitizers (make
 // sanitize) and for processors that are emulated. Prints how many values agreed.
 
+#include <algorithm>
+#include <cmath>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -55,16 +57,38 @@ struct RandomIndex {
     Segment segment;
 };
 
+// All places of two segments, or of one.
+std::vector<Place> places_of(const std::vector<Segment>& segments) {
+    std::vector<Place> places;
+    for (size_t segment = 0; segment < segments.size(); ++segment)
+        for (int64_t i = 0; i < segments[segment].n_passages; ++i)
+            places.push_back({static_cast<int64_t>(segment), i});
+    return places;
+}
+
+std::vector<float> refined(const Kernel& kernel, const RandomIndex& index,
+                           const std::vector<Segment>& segments, const Vectors& vectors,
+                           const std::vector<float>& weights, const std::vector<Place>& places,
+                           const std::vector<double>& priors, int64_t limit, int threads) {
+    std::vector<float> scores(places.size());
+    refine(kernel, vectors, weights.data(), index.centroids, segments, places.data(),
+           priors.data(), static_cast<int64_t>(places.size()), limit, 1e-6, threads,
+           scores.data());
+    return scores;
+}
+
 std::vector<float> run(const Kernel& kernel, const RandomIndex& index, const Vectors& vectors,
-                       const std::vector<float>& weights, const std::vector<int64_t>& positions,
-                       int threads) {
+                       const std::vector<float>& weights, int threads) {
+    const std::vector<Segment> segments(2, index.segment);
+    const std::vector<Place> places = places_of(segments);
+    const std::vector<double> priors(places.size());
+    std::vector<float> scores = refined(kernel, index, segments, vectors, weights, places, priors,
+                                        static_cast<int64_t>(places.size()), threads);
     const int64_t last = index.segment.n_passages - 1;
     const size_t tokens =
         static_cast<size_t>(index.token_offsets[last + 1] - index.token_offsets[last]);
-    std::vector<float> scores(positions.size()), grid(vectors.n * tokens),
+    std::vector<float> grid(vectors.n * tokens),
         table(static_cast<size_t>(vectors.n) * index.n_centroids);
-    maxsim(kernel, vectors, weights.data(), index.centroids, index.segment, positions.data(),
-           static_cast<int64_t>(positions.size()), threads, scores.data());
     similarities(kernel, vectors, index.centroids, index.segment, last, grid.data());
     centroid_scores(kernel, vectors, index.centroids, threads, table.data());
     scores.insert(scores.end(), grid.begin(), grid.end());
@@ -72,51 +96,98 @@ std::vector<float> run(const Kernel& kernel, const RandomIndex& index, const Vec
     return scores;
 }
 
+void fail(const Kernel& kernel, const char* what, int dim, int bits, int n) {
+    std::printf("%s: %s at %d dimensions, %d bits, %d query tokens\n", kernel.name, what, dim, bits,
+                n);
+    std::exit(1);
+}
+
+// What is scored is scored exactly, and what is left out isn't among the best.
+void prune(std::mt19937& random, const Kernel& kernel, const RandomIndex& index,
+           const Vectors& vectors, const std::vector<float>& weights, int threads) {
+    const std::vector<Segment> segments(2, index.segment);
+    const std::vector<Place> places = places_of(segments);
+    const int64_t n = static_cast<int64_t>(places.size());
+    std::vector<double> priors(places.size()), sums(places.size());
+    for (double& prior : priors) prior = static_cast<double>(random() % 100) / 1000;
+    const std::vector<float> exact =
+        refined(kernel, index, segments, vectors, weights, places, priors, n, threads);
+    const int64_t limit = 1 + static_cast<int64_t>(random() % places.size());
+    const std::vector<float> some =
+        refined(kernel, index, segments, vectors, weights, places, priors, limit, threads);
+    for (size_t i = 0; i < places.size(); ++i) sums[i] = exact[i] + priors[i];
+    std::vector<double> sorted = sums;
+    std::sort(sorted.rbegin(), sorted.rend());
+    for (size_t i = 0; i < places.size(); ++i)
+        if (std::isinf(some[i]) ? sums[i] >= sorted[limit - 1] : some[i] != exact[i])
+            fail(kernel, "refine leaves out what is among the best", vectors.dim,
+                 index.segment.tokens.bits, vectors.n);
+}
+
 size_t compare(std::mt19937& random, int dim, int bits, int n, int n_passages, int longest) {
     const RandomIndex index(random, dim, bits, n_passages, longest);
     std::normal_distribution<float> normal;
     std::vector<float> rows(static_cast<size_t>(n) * dim), weights(n, 1.0f / n);
     for (float& value : rows) value = normal(random);
-    std::vector<int64_t> positions;
-    for (int i = 0; i < n_passages; ++i)
-        if (n_passages > 100 || random() % 3) positions.push_back(i);
     const Vectors vectors = {rows.data(), n, dim};
-    const std::vector<float> expected =
-        run(*scalar_kernel(), index, vectors, weights, positions, 1);
+    const std::vector<float> expected = run(*scalar_kernel(), index, vectors, weights, 1);
     size_t agreed = 0;
     for (const Kernel* kernel : {avx512vnni_kernel(), avx2_kernel(), neon_kernel()}) {
         if (!kernel || !kernel->supported()) continue;
-        const std::vector<float> got = run(*kernel, index, vectors, weights, positions, 4);
-        if (std::memcmp(got.data(), expected.data(), got.size() * sizeof(float)) != 0) {
-            std::printf("%s differs at %d dimensions, %d bits, %d query tokens\n", kernel->name,
-                        dim, bits, n);
-            std::exit(1);
-        }
+        const std::vector<float> got = run(*kernel, index, vectors, weights, 4);
+        if (std::memcmp(got.data(), expected.data(), got.size() * sizeof(float)) != 0)
+            fail(*kernel, "differs from scalar", dim, bits, n);
+        prune(random, *kernel, index, vectors, weights, 4);
         agreed += got.size();
     }
     return agreed;
 }
 
 void visit_cells(std::mt19937& random) {
-    const int64_t n = 1 + random() % 3000, n_passages = 1 + random() % 50;
-    const int levels = 1 + random() % 40;
-    std::vector<float> similarity(n);
-    std::vector<int64_t> sizes(n), nearest(n);
-    for (float& value : similarity) value = static_cast<float>(random() % levels) / levels;
+    const int n_centroids = 1 + static_cast<int>(random() % 5000), dim = 8;
+    const int64_t n_passages = 1 + random() % 50;
+    std::vector<int8_t> quantized(static_cast<size_t>(n_centroids) * dim);
+    for (int8_t& value : quantized) value = static_cast<int8_t>(random() % 5);
+    const std::vector<float> scales(n_centroids, 0.01f);
+    std::vector<int64_t> sizes(n_centroids);
     for (int64_t& size : sizes) size = random() % 20;
-    const int64_t count = nearest_cells(similarity.data(), sizes.data(), n, random() % 9000,
-                                        nearest.data());
     std::vector<uint32_t> cells, offsets = {0}, passages;
-    for (int64_t cell = 0; cell < n; cell += 1 + random() % 3) {
+    for (int cell = 0; cell < n_centroids; cell += 1 + random() % 3) {
         cells.push_back(static_cast<uint32_t>(cell));
         for (int64_t i = 0; i < sizes[cell]; ++i)
             passages.push_back(static_cast<uint32_t>(random() % n_passages));
         offsets.push_back(static_cast<uint32_t>(passages.size()));
     }
-    std::vector<float> scores(n_passages), gains(count, 1.0f);
-    credit({cells.data(), offsets.data(), passages.data(), static_cast<int64_t>(cells.size()),
-            static_cast<int64_t>(passages.size())},
-           nearest.data(), gains.data(), count, scores.data(), n_passages);
+    const CellDirectory directory(cells.data(), static_cast<int64_t>(cells.size()), n_centroids);
+    for (size_t i = 0; i < cells.size(); ++i)
+        if (directory.find(cells[i]) != static_cast<int64_t>(i)) std::exit(1);
+    std::vector<uint8_t> selected(n_passages);
+    for (uint8_t& bit : selected) bit = random() % 4 != 0;
+    const Postings postings = {&directory, offsets.data(), passages.data(),
+                               static_cast<int64_t>(passages.size())};
+    const Cells arrays = {{quantized.data(), scales.data(), n_centroids, dim},
+                          sizes.data(),
+                          {postings, postings},
+                          {selected.data(), selected.data()},
+                          {n_passages, n_passages}};
+    const int n = 1 + static_cast<int>(random() % 20);
+    std::vector<float> rows(static_cast<size_t>(n) * dim), weights(n, 1.0f / n);
+    for (float& value : rows) value = static_cast<float>(random() % 7) - 3;
+    const Place boosted = {1, 0};
+    const float boost = 0.5f;
+    const int64_t reach = random() % 9000, wanted = 1 + random() % 120;
+    const auto run = [&](const Kernel& kernel) {
+        return gather(kernel, {rows.data(), n, dim}, weights.data(), arrays, &boosted, &boost, 1,
+                      reach, wanted, 2);
+    };
+    const std::vector<Place> expected = run(*scalar_kernel());
+    for (const Kernel* kernel : {avx512vnni_kernel(), avx2_kernel(), neon_kernel()}) {
+        if (!kernel || !kernel->supported()) continue;
+        const std::vector<Place> got = run(*kernel);
+        if (got.size() != expected.size() ||
+            std::memcmp(got.data(), expected.data(), got.size() * sizeof(Place)) != 0)
+            fail(*kernel, "gather differs from scalar", dim, 0, n);
+    }
 }
 
 }  // namespace

@@ -22,7 +22,9 @@ BITS = (4, 2, 1)
 BLOCK_TOKENS = 16
 """Tokens per block: the 32-bit lanes of a 512-bit register."""
 
-_LLOYD_ITERATIONS = 30
+# From quantiles the outer buckets need long: on tokens that arrive after training, 4 bits leave a
+# squared error of 0.0051 after 30 steps, 0.0040 after 100, 0.0039 after 400.
+_LLOYD_ITERATIONS = 100
 _SAMPLE = 2_000_000
 
 

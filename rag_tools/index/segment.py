@@ -114,11 +114,14 @@ def write_segment(path: Path, runs: Iterable[Tokens], codebook: Codebook) -> Non
     with writing(path, _KIND) as file:
         file.meta.update(bits=codebook.codec.bits, dim=codebook.dim)
         file.add("codes", _blocks(packed()))
-        sizes = np.concatenate(kept.pop("sizes"))
+        sizes, centroids = (np.concatenate(kept.pop(name)) for name in ("sizes", "centroids"))
+        for name in list(kept):
+            file.add(name, kept.pop(name))
         offsets = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
-        centroids = np.concatenate(kept.pop("centroids"))
-        cells, cell_offsets, members = _postings(centroids, offsets, len(codebook))
         file.add("token_offsets", [offsets])
+        narrow = len(codebook) <= np.iinfo(np.uint16).max
+        file.add("centroids", [centroids.astype(np.uint16 if narrow else np.uint32)])
+        cells, cell_offsets, members = _postings(centroids, offsets, len(codebook))
         file.add("cells", [cells])
         file.add("cell_offsets", [cell_offsets])
         file.add("cell_passages", [members])
@@ -126,10 +129,6 @@ def write_segment(path: Path, runs: Iterable[Tokens], codebook: Codebook) -> Non
         tokens, starts, _ = _postings(codebook.token_ids[centroids], offsets, n_token_ids)
         file.add("df_tokens", [tokens])
         file.add("df_counts", [np.diff(starts)])
-        narrow = len(codebook) <= np.iinfo(np.uint16).max
-        file.add("centroids", [centroids.astype(np.uint16 if narrow else np.uint32)])
-        for name, columns in kept.items():
-            file.add(name, columns)
         file.meta["loss"] = mean(losses)
 
 
@@ -339,5 +338,5 @@ def _postings(
     return (
         present.astype(np.uint32),
         np.append(ends[present], ends[-1:]).astype(np.uint32),
-        passages.astype(np.uint32),
+        passages.astype(np.uint32, copy=False),
     )

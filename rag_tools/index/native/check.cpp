@@ -9,6 +9,7 @@
 #include <random>
 #include <vector>
 
+#include "compress.h"
 #include "search.h"
 
 using namespace rag_tools;
@@ -190,6 +191,45 @@ void visit_cells(std::mt19937& random) {
     }
 }
 
+// What writing does, on arrays no longer than they must be. Every kernel chooses alike.
+void compress(std::mt19937& random) {
+    const int dim = 1 + random() % 140, bits = 1 << random() % 3, levels = 1 << bits;
+    const int64_t n = 1 + random() % 600, n_centroids = 2 + random() % 900;
+    std::normal_distribution<float> normal;
+    std::vector<float> vectors(n * dim), scales(n_centroids, 0.01f), steps(dim, 0.01f),
+        spread(dim, 0.5f), cutoffs(levels - 1);
+    for (float& value : vectors) value = normal(random);
+    for (int i = 0; i < levels - 1; ++i) cutoffs[i] = static_cast<float>(i) - levels / 2;
+    std::vector<int8_t> quantized(n_centroids * dim), values(levels);
+    for (int8_t& value : quantized) value = static_cast<int8_t>(random() % 255 - 127);
+    for (int8_t& value : values) value = static_cast<int8_t>(random() % 255 - 127);
+    const Centroids centroids = {quantized.data(), scales.data(), n_centroids, dim};
+    const int64_t middle = n / 2, border = n_centroids - 1;   // the second group has one centroid
+    const std::vector<int64_t> starts = {0, middle, n}, firsts = {0, border},
+                               lasts = {border, n_centroids};
+    std::vector<int64_t> rows(n), offsets = {0, n / 3, n / 3, n};
+    for (int64_t i = 0; i < n; ++i) rows[i] = n - 1 - i;
+    const Groups groups = {rows.data(), starts.data(), firsts.data(), lasts.data(), 2, n};
+    std::vector<int32_t> expected(n), nearest(n);
+    assign(*scalar_kernel(), vectors.data(), n, groups, centroids, expected.data());
+    for (const Kernel* kernel : {avx512vnni_kernel(), avx2_kernel(), neon_kernel()}) {
+        if (!kernel || !kernel->supported()) continue;
+        assign(*kernel, vectors.data(), n, groups, centroids, nearest.data());
+        if (nearest != expected) {
+            std::printf("%s assigns otherwise at %d dimensions\n", kernel->name, dim);
+            std::exit(1);
+        }
+    }
+    std::vector<uint8_t> packed(n * packed_groups(dim, bits) * 4);
+    std::vector<float> inverse_norms(n);
+    encode(vectors.data(), expected.data(), n, centroids,
+           {cutoffs.data(), values.data(), steps.data(), spread.data(), bits}, packed.data(),
+           inverse_norms.data());
+    std::vector<uint32_t> ends(n_centroids + 1);
+    const auto passages = postings(expected.data(), n, offsets.data(), 3, n_centroids, ends.data());
+    if (passages.size() != ends.back()) std::exit(1);
+}
+
 }  // namespace
 
 int main() {
@@ -200,6 +240,7 @@ int main() {
         const int dim = dims[random() % 8], bits = 1 << random() % 3, n = 1 + random() % 70;
         agreed += compare(random, dim, bits, n, 1 + random() % 12, 40);
         visit_cells(random);
+        compress(random);
     }
     agreed += compare(random, 1024, 4, 70, 400, 200);   // enough work to start threads
     std::printf("%zu values agree\n", agreed);

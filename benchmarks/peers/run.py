@@ -33,7 +33,7 @@ from embeddings import count_passages
 from truth import exact_ranking, recalls
 
 from rag_tools.cores import available_cores
-from rag_tools.index.kernels import kernel_name
+from rag_tools.index.dispatch import kernel_name
 
 _HERE = Path(__file__).parent
 _DEEPEST = 100  # rank that recall is measured to

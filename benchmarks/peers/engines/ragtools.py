@@ -18,6 +18,7 @@ SMALL = False
 # By `quality`, and by what is under it: passages each query token reaches, passages refined.
 _SEARCHES: list[dict[str, Any]] = [
     {"quality": "balanced"},
+    {"quality": "fast"},
     {"reach": 256, "refined": 64},
     {"reach": 512, "refined": 128},
     {"reach": 1024, "refined": 128},
@@ -97,16 +98,16 @@ def matches_of(
         None,
         (np.empty((0, 2), np.int64), np.empty(0, np.float32)),
     )
-    signals = stages.Signals(0, 0, 0)
-    if quality == "balanced":
-        return stages.search(snapshot, asked, snapshot.live, limit=k, signals=signals)[:k]
-    if quality == "exact":
-        candidates = {id: np.arange(len(segment)) for id, segment in snapshot.segments.items()}
-    else:
-        stages._REACH = reach
-        candidates = stages.gather(snapshot, asked, snapshot.live, wanted=max(refined, k))
-    scored = stages.refine(snapshot, asked, candidates)
-    return stages.rank(snapshot, asked, scored, limit=k, signals=signals)[:k]
+    by_root = reach / snapshot.n_passages**0.5
+    effort = stages.EFFORTS[quality] if quality else stages.Effort(0, by_root, refined)
+    return stages.search(
+        snapshot,
+        asked,
+        snapshot.everything,
+        limit=k,
+        signals=stages.Signals(0, 0, 0),
+        effort=effort,
+    )[:k]
 
 
 open_index = Searcher

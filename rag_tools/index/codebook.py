@@ -505,7 +505,9 @@ def _kmeans(
     return centroids
 
 
-def _nearest(points: NDArray[np.float32], centroids: NDArray[np.float32]) -> NDArray[np.intp]:
+def _nearest(
+    points: NDArray[np.float32], centroids: NDArray[np.float32]
+) -> NDArray[np.integer[Any]]:
     """Return the nearest of the centroids to each point."""
     if kernel_name() == NUMPY:
         return np.asarray((points @ centroids.T).argmax(axis=1))

@@ -459,7 +459,7 @@ def _cluster(
     made = np.cumsum(budgets)
     centroids = [np.zeros((0, vectors.shape[1]), np.float32)]
     # NumPy's matrix products have threads of their own.
-    with ThreadPoolExecutor(1 if kernel_name() == NUMPY else threads()) as pool:
+    with ThreadPoolExecutor(1 if kernel_name() == NUMPY else thread_count()) as pool:
         for index, rows in zip(fitted, pool.map(fit, fitted), strict=True):
             centroids.append(rows)
             if progress:

@@ -23,10 +23,7 @@ _SEARCHES: list[dict[str, Any]] = [
     {"k_centroids": 40, "k_docs_to_score": 1000, "ef_search": 60, "alpha": None},
     {"k_centroids": 80, "k_docs_to_score": 2000, "ef_search": 120, "alpha": None},
 ]
-INDEXES = {
-    "default": Index({}, _SEARCHES),
-    "65,536 centroids": Index({"total_centroids": 65_536}, _SEARCHES),
-}
+INDEXES = {"65,536 centroids": Index({"total_centroids": 65_536}, _SEARCHES)}
 
 
 def build(passages: Passages, folder: Path, **settings: int) -> None:

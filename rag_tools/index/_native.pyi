@@ -37,7 +37,7 @@ class Segment:
         inverse_norms: NDArray[np.uint16],
         cells: NDArray[np.uint32],
         cell_offsets: NDArray[np.uint32],
-        cell_passages: NDArray[np.uint32],
+        cell_passages: NDArray[np.uint16] | NDArray[np.uint32],
     ) -> None: ...
 
 class Kernel:

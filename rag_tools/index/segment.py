@@ -119,17 +119,21 @@ def write_segment(path: Path, runs: Iterable[Tokens], codebook: Codebook) -> Non
             file.add(name, kept.pop(name))
         offsets = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
         file.add("token_offsets", [offsets])
-        narrow = len(codebook) <= np.iinfo(np.uint16).max
-        file.add("centroids", [centroids.astype(np.uint16 if narrow else np.uint32)])
+        file.add("centroids", [_narrow(centroids, len(codebook))])
         cells, cell_offsets, members = _postings(centroids, offsets, len(codebook))
         file.add("cells", [cells])
         file.add("cell_offsets", [cell_offsets])
-        file.add("cell_passages", [members])
+        file.add("cell_passages", [_narrow(members, len(sizes))])
         n_token_ids = int(codebook.token_ids.max(initial=-1)) + 1
         tokens, starts, _ = _postings(codebook.token_ids[centroids], offsets, n_token_ids)
         file.add("df_tokens", [tokens])
         file.add("df_counts", [np.diff(starts)])
         file.meta["loss"] = mean(losses)
+
+
+def _narrow(numbers: NDArray[np.integer[Any]], end: int) -> NDArray[np.unsignedinteger[Any]]:
+    """Return numbers below `end` as uint16 if that holds them, else as uint32."""
+    return numbers.astype(np.uint16 if end <= 1 << 16 else np.uint32)
 
 
 def _columns(run: Tokens, *, first: int) -> dict[str, NDArray[Any]]:
@@ -200,7 +204,8 @@ class Segment:
         ``(n_tokens,)`` float16.
     cells, cell_offsets, cell_passages
         Postings: passages that hold the centroid ``cells[i]`` are
-        ``cell_passages[cell_offsets[i]:cell_offsets[i + 1]]``, rising.
+        ``cell_passages[cell_offsets[i]:cell_offsets[i + 1]]``, rising; uint16, or uint32 if there
+        are too many.
     document_frequencies
         Distinct token ids and the number of passages that hold each.
     """
@@ -211,7 +216,7 @@ class Segment:
         self.token_offsets: NDArray[np.int64] = self.file["token_offsets"]
         self.cells: NDArray[np.uint32] = self.file["cells"]
         self.cell_offsets: NDArray[np.uint32] = self.file["cell_offsets"]
-        self.cell_passages: NDArray[np.uint32] = self.file["cell_passages"]
+        self.cell_passages: NDArray[np.uint16] | NDArray[np.uint32] = self.file["cell_passages"]
         self.document_frequencies: tuple[NDArray[np.uint32], NDArray[np.uint32]] = (
             self.file["df_tokens"],
             self.file["df_counts"],

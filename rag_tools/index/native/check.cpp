@@ -164,11 +164,14 @@ void visit_cells(std::mt19937& random) {
         if (directory.find(cells[i]) != static_cast<int64_t>(i)) std::exit(1);
     std::vector<uint8_t> selected(n_passages);
     for (uint8_t& bit : selected) bit = random() % 4 != 0;
+    const std::vector<uint16_t> narrow(passages.begin(), passages.end());
     const Postings postings = {&directory, offsets.data(), passages.data(),
-                               static_cast<int64_t>(passages.size())};
+                               static_cast<int64_t>(passages.size()), true};
+    const Postings narrow_postings = {&directory, offsets.data(), narrow.data(),
+                                      static_cast<int64_t>(narrow.size()), false};
     const Cells arrays = {{quantized.data(), scales.data(), n_centroids, dim},
                           sizes.data(),
-                          {postings, postings},
+                          {postings, narrow_postings},
                           {selected.data(), selected.data()},
                           {n_passages, n_passages}};
     const int n = 1 + static_cast<int>(random() % 20);

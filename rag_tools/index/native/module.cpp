@@ -85,12 +85,20 @@ struct NativeCodebook {
     int bits;
 };
 
+// Numbers in as few bits as they take.
+using AnyUnsigned = nb::ndarray<nb::ndim<1>, nb::ro, nb::c_contig, nb::device::cpu>;
+
+bool is_wide(const AnyUnsigned& numbers) {
+    const bool wide = numbers.dtype() == nb::dtype<uint32_t>();
+    require(wide || numbers.dtype() == nb::dtype<uint16_t>(), "numbers are uint16 or uint32");
+    return wide;
+}
+
 // Holds on to the arrays of a segment.
 struct NativeSegment {
     NativeSegment(nb::object codebook, In<int64_t, 1> token_offsets,
-                  nb::ndarray<nb::ndim<1>, nb::ro, nb::c_contig, nb::device::cpu> centroids,
-                  In<uint8_t, 3> codes, In<uint16_t, 1> inverse_norms, In<uint32_t, 1> cells,
-                  In<uint32_t, 1> cell_offsets, In<uint32_t, 1> cell_passages)
+                  AnyUnsigned centroids, In<uint8_t, 3> codes, In<uint16_t, 1> inverse_norms,
+                  In<uint32_t, 1> cells, In<uint32_t, 1> cell_offsets, AnyUnsigned cell_passages)
         : owner(codebook), codebook(nb::cast<const NativeCodebook*>(codebook)),
           token_offsets(token_offsets), tokens_centroids(centroids), codes(codes),
           inverse_norms(inverse_norms), cells(cells), cell_offsets(cell_offsets),
@@ -98,8 +106,8 @@ struct NativeSegment {
         const size_t n_tokens = centroids.shape(0);
         const size_t dim = this->codebook->quantized.shape(1);
         const size_t per_group = 4 * (8 / this->codebook->bits);
-        wide = centroids.dtype() == nb::dtype<uint32_t>();
-        require(wide || centroids.dtype() == nb::dtype<uint16_t>(), "centroids are uint16 or 32");
+        wide = is_wide(centroids);
+        wide_postings = is_wide(cell_passages);
         require(token_offsets.shape(0) >= 1, "token offsets have an end");
         require(inverse_norms.shape(0) == n_tokens, "one inverse norm for each token");
         require(codes.shape(0) * kBlockTokens >= n_tokens, "every token has codes");
@@ -124,18 +132,19 @@ struct NativeSegment {
                 cells.data(), static_cast<int64_t>(cells.shape(0)),
                 static_cast<int64_t>(codebook->quantized.shape(0)));
         return {directory.get(), cell_offsets.data(), cell_passages.data(),
-                static_cast<int64_t>(cell_passages.shape(0))};
+                static_cast<int64_t>(cell_passages.shape(0)), wide_postings};
     }
 
     nb::object owner;
     const NativeCodebook* codebook;
     In<int64_t, 1> token_offsets;
-    nb::ndarray<nb::ndim<1>, nb::ro, nb::c_contig, nb::device::cpu> tokens_centroids;
+    AnyUnsigned tokens_centroids;
     In<uint8_t, 3> codes;
     In<uint16_t, 1> inverse_norms;
-    In<uint32_t, 1> cells, cell_offsets, cell_passages;
+    In<uint32_t, 1> cells, cell_offsets;
+    AnyUnsigned cell_passages;
     std::unique_ptr<CellDirectory> directory;
-    bool wide;
+    bool wide, wide_postings;
 };
 
 // Places are rows of two: Place has the same layout.
@@ -277,10 +286,8 @@ NB_MODULE(_native, m) {
              nb::arg("quantized").noconvert(), nb::arg("scales").noconvert(),
              nb::arg("values").noconvert(), nb::arg("steps").noconvert());
     nb::class_<NativeSegment>(m, "Segment")
-        .def(nb::init<nb::object, In<int64_t, 1>,
-                      nb::ndarray<nb::ndim<1>, nb::ro, nb::c_contig, nb::device::cpu>,
-                      In<uint8_t, 3>, In<uint16_t, 1>, In<uint32_t, 1>, In<uint32_t, 1>,
-                      In<uint32_t, 1>>(),
+        .def(nb::init<nb::object, In<int64_t, 1>, AnyUnsigned, In<uint8_t, 3>, In<uint16_t, 1>,
+                      In<uint32_t, 1>, In<uint32_t, 1>, AnyUnsigned>(),
              nb::arg("codebook"), nb::arg("token_offsets").noconvert(),
              nb::arg("centroids").noconvert(), nb::arg("codes").noconvert(),
              nb::arg("inverse_norms").noconvert(), nb::arg("cells").noconvert(),

@@ -558,9 +558,9 @@ std::vector<Place> gather(const Kernel& kernel, const Vectors& vectors, const fl
         constexpr size_t kAhead = 8;
         for (size_t i = 0; i < members.size(); ++i) {
             if (i + kAhead < members.size())
-                RAG_TOOLS_PREFETCH(postings.passages + members[i + kAhead].first);
+                RAG_TOOLS_PREFETCH(postings.address(members[i + kAhead].first));
             for (int64_t member = members[i].first; member < members[i].last; ++member)
-                credits.add(postings.passages[member], members[i].token, members[i].gain);
+                credits.add(postings.passage(member), members[i].token, members[i].gain);
         }
         credits.list(found);
     }

@@ -76,8 +76,17 @@ class CellDirectory {
 struct Postings {
     const CellDirectory* directory;
     const uint32_t* offsets;    // (n_cells + 1)
-    const uint32_t* passages;   // (n_members)
+    const void* passages;       // (n_members) of uint16 or uint32
     int64_t n_members;
+    bool wide;                  // passages are uint32
+
+    int64_t passage(int64_t member) const {
+        return wide ? static_cast<const uint32_t*>(passages)[member]
+                    : static_cast<const uint16_t*>(passages)[member];
+    }
+    const void* address(int64_t member) const {
+        return static_cast<const char*>(passages) + member * (wide ? 4 : 2);
+    }
 };
 
 // Where a passage stands: the number of its segment among those given, and its position there.

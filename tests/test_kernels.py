@@ -317,7 +317,7 @@ def test_gather_is_the_references(
     for name in NATIVE:
         monkeypatch.setenv("RAG_TOOLS_KERNEL", name)
         expected = cells.gather(
-            kernels.centroid_scores(codebook, vectors),
+            kernels.centroid_scores(codebook, cells.in_bytes(vectors)),
             weights, cell_sizes, segments, selected, boosted, boosts, reach=reach, wanted=wanted,
         )  # fmt: skip
         got = kernels.gather(

@@ -48,7 +48,7 @@ def gather(
     """See `rag_tools.index.cells.gather`; this computes the similarities to centroids too."""
     kernel = _kernel()
     if kernel is None:
-        similarity = cells.centroid_scores(codebook, vectors)
+        similarity = cells.centroid_scores(codebook, cells.in_bytes(vectors))
         return cells.gather(
             similarity,
             weights,

@@ -74,6 +74,9 @@ using ScorePassages = void (*)(const Query&, const Tokens&, const Table&, const 
                                const int64_t* token_offsets, const int64_t* positions, int64_t n,
                                void* scratch, float* best, float* scores, float* norms);
 
+// Computes the similarities of all query tokens to `n` centroids: (n, padded). `scratch` as above.
+using ScoreCentroids = void (*)(const Query&, const Centroids&, const uint32_t* chosen, int64_t n,
+                                void* scratch, float* similarities);
 
 struct Kernel {
     const char* name;
@@ -82,9 +85,10 @@ struct Kernel {
     // Lay out the query: `rows` is (padded, groups * 4).
     void (*arrange)(const int16_t* rows, int padded, int groups, void* arranged, int32_t* bias);
 
-    // Similarities of all query tokens to `n` centroids: (n, padded). `scratch` as for `maxsim`.
-    void (*centroids)(const Query&, const Centroids&, const uint32_t* chosen, int64_t n,
-                      void* scratch, float* similarities);
+    // With all of the query; and for one whose low bytes are zero, to the same bits: null where
+    // that wouldn't pay.
+    ScoreCentroids centroids;
+    ScoreCentroids coarse_centroids;
 
     // With all of the query, and with its high bytes alone: null where that wouldn't pay, as on
     // instruction sets that multiply 16-bit values anyway.

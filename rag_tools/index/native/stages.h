@@ -271,6 +271,8 @@ template <class Isa>
 struct Stages {
     using Element = typename Isa::Element;
 
+    // `unit`: of the products.
+    template <class Product, int unit>
     static void centroids(const Query& query, const Centroids& centroids, const uint32_t* chosen,
                           int64_t n, void* scratch, float* similarities) {
         const int dim = query.groups * 4;
@@ -285,10 +287,10 @@ struct Stages {
                 scales[i] = centroids.scales[centroid];
             }
             for (int lane = 0; lane < query.padded; lane += Isa::kWidth) {
-                StoreCentroids<Isa> finish = {Isa::load(query.scales + lane), scales,
-                                              similarities + first * query.padded + lane,
-                                              query.padded};
-                tiles<Isa, typename Isa::Exact>(query, lane, elements, dim, 4, count, finish);
+                StoreCentroids<Isa> finish = {
+                    Isa::times(Isa::load(query.scales + lane), Isa::set(unit)), scales,
+                    similarities + first * query.padded + lane, query.padded};
+                tiles<Isa, Product>(query, lane, elements, dim, 4, count, finish);
             }
         }
     }
@@ -347,10 +349,19 @@ struct Stages {
     }
 
     static Kernel kernel(const char* name, bool (*supported)()) {
+        constexpr ScoreCentroids exact = centroids<typename Isa::Exact, 1>;
         if constexpr (Isa::kCoarse)
-            return {name, supported, Isa::arrange, centroids, maxsim, coarse, similarities};
+            return {name,
+                    supported,
+                    Isa::arrange,
+                    exact,
+                    centroids<typename Isa::template Coarse<1>, kHigh>,
+                    maxsim,
+                    coarse,
+                    similarities};
         else
-            return {name, supported, Isa::arrange, centroids, maxsim, nullptr, similarities};
+            return {name,    supported, Isa::arrange, exact,
+                    nullptr, maxsim,    nullptr,      similarities};
     }
 
   private:

@@ -268,7 +268,8 @@ class Client:
     async def _status(self) -> Status:
         from rag_tools_mcp.pages import StatusPage
 
-        found = (await self._call(StatusPage, "status")).collections
+        page = await self._call(StatusPage, "status", max_chars=_MAX_CHARS)
+        found = page.collections
         chosen = [each for each in found if self.collection in (None, each.name)]
         if len(chosen) != 1:
             raise ServerError(f"name the collection: {', '.join(each.name for each in found)}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import json
 import os
@@ -34,9 +35,10 @@ from mcp.types import PARSE_ERROR
 
 from rag_tools.engine import Engine
 from rag_tools.types import Document
+from rag_tools_mcp import running
 from rag_tools_mcp.auth import Caller, WebTokens
 from rag_tools_mcp.resources import TEMPLATE
-from rag_tools_mcp.settings import Issuer
+from rag_tools_mcp.settings import Http, Issuer
 
 READER, WRITER, OWNER = "reader-" + "r" * 20, "writer-" + "w" * 20, "owner-" + "o" * 20
 SECRET_WORDS = "The kumquat vault opens at dusk."
@@ -598,6 +600,22 @@ def test_text_that_is_none_is_an_error_of_the_caller(free: Server, version: str)
         assert completed["result"]["completion"]["values"] == []
     else:
         assert completed["error"]["code"] == PARSE_ERROR
+
+
+async def test_answers_leave_at_once():
+    """With Nagle's algorithm the second part of an answer waits for the client, for 40 ms."""
+    listening = running._listening(Http(address="127.0.0.1:0"))
+    at_once: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+
+    async def answer(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connection = writer.get_extra_info("socket")
+        at_once.set_result(connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+        writer.close()
+
+    async with await asyncio.start_server(answer, sock=listening):
+        _, writer = await asyncio.open_connection(*listening.getsockname())
+        assert await at_once
+        writer.close()
 
 
 def test_large_requests_are_refused(free: Server):

@@ -31,7 +31,7 @@ def centroid_scores(codebook: Codebook, vectors: NDArray[np.float32]) -> NDArray
 
 
 def in_bytes(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return the vectors as gather reads them: every value one of 255 steps of its vector's largest.
+    """Return vectors as gather reads them: values in 127ths of the largest of their vector.
 
     It is enough to tell which centroids are near, at half the arithmetic.
     """

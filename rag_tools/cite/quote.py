@@ -41,6 +41,8 @@ LONG = 200
 TOO_LONG = 300
 LOSS = 0.02
 
+_SCORE_DECIMALS = 6
+
 # Marks of lists, quotations, headings and tables, which belong to the layout and not to the words.
 # Each must be followed by a space, so that "-5 °C", "#42" and "**bold**" stay whole.
 _LEADING = re.compile(r"(?:\s|(?:[-*+•◦▪‣>|]|#{1,6}|\(?\d{1,3}[.)]|\[[ xX]\])(?=\s))*")
@@ -114,7 +116,7 @@ def quotes(
     passage = _Evidence.of(spans, similarities, weights)
     units = [unit for unit in _units(text, sections) if passage.holds(_trimmed(text, unit[0]))]
     candidates = [span for span, _ in units]
-    handicap = np.array([HEADING_HANDICAP * section.heading for _, section in units], np.float32)
+    handicap = np.array([HEADING_HANDICAP * section.heading for _, section in units])
     kept = _near_best(units, passage.scores(candidates) - handicap)
     parts = [_narrowed(text, _trimmed(text, unit), passage) for unit in _joined(kept)]
     found = map(Quote, parts, passage.scores(parts).tolist())
@@ -240,13 +242,15 @@ class _Evidence(NamedTuple):
         first, end = self._tokens(span)
         return first < end
 
-    def scores(self, spans: Sequence[Span]) -> NDArray[np.float32]:
-        """Return the score of each span, all of which hold a token: float32 (n_spans,)."""
+    def scores(self, spans: Sequence[Span]) -> NDArray[np.float64]:
+        """Return the score of each span, all of which hold a token: float64 (n_spans,)."""
         if not spans:
-            return np.zeros(0, np.float32)
+            return np.zeros(0)
         slices = [border for span in spans for border in self._tokens(span)]
         said = np.maximum.reduceat(self.similarities, slices, axis=1)[:, ::2]
-        return (1 - CONTEXT) * (self.weights @ said) + CONTEXT * self.context
+        scores = (1 - CONTEXT) * (self.weights @ said) + CONTEXT * self.context
+        # The last bits of a product depend on where in memory its factors are.
+        return scores.astype(np.float64).round(_SCORE_DECIMALS)
 
     def _tokens(self, span: Span) -> tuple[int, int]:
         """Return the range of tokens that start in `span`; `bisect` beats NumPy on so few."""
@@ -263,7 +267,7 @@ def _units(text: str, sections: Sequence[Section]) -> Iterator[tuple[Span, Secti
 
 
 def _near_best(
-    units: Sequence[tuple[Span, Section]], ranks: NDArray[np.float32]
+    units: Sequence[tuple[Span, Section]], ranks: NDArray[np.float64]
 ) -> list[tuple[Span, Section]]:
     """Return the units ranked within `MARGIN` of the best."""
     best = ranks.max(initial=-np.inf)

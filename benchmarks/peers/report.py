@@ -56,6 +56,8 @@ def plot(rows: Sequence[Row], out: Path) -> None:
                         label=_name(row),
                     )
             axis.set_xscale("log")
+            axis.set_xticks([2, 5, 10, 20, 50, 100], [2, 5, 10, 20, 50, 100])
+            axis.minorticks_off()
             axis.set_xlabel("median latency, ms")
             axis.set_title(f"{size:,} passages, {threads} thread{'s' if threads > 1 else ''}")
             axis.grid(alpha=0.3)

@@ -5,8 +5,8 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
-import anyio
 import pytest
+from asking import call, run
 from mcp import Client, MCPError
 from mcp.types import PromptReference, ResourceTemplateReference
 
@@ -32,27 +32,6 @@ def directories(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path | No
         with Engine.open(folder / name, create=True) as engine:
             engine.add([Document(uri=f"test:{name}/one two", id=f"{name}/1", text=text)])
     return {name: folder / name for name in texts}
-
-
-def run(
-    directories: dict[str, Path | None],
-    ask: Callable[[Client], Awaitable[None]],
-    visible: frozenset[str] | None = None,
-    **options: Any,
-) -> None:
-    async def connected() -> None:
-        server = build(Collections(directories), visible=lambda: visible, **options)
-        async with Client(server) as client:
-            await ask(client)
-
-    anyio.run(connected)
-
-
-async def call(client: Client, tool: str, **arguments: Any) -> dict[str, Any]:
-    result = await client.call_tool(tool, arguments)
-    assert not result.is_error, result.content
-    assert result.structured_content is not None
-    return result.structured_content
 
 
 async def error(client: Client, tool: str, **arguments: Any) -> str:

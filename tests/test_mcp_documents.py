@@ -8,13 +8,14 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 import anyio
 import anyio.to_thread
+import asking
 import pytest
+from asking import Ask, call
 from mcp import Client, MCPError, StdioServerParameters
 from mcp.client.subscriptions import ResourcesListChanged, ResourceUpdated
 from mcp.types import CallToolResult, PromptReference, ResourceTemplateReference
@@ -26,23 +27,9 @@ from rag_tools_mcp.collections import Collections
 from rag_tools_mcp.resources import TEMPLATE, document_uri
 from rag_tools_mcp.server import build
 
-Ask = Callable[[Client], Awaitable[None]]
 
-
-def run(index: Path, ask: Ask, *, mode: str = "auto", **options: Any) -> None:
-    async def connected() -> None:
-        server = build(Collections({"default": index}), **options)
-        async with Client(server, mode=mode) as client:
-            await ask(client)
-
-    anyio.run(connected)
-
-
-async def call(client: Client, tool: str, **arguments: Any) -> dict[str, Any]:
-    result = await client.call_tool(tool, arguments)
-    assert not result.is_error, result.content
-    assert result.structured_content is not None
-    return result.structured_content
+def run(index: Path, ask: Ask, **options: Any) -> None:
+    asking.run({"default": index}, ask, **options)
 
 
 def message(result: CallToolResult) -> str:

@@ -21,7 +21,6 @@ from chat_model import ModelError, connect
 from conversation import (
     CHANGED,
     INSTRUCTIONS,
-    SUPPORTED,
     TOOLS,
     UNSUPPORTED,
     Conversation,
@@ -143,21 +142,23 @@ class Chat:
             return
         turn = self.conversation.turns[-1]
         for claim in turn.claims:
-            self.say((visible(claim.text), "bold"))
-            if claim.best:
-                self.explain_quote("", claim.text, claim.best)
+            support = claim.support
+            self.say((visible(claim.text), "bold"), f"  {support.verdict}, {support.score:.2f}")
+            for citation in support.citations[:1]:
+                self.explain_quote("", claim.text, citation)
         if turn.text and not turn.claims:
             self.say("The model claims nothing.")
         if not turn.text:
+            if turn.confidence is not None:
+                low = ", low" if turn.doubtful else ""
+                self.say(f"confidence {turn.confidence:.2f}{low}")
             cited = [(f"[{number}] ", citation) for number, citation in turn.cited.items()]
             for label, citation in cited or [("Not cited: ", each) for each in turn.found]:
                 self.explain_quote(label, turn.searched[0], citation)
 
     def explain_quote(self, label: str, query: str, citation: Citation) -> None:
         """Print which words of a query match which of a quote."""
-        self.say(
-            (label, "bold cyan"), f"score {citation.score:.2f} where {SUPPORTED:.2f} is needed"
-        )
+        self.say((label, "bold cyan"), f"score {citation.score:.2f}")
         self.say((visible(citation.quote), "dim"))
         for asked, matched, similarity in matches(query, citation):
             self.say(f"  {similarity:.2f}  {visible(asked)} → {visible(matched)}")

@@ -18,17 +18,12 @@ from chat_model import Model, ModelError, Tool, ToolCall, argument
 
 from rag_tools import Engine
 from rag_tools.cite.markers import markers, resolve
+from rag_tools.cite.quote import strongest
 from rag_tools.cli.output import one_line, visible
 from rag_tools.cli.show import location
 from rag_tools.errors import RagToolsError
 from rag_tools.sentences import sentences
-from rag_tools.types import Citation, Filter
-
-# Score that a quote needs to count as an answer. Of 40 questions on examples/corpus the best quote
-# reaches it for 40 (lowest 0.627), of 40 on other things for 2 (Haskell's IO monad, PyTorch).
-# Asked as follow-ups ("And ...") to 8 of the former, the latter reach it in 3 of 320 pairs; at 0.58
-# in 8, at 0.56 in 22.
-SUPPORTED = 0.6
+from rag_tools.types import Citation, Filter, Support
 
 QUOTES = 3  # in an answer, at most
 ROUNDS = 8  # of calls of tools, until a model must have an answer
@@ -56,16 +51,20 @@ class Claim(NamedTuple):
 
     Attributes
     ----------
-    best
-        The quote that bears on it best.
-    supported
-        That quote is strong enough, and every number in the sentence is that of a source that
-        still holds its quote. Words are compared, not what follows from them.
+    support
+        What the documents say of it: words are compared, not what follows from them.
+    known
+        Every number in it is that of a source that still holds its quote.
     """
 
     text: str
-    best: Citation | None
-    supported: bool
+    support: Support
+    known: bool
+
+    @property
+    def supported(self) -> bool:
+        """Whether the sentence may stand as it is."""
+        return self.known and self.support.verdict == "supported"
 
 
 @dataclass(frozen=True)
@@ -78,9 +77,13 @@ class Turn:
         What was searched for: the question, after the one before it if it is a follow-up; what
         a model called its tools with.
     found
-        The quotes that bear on that best, strong enough or not.
+        The quotes that bear on that best, whether they answer it or not.
     cited
-        Number → quote of those that are, and that were verified: the answer.
+        Number → quote of those that were verified, if they can be taken for an answer.
+    confidence
+        How likely the documents answer the question; None if that isn't known.
+    doubtful
+        It is unlikely: nothing is cited.
     text, claims
         What a model wrote, and its sentences; `cited` are then the quotes it refers to.
     """
@@ -89,6 +92,8 @@ class Turn:
     searched: tuple[str, ...]
     found: tuple[Citation, ...]
     cited: Mapping[int, Citation]
+    confidence: float | None = None
+    doubtful: bool = False
     text: str = ""
     claims: tuple[Claim, ...] = ()
 
@@ -100,7 +105,7 @@ class Turn:
     @property
     def refusal(self) -> str:
         """Why there is no answer."""
-        return CHANGED if any(each.score >= SUPPORTED for each in self.found) else NOTHING
+        return CHANGED if self.found and not self.doubtful else NOTHING
 
     @property
     def unsupported(self) -> list[Claim]:
@@ -132,9 +137,11 @@ class Conversation:
         query = question
         if self.turns and leans(question):
             query = f"{self.turns[-1].question} {question}"
-        found = self.engine.cite(query, limit=QUOTES, filter=self.scope, explain=True).citations
-        cited = self._verified(query, (each for each in found if each.score >= SUPPORTED))
-        turn = Turn(question, (query,), found, cited)
+        results = self.engine.search(query, limit=2 * QUOTES, filter=self.scope, explain=True)
+        best = strongest(citation for hit in results.results for citation in hit.citations)
+        found, doubtful = tuple(best[:QUOTES]), results.low_confidence
+        cited = {} if doubtful else self._verified(query, found)
+        turn = Turn(question, (query,), found, cited, results.confidence, doubtful)
         self.turns.append(turn)
         return turn
 
@@ -182,7 +189,8 @@ class ModelConversation(Conversation):
         cited = self._resolved(text)
         claims = () if NOTHING in text else tuple(self._claims(text, cited))
         found = sorted(itertools.chain(*self._found.values()), key=lambda each: -each.score)
-        turn = Turn(question, tuple(self._found), tuple(found[:QUOTES]), cited, text, claims)
+        searched, best = tuple(self._found), tuple(found[:QUOTES])
+        turn = Turn(question, searched, best, cited, text=text, claims=claims)
         self.turns.append(turn)
         return turn
 
@@ -239,11 +247,10 @@ class ModelConversation(Conversation):
             claim = span.of(words).strip("#*- \n")
             if not re.search(r"\w", claim):
                 continue
-            support = self.engine.cite(claim, limit=1, filter=self.scope, explain=True)
-            best = next(iter(support.citations), None)
+            support = self.engine.cite(claim, limit=QUOTES, filter=self.scope, explain=True)
             # A number belongs to the sentence of the word before it, also after the full stop.
             known = all(number in cited for at, number in numbers if span.start < at <= span.end)
-            yield Claim(claim, best, known and best is not None and best.score >= SUPPORTED)
+            yield Claim(claim, support, known)
 
 
 def leans(question: str) -> bool:

@@ -29,9 +29,6 @@ SERVER = StdioServerParameters(
 STEPS = 8  # calls of tools before the agent gives up
 TIMEOUT = 60  # seconds; the first search waits for the server to load its model
 
-# Score that a quote needs to count as an answer; examples/conversation.py has the measurement.
-SUPPORTED = 0.6
-
 
 class Call(NamedTuple):
     """What the model asks for: a tool and its arguments."""
@@ -49,9 +46,10 @@ def model(question: str, results: Mapping[str, Any]) -> Call | str:
     if "search" not in results:
         return Call("search", {"query": question, "limit": 5})
     if "cite" not in results:
-        quotes = [each for hit in results["search"]["results"] for each in hit["citations"]]
+        found = results["search"]
+        quotes = [each for hit in found["results"] for each in hit["citations"]]
         best = max(quotes, key=lambda each: each["score"], default=None)
-        if best is None or best["score"] < SUPPORTED:
+        if best is None or found["low_confidence"]:
             return "Nothing in the documents supports an answer."
         return Call("cite", {"claim": " ".join(best["quote"].split()), "limit": 2})
     if "verify" not in results:

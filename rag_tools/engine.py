@@ -19,16 +19,17 @@ from typing import Any, Self
 from urllib.parse import urldefrag
 
 import numpy as np
-from numpy.typing import NDArray
 
 from rag_tools.catalog import catalog, lexical, schema
 from rag_tools.catalog.catalog import SourceState
 from rag_tools.catalog.filters import compile_filter
+from rag_tools.cite import support
 from rag_tools.cite.answer import Quotation, quotations
+from rag_tools.cite.claims import QUOTES, cited_answer
 from rag_tools.cite.locate import check_url_template, cite_span
 from rag_tools.cite.quote import strongest
 from rag_tools.cite.verify import parse_citations, verify
-from rag_tools.encode.checkpoint import load_checkpoint
+from rag_tools.encode.checkpoint import Checkpoint, load_checkpoint
 from rag_tools.encode.encoder import Encoder
 from rag_tools.errors import (
     IndexMismatchError,
@@ -50,6 +51,7 @@ from rag_tools.reader import Reader
 from rag_tools.sync import SyncOptions, source_root, sync
 from rag_tools.types import (
     Citation,
+    CitedAnswer,
     Document,
     DocumentEntry,
     Fetched,
@@ -72,11 +74,6 @@ MAX_PASSAGE_TOKENS = 1024
 DEFAULT_BITS = 4
 MIN_DIM = 16
 _LISTED_TOGETHER = 16  # documents whose texts are read to be counted before the first is listed
-_LEXICAL_LIMIT = 1000  # passages that BM25 lists; what it doesn't list has a BM25 of 0
-# Share of passages a word may be in for BM25 to look for it. On 36,000 passages and 16 questions
-# BM25 takes 15 ms with all words, 7.5 ms with 0.5, 7.4 ms with 0.3 (medians); nDCG@10 is the same
-# to 0.001 on SQuAD, Cranfield and CoSQA.
-_COMMON = 0.3
 _VERDICTS = ("exact", "moved", "stale", "missing")  # best first
 _PASSAGE_ID = re.compile(r".+:(?P<start>\d{1,15})-(?P<end>\d{1,15})", re.DOTALL)
 
@@ -351,11 +348,10 @@ class Engine:
         with self._reader.view() as view:
             snapshot = view.snapshot
             frequencies = snapshot.document_frequencies(embeddings.token_ids)
-            rare = embeddings.spans[frequencies <= _COMMON * snapshot.n_passages]
             listed = lexical.bm25(
                 view.connection,
-                _telling_words(query, rare),
-                limit=_LEXICAL_LIMIT,
+                lexical.telling_words(query, embeddings.spans, frequencies, snapshot.n_passages),
+                limit=lexical.LISTED,
                 condition=condition,
                 parameters=parameters,
             )
@@ -381,17 +377,22 @@ class Engine:
                 signals=self._signals,
                 effort=EFFORTS[quality],
             )
-            return SearchResults(
-                query=query,
-                results=hits(
-                    self._reader,
-                    view,
-                    matches,
-                    prepared,
-                    embeddings.spans if explain else None,
-                    limit=limit,
-                ),
+            found = hits(
+                self._reader,
+                view,
+                matches,
+                prepared,
+                embeddings.spans if explain else None,
+                limit=limit,
+                ceiling=self._signals.ceiling,
             )
+        sure = support.confidence(query, found[0]) if found and self._calibrated else None
+        return SearchResults(
+            query=query,
+            results=found,
+            confidence=sure,
+            low_confidence=sure is not None and sure < support.calibration().low,
+        )
 
     async def asearch(
         self,
@@ -439,13 +440,39 @@ class Engine:
         explain: bool = False,
         quality: Quality = "balanced",
     ) -> Support:
-        """Return the quotes that bear on `claim` best, from all documents, and no others.
+        """Return how far the documents support `claim`, and the quotes that bear on it best.
 
         Parameters are those of `search`; `limit` is the most citations returned.
         """
-        found = self.search(claim, limit=2 * limit, filter=filter, explain=explain, quality=quality)
+        found = self.search(claim, limit=2 * limit, filter=filter, explain=True, quality=quality)
         citations = strongest(citation for hit in found.results for citation in hit.citations)
-        return Support(claim=claim, citations=tuple(citations[:limit]))
+        assessed = support.assess(claim, citations[:limit], calibrated=self._calibrated)
+        return assessed if explain else assessed.unaligned()
+
+    def cite_answer(
+        self, answer: str, *, filter: Filter | None = None, quality: Quality = "balanced"
+    ) -> CitedAnswer:
+        """Return a draft answer with citations: which statements the documents support, and where.
+
+        Parameters
+        ----------
+        answer
+            In Markdown. Its own markers and list of references are left out; sentences that need
+            no citation stay as they are, see `statements`.
+        filter, quality
+            As in `search`.
+
+        Raises
+        ------
+        InvalidQueryError
+            If the answer isn't valid Unicode, or the filter can't be used.
+        """
+        _check(answer, 1, quality)
+
+        def cite(claim: str) -> Support:
+            return self.cite(claim, limit=QUOTES, filter=filter, quality=quality)
+
+        return cited_answer(answer, cite)
 
     def document(self, id: str) -> Document:
         """Return a document whole, as it was added.
@@ -668,6 +695,11 @@ class Engine:
                 return
             after = entries[-1].id
 
+    @property
+    def _calibrated(self) -> bool:
+        """Whether scores of support and confidence were fitted to an index like this one."""
+        return support.calibration().fits(self._settings) and self._signals == Signals()
+
     def _ready(self) -> Encoder:
         with self._loading:
             if self._encoder is None:
@@ -698,6 +730,12 @@ class Engine:
             yield writer
 
 
+def check_dim(dim: int | None, checkpoint: Checkpoint) -> None:
+    """Raise `InvalidQueryError` unless tokens can have `dim` of the checkpoint's dimensions."""
+    if dim is not None and not MIN_DIM <= dim <= checkpoint.dim:
+        raise InvalidQueryError(f"{dim} dimensions: choose {MIN_DIM} to {checkpoint.dim}")
+
+
 def _create(
     directory: Path,
     source: str | Path | None,
@@ -709,8 +747,7 @@ def _create(
     checkpoint = load_checkpoint(source)
     if bits not in BITS:
         raise InvalidQueryError(f"{bits} bits: choose one of {', '.join(map(str, BITS))}")
-    if dim is not None and not MIN_DIM <= dim <= checkpoint.dim:
-        raise InvalidQueryError(f"{dim} dimensions: choose {MIN_DIM} to {checkpoint.dim}")
+    check_dim(dim, checkpoint)
     if not MIN_PASSAGE_TOKENS <= passage_tokens <= MAX_PASSAGE_TOKENS:
         raise InvalidQueryError(
             f"passages of {passage_tokens} tokens: choose {MIN_PASSAGE_TOKENS} to "
@@ -747,23 +784,6 @@ def _check(query: str, limit: int, quality: Quality) -> None:
         raise InvalidQueryError(f"limit {limit}: ask for at least one result")
     if quality not in EFFORTS:
         raise InvalidQueryError(f"quality {quality!r}: choose {', '.join(EFFORTS)}")
-
-
-def _telling_words(query: str, rare: NDArray[np.int32]) -> list[str]:
-    """Return the words of a query that BM25 should look for: not those in every other passage.
-
-    Such words move its scores little and make it visit most of the index.
-
-    Parameters
-    ----------
-    rare
-        ``(n, 2)`` int32 code points of the query: the spans of tokens that few passages hold.
-    """
-    words = lexical.words(query)
-    telling = [
-        word for word in words if ((rare[:, 0] < word.end()) & (word.start() < rare[:, 1])).any()
-    ]
-    return [word[0] for word in telling or words]
 
 
 def _uri(source: str) -> str:

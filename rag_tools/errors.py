@@ -59,6 +59,10 @@ class InvalidQueryError(RagToolsError):
     """The query, claim, filter or citation can't be used as given."""
 
 
+class DatasetError(RagToolsError):
+    """A data set to measure with can't be read; the message names the file and the line."""
+
+
 class ServerError(RagToolsError):
     """A server can't be reached, or it refused what it was asked; the message is then its own."""
 

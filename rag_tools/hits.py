@@ -33,6 +33,7 @@ def hits(
     query_spans: NDArray[np.int32] | None,
     *,
     limit: int,
+    ceiling: float,
 ) -> tuple[Hit, ...]:
     """Return the hits of the `limit` best matches, best first, ties by id.
 
@@ -43,6 +44,8 @@ def hits(
     query_spans
         ``(n_query_tokens, 2)`` int32 code points of the query, to give every citation its
         alignment; None to leave it out.
+    ceiling
+        Highest score a match can have.
     """
     ranked = sorted(
         (-match.score, catalog.passage_id(view.connection, match.segment, match.position), match)
@@ -55,7 +58,7 @@ def hits(
     # Of one hit together: where the lines of a document start is remembered for a few documents.
     located = [
         (
-            _citations(view, match, document, passage, query, query_spans),
+            _citations(view, match, document, passage, query, query_spans, ceiling),
             cite_span(
                 document, Span(passage.start, passage.end), url_template=view.url_template
             ).url,
@@ -92,6 +95,7 @@ def _citations(
     passage: Passage,
     query: Query,
     query_spans: NDArray[np.int32] | None,
+    ceiling: float,
 ) -> list[Citation]:
     segment = view.snapshot.segments[match.segment]
     spans = segment.spans(match.position)
@@ -101,6 +105,7 @@ def _citations(
         spans,
         grid,
         query.weights,
+        relevance=match.score / ceiling,
         sections=_sections(document.blocks, passage),
     )
     return [

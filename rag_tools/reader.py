@@ -70,6 +70,7 @@ class Reader:
         self._lock = threading.Lock()
         self._snapshot: Snapshot | None = None
         self._documents: OrderedDict[int, Document] = OrderedDict()
+        self._cached_characters = 0
         with self._connection():  # refuses what can't be opened
             self._opened = self._identity()
 
@@ -115,10 +116,12 @@ class Reader:
                 return self._documents[key]
         document = catalog.document(view.connection, key)
         with self._lock:
-            self._documents[key] = document
-            size = sum(len(kept.text) for kept in self._documents.values())
-            while size > _CACHED_CHARACTERS and len(self._documents) > 1:
-                size -= len(self._documents.popitem(last=False)[1].text)
+            if key not in self._documents:  # another thread may have been faster
+                self._documents[key] = document
+                self._cached_characters += len(document.text)
+            while self._cached_characters > _CACHED_CHARACTERS and len(self._documents) > 1:
+                _, dropped = self._documents.popitem(last=False)
+                self._cached_characters -= len(dropped.text)
         return document
 
     @property

@@ -11,7 +11,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -19,6 +19,7 @@ Metadata = dict[str, Any]
 
 BlockKind = Literal["heading", "paragraph", "list", "table", "code", "function", "class"]
 VerificationStatus = Literal["exact", "moved", "stale", "missing"]
+Verdict = Literal["supported", "partial", "unsupported"]
 
 
 class Span(NamedTuple):
@@ -297,16 +298,99 @@ class Hit(_Value):
 
 
 class SearchResults(_Value):
-    """Hits in order of falling score, ties by id."""
+    """Hits in order of falling score, ties by id.
+
+    Attributes
+    ----------
+    confidence
+        How likely the documents answer the query at all, from 0 to 1, judged by the first hit.
+        None if that can't be told: no hit, or settings that it wasn't fitted to.
+    low_confidence
+        It is less likely than not: the hits are the nearest there are, and hardly an answer.
+    """
 
     query: str
     results: tuple[Hit, ...] = ()
+    confidence: float | None = None
+    low_confidence: bool = False
 
 
 class Support(_Value):
-    """The quotes that bear on a claim, best first."""
+    """How far documents support a claim in their words, and the quotes that bear on it.
+
+    It compares words, and says nothing about truth, nor about what follows from what.
+
+    Attributes
+    ----------
+    citations
+        The quotes, best first.
+    score
+        How likely the documents say what the claim says, from 0 to 1.
+    verdict
+        ``supported``: they say it. ``partial``: part of it, or something close. ``unsupported``:
+        the quotes are only the nearest there are.
+    covered, uncovered
+        Ranges of code points of `claim`: words that the quotes have, or close ones, and words
+        that they haven't. Function words between words of a kind go with them.
+    calibrated
+        Whether `score` was fitted to the checkpoint and the settings of this index. If not, it
+        still orders claims, but isn't a likelihood.
+    """
 
     claim: str
+    citations: tuple[Citation, ...] = ()
+    score: float = 0.0
+    verdict: Verdict = "unsupported"
+    covered: tuple[Span, ...] = ()
+    uncovered: tuple[Span, ...] = ()
+    calibrated: bool = False
+
+    def unaligned(self) -> Self:
+        """Return the same without the alignments of its citations."""
+        plain = (each.model_copy(update={"alignment": None}) for each in self.citations)
+        return self.model_copy(update={"citations": tuple(plain)})
+
+
+class Claim(_Value):
+    """A statement of an answer.
+
+    Attributes
+    ----------
+    start, end
+        Range of code points of the answer's `draft`.
+    numbers
+        Of its citations, from 1; none if it is unsupported.
+    support
+        What supports ``draft[start:end]``; its spans count from `start`.
+    """
+
+    start: int
+    end: int
+    numbers: tuple[int, ...] = ()
+    support: Support
+
+
+class CitedAnswer(_Value):
+    """An answer with citations.
+
+    Attributes
+    ----------
+    text
+        The answer in Markdown, with ``[n]`` after each supported statement.
+    references
+        What the numbers stand for: a list in Markdown, each item a link and the quote.
+    draft
+        The answer as it was given, without markers and references of its own.
+    claims
+        Statements of the draft that need a citation, in order.
+    citations
+        The nth has the number n; each quote has one number.
+    """
+
+    text: str
+    references: str
+    draft: str
+    claims: tuple[Claim, ...] = ()
     citations: tuple[Citation, ...] = ()
 
 

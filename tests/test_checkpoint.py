@@ -224,7 +224,7 @@ def test_a_missing_file_is_named(copy, file):
 
 def test_a_missing_model_file_tells_how_to_make_it(copy):
     (copy / "onnx/model_int8.onnx").unlink()
-    with pytest.raises(CheckpointError, match=r"rag_tools\.encode\.export .*rag-tools\[torch\]"):
+    with pytest.raises(CheckpointError, match=r"rag-tools export .*rag-tools\[torch\]"):
         load_checkpoint(copy)
 
 

@@ -32,7 +32,7 @@ from transformers import (  # noqa: E402
     PreTrainedTokenizerFast,
 )
 
-from rag_tools.encode.export import _check_float32, export  # noqa: E402
+from rag_tools.encode.export import compare, export  # noqa: E402
 
 HIDDEN = 32
 QUERY = "where is the old mill?"
@@ -323,7 +323,7 @@ def test_an_export_holds_no_weights_but_onnx_and_no_paths(tmp_path):
 
 def test_a_checkpoint_without_onnx_says_how_to_export(tmp_path):
     source = stanford(tmp_path, dim=16)
-    with pytest.raises(CheckpointError, match=r"rag_tools\.encode\.export"):
+    with pytest.raises(CheckpointError, match=r"rag-tools export"):
         load_checkpoint(source)
 
 
@@ -342,7 +342,7 @@ def test_export_refuses_metadata_that_does_not_fit(tmp_path):
     model = MultiVectorEncoder(str(source), device="cpu")
     model[0].query_expansion = {"strategy": "fixed", "length": 60, "attend": False}
     with pytest.raises(CheckpointError, match="its metadata isn't understood"):
-        _check_float32(model, target)
+        compare(model, target)
 
 
 def test_projection_keeps_inner_products():
@@ -366,15 +366,15 @@ def test_projection_keeps_inner_products():
 def test_sample_is_spread_over_sources_and_repeatable(tmp_path):
     import gzip
 
-    from rag_tools.train.project import sample_passages
+    from rag_tools.train.pairs import read_examples, sample_passages
 
     pairs = tmp_path / "pairs.jsonl.gz"
     with gzip.open(pairs, "wt", encoding="utf-8") as file:
         for i in range(300):
             source = "small" if i % 30 == 0 else "large"
-            file.write(json.dumps({"source": source, "passage": f"{source} {i // 2}"}) + "\n")
-    sample = sample_passages(pairs, 20)
-    assert sample == sample_passages(pairs, 20)
-    assert sample != sample_passages(pairs, 20, seed=1)
+            file.write(json.dumps({"source": source, "query": "q", "passage": f"{source} {i // 2}"}) + "\n")
+    sample = sample_passages(read_examples(pairs), 20)
+    assert sample == sample_passages(read_examples(pairs), 20)
+    assert sample != sample_passages(read_examples(pairs), 20, seed=1)
     assert len(sample) == len(set(sample)) == 20
     assert sum(passage.startswith("small") for passage in sample) == 10

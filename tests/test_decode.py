@@ -64,6 +64,7 @@ def test_nul_bytes_in_text_are_kept():
         ("cp1252", "Here’s a “quoted” text – with dashes."),
         ("cp1252", "He said “the treaty” — it’s signed … by €5 million voters."),
         ("cp1252", "The price is €5."),
+        ("cp1252", "see the étos, e.g. Ångström & Köls tion, it's ee étos, then étos."),
         ("cp1252", "“Hello”, she said – and left. The déjà vu was strong."),
         ("latin-1", "Größe und Maße; die Straße ist schön"),
         ("latin-1", "Temperature 20°C, copyright © 2020"),
@@ -102,6 +103,9 @@ def test_damaged_utf8_is_refused_not_turned_into_mojibake():
     data = "Naïve café – “text” über alles. ".encode() * 50
     with pytest.raises(UnreadableFileError, match=r"^log\.txt: damaged UTF-8, byte 0xFF at"):
         decode(data + b"\xff" + data, name="log.txt")
+    with pytest.raises(UnreadableFileError, match=r"^log\.txt: damaged UTF-8, .* end of data"):
+        decode("A café and a café".encode()[:-1], name="log.txt")
+    assert decode("A café".encode("cp1252"), name="log.txt") == "A café"
 
 
 @pytest.mark.parametrize(

@@ -58,7 +58,7 @@ def test_a_chat_in_a_terminal(terminal: Terminal):
 
     follow_up = "And on the summit of a mountain?"
     ask(follow_up, f"({QUESTION} {follow_up})", IN_THE_MOUNTAINS)
-    explained = ask("/explain", "where 0.60 is needed")
+    explained = ask("/explain", "confidence 0.")
     assert re.search(r"^  0\.\d\d  summit → summit$", explained, re.MULTILINE), explained
 
     refused = ask("Who wrote Hamlet?", REFUSAL)
@@ -263,7 +263,8 @@ def test_the_agent_refuses_what_is_not_there():
     model = runpy.run_path(str(EXAMPLES / "mcp_agent.py"))["model"]
     weak = {"citations": [{"score": 0.3, "quote": "words"}]}
     for hits in ([], [weak]):
-        assert model("q", {"search": {"results": hits}}).startswith("Nothing in the documents")
+        found = {"results": hits, "low_confidence": True}
+        assert model("q", {"search": found}).startswith("Nothing in the documents")
     stale = {"verifications": [{"status": "stale", "citation": {}}]}
     assert model("q", {"search": {}, "cite": {}, "verify": stale}) == "No quote holds any more."
 

@@ -140,7 +140,8 @@ class TestToolStandardIntegration(_ToolUnderTest, ToolsIntegrationTests):
 
 @pytest.mark.parametrize("question", QUESTIONS)
 def test_documents_are_the_hits_of_the_engine(retriever: RagToolsRetriever, question: str):
-    hits = retriever.engine.search(question, limit=4).results
+    found = retriever.engine.search(question, limit=4)
+    hits = found.results
     documents = retriever.invoke(question, k=4)
     assert [document.id for document in documents] == [hit.id for hit in hits]
     for document, hit in zip(documents, hits, strict=True):
@@ -157,6 +158,7 @@ def test_documents_are_the_hits_of_the_engine(retriever: RagToolsRetriever, ques
             "start_index": hit.start,
             "end_index": hit.end,
             "citations": [citation.model_dump(mode="json") for citation in hit.citations],
+            "confidence": found.confidence,
         }
 
 

@@ -81,7 +81,8 @@ def index(tmp_path: Path) -> Iterator[RagToolsIndex]:
 
 @pytest.mark.parametrize("question", QUESTIONS)
 def test_nodes_are_the_hits_of_the_engine(retriever: RagToolsRetriever, question: str):
-    hits = retriever.engine.search(question, limit=4).results
+    results = retriever.engine.search(question, limit=4)
+    hits = results.results
     nodes = retriever.retrieve(question)
     assert [found.node.node_id for found in nodes] == [hit.id for hit in hits]
     for found, hit in zip(nodes, hits, strict=True):
@@ -98,6 +99,7 @@ def test_nodes_are_the_hits_of_the_engine(retriever: RagToolsRetriever, question
             "url": hit.url,
             "document_sha256": hit.document_sha256,
             "citations": [citation.model_dump(mode="json") for citation in hit.citations],
+            "confidence": results.confidence,
         }
 
 

@@ -197,6 +197,11 @@ def test_url_of_html_has_the_anchor_and_the_words() -> None:
         ("well-known, a & b", "well-known, a & b", "well%2Dknown%2C%20a%20%26%20b"),
         ("undoing it", "doing", "undoing"),  # browsers match whole words
         ("  padded  ", "  padded ", "padded"),
+        ("(see “Figure 4.2”), e.g.", "Figure 4", "Figure%204.2"),
+        ("it’s O'Neil's: so_on", "it’s O'Neil", "it%E2%80%99s%20O%27Neil%27s"),
+        ("a.b, c", "b", "a.b"),
+        ("これは猫。犬です。", "犬", "%E7%8A%AC%E3%81%A7%E3%81%99"),
+        ("cafe\u0301s", "caf", "cafe%CC%81s"),
         ("#x 100% é?", "100% é?", "100%25%20%C3%A9%3F"),
         ("cat sat. A cat ran", "A cat", "A%20cat"),
         ("the cat sat the mat", "the", "the,-cat%20sat%20the%20mat"),
@@ -227,6 +232,7 @@ def follow(text: str, directive: str) -> str | None:
     terms = directive.removeprefix("text=").split(",")
     prefix = terms.pop(0)[:-1] if terms[0].endswith("-") else ""
     suffix = terms.pop()[1:] if terms[-1].startswith("-") else ""
+    boundary = r"(?:(?<!\w)|(?!\w))"  # no word across it
     pattern = r"\s+".join(re.escape(word) for word in unquote(terms[0]).split())
     if len(terms) == 2:
         pattern += r"[\s\S]*?" + r"\s+".join(re.escape(word) for word in unquote(terms[1]).split())
@@ -234,12 +240,12 @@ def follow(text: str, directive: str) -> str | None:
         words = r"\s+".join(re.escape(word) for word in unquote(prefix).split())
         pattern = rf"{words}\s*({pattern})"
     else:
-        pattern = rf"(?<!\S)({pattern})"
+        pattern = rf"{boundary}({pattern})"
     if suffix:
         words = r"\s+".join(re.escape(word) for word in unquote(suffix).split())
         pattern += rf"\s*{words}"
     else:
-        pattern += r"(?!\S)"
+        pattern += boundary
     match = re.search(pattern, text, re.IGNORECASE)
     return match[1] if match else None
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import html
 import json
 import re
-import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
 
 import anyio
 import pytest
+from browser import ARGUMENTS, BROWSER, browser
 from mcp import Client
 from mcp.client.extension import advertise
 from mcp.server.apps import APP_MIME_TYPE, EXTENSION_ID
@@ -22,11 +22,6 @@ from rag_tools.types import Document
 from rag_tools_mcp.collections import Collections
 from rag_tools_mcp.server import build
 from rag_tools_mcp.viewer import PAGE, URI, VIEW
-
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
-BROWSER = next(filter(None, map(shutil.which, BROWSERS)), None)
-
-browser = pytest.mark.skipif(BROWSER is None, reason=f"no browser: none of {', '.join(BROWSERS)}")
 
 # Plays the host's part, then writes down what it sees. The frame may share its origin with the
 # host only here, so that the host can look into it.
@@ -85,7 +80,7 @@ def seen(result: dict[str, Any], tmp_path: Path, page: str = PAGE) -> dict[str, 
     file = tmp_path / "host.html"
     file.write_text(host, encoding="utf-8")
     command = [
-        *(BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"),
+        *(BROWSER, *ARGUMENTS),
         *("--virtual-time-budget=10000", f"--user-data-dir={tmp_path / 'profile'}"),
         *("--dump-dom", file.as_uri()),
     ]

@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 
 from rag_tools.engine import Engine
-from rag_tools.errors import InvalidQueryError
-from rag_tools.evaluate.dataset import read_datasets
+from rag_tools.evaluate.dataset import read
 from rag_tools.evaluate.measures import measure
 from rag_tools.evaluate.retrieve import index_dataset, run_bm25, run_engine
 
@@ -18,8 +17,7 @@ DATA = Path(__file__).parent / "data"
 
 @pytest.fixture(scope="module")
 def dataset():
-    (found,) = read_datasets(DATA)
-    return found
+    return read(DATA / "questions.json")
 
 
 @pytest.fixture(scope="module")
@@ -33,9 +31,9 @@ def test_retrieval_is_no_worse_than_it_was(dataset, indexed):
     """Measured when written: nDCG@10 0.925 against 0.649 for BM25, on 48 questions."""
     ours = measure(dataset.qrels, run_engine(indexed, dataset))
     lexical = measure(dataset.qrels, run_bm25(dataset))
-    assert ours["nDCG@10"] >= 0.90
-    assert ours["R@10"] >= 0.99
-    assert ours["nDCG@10"] > lexical["nDCG@10"] + 0.1
+    assert ours["nDCG@10"].mean() >= 0.90
+    assert ours["R@10"].mean() >= 0.99
+    assert ours["nDCG@10"].mean() > lexical["nDCG@10"].mean() + 0.1
 
 
 def test_first_citation_holds_the_answer(dataset, indexed):
@@ -51,18 +49,3 @@ def test_first_citation_holds_the_answer(dataset, indexed):
         citation = indexed.search(question["question"], limit=3).results[0].citations[0]
         held += question["answers"][0]["text"] in citation.quote
     assert held >= 0.72 * len(questions)  # 37 of 48 when written
-
-
-def test_layouts_are_read(tmp_path):
-    (tmp_path / "qrels").mkdir()
-    (tmp_path / "corpus.jsonl").write_text('{"_id": "d", "title": "T", "text": "x"}\n')
-    lines = [{"_id": "q", "text": "?"}, {"_id": "r", "text": "!"}]
-    (tmp_path / "queries.jsonl").write_text("\n".join(map(json.dumps, lines)))
-    (tmp_path / "qrels" / "dev.tsv").write_text("query-id\tcorpus-id\tscore\nq\td\t1\nr\td\t0\n")
-    (dataset,) = read_datasets(tmp_path)
-    assert dataset.corpus == {"d": "T\nx"}
-    assert dataset.queries == {"q": "?"}
-    with pytest.raises(InvalidQueryError, match="no split 'test'"):
-        read_datasets(tmp_path, split="test")
-    with pytest.raises(InvalidQueryError, match="neither"):
-        read_datasets(tmp_path / "qrels")

@@ -26,8 +26,7 @@ from rag_tools.encode.checkpoint import load_checkpoint
 from rag_tools.encode.embeddings import Embeddings
 from rag_tools.encode.encoder import Encoder
 from rag_tools.engine import DEFAULT_PASSAGE_TOKENS
-from rag_tools.errors import InvalidQueryError
-from rag_tools.evaluate.dataset import Dataset, read_datasets
+from rag_tools.evaluate.dataset import Dataset, find, read
 from rag_tools.ingest.chunk import chunk, context
 from rag_tools.ingest.load import load_bytes
 from rag_tools.types import Document
@@ -58,12 +57,11 @@ def main(
 
 
 def _datasets(data: Path) -> Iterator[Dataset]:
-    for folder in sorted(path for path in data.iterdir() if path.is_dir()):
-        try:
-            # One language: the checkpoint knows English.
-            yield from (found for found in read_datasets(folder) if "xquad" not in found.name)
-        except InvalidQueryError as error:
-            print(f"no queries: {error}", file=sys.stderr)
+    sources, left_out = find(data)
+    for folder in left_out:
+        print(f"no queries: {folder}", file=sys.stderr)
+    # One language: the checkpoint knows English.
+    yield from (read(source) for source in sources if "xquad" not in source.name)
 
 
 def _passages(encoder: Encoder, data: Path, datasets: list[Dataset]) -> Iterator[tuple[str, str]]:

@@ -120,13 +120,14 @@ def documents(found: SearchResults) -> list[Document]:
 
     The id is the passage's. The document's own metadata are kept; added to them are ``source``,
     ``title``, ``heading``, ``url``, ``score``, ``document_id``, ``document_sha256``,
-    ``start_index`` and ``end_index`` (code points of the document's canonical text), and
-    ``citations``, a list of `rag_tools.Citation` as JSON.
+    ``start_index`` and ``end_index`` (code points of the document's canonical text),
+    ``citations``, a list of `rag_tools.Citation` as JSON, and ``confidence``: that of the search,
+    the same in all of its documents.
     """
-    return [_document(hit) for hit in found.results]
+    return [_document(hit, found.confidence) for hit in found.results]
 
 
-def _document(hit: Hit) -> Document:
+def _document(hit: Hit, confidence: float | None) -> Document:
     return Document(
         id=hit.id,
         page_content=hit.text,
@@ -142,5 +143,6 @@ def _document(hit: Hit) -> Document:
             "start_index": hit.start,
             "end_index": hit.end,
             "citations": [citation.model_dump(mode="json") for citation in hit.citations],
+            "confidence": confidence,
         },
     )

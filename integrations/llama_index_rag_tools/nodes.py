@@ -16,7 +16,7 @@ from llama_index.core.schema import (
 
 from rag_tools.types import Document, Hit, SourceMap
 
-SPAN_METADATA = ("source", "url", "document_sha256", "citations")
+SPAN_METADATA = ("source", "url", "document_sha256", "citations", "confidence")
 """What programs read: of no use to a language model or an embedding."""
 
 _HIDDEN = "excluded_llm_metadata_keys"
@@ -55,8 +55,8 @@ def to_document(node: BaseNode) -> Document:
     )
 
 
-def to_node(hit: Hit) -> TextNode:
-    """Return a hit as the node that `RagToolsRetriever` describes."""
+def to_node(hit: Hit, confidence: float | None) -> TextNode:
+    """Return a hit as the node that `RagToolsRetriever` describes, with that of its search."""
     metadata = deepcopy(hit.metadata)  # the engine keeps it, and pipelines like to change theirs
     hidden = [*SPAN_METADATA, *metadata.pop(_HIDDEN, ())]
     return TextNode(
@@ -72,6 +72,7 @@ def to_node(hit: Hit) -> TextNode:
             "url": hit.url,
             "document_sha256": hit.document_sha256,
             "citations": [citation.model_dump(mode="json") for citation in hit.citations],
+            "confidence": confidence,
         },
         excluded_llm_metadata_keys=hidden,
         excluded_embed_metadata_keys=list(SPAN_METADATA),

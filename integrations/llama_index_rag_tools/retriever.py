@@ -20,8 +20,8 @@ class RagToolsRetriever(BaseRetriever):
     A node's id is the passage's, its ``start_char_idx`` and ``end_char_idx`` are code points of
     the document's canonical text, and its source node is the document. The document's own
     metadata are kept; added to them are ``title`` and ``heading``, and, hidden from the language
-    model and the embedding, ``source``, ``url``, ``document_sha256`` and ``citations``, a list of
-    `rag_tools.Citation` as JSON.
+    model and the embedding, ``source``, ``url``, ``document_sha256``, ``citations``, a list of
+    `rag_tools.Citation` as JSON, and ``confidence``, that of the search.
 
     Any number of threads and tasks may share one. The asynchronous methods leave the event loop
     free.
@@ -75,4 +75,6 @@ class RagToolsRetriever(BaseRetriever):
 
 
 def _nodes(found: SearchResults) -> list[NodeWithScore]:
-    return [NodeWithScore(node=to_node(hit), score=hit.score) for hit in found.results]
+    return [
+        NodeWithScore(node=to_node(hit, found.confidence), score=hit.score) for hit in found.results
+    ]

@@ -6,6 +6,9 @@ import re
 import sqlite3
 from collections.abc import Iterable, Sequence
 
+import numpy as np
+from numpy.typing import NDArray
+
 from rag_tools.tracing import stage
 
 TABLE = """
@@ -14,6 +17,14 @@ CREATE VIRTUAL TABLE lexical USING fts5 (
     text, heading, content = '', tokenize = 'porter unicode61 remove_diacritics 2'
 );
 """
+
+LISTED = 1000
+"""Passages that a search has BM25 list; what it doesn't list has a BM25 of 0."""
+
+# Share of passages a word may be in for BM25 to look for it. On 36,000 passages and 16 questions
+# BM25 takes 15 ms with all words, 7.5 ms with 0.5, 7.4 ms with 0.3 (medians); nDCG@10 is the same
+# to 0.001 on SQuAD, Cranfield and CoSQA.
+_COMMON = 0.3
 
 _WORD = re.compile(r"\w+")
 _MAX_WORDS = 64
@@ -38,6 +49,28 @@ def remove(connection: sqlite3.Connection, rows: Iterable[tuple[int, str, str]])
 def words(query: str) -> list[re.Match[str]]:
     """Return the words of a query, where they stand in it."""
     return list(_WORD.finditer(query))
+
+
+def telling_words(
+    query: str, spans: NDArray[np.int32], frequencies: NDArray[np.int64], n_passages: int
+) -> list[str]:
+    """Return the words of a query that BM25 should look for: not those in every other passage.
+
+    Such words move its scores little and make it visit most of the index.
+
+    Parameters
+    ----------
+    spans
+        ``(n_query_tokens, 2)`` int32 code points of the query.
+    frequencies
+        ``(n_query_tokens,)`` int64: passages that hold each token, of `n_passages`.
+    """
+    rare = spans[frequencies <= _COMMON * n_passages]
+    found = words(query)
+    telling = [
+        word for word in found if ((rare[:, 0] < word.end()) & (word.start() < rare[:, 1])).any()
+    ]
+    return [word[0] for word in telling or found]
 
 
 @stage("rag_tools.lexical")

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from itertools import zip_longest
 from typing import NamedTuple
 
-from rag_tools.cite.markers import markers
+from rag_tools.cite.markers import markers, unmarked
 from rag_tools.types import Span
 
 MIN_WORDS = 3
@@ -38,9 +38,14 @@ _QUOTATION = re.compile(
 _REFERENCE = re.compile(r"^[ ]{0,3}(?:[-*+][ ]+)?\[(\d{1,9})\]:?[ \t]+([^\n]+)$", re.MULTILINE)
 _URL = re.compile(r"(?:file|https?)://[^\s<>\"”»]*[^\s<>\"”».,;:)\]]")
 _PLACE = re.compile(r"(?P<path>\S.*?)(?::\d+(?:-\d+)?|, page \d+)(?=$|  |, )")  # notes/a.md:3-5
+_ESCAPED = re.compile(r"\\([!-/:-@\[-`{-~])")
 _ELLIPSIS = re.compile(r"\[(?:…|\.{3})\]|\((?:…|\.{3})\)|…|\.{3}")
 _NEXT_MARKER = re.compile(r"\s*+\[[\d ,;–-]++\]")
 _BLANK_LINE = re.compile(r"\n[ \t]*\n")
+_LIST_HEADING = re.compile(
+    r"\n[ ]{0,3}(?:#{1,6}[ ]+|\*\*)?(?:references|sources|citations):?(?:\*\*)?[ \t]*\Z",
+    re.IGNORECASE,
+)
 
 
 class Quotation(NamedTuple):
@@ -67,7 +72,7 @@ def quotations(answer: str) -> list[Quotation]:
     Quotations stand between quotation marks and have at least `MIN_WORDS` words, or are Markdown's
     block quotes and fenced blocks of text. Their sources are those that the next ``[n]`` in their
     paragraph refers to, or the one right after it, in the answer's list of references; else the
-    next URL in the paragraph.
+    next URL in the paragraph. One in that list has the source of its item.
 
     Examples
     --------
@@ -80,10 +85,15 @@ def quotations(answer: str) -> list[Quotation]:
     """
     references = list(_references(answer))
     sources = {reference.number: reference.source for reference in references}
-    cited = [each for each in markers(answer) if not _within(each.span, references)]
+    cited = [each for each in markers(answer) if not _holding(each.span, references)]
     matches = [match for match in _QUOTATION.finditer(answer) if _words(match)]
     found: list[Quotation] = []
     for match, following in zip_longest(matches, matches[1:]):
+        if reference := _holding(Span(*match.span()), references):
+            # What `rag_tools.cite.formats.references` writes: as Markdown shows it.
+            words = _ESCAPED.sub(r"\1", _words(match))
+            found.append(Quotation(Span(*match.span()), words, (reference.source,)))
+            continue
         end = _reach(answer, match.end(), following.start() if following else len(answer))
         next_one = bisect_left(cited, match.start(), key=lambda marker: marker.span.start)
         numbers = [
@@ -98,6 +108,23 @@ def quotations(answer: str) -> list[Quotation]:
         parts = (part.strip() for part in _ELLIPSIS.split(_words(match)))
         found += [Quotation(Span(*match.span()), part, given) for part in parts if part]
     return found
+
+
+def without_references(answer: str) -> str:
+    r"""Return an answer without the lines of its list of references, and the heading over them.
+
+    Examples
+    --------
+    >>> without_references("It floats [1].\n\n## References\n\n- [1] notes/boats.md:3")
+    'It floats [1].\n'
+    """
+    kept, end = "", 0
+    for reference in _references(answer):
+        before = answer[end : reference.span.start]
+        heading = _LIST_HEADING.search(before.rstrip())
+        kept += before[: heading.start()] if heading else before
+        end = min(reference.span.end + 1, len(answer))  # its line end too
+    return kept + answer[end:]
 
 
 class _Reference(NamedTuple):
@@ -116,9 +143,11 @@ def _references(answer: str) -> Iterator[_Reference]:
             yield _Reference(Span(*match.span()), int(match[1]), source)
 
 
-def _within(span: Span, references: Sequence[_Reference]) -> bool:
+def _holding(span: Span, references: Sequence[_Reference]) -> _Reference | None:
+    """Return the reference that a span overlaps, if there is one."""
     before = bisect_right(references, span.start, key=lambda reference: reference.span.start)
-    return before > 0 and span.overlaps(references[before - 1].span)
+    found = references[before - 1] if before else None
+    return found if found and span.overlaps(found.span) else None
 
 
 def _words(match: re.Match[str]) -> str:
@@ -126,20 +155,11 @@ def _words(match: re.Match[str]) -> str:
     if match["fenced"]:
         return match["fenced"].strip()
     if match["block"]:
-        words = _unmarked(re.sub(r"^[ ]{0,3}>[ ]?", "", match["block"], flags=re.MULTILINE))
+        words = unmarked(re.sub(r"^[ ]{0,3}>[ ]?", "", match["block"], flags=re.MULTILINE)).strip()
         within = re.fullmatch(r"[“„«\"](.*)[”“»\"]", words, re.DOTALL)
         return within[1] if within else words
     words = match["curly"] or match["low"] or match["angle"] or match["straight"] or ""
-    return _unmarked(words) if len(words.split()) >= MIN_WORDS else ""
-
-
-def _unmarked(words: str) -> str:
-    """Return words without the numbers of their sources."""
-    kept, end = "", 0
-    for marker in markers(words):
-        kept += words[end : marker.span.start].rstrip(" ")
-        end = marker.span.end
-    return (kept + words[end:]).strip()
+    return unmarked(words).strip() if len(words.split()) >= MIN_WORDS else ""
 
 
 def _reach(answer: str, start: int, end: int) -> int:

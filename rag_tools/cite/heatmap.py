@@ -11,8 +11,9 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from html import escape
 from itertools import pairwise
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
+from rag_tools.cite.locate import place
 from rag_tools.types import Aligned, Citation, Hit, Span
 
 _LEVELS = 10
@@ -72,7 +73,7 @@ def citations(claim: str, found: Sequence[Citation]) -> str:
     """Return the quotes that bear on a claim as HTML, each in its context."""
     edges = _edges(found)
     parts = [
-        _heading(_place(citation.url), citation.url, citation.heading, citation.score)
+        _heading(place(citation.url), citation.url, citation.heading, citation.score)
         + _text(
             citation.prefix + citation.quote + citation.suffix,
             citation.start - len(citation.prefix),
@@ -127,11 +128,6 @@ def _query(query: str, edges: Sequence[Aligned]) -> str:
 def _heading(title: str, url: str, heading: str | None, score: float) -> str:
     where = f'<p class="where">{_shown(heading)}</p>' if heading else ""
     return f'<h2>{_link(url, title)} <span class="score">{score:.3f}</span></h2>{where}'
-
-
-def _place(url: str) -> str:
-    """Return the end of a URL, which names the file and the lines or the page."""
-    return unquote(url).rstrip("/").rpartition("/")[2] or url
 
 
 def _link(url: str, text: str) -> str:

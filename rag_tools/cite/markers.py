@@ -64,6 +64,33 @@ def markers(text: str) -> list[Marker]:
     return found
 
 
+def unmarked(text: str) -> str:
+    """Return `text` without its markers and the spaces before them.
+
+    Examples
+    --------
+    >>> unmarked("It floats [1, 2]. It sinks. [3]")
+    'It floats. It sinks.'
+    """
+    kept, end = "", 0
+    for marker in markers(text):
+        kept += text[end : marker.span.start].rstrip(" ")
+        end = marker.span.end
+    return kept + text[end:]
+
+
+def unmarkable(text: str) -> list[Span]:
+    """Return the ranges of `text` inside which a number in brackets is no marker, in order.
+
+    Code, links, link definitions and escaped characters. A fence also covers the place right
+    after it, since one that isn't closed ends with the text.
+    """
+    return [
+        Span(match.start(), match.end() + (match["fence"] is not None))
+        for match in _TOKEN.finditer(text)
+    ]
+
+
 def resolve(text: str, sources: Sequence[_Source]) -> tuple[dict[int, _Source], tuple[int, ...]]:
     """Return the sources that `text` refers to, by number, and the numbers that no source has.
 

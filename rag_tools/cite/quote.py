@@ -17,31 +17,33 @@ from numpy.typing import NDArray
 from rag_tools.sentences import sentences
 from rag_tools.types import Aligned, Citation, Span
 
-# Measured with the bundled checkpoint, √IDF weights and exact MaxSim. IoU at recall: Chroma's
-# chunking evaluation, 276 questions, ten hits, `strongest`; five whole passages: 0.066 at 0.937.
-# Short: SQuAD, 1,819 questions, paragraph given: the first quote has at most 200 characters and
-# holds the answer.
+# Measured with the bundled checkpoint on Chroma's chunking evaluation: IoU at recall of the
+# characters quoted for 276 questions, ten hits, `strongest`; five whole passages: 0.066 at 0.937.
 
-# How far below the best a quote may score. 0: 0.394 at 0.418 · 0.02: 0.389 at 0.499 ·
-# 0.03: 0.400 at 0.549 · 0.04: 0.386 at 0.582 · 0.05: 0.369 at 0.608
-MARGIN = 0.03
+# What a sentence's score is made of: MaxSim over its own tokens, how well its tokens match the
+# query on average, which favours sentences that are about it throughout, and the score of the
+# passage, which says what its pronouns mean. MaxSim alone: 0.384 at 0.509 · with half of the
+# passage's MaxSim: 0.400 at 0.549 · these: 0.429 at 0.628
+OWN, MEAN, PASSAGE = 0.37, 0.24, 0.39
 
-# What share of a score the whole passage has, which says what a sentence's pronouns mean.
-# 0: 0.384 at 0.509, short 0.787 · 0.5: 0.400 at 0.549, short 0.808 · 0.7: 0.376 at 0.574
-CONTEXT = 0.5
+# How far below the best a sentence may score, and how much further if it touches one that is
+# quoted. 0.012 and 0: 0.425 at 0.55 · 0.021 and 0.018: 0.429 at 0.628 · 0.03 and 0.018: 0.419 at
+# 0.648
+MARGIN = 0.024
+BESIDE = 0.02
 
 # What a heading's score is handicapped by: it repeats a question's words and doesn't answer it.
 # Not measured, the sets have no marked headings; larger than differences between sentences are.
-HEADING_HANDICAP = 0.1
+HEADING_HANDICAP = 0.15
 
-# A sentence over LONG characters is cut to that if the cut costs at most LOSS of its score, else
-# to TOO_LONG. LOSS 0: IoU 0.412, short 0.682 · 0.01: 0.399, 0.790 · 0.02: 0.400, 0.808 ·
-# cut always: 0.389, 0.835
+# A sentence over LONG characters is cut at clause borders. The part with the most evidence is
+# quoted first; what is left of the sentence follows where it scores at most REST below it.
+# Nothing else of it: 0.413 at 0.579 · 0.12: 0.433 at 0.622 · 0.18: 0.432 at 0.627
 LONG = 200
-TOO_LONG = 300
-LOSS = 0.02
+REST = 0.18
 
 _SCORE_DECIMALS = 6
+_GAP = 4  # characters between two sentences of a paragraph or a list
 
 # Marks of lists, quotations, headings and tables, which belong to the layout and not to the words.
 # Each must be followed by a space, so that "-5 °C", "#42" and "**bold**" stay whole.
@@ -67,9 +69,8 @@ class Quote(NamedTuple):
     span
         Code points, relative to the text it was taken from.
     score
-        Weighted mean similarity per query token, in [0, 1]: a share of `CONTEXT` of what the
-        passage around the quote says, the rest of what the quote itself says. Quotes of
-        different passages compare.
+        Of the sentence, or joined sentences, that the quote is or is part of, in [0, 1]: see
+        `OWN`. Quotes of different passages compare.
     """
 
     span: Span
@@ -82,14 +83,15 @@ def quotes(
     similarities: NDArray[np.float32],
     weights: NDArray[np.float32],
     *,
+    relevance: float | None = None,
     sections: Sequence[Section] = (),
 ) -> list[Quote]:
     """Return the quotes of a passage that bear on a query, best first, ties by position.
 
-    Every sentence is scored by MaxSim of the query over its own tokens. The best sentence and
-    those within `MARGIN` of it are kept, short neighbours joined, and a sentence longer
-    than `LONG` is cut at clause borders to the part that scores best: to `LONG` characters where
-    that costs at most `LOSS` of the score, else to `TOO_LONG`.
+    The best sentence and those within `MARGIN` of it are kept, and their neighbours within
+    `BESIDE` more; short neighbours are joined. A sentence longer than `LONG` is cut at clause
+    borders: the part with the highest MaxSim comes first, the parts around it that bear on the
+    query directly after it.
 
     Parameters
     ----------
@@ -103,6 +105,8 @@ def quotes(
     weights
         (n_query_tokens,) float32, not negative: how much each query token matters. All zero means
         that all matter alike.
+    relevance
+        Score of the passage in [0, 1], comparable between passages; default: its MaxSim.
     sections
         Ranges of `text`, in order; what none covers is one as well. A heading is quoted only if
         it beats every other sentence by about `HEADING_HANDICAP`.
@@ -113,14 +117,18 @@ def quotes(
         Spans are relative to `text`, don't overlap and have no white space at their ends. Empty
         if no token can be quoted.
     """
-    passage = _Evidence.of(spans, similarities, weights)
+    passage = _Evidence.of(spans, similarities, weights, relevance)
     units = [unit for unit in _units(text, sections) if passage.holds(_trimmed(text, unit[0]))]
     candidates = [span for span, _ in units]
     handicap = np.array([HEADING_HANDICAP * section.heading for _, section in units])
-    kept = _near_best(units, passage.scores(candidates) - handicap)
-    parts = [_narrowed(text, _trimmed(text, unit), passage) for unit in _joined(kept)]
-    found = map(Quote, parts, passage.scores(parts).tolist())
-    return sorted(found, key=lambda quote: (-quote.score, quote.span))
+    kept = [units[place] for place in _near_best(passage.scores(candidates) - handicap)]
+    joined = [_trimmed(text, unit) for unit in _joined(kept)]
+    scored = zip(joined, passage.scores(joined).tolist(), strict=True)
+    return [
+        Quote(part, score)
+        for unit, score in sorted(scored, key=lambda pair: (-pair[1], pair[0]))
+        for part in _parts(text, unit, passage)
+    ]
 
 
 def distinct(hits: Iterable[Iterable[Citation]]) -> list[tuple[Citation, ...]]:
@@ -148,9 +156,25 @@ def distinct(hits: Iterable[Iterable[Citation]]) -> list[tuple[Citation, ...]]:
 
 
 def strongest(citations: Iterable[Citation]) -> list[Citation]:
-    """Return the citations within `MARGIN` of the best one, best first, ties by id and position."""
-    ranked = sorted(citations, key=lambda c: (-c.score, c.document_id, c.start))
-    return [citation for citation in ranked if citation.score >= ranked[0].score - MARGIN]
+    """Return the citations that score near the best one, best first, ties in the order given.
+
+    Near is within `MARGIN`, for those that touch one of these within `BESIDE` more.
+    """
+    ranked = sorted(citations, key=lambda citation: -citation.score)
+    best = ranked[0].score if ranked else 0.0
+    near = [citation for citation in ranked if citation.score >= best - MARGIN]
+    return near + [
+        citation
+        for citation in ranked[len(near) :]
+        if citation.score >= best - MARGIN - BESIDE
+        and any(_touch(citation, other) for other in near)
+    ]
+
+
+def _touch(one: Citation, other: Citation) -> bool:
+    """Tell whether nothing but white space and marks of layout is between two quotes."""
+    first, second = sorted((one, other), key=lambda citation: citation.start)
+    return one.document_id == other.document_id and second.start - first.end <= _GAP
 
 
 def alignment(
@@ -213,14 +237,14 @@ class _Evidence(NamedTuple):
         `n_tokens` is a valid end of a slice for `reduceat`.
     weights
         (n_query_tokens,) summing to 1.
-    context
-        MaxSim of the query over the whole passage, tokens that can't be quoted included.
+    relevance
+        Score of the whole passage, tokens that can't be quoted included.
     """
 
     starts: list[int]
     similarities: NDArray[np.float32]
     weights: NDArray[np.float32]
-    context: np.float32
+    relevance: float
 
     @classmethod
     def of(
@@ -228,14 +252,16 @@ class _Evidence(NamedTuple):
         spans: NDArray[np.int32],
         similarities: NDArray[np.float32],
         weights: NDArray[np.float32],
+        relevance: float | None,
     ) -> _Evidence:
         quotable = spans[:, 1] > spans[:, 0]
         padded = np.zeros((len(similarities), int(quotable.sum()) + 1), np.float32)
         np.maximum(similarities[:, quotable], 0, out=padded[:, :-1])
         total = weights.sum()
         shares = weights / total if total > 0 else np.full_like(weights, 1 / max(1, len(weights)))
-        context = shares @ similarities.max(axis=1, initial=0)
-        return cls(spans[quotable, 0].tolist(), padded, shares, context)
+        if relevance is None:
+            relevance = float(shares @ similarities.max(axis=1, initial=0))
+        return cls(spans[quotable, 0].tolist(), padded, shares, relevance)
 
     def holds(self, span: Span) -> bool:
         """Tell whether a token starts in `span`."""
@@ -246,11 +272,22 @@ class _Evidence(NamedTuple):
         """Return the score of each span, all of which hold a token: float64 (n_spans,)."""
         if not spans:
             return np.zeros(0)
-        slices = [border for span in spans for border in self._tokens(span)]
-        said = np.maximum.reduceat(self.similarities, slices, axis=1)[:, ::2]
-        scores = (1 - CONTEXT) * (self.weights @ said) + CONTEXT * self.context
+        slices = self._slices(spans)
+        sums = np.add.reduceat(self.weights @ self.similarities, slices)[::2]
+        means = sums / np.subtract(slices[1::2], slices[::2])
+        scores = OWN * self._maxsim(slices) + MEAN * means + PASSAGE * self.relevance
         # The last bits of a product depend on where in memory its factors are.
         return scores.astype(np.float64).round(_SCORE_DECIMALS)
+
+    def maxsim(self, spans: Sequence[Span]) -> NDArray[np.float64]:
+        """Return the weighted MaxSim of each span, all of which hold a token: (n_spans,)."""
+        return self._maxsim(self._slices(spans)).astype(np.float64).round(_SCORE_DECIMALS)
+
+    def _maxsim(self, slices: list[int]) -> NDArray[np.float32]:
+        return self.weights @ np.maximum.reduceat(self.similarities, slices, axis=1)[:, ::2]
+
+    def _slices(self, spans: Sequence[Span]) -> list[int]:
+        return [border for span in spans for border in self._tokens(span)]
 
     def _tokens(self, span: Span) -> tuple[int, int]:
         """Return the range of tokens that start in `span`; `bisect` beats NumPy on so few."""
@@ -266,49 +303,56 @@ def _units(text: str, sections: Sequence[Section]) -> Iterator[tuple[Span, Secti
         start = section.end
 
 
-def _near_best(
-    units: Sequence[tuple[Span, Section]], ranks: NDArray[np.float64]
-) -> list[tuple[Span, Section]]:
-    """Return the units ranked within `MARGIN` of the best."""
+def _near_best(ranks: NDArray[np.float64]) -> list[int]:
+    """Return the places within `MARGIN` of the best, and of their neighbours `BESIDE` more."""
     best = ranks.max(initial=-np.inf)
-    return [unit for unit, rank in zip(units, ranks, strict=True) if rank >= best - MARGIN]
+    near = ranks >= best - MARGIN
+    beside = np.zeros_like(near)
+    beside[1:] |= near[:-1]
+    beside[:-1] |= near[1:]
+    places: list[int] = np.flatnonzero(near | (beside & (ranks >= best - MARGIN - BESIDE))).tolist()
+    return places
 
 
-def _joined(units: Sequence[tuple[Span, Section]]) -> Iterator[Span]:
-    """Join spans of a section that touch, as long as the result isn't longer than `LONG`."""
-    current: tuple[Span, Section] | None = None
+def _joined(units: Iterable[tuple[Span, Section]]) -> list[Span]:
+    """Join spans of a section that touch, up to `LONG`."""
+    joined: list[tuple[Span, Section]] = []
     for span, section in units:
-        if current and current[1] == section and current[0].end == span.start:
-            whole = Span(current[0].start, span.end)
-            if whole.end - whole.start <= LONG:
-                current = (whole, section)
+        if joined:
+            before, same = joined[-1]
+            if same == section and before.end == span.start and span.end - before.start <= LONG:
+                joined[-1] = (Span(before.start, span.end), section)
                 continue
-        if current:
-            yield current[0]
-        current = (span, section)
-    if current:
-        yield current[0]
+        joined.append((span, section))
+    return [span for span, _ in joined]
 
 
-def _narrowed(text: str, span: Span, passage: _Evidence) -> Span:
-    """Cut a long span to `LONG` if that loses little evidence, else to `TOO_LONG`."""
+def _parts(text: str, span: Span, passage: _Evidence) -> Iterator[Span]:
+    """Yield the parts of a sentence that are quoted: all of it, or the best part of a long one."""
     if span.end - span.start <= LONG:
-        return span
-    part = _best_part(text, span, passage, LONG)
-    whole_score, part_score = passage.scores([span, part])
-    if whole_score - part_score <= LOSS:
-        return part
-    return _best_part(text, span, passage, TOO_LONG)
+        yield span
+        return
+    best = _best_part(text, span, passage)
+    yield best
+    around = [
+        _trimmed(text, part, _SEPARATORS)
+        for part in (Span(span.start, best.start), Span(best.end, span.end))
+    ]
+    around = [part for part in around if passage.holds(part)]
+    scores = passage.scores([span, *around])
+    for part, score in zip(around, scores[1:], strict=True):
+        if score >= scores[0] - REST:
+            yield part
 
 
-def _best_part(text: str, span: Span, passage: _Evidence, limit: int) -> Span:
-    """Return the best run of clauses up to `limit` characters; of equals the shorter, the first."""
-    borders = _borders(text, span, limit)
+def _best_part(text: str, span: Span, passage: _Evidence) -> Span:
+    """Return the best run of clauses up to `LONG` characters; of equals the shorter, the first."""
+    borders = _borders(text, span)
     runs: list[Span] = []
     end = 0
     for first, start in enumerate(borders[:-1]):
         end = max(end, first + 1)
-        while end + 1 < len(borders) and borders[end + 1] - start <= limit:
+        while end + 1 < len(borders) and borders[end + 1] - start <= LONG:
             end += 1
         run = text[start : borders[end]]
         run = run if borders[end] == span.end else run.rstrip(_SEPARATORS)
@@ -317,18 +361,18 @@ def _best_part(text: str, span: Span, passage: _Evidence, limit: int) -> Span:
     if not runs:
         return span
     _, best = min(
-        zip(passage.scores(runs).tolist(), runs, strict=True),
+        zip(passage.maxsim(runs).tolist(), runs, strict=True),
         key=lambda scored: (-scored[0], scored[1].end - scored[1].start, scored[1].start),
     )
     return best
 
 
-def _borders(text: str, span: Span, limit: int) -> list[int]:
-    """Return where `span` may be cut: at clauses, and at words in clauses beyond `limit`."""
+def _borders(text: str, span: Span) -> list[int]:
+    """Return where `span` may be cut: at clauses, and at words in clauses beyond `LONG`."""
     clauses = [m.end() for m in _CLAUSE_END.finditer(text, *span) if m.end() < span.end]
     borders = [span.start]
     for border in [*clauses, span.end]:
-        if border - borders[-1] > limit:
+        if border - borders[-1] > LONG:
             words = _WORD_END.finditer(text, borders[-1] + 1, border)
             borders += [m.end() for m in words if m.end() < border]
         if border > borders[-1]:
@@ -336,11 +380,15 @@ def _borders(text: str, span: Span, limit: int) -> list[int]:
     return borders
 
 
-def _trimmed(text: str, span: Span) -> Span:
-    """Leave out white space and layout marks at both ends."""
+def _trimmed(text: str, span: Span, separators: str = "") -> Span:
+    """Leave out white space, layout marks and any `separators` at both ends."""
     leading = _LEADING.match(text, *span)
     start = leading.end() if leading else span.start
     words = text[start : span.end].rstrip()
+    if separators:
+        words = words.rstrip(separators)
+        start += len(words) - len(words.lstrip(separators))
+        words = words.lstrip(separators)
     while words.endswith((" |", "\t|")):
         words = words[:-1].rstrip()
     return Span(start, start + len(words))

@@ -238,7 +238,7 @@ def _is_stale(citation: Citation, document: Document, indexed: Document | None) 
         return False
     if indexed is None:
         return cited != ""
-    return citation.quote in indexed.text or cited not in ("", indexed.sha256)
+    return cited not in ("", indexed.sha256) or _find(citation, indexed.text) is not None
 
 
 def _citation_values(data: object) -> Iterator[tuple[object, str]]:

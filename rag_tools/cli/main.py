@@ -16,7 +16,9 @@ from typer.core import TyperGroup
 
 from rag_tools import __version__
 from rag_tools.cli import options
+from rag_tools.cli.evaluate import evaluate
 from rag_tools.cli.output import complain, console, write, write_json
+from rag_tools.cli.train import export, mine, train
 from rag_tools.errors import InvalidQueryError, RagToolsError
 from rag_tools_mcp.hosts import HostName, Scope
 
@@ -256,26 +258,47 @@ def explain(
 
 @app.command()
 def cite(
-    claim: Annotated[str, typer.Argument(metavar="CLAIM", help="A statement to support.")],
+    claim: Annotated[
+        str | None,
+        typer.Argument(metavar="[CLAIM]", help="A statement to support.", show_default=False),
+    ] = None,
+    answer: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE|-", help="A draft answer, Markdown, whose statements are to be cited."
+        ),
+    ] = None,
     index: IndexOption = None,
-    limit: Annotated[int, typer.Option(min=1, help="Quotes to return.")] = 5,
+    limit: Annotated[int, typer.Option(min=1, help="Quotes to return for a claim.")] = 5,
     filter: FilterOption = None,
     explain: ExplainOption = False,
     quality: QualityOption = "balanced",
     json: JsonOption = False,
 ) -> None:
-    """Find the quotes that bear on a claim."""
-    wanted = options.filters(filter or ())
+    """Tell how far the documents support a claim, or a whole answer, and quote them.
+
+    With --answer the exit code is 1 if a statement is unsupported.
+    """
+    if (claim is None) == (answer is None):
+        raise typer.BadParameter("give either a CLAIM or --answer FILE")
+    wanted = options.filters(filter or ()) or None
     with _engine(index) as engine:
-        found = engine.cite(
-            claim, limit=limit, filter=wanted or None, explain=explain, quality=quality
-        )
+        if answer is not None:
+            cited = engine.cite_answer(_read(answer), filter=wanted, quality=quality)
+        else:
+            assert claim is not None
+            found = engine.cite(claim, limit=limit, filter=wanted, explain=explain, quality=quality)
     if json:
-        write_json(found)
+        write_json(found if answer is None else cited)
     else:
         from rag_tools.cli import show
 
-        show.support(found, console())
+        if answer is None:
+            show.support(found, console())
+        else:
+            show.cited_answer(cited)
+    if answer is not None and any(c.support.verdict == "unsupported" for c in cited.claims):
+        raise typer.Exit(EXIT_FAILED)
 
 
 @app.command()
@@ -502,6 +525,12 @@ def demo(
     run(corpus, index)
 
 
+app.command("eval")(evaluate)
+app.command()(train)
+app.command()(mine)
+app.command()(export)
+
+
 def _engine(index: Path | None) -> Engine:
     from rag_tools.engine import Engine
 
@@ -535,7 +564,7 @@ def _read(file: str) -> str:
         data = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
         return data.decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        raise InvalidQueryError(f"can't read citations from {file}: {error}") from None
+        raise InvalidQueryError(f"can't read {file}: {error}") from None
 
 
 def _parsed(text: str, file: str) -> Any:  # noqa: ANN401 - whatever the JSON holds

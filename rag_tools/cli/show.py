@@ -5,17 +5,22 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import groupby
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urldefrag, urlsplit
 from urllib.request import url2pathname
 
+from rich import box
 from rich.console import Console
+from rich.table import Table
 from rich.text import Text
 
-from rag_tools.cli.output import complain, console, one_line, visible
+from rag_tools.cli.output import complain, console, one_line, visible, write
 from rag_tools.types import (
     Aligned,
     Citation,
+    CitedAnswer,
     Hit,
     Progress,
     SearchResults,
@@ -26,7 +31,12 @@ from rag_tools.types import (
     Verification,
 )
 
+if TYPE_CHECKING:
+    from rag_tools.evaluate.citation_report import CitationReport, Judgements
+    from rag_tools.evaluate.report import Evaluation
+
 _QUOTE = "black on yellow"
+_SUPPORT = {"supported": "green", "partial": "yellow", "unsupported": "red"}
 _VERDICTS = {"exact": "green", "moved": "yellow", "stale": "red", "missing": "red"}
 
 _CONTEXT_LINES = 1
@@ -38,6 +48,10 @@ _UNQUOTED_LINES = 4
 
 def search_results(found: SearchResults, out: Console) -> None:
     """Print the hits of a search with their quotes highlighted in context."""
+    if found.low_confidence:
+        doubt = f"low confidence ({found.confidence:.2f}): the documents hardly answer this"
+        out.print(Text(doubt, style="yellow"), soft_wrap=True)
+        out.print()
     for rank, hit in enumerate(found.results, 1):
         _entry(rank, hit.title, hit.score, out)
         best = hit.citations[0] if hit.citations else hit
@@ -68,7 +82,14 @@ def explanation(found: SearchResults, out: Console) -> None:
 
 
 def support(found: Support, out: Console) -> None:
-    """Print the quotes that bear on a claim."""
+    """Print a verdict, the words that no quote covers, and the quotes."""
+    line = Text(f"{found.verdict}  {found.score:.2f}", style=_SUPPORT[found.verdict])
+    line.append("" if found.calibrated else "  (not calibrated for this index)", style="dim")
+    out.print(line, soft_wrap=True)
+    if found.uncovered:
+        words = ", ".join(one_line(span.of(found.claim)) for span in found.uncovered)
+        out.print(Text(f"not covered: {words}"), soft_wrap=True)
+    out.print()
     for rank, citation in enumerate(found.citations, 1):
         _entry(rank, location(citation.url), citation.score, out)
         if citation.heading:
@@ -77,6 +98,17 @@ def support(found: Support, out: Console) -> None:
         out.print()
     if not found.citations:
         complain("nothing found")
+
+
+def cited_answer(found: CitedAnswer) -> None:
+    """Print an answer with its references; what isn't supported goes to standard error."""
+    write(visible(found.text.rstrip("\n") + "\n"))
+    if found.references:
+        write(visible(f"\n{found.references}"))
+    for claim in found.claims:
+        verdict, score = claim.support.verdict, claim.support.score
+        if verdict != "supported":
+            complain(f"{verdict} ({score:.2f}): {claim.support.claim}")
 
 
 def verifications(found: Sequence[Verification], out: Console) -> None:
@@ -120,6 +152,105 @@ def status(found: Status, out: Console) -> None:
             "searches run on NumPy, many times slower: the native kernels weren't built, or "
             "RAG_TOOLS_KERNEL says so; install a C++ compiler and reinstall rag-tools"
         )
+
+
+def evaluation(found: Evaluation, out: Console) -> None:
+    """Print what was measured: a table for each data set, and one of the means of several."""
+    for each in found.datasets:
+        out.print(_measures(each))
+    out.print(_measures(found))
+    for note in found.notes:
+        out.print(Text(one_line(note), style="dim"))
+
+
+def _measures(found: Evaluation) -> Table:
+    """Return the systems with their measures; below ours, intervals and the comparison."""
+    name = " ".join(filter(None, [found.dataset, found.split]))
+    mean = f", mean of {len(found.datasets)}" if found.datasets else ""
+    table = Table(
+        "",
+        title=one_line(f"{name}{mean}: {found.documents} documents, {found.queries} queries"),
+        title_justify="left",
+        box=box.SIMPLE,
+    )
+    for measure in found.measures:
+        table.add_column(measure, justify="right", no_wrap=True)
+    for label, baseline in (("BM25", "bm25"), ("dense vectors", "dense")):
+        if measures := found.baselines.get(baseline):
+            table.add_row(label, *map(_figure, measures.values()))
+    ours, compared = found.checkpoint.name, found.comparison
+    scored = "float vectors" if found.scoring.index == "none" else f"{found.scoring.bits} bits"
+    table.add_row(
+        Text(one_line(f"{ours}, {scored}"), style="bold"), *map(_figure, found.measures.values())
+    )
+    table.add_row("  95 %", *map(_interval, found.intervals.values()), style="dim")
+    if compared:
+        theirs = compared.checkpoint.name
+        differences = compared.difference.values()
+        table.add_row(one_line(f"{theirs}, {scored}"), *map(_figure, compared.measures.values()))
+        table.add_row("difference", *(f"{each.mean:+.4f}" for each in differences))
+        table.add_row("  95 %", *(_interval(each.interval) for each in differences), style="dim")
+        table.add_row("  p", *(f"{each.p:.4f}" for each in differences), style="dim")
+    return table
+
+
+def citation_report(found: CitationReport, out: Console) -> None:
+    """Print what was measured of citations, and of baselines with the p of the difference."""
+    for way, measures in groupby(found.measures, key=_way_of_asking):
+        title = f"{found.dataset}: {found.questions} questions{way and f', {way}'}"
+        out.print(_citation_measures(one_line(title), found, list(measures)))
+    if found.judgements:
+        out.print(Text(_judged(found.judgements)), soft_wrap=True)
+    verbatim = found.verbatim
+    out.print(f"verbatim: {verbatim.exact} of {verbatim.citations} citations\n")
+
+
+def _way_of_asking(measure: str) -> str:
+    way, colon, _ = measure.partition(":")
+    return way if colon else ""
+
+
+def _citation_measures(title: str, found: CitationReport, measures: Sequence[str]) -> Table:
+    table = Table("", title=title, title_justify="left", box=box.SIMPLE)
+    for measure in measures:
+        table.add_column(measure, justify="right", no_wrap=True)
+    for baseline, means in found.baselines.items():
+        p_values = found.p_values[baseline]
+        table.add_row(baseline, *(_score(means[measure]) for measure in measures))
+        table.add_row("  p", *(f"{p_values[measure]:.4f}" for measure in measures), style="dim")
+    ours = Text("citations", style="bold")
+    table.add_row(ours, *(_score(found.measures[measure]) for measure in measures))
+    table.add_row("  95 %", *(_bounds(found.intervals[each]) for each in measures), style="dim")
+    return table
+
+
+def _judged(found: Judgements) -> str:
+    error = found.calibration_error
+    lines = [
+        f"AUROC {found.auroc:.3f} ({_bounds(found.auroc_interval)}), expected calibration error "
+        + ("unknown: not fitted to this checkpoint" if error is None else f"{error:.3f}")
+    ]
+    for label, verdicts in found.verdicts.items():
+        counts = ", ".join(f"{count} {verdict}" for verdict, count in verdicts.items())
+        lines.append(f"  {label}: {counts}; mean score {found.scores[label]:.3f}")
+    return "\n".join(lines)
+
+
+def _score(value: float) -> str:
+    return f"{value:.3f}" if value <= 1 else f"{value:.0f}"
+
+
+def _bounds(bounds: tuple[float, float]) -> str:
+    return ", ".join(map(_score, bounds))
+
+
+def _figure(value: float) -> str:
+    return f"{value:.4f}"
+
+
+def _interval(interval: tuple[float, float]) -> str:
+    low, high = interval
+    return f"{low:.3f}, {high:.3f}"
 
 
 def _plain(value: object) -> str:

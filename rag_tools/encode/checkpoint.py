@@ -158,14 +158,14 @@ def read_checkpoint(directory: Path, name: str) -> Checkpoint:
     if model is None:
         raise CheckpointError(
             f"The checkpoint {str(directory)!r} has no {MODEL_FILES[1]}. Make it once with "
-            f"`python -m rag_tools.encode.export {name if '/' in name else directory} DIRECTORY` "
+            f"`rag-tools export {name if '/' in name else directory} DIRECTORY` "
             "(needs the extra: pip install 'rag-tools[torch]'), then use DIRECTORY."
         )
     tokenizer = directory / "tokenizer.json"
     if not tokenizer.is_file():
         raise CheckpointError(
             f"{str(tokenizer)!r} is missing: export the checkpoint again with "
-            "`python -m rag_tools.encode.export`, which writes it."
+            "`rag-tools export`, which writes it."
         )
     return Checkpoint(
         name=name,

@@ -314,7 +314,7 @@ def _check_model(checkpoint: Checkpoint, session: ort.InferenceSession) -> None:
         raise CheckpointError(
             f"{str(checkpoint.model)!r} maps {inputs} to {dims}; the checkpoint's metadata needs "
             f"['attention_mask', 'input_ids'] to {expected}. Make the file again with "
-            "`python -m rag_tools.encode.export`."
+            "`rag-tools export`."
         )
 
 

@@ -1,17 +1,16 @@
 """Exporting a checkpoint's model to ONNX, in float32 and in int8 (needs the extra ``[torch]``).
 
-``python -m rag_tools.encode.export CHECKPOINT DIRECTORY`` makes of any checkpoint that
-sentence-transformers loads as a `MultiVectorEncoder` a directory that
-`rag_tools.encode.checkpoint.load_checkpoint` reads. Training is `rag_tools.train`.
+``rag-tools export CHECKPOINT OUT`` makes of any checkpoint that sentence-transformers loads as a
+`MultiVectorEncoder` a directory that `rag_tools.encode.checkpoint.load_checkpoint` reads. Training
+is `rag_tools.train`.
 """
 
 from __future__ import annotations
 
-import argparse
 import shutil
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import onnx
@@ -24,13 +23,38 @@ from rag_tools.encode.encoder import Encoder
 from rag_tools.errors import CheckpointError
 
 # The files must agree with the source on these: short enough for any length limit.
-_QUERIES = ("what is late interaction?", "Grüße, naïve café!")
-_PASSAGES = ("Late interaction compares every token.", "It was 5.3 m (17 ft) long - in Zürich.")
+_QUERIES = ("what is late interaction?", "Grüße, naïve café!", "how do bees find flowers")
+_PASSAGES = (
+    "Late interaction compares every token.",
+    "It was 5.3 m (17 ft) long - in Zürich.",
+    "def add(a, b): return a + b  # two numbers",
+    "Bees dance to tell the others where the flowers are.",
+)
 
 # Largest difference between a vector's components in float32 here and in the source.
 _TOLERANCE = 1e-4
-# Smallest mean cosine of an int8 vector to its float32 original; 0.9925 for the bundled model.
+# Smallest mean cosine of an int8 vector to the source's; 0.9925 for the bundled model.
 _INT8_COSINE = 0.95
+
+
+class Agreement(NamedTuple):
+    """Cosines between the embeddings of an exported file and those of the source.
+
+    Attributes
+    ----------
+    file
+        Its name.
+    token_mean, token_worst
+        Over the tokens of a few queries and passages.
+    pooled_mean, pooled_worst
+        Over the passages; None if the checkpoint has no pooled vector.
+    """
+
+    file: str
+    token_mean: float
+    token_worst: float
+    pooled_mean: float | None
+    pooled_worst: float | None
 
 
 def export(source: str | Path, directory: str | Path) -> Checkpoint:
@@ -61,10 +85,45 @@ def export(source: str | Path, directory: str | Path) -> Checkpoint:
     int8, float32 = (directory / file for file in MODEL_FILES)
     int8.unlink(missing_ok=True)
     _export_float32(model, float32)
-    _check_float32(model, directory)
+    _check_float32(model, directory, Encoder(load_checkpoint(directory), threads=1))
     quantise(float32, int8)
-    _check_int8(directory, float32)
+    compare(model, directory)
     return load_checkpoint(directory)
+
+
+def check(source: str | Path, directory: str | Path) -> list[Agreement]:
+    """Compare the files of an export with the checkpoint they were made from.
+
+    Returns
+    -------
+    One entry for each of the two files that is there.
+
+    Raises
+    ------
+    CheckpointError
+        If either can't be loaded, or an exported file gives other embeddings than the source.
+    """
+    return compare(_load_source(_local(source)), Path(directory))
+
+
+def compare(model: MultiVectorEncoder, directory: Path) -> list[Agreement]:
+    """Do what `check` does, with the source loaded."""
+    checkpoint = load_checkpoint(directory)
+    float32 = directory / MODEL_FILES[1]
+    if float32.is_file():
+        _check_float32(model, directory, Encoder(replace(checkpoint, model=float32), threads=1))
+    agreements = [
+        _agreement(model, Encoder(replace(checkpoint, model=file), threads=1))
+        for file in (directory / name for name in reversed(MODEL_FILES))
+        if file.is_file()
+    ]
+    for found in agreements:
+        if min(found.token_mean, found.pooled_mean or 1.0) < _INT8_COSINE:
+            raise CheckpointError(
+                f"{found.file} in {str(directory)!r} is too far from its source (mean cosine "
+                f"{found.token_mean:.3f}): delete it and use the float32 one."
+            )
+    return agreements
 
 
 def quantise(float32: Path, int8: Path) -> None:
@@ -151,8 +210,7 @@ def _strip(path: Path) -> None:
     onnx.save(model, str(path))
 
 
-def _check_float32(model: MultiVectorEncoder, directory: Path) -> None:
-    encoder = Encoder(load_checkpoint(directory), threads=1)
+def _check_float32(model: MultiVectorEncoder, directory: Path, encoder: Encoder) -> None:
     pairs = [
         *((model.encode_query(text), encoder.encode_query(text)) for text in _QUERIES),
         *((model.encode_document(text), encoder.encode_passage(text)) for text in _PASSAGES),
@@ -172,20 +230,27 @@ def _check_float32(model: MultiVectorEncoder, directory: Path) -> None:
             )
 
 
-def _check_int8(directory: Path, float32: Path) -> None:
-    checkpoint = load_checkpoint(directory)
-    quantised = Encoder(checkpoint, threads=1)
-    exact = Encoder(replace(checkpoint, model=float32), threads=1)
-    cosines = [
-        (quantised.encode_passage(text).vectors * exact.encode_passage(text).vectors).sum(axis=1)
-        for text in _PASSAGES
-    ]
-    mean = float(np.concatenate(cosines).mean())
-    if mean < _INT8_COSINE:
-        raise CheckpointError(
-            f"The int8 model in {str(directory)!r} is too far from float32 (mean cosine "
-            f"{mean:.3f}): delete {str(checkpoint.model)!r} and use the float32 one."
-        )
+def _agreement(model: MultiVectorEncoder, encoder: Encoder) -> Agreement:
+    tokens, pooled = [], []
+    for text in _QUERIES:
+        theirs = model.encode_query(text).cpu().numpy()
+        tokens.append((theirs * encoder.encode_query(text).vectors).sum(axis=1))
+    for text in _PASSAGES:
+        output = model.encode_document(text, output_value=None)
+        ours = encoder.encode_passage(text)
+        theirs = model.encode_document(text).cpu().numpy()
+        tokens.append((theirs * ours.vectors).sum(axis=1))
+        if ours.pooled is not None:
+            sentence = output["sentence_embedding"].cpu().numpy()
+            pooled.append(float(sentence @ ours.pooled / np.linalg.norm(sentence)))
+    cosines = np.concatenate(tokens)
+    return Agreement(
+        encoder.checkpoint.model.name,
+        float(cosines.mean()),
+        float(cosines.min()),
+        float(np.mean(pooled)) if pooled else None,
+        min(pooled) if pooled else None,
+    )
 
 
 def _load_source(source: Path) -> MultiVectorEncoder:
@@ -221,16 +286,3 @@ def _copy_metadata(source: Path, directory: Path) -> None:
             copy = directory / path.relative_to(source)
             copy.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, copy)
-
-
-def main() -> None:
-    """Run the export named on the command line."""
-    parser = argparse.ArgumentParser(prog="python -m rag_tools.encode.export", description=__doc__)
-    parser.add_argument("source", help="directory or Hub id of a checkpoint")
-    parser.add_argument("directory", type=Path, help="where to write; may be the source itself")
-    arguments = parser.parse_args()
-    export(arguments.source, arguments.directory)
-
-
-if __name__ == "__main__":
-    main()

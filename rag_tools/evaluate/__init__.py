@@ -1,1 +1,1 @@
-"""Measuring retrieval: data sets in BEIR and SQuAD layout, runs, and the field's measures."""
+"""Measuring retrieval and citations: data sets, runs, and the field's measures."""

@@ -90,6 +90,11 @@ class Signals:
     pooled: float = 0.4
     lexical: float = 0.2
 
+    @property
+    def ceiling(self) -> float:
+        """The highest score there can be."""
+        return 1 + self.pooled + self.lexical
+
 
 BM25_HALF = 10.0
 

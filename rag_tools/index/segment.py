@@ -224,6 +224,9 @@ class Segment:
         self.centroids: NDArray[np.uint16] | NDArray[np.uint32] = self.file["centroids"]
         self.packed_codes: NDArray[np.uint8] = self.file["codes"]
         self.inverse_norms: NDArray[np.float16] = self.file["inverse_norms"]
+        self._span_steps: NDArray[np.uint8] = self.file["span_steps"]
+        self._span_lengths: NDArray[np.uint8] = self.file["span_lengths"]
+        self._odd_spans: NDArray[np.int64] = self.file["odd_spans"]
 
     def __len__(self) -> int:
         return len(self.token_offsets) - 1
@@ -266,11 +269,10 @@ class Segment:
         """Return the token spans of the passages from `low` to `high`."""
         offsets = self.token_offsets[low : high + 1]
         first, last = int(offsets[0]), int(offsets[-1])
-        odd_tokens = self.file["odd_spans"][:, 0]
-        listed = self.file["odd_spans"][slice(*np.searchsorted(odd_tokens, [first, last]))]
+        listed = self._odd_spans[slice(*np.searchsorted(self._odd_spans[:, 0], [first, last]))]
         return _decode_spans(
-            self.file["span_steps"][first:last],
-            self.file["span_lengths"][first:last],
+            self._span_steps[first:last],
+            self._span_lengths[first:last],
             listed - [first, 0, 0],
             offsets - first,
         )

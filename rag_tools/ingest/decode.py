@@ -30,6 +30,9 @@ _ONLY_WITH_MARK = (
     "utf_32_be",
     "utf_32_le",
 )
+# Code pages of mainframes and of printers, which files on disk aren't in: nearly any bytes are
+# letters in them, so short texts fit them too well.
+_NOT_IN_FILES = ("cp037", "cp273", "cp424", "cp500", "cp875", "cp1026", "cp1140", "hp_roman8")
 _LATIN = "cp1252"
 # What curly quotes, dashes and € may add to the chaos that charset-normalizer sees in a text. Of
 # 26 short texts in 17 encodings 0 gets 20 right, 0.15 gets 23 and none wrong that was right.
@@ -105,7 +108,8 @@ def _refuse_damaged_utf8(data: bytes, error: UnicodeDecodeError, name: str) -> N
     text = data.decode("utf-8", errors="replace")
     broken = text.count("\ufffd")
     valid = len(re.findall(r"[^\x00-\x7f\ufffd]", text))
-    if valid > broken:
+    cut = error.end == len(data) and error.reason == "unexpected end of data"
+    if valid > broken or (cut and valid):  # cut: all before the last character is valid
         raise UnreadableFileError(
             f"{name}: damaged UTF-8, byte 0x{data[error.start]:02X} at offset {error.start}: "
             f"{error.reason}; repair it or convert it to UTF-8"
@@ -115,7 +119,7 @@ def _refuse_damaged_utf8(data: bytes, error: UnicodeDecodeError, name: str) -> N
 def _legacy_encoding(data: bytes, name: str) -> str:
     from charset_normalizer import from_bytes
 
-    matches = from_bytes(data, cp_exclusion=list(_ONLY_WITH_MARK))
+    matches = from_bytes(data, cp_exclusion=[*_ONLY_WITH_MARK, *_NOT_IN_FILES])
     best = matches.best()
     if best is None:
         raise UnreadableFileError(

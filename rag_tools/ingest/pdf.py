@@ -6,10 +6,12 @@ line of the text, words hyphenated at a line's end stay so, and a blank line sep
 
 from __future__ import annotations
 
+import math
 import re
 import threading
 import zlib
 from bisect import bisect_left
+from collections import Counter
 from ctypes import c_int
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -35,6 +37,7 @@ _TOP_OF_VIEW = {
 }
 _NO_BOX = (0.0, 0.0, 0.0, 0.0)
 _TITLE_CHARACTERS = 200
+_SAMPLED_CHARACTERS = 500  # of a page, to see which way up its text is
 _NO_TITLES = ("", "untitled")  # what programs write when nobody gave a title
 
 # Outlines often leave out the number that the page prints before a title.
@@ -143,14 +146,14 @@ def _is_truncated(data: bytes) -> bool:
 def _read_page(pdf: Any, index: int, name: str) -> _PageText:  # noqa: ANN401
     try:
         page = pdf[index]
-        text_page = page.get_textpage()
+        width, height = page.get_size()
+        transform = _page_transform(page, width, height)
+        text_page = _upright_textpage(page)
     except pdfium.PdfiumError as error:
         raise UnreadableFileError(
             f"{name}: page {index + 1} of {len(pdf)} is damaged ({error}): get the file again"
         ) from None
     try:
-        width, height = page.get_size()
-        transform = _page_transform(page, width, height)
         text, corners = _read_characters(text_page)
         return _PageText(
             text,
@@ -163,6 +166,29 @@ def _read_page(pdf: Any, index: int, name: str) -> _PageText:  # noqa: ANN401
     finally:
         text_page.close()
         page.close()
+
+
+def _upright_textpage(page: Any) -> Any:  # noqa: ANN401
+    """Return the characters of a page, in the order in which they are read.
+
+    PDFium orders them as they are displayed, and jumbles lines that are displayed sideways or
+    upside down. So the page is turned until most of its text is upright; where characters stand
+    on the page doesn't depend on that.
+    """
+    text_page = page.get_textpage()
+    count = text_page.count_chars()
+    step = max(1, count // _SAMPLED_CHARACTERS)
+    turns = Counter(
+        round(-2 * pdfium_c.FPDFText_GetCharAngle(text_page, index) / math.pi) % 4
+        for index in range(0, count, step)
+        if pdfium_c.FPDFText_IsGenerated(text_page, index) == 0
+    )
+    rotation = 90 * turns.most_common(1)[0][0] if turns else page.get_rotation()
+    if rotation == page.get_rotation():
+        return text_page
+    text_page.close()
+    page.set_rotation(rotation)
+    return page.get_textpage()
 
 
 def _page_transform(page: Any, width: float, height: float) -> NDArray[np.float64]:  # noqa: ANN401

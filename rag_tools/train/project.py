@@ -8,11 +8,7 @@ sentence embedding stays available as the pooled vector.
 from __future__ import annotations
 
 import argparse
-import gzip
-import json
-import random
 import string
-from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -25,8 +21,8 @@ from sentence_transformers.base.modules.dense import Dense
 from sentence_transformers.multi_vector_encoder.modules import MultiVectorMask
 from sentence_transformers.sentence_transformer.modules import Pooling
 
-from rag_tools.encode.checkpoint import Checkpoint
 from rag_tools.encode.export import export
+from rag_tools.train.pairs import read_examples, sample_passages
 
 
 def fit_projection(vectors: Iterable[NDArray[np.float32]], dim: int) -> NDArray[np.float32]:
@@ -61,49 +57,34 @@ def fit_projection(vectors: Iterable[NDArray[np.float32]], dim: int) -> NDArray[
     return projection
 
 
-def sample_passages(pairs: Path, count: int, seed: int = 0) -> list[str]:
-    """Draw about `count` distinct passages, as many from each source.
-
-    `pairs` is a gzipped file of JSON objects, one a line, with ``source`` and ``passage``.
-    """
-    by_source: defaultdict[str, set[str]] = defaultdict(set)
-    with gzip.open(pairs, "rt", encoding="utf-8") as lines:
-        for line in lines:
-            pair = json.loads(line)
-            by_source[pair["source"]].add(pair["passage"])
-    share = -(-count // len(by_source))
-    generator = random.Random(seed)
-    return [
-        passage
-        for _, passages in sorted(by_source.items())
-        for passage in generator.sample(sorted(passages), min(share, len(passages)))
-    ]
-
-
-def build(base: str | Path, pairs: Path, out: Path, *, dim: int = 128) -> Checkpoint:
-    """Make the checkpoint `out` from the sentence embedding model `base`.
+def project(
+    base: str | Path, passages: list[str], out: Path, *, dim: int = 128
+) -> MultiVectorEncoder:
+    """Make the checkpoint `out`, not yet exported, from the sentence embedding model `base`.
 
     Parameters
     ----------
     base
         A sentence-transformers model with mean pooling.
-    pairs
-        Text to fit the projection on; see `sample_passages`.
+    passages
+        Text to fit the projection on.
     out
-        Directory to write: sentence-transformers' multi-vector layout, and the ONNX files.
+        Directory to write: sentence-transformers' multi-vector layout.
     dim
         Dims of a token's vector.
     """
-    projection = fit_projection(_token_vectors(base, sample_passages(pairs, 4000)), dim)
+    projection = fit_projection(_token_vectors(base, passages), dim)
     base_dim = projection.shape[1]
     # Punctuation is left out of queries and passages, [CLS] and [SEP] stay: see the table in
     # encode/bundled/README.md.
     mask = MultiVectorMask(list(string.punctuation), skiplist_tasks=["query", "document"])
+    # All of BERT's positions, though the base model stops at 256: nDCG@10 on Cranfield with
+    # windows of 256, 384, 512 tokens is 0.376, 0.380, 0.381; on CoSQA 0.542, -, 0.544.
+    encoder = Transformer(str(base), max_seq_length=512)
+    encoder.max_seq_length = min(512, encoder.config.max_position_embeddings)
     model = MultiVectorEncoder(
         modules=[
-            # All of BERT's positions, though the base model stops at 256: nDCG@10 on Cranfield with
-            # windows of 256, 384, 512 tokens is 0.376, 0.380, 0.381; on CoSQA 0.542, -, 0.544.
-            Transformer(str(base), max_seq_length=512),
+            encoder,
             Pooling(base_dim),
             Normalize(),
             Dense(
@@ -117,10 +98,9 @@ def build(base: str | Path, pairs: Path, out: Path, *, dim: int = 128) -> Checkp
             mask,
             Normalize(module_input_name="token_embeddings"),
         ],
-        device="cpu",
     )
     model.save_pretrained(str(out), create_model_card=False)
-    return export(out, out)
+    return model
 
 
 def _token_vectors(base: str | Path, passages: list[str]) -> Iterator[NDArray[np.float32]]:
@@ -139,7 +119,9 @@ def main() -> None:
     parser.add_argument("pairs", type=Path, help="gzipped JSON lines with source and passage")
     parser.add_argument("out", type=Path, help="directory to write")
     arguments = parser.parse_args()
-    build(arguments.base, arguments.pairs, arguments.out)
+    passages = sample_passages(read_examples(arguments.pairs), 4000)
+    project(arguments.base, passages, arguments.out)
+    export(arguments.out, arguments.out)
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from pydantic import BaseModel, ValidationError
 from rag_tools.errors import ConfigurationError, InvalidQueryError, ServerError
 from rag_tools.types import (
     Citation,
+    CitedAnswer,
     Fetched,
     Filter,
     Hit,
@@ -181,6 +182,12 @@ class Client:
         """Return what `cite` does."""
         return await asyncio.wrap_future(self._handoff.submit(self._cite(claim, limit, filter)))
 
+    def cite_answer(self, answer: str, *, filter: Filter | None = None) -> CitedAnswer:
+        """Return what `Engine.cite_answer` does: the server is asked about each statement."""
+        from rag_tools.cite.claims import QUOTES, cited_answer
+
+        return cited_answer(answer, lambda claim: self.cite(claim, limit=QUOTES, filter=filter))
+
     def fetch(self, id: str, *, start: int = 0, end: int | None = None) -> Fetched:
         """Return what `Engine.fetch` does."""
         return self._handoff.submit(self._fetch(id, start, end)).result()
@@ -227,7 +234,8 @@ class Client:
             hits += page.results
             cursor = page.next_cursor
             if cursor is None or len(hits) >= limit:
-                return SearchResults(query=page.query, results=tuple(hits))
+                found = page.model_dump(include={"query", "confidence", "low_confidence"})
+                return SearchResults(**found, results=tuple(hits))
 
     async def _cite(self, claim: str, limit: int, filter: Filter | None) -> Support:
         from rag_tools_mcp.pages import CitePage
@@ -237,7 +245,7 @@ class Client:
         )
         if page.left_out:
             raise InvalidQueryError(f"limit {limit}: the quotes are too long for one answer")
-        return Support(claim=page.claim, citations=page.citations)
+        return Support.model_validate(page.model_dump(exclude={"left_out"}))
 
     async def _fetch(self, id: str, start: int, end: int | None) -> Fetched:
         async def read(id: str, start: int, end: int | None) -> Fetched:

@@ -156,14 +156,16 @@ def search_page(found: SearchResults, *, skip: int, limit: int, max_chars: int) 
         Not even the first of them fits.
     """
     hits = [_unaligned(hit) for hit in found.results[skip : skip + limit]]
-    kept = _fitting(SearchPage(query=found.query), hits, max_chars, "passage")
+    page = SearchPage(**{**dict(found), "results": ()})
+    kept = _fitting(page, hits, max_chars, "passage")
     after = skip + len(kept)
     more = len(kept) < len(hits) or (len(hits) == limit and after <= MAX_CURSOR)
-    return SearchPage(
-        query=found.query,
-        results=tuple(kept),
-        left_out=len(hits) - len(kept),
-        next_cursor=str(after) if more else None,
+    return page.model_copy(
+        update={
+            "results": tuple(kept),
+            "left_out": len(hits) - len(kept),
+            "next_cursor": str(after) if more else None,
+        }
     )
 
 
@@ -176,9 +178,10 @@ def cite_page(found: Support, *, max_chars: int) -> CitePage:
         Not even the first of them fits.
     """
     citations = [_plain(citation) for citation in found.citations]
-    kept = _fitting(CitePage(claim=found.claim), citations, max_chars, "quote")
+    page = CitePage(**{**dict(found), "citations": ()})
+    kept = _fitting(page, citations, max_chars, "quote")
     left_out = len(citations) - len(kept)
-    return CitePage(claim=found.claim, citations=tuple(kept), left_out=left_out)
+    return page.model_copy(update={"citations": tuple(kept), "left_out": left_out})
 
 
 def verify_page(found: Iterator[Verification], *, given: int, max_chars: int) -> VerifyPage:

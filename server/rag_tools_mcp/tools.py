@@ -416,7 +416,17 @@ def report(context: _Caller, done: float, total: float | None, message: str) -> 
     If the client has cancelled the call meanwhile, raises what ends it without an answer.
     """
     anyio.from_thread.check_cancelled()
-    anyio.from_thread.run(context.report_progress, done, total, message)
+    if _follows(context):
+        anyio.from_thread.run(context.report_progress, done, total, message)
+
+
+def _follows(context: _Caller) -> bool:
+    """Tell whether the client may have asked for progress; over HTTP that can be seen.
+
+    Where it hasn't, a call is spared waiting for the event loop, which under load is busy.
+    """
+    request = context.request_context
+    return request.request is None or "progress_token" in (request.meta or {})
 
 
 class _Steps:

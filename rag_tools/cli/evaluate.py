@@ -1,0 +1,166 @@
+"""The command `eval`: its options, which measurement answers, and in what form.
+
+How results look to a person is in `show`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from rag_tools.cli import options
+from rag_tools.cli.output import complain, console, write_json
+
+if TYPE_CHECKING:
+    from rag_tools.evaluate.systems import Measured, Plan
+
+
+def evaluate(
+    data: Annotated[
+        Path,
+        typer.Argument(
+            metavar="DATA",
+            exists=True,
+            help="Folder in BEIR layout, SQuAD file, folder of SQuAD files, or folder of these. "
+            "With --citations: in the layout of Chroma's chunking evaluation, SQuAD, QED or WiCE.",
+        ),
+    ],
+    citations: Annotated[
+        bool,
+        typer.Option(
+            "--citations", help="Measure what is cited, on questions whose evidence is known."
+        ),
+    ] = False,
+    split: Annotated[
+        str | None,
+        typer.Option(help="Use qrels/SPLIT.tsv. Default: test, else the only one there is."),
+    ] = None,
+    checkpoint: Annotated[
+        str | None,
+        typer.Option(
+            help="Directory or Hugging Face name of the ColBERT checkpoint to measure. "
+            "Default: the bundled one."
+        ),
+    ] = None,
+    against: Annotated[
+        str | None,
+        typer.Option(metavar="CHECKPOINT", help="Compare with this one, query by query."),
+    ] = None,
+    base: Annotated[
+        str | None,
+        typer.Option(
+            metavar="CHECKPOINT",
+            help="The dense baseline is this one's pooled vectors. Default: those of the "
+            "checkpoint measured.",
+        ),
+    ] = None,
+    exact: Annotated[
+        bool,
+        typer.Option("--float", help="No index: score every passage on unquantised embeddings."),
+    ] = False,
+    maxsim: Annotated[
+        bool,
+        typer.Option("--maxsim", help="MaxSim alone, all query tokens alike: no other signal."),
+    ] = False,
+    bits: Annotated[
+        int | None,
+        typer.Option(help="Bits of a token's dimension, 4, 2 or 1.", show_default="4"),
+    ] = None,
+    dim: Annotated[
+        int | None, typer.Option(help="Dimensions of a token.", show_default="all")
+    ] = None,
+    quality: Annotated[
+        options.Quality | None,
+        typer.Option(help="How thorough the searches are.", show_default="balanced"),
+    ] = None,
+    queries: Annotated[
+        int | None,
+        typer.Option(
+            "--queries",
+            "--questions",
+            min=1,
+            help="At most so many of each data set.",
+            show_default="all",
+        ),
+    ] = None,
+    seed: Annotated[
+        int, typer.Option(min=0, help="Draws the queries and the samples of the tests.")
+    ] = 0,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON document instead.")] = False,
+) -> None:
+    """Measure retrieval on a data set, beside BM25 and dense vectors, or beside a checkpoint."""
+    if citations:
+        if any((split, against, base, exact, maxsim, bits, dim, quality, seed)):
+            raise typer.BadParameter("--citations takes --checkpoint, --questions and --json only")
+        _measure_citations(data, checkpoint, queries, json=json)
+        return
+    if exact and (bits is not None or quality is not None):
+        raise typer.BadParameter("--float has no index: leave out --bits and --quality")
+    from rag_tools.cli import show
+    from rag_tools.encode.checkpoint import load_checkpoint
+    from rag_tools.engine import DEFAULT_BITS
+    from rag_tools.evaluate import report
+    from rag_tools.evaluate.systems import Plan
+    from rag_tools.index.search import Signals
+
+    plan = Plan(
+        checkpoint=load_checkpoint(checkpoint),
+        against=None if against is None else load_checkpoint(against),
+        base=None if base is None else load_checkpoint(base),
+        exact=exact,
+        bits=DEFAULT_BITS if bits is None else bits,
+        dim=dim,
+        quality=quality or "balanced",
+        signals=Signals(idf=0, pooled=0, lexical=0) if maxsim else Signals(),
+    )
+    measured = list(_measured(data, split, plan, queries=queries, seed=seed))
+    evaluation = report.summarise(data.resolve().name, measured, plan, seed=seed)
+    if json:
+        write_json(evaluation)
+    else:
+        show.evaluation(evaluation, console())
+
+
+def _measured(
+    data: Path, split: str | None, plan: Plan, *, queries: int | None, seed: int
+) -> Iterator[Measured]:
+    """Measure every data set in a folder, saying on standard error which, and what is odd."""
+    from rag_tools.cli import show
+    from rag_tools.evaluate import dataset
+    from rag_tools.evaluate.systems import measure_systems
+
+    sources, left_out = dataset.find(data)
+    for folder in left_out:
+        complain(f"left out, neither BEIR nor SQuAD: {folder}")
+    for source in sources:
+        found = dataset.read(source, split=split).draw(queries, seed=seed)
+        complain(f"{found.name}: {len(found.corpus)} documents, {len(found.queries)} queries")
+        for note in found.notes:
+            complain(f"{found.name}: {note}")
+        with show.progress() as progress:
+            yield measure_systems(found, plan, progress=progress)
+
+
+def _measure_citations(
+    data: Path, checkpoint: str | None, questions: int | None, *, json: bool
+) -> None:
+    """Measure what is cited on every set in `data`, saying on standard error which."""
+    from rag_tools.cli import show
+    from rag_tools.evaluate.citation_report import CitationReports
+    from rag_tools.evaluate.citations import evaluate_citations
+    from rag_tools.evaluate.evidence import read_evidence
+
+    reports = []
+    for evidence in read_evidence(data):
+        drawn = evidence.draw(questions)
+        complain(f"{evidence.name}: {len(drawn.questions)} of {len(evidence.questions)} questions")
+        with show.progress() as progress:
+            reports.append(evaluate_citations(drawn, checkpoint=checkpoint, progress=progress))
+    if json:
+        write_json(reports[0] if len(reports) == 1 else CitationReports(datasets=tuple(reports)))
+    else:
+        for report in reports:
+            show.citation_report(report, console())

@@ -1,0 +1,307 @@
+"""The commands that make checkpoints: `train`, `mine`, `export`. They need the extra ``[torch]``."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from rag_tools.cli.output import complain, write
+from rag_tools.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from rag_tools.train.pairs import Collection
+    from rag_tools.train.teacher import Teacher
+
+EXIT_INTERRUPTED = 130
+
+Pairs = Annotated[
+    list[Path] | None,
+    typer.Argument(
+        metavar="PAIRS",
+        exists=True,
+        dir_okay=False,
+        help="JSON lines, gzipped or not: query and passage, or tuples that `mine` wrote.",
+        show_default=False,
+    ),
+]
+FromIndex = Annotated[
+    Path | None,
+    typer.Option(
+        "--from-index",
+        metavar="DIR",
+        exists=True,
+        file_okay=False,
+        help="Make pairs of the documents in this index: headings and their sections, titles, "
+        "docstrings and their functions, first sentences.",
+    ),
+]
+Exclude = Annotated[
+    list[Path] | None,
+    typer.Option(
+        metavar="FOLDER",
+        exists=True,
+        file_okay=False,
+        help="Leave out what nearly repeats a text of this evaluation data. Repeatable.",
+    ),
+]
+
+
+def train(
+    base: Annotated[
+        str,
+        typer.Option(
+            metavar="CHECKPOINT",
+            help="Directory or Hugging Face name of the checkpoint to start from: "
+            "late-interaction, or a sentence embedding model, which gets a projection.",
+        ),
+    ],
+    out: Annotated[
+        Path, typer.Option(metavar="DIR", file_okay=False, help="Write the new checkpoint here.")
+    ],
+    pairs: Pairs = None,
+    from_index: FromIndex = None,
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", exists=True, dir_okay=False, help="TOML file with settings of the run."
+        ),
+    ] = None,
+    set: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=VALUE", help="One setting, as steps=500; goes first. Repeatable."
+        ),
+    ] = None,
+    dev: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="FOLDER",
+            exists=True,
+            help="Measure on this as training goes on, and keep the best state. Repeatable.",
+        ),
+    ] = None,
+    exclude: Exclude = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the run in DIR that was interrupted.")
+    ] = False,
+) -> None:
+    """Train a checkpoint on pairs of query and passage. Interrupt and resume it when you like."""
+    with _torch():
+        from rag_tools.train.config import load_settings
+        from rag_tools.train.fit import train as run
+    folders = {"dev": dev, "exclude": exclude}
+    assignments = [
+        f"{name}={json.dumps([folder.as_posix() for folder in given])}"
+        for name, given in folders.items()
+        if given
+    ]
+    settings = load_settings(config, [*assignments, *(set or ())])
+    data = _collections(pairs, from_index)
+    checkpoint = run(data, base, out, settings, resume=resume, report=_Reporter(settings.steps))
+    if checkpoint is None:
+        complain(f"interrupted; the same command with --resume goes on from the state in {out}")
+        raise typer.Exit(EXIT_INTERRUPTED)
+    write(f"{out}\n")
+
+
+def mine(
+    pairs: Pairs = None,
+    from_index: FromIndex = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", dir_okay=False, help="Write tuples here; those in it are kept."
+        ),
+    ] = None,
+    work: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            file_okay=False,
+            help="Keep the indexes of the passages here, for a next time.",
+        ),
+    ] = None,
+    checkpoint: Annotated[
+        str | None,
+        typer.Option(help="The student, which looks for negatives. Default: the bundled one."),
+    ] = None,
+    teacher: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="MODEL",
+            help="Directory or Hugging Face name of a cross-encoder, a late-interaction or a "
+            "dense model that scores passages. Repeatable: their mean. Default: the engine's "
+            "own score.",
+        ),
+    ] = None,
+    negatives: Annotated[int, typer.Option(min=1, help="At most so many for a pair.")] = 16,
+    depth: Annotated[
+        int, typer.Option(min=1, help="Draw them from the best so many of the engine and of BM25.")
+    ] = 50,
+    share: Annotated[
+        float,
+        typer.Option(
+            min=0,
+            max=1,
+            help="Drop a negative that scores above this share of what the positive does.",
+        ),
+    ] = 0.95,
+    exclude: Exclude = None,
+    dev: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="FOLDER",
+            exists=True,
+            help="Only measure the teacher against the student, on this. Repeatable.",
+        ),
+    ] = None,
+) -> None:
+    """Find hard negatives for pairs, and have a teacher score them."""
+    with _torch():
+        from rag_tools.cli.show import progress
+        from rag_tools.train.mine import Mining
+        from rag_tools.train.mine import mine as run
+        from rag_tools.train.teacher import Ensemble, load_teacher
+    scorer = Ensemble([load_teacher(name) for name in teacher]) if teacher else None
+    if dev:
+        if scorer is None:
+            raise typer.BadParameter("--dev measures a teacher: name one with --teacher")
+        _measure(dev, scorer, checkpoint, depth)
+        return
+    if out is None:
+        raise typer.BadParameter("name a file with --out")
+    examples = [each for data in _collections(pairs, from_index) for each in data.examples]
+    if exclude:
+        from rag_tools.train.leakage import Evaluations
+
+        evaluations = Evaluations(exclude)
+        kept = [clean for each in examples if (clean := evaluations.without(each)) is not None]
+        complain(f"left out {len(examples) - len(kept)} of {len(examples)} examples")
+        examples = kept
+    settings = Mining(negatives=negatives, depth=depth, share=share)
+    # Windows keeps mapped files until the last reader is collected.
+    with (
+        tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder,
+        progress() as bar,
+    ):
+        n_tuples = run(
+            examples,
+            out,
+            work or Path(folder),
+            settings,
+            teacher=scorer,
+            checkpoint=checkpoint,
+            progress=bar,
+        )
+    complain(f"{n_tuples} tuples written to {out}")
+
+
+def export(
+    checkpoint: Annotated[
+        str,
+        typer.Argument(metavar="CHECKPOINT", help="Directory or Hugging Face name of a ColBERT."),
+    ],
+    out: Annotated[
+        Path, typer.Argument(metavar="OUT", file_okay=False, help="Write the directory here.")
+    ],
+    check: Annotated[
+        bool, typer.Option("--check", help="Write nothing: compare what is in OUT.")
+    ] = False,
+) -> None:
+    """Make a checkpoint's ONNX files, in float32 and int8, and compare them with the source."""
+    with _torch():
+        from rag_tools.encode.export import check as compare
+        from rag_tools.encode.export import export as run
+    if not check:
+        run(checkpoint, out)
+    write("file               tokens: mean   worst   pooled: mean   worst\n")
+    for found in compare(checkpoint, out):
+        pooled = (
+            f"{found.pooled_mean:>14.4f}{found.pooled_worst:>8.4f}"
+            if found.pooled_mean is not None
+            else ""
+        )
+        write(f"{found.file:<19}{found.token_mean:>12.4f}{found.token_worst:>8.4f}{pooled}\n")
+
+
+def _collections(pairs: Sequence[Path] | None, index: Path | None) -> list[Collection]:
+    from rag_tools.train.pairs import collect, read_examples
+
+    data = [collect(file, read_examples(file)) for file in pairs or ()]
+    if index is not None:
+        from rag_tools.engine import Engine
+        from rag_tools.train.derive import derive
+
+        with Engine.open(index) as engine:
+            data.append(collect(index, derive(engine)))
+    if not data:
+        raise typer.BadParameter("name files of pairs, or an index with --from-index")
+    return data
+
+
+def _measure(
+    folders: Sequence[Path], teacher: Teacher, checkpoint: str | None, depth: int
+) -> None:
+    from rag_tools.encode.checkpoint import load_checkpoint
+    from rag_tools.encode.encoder import Encoder
+    from rag_tools.evaluate.dataset import find, read
+    from rag_tools.train.mine import rerank, run_student
+
+    encoder = Encoder(load_checkpoint(checkpoint))
+    write("data set             student  teacher   (nDCG@10)\n")
+    for source in (source for folder in folders for source in find(folder)[0]):
+        dataset = read(source)
+        found = rerank(run_student(encoder, dataset), dataset, teacher, depth=depth)
+        write(f"{dataset.name:<20}{found['student']:>8.3f} {found['teacher']:>8.3f}\n")
+
+
+class _Reporter:
+    """Writes a line to standard error for each report of a run."""
+
+    def __init__(self, steps: int) -> None:
+        self._steps = steps
+        self._last: tuple[float, float] | None = None
+
+    def __call__(self, record: Mapping[str, float]) -> None:
+        values = {
+            name.removeprefix("eval_"): value
+            for name, value in record.items()
+            if name not in _UNTOLD and not name.endswith(_UNTOLD_ENDINGS)
+        }
+        if not values:
+            return
+        step, now = record["step"], time.monotonic()
+        if "loss" in record:
+            if self._last is not None and now > self._last[1]:
+                values["steps/s"] = (step - self._last[0]) / (now - self._last[1])
+            self._last = step, now
+        told = "  ".join(f"{name} {value:.4g}" for name, value in values.items())
+        complain(f"step {step:.0f} of {self._steps}  {told}")
+
+
+_UNTOLD = frozenset({"step", "epoch", "learning_rate", "total_flos", "train_loss"})
+_UNTOLD_ENDINGS = ("_runtime", "_per_second", "_preparation_time")
+
+
+@contextmanager
+def _torch() -> Iterator[None]:
+    """Say what to install if an import fails.
+
+    Raises
+    ------
+    ConfigurationError
+        If a package of the extra is missing.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise ConfigurationError(
+            f"this needs the package {error.name}: pip install 'rag-tools[torch,evaluate]'"
+        ) from None

@@ -1,0 +1,84 @@
+"""Training pairs from a user's own documents, without labels: what a document's structure says."""
+
+from __future__ import annotations
+
+import ast
+import textwrap
+from collections.abc import Iterator
+
+from rag_tools.engine import Engine
+from rag_tools.sentences import sentences
+from rag_tools.train.pairs import Example
+from rag_tools.types import Document
+
+_LONGEST = 1200
+"""Characters of a passage: about the 180 tokens of an index's own."""
+
+_SHORTEST = 100
+"""Characters of a passage that can answer anything."""
+
+
+def derive(engine: Engine) -> Iterator[Example]:
+    """Make pairs of every document in an index.
+
+    Sources are ``title`` (title → beginning), ``heading`` (heading → its section), ``docstring``
+    (first sentence → the function without it, in Python) and ``sentence`` (a section's first
+    sentence → the rest of it).
+    """
+    for entry in engine.documents():
+        yield from derive_from(engine.document(entry.id))
+
+
+def derive_from(document: Document) -> Iterator[Example]:
+    """Make the pairs of one document."""
+    sections = list(_sections(document))
+    if document.media_type == "text/x-python":
+        yield from _docstrings(document)
+        return
+    if sections and not document.uri.endswith(document.title):  # a file's name says little
+        yield from _pair("title", document.title, sections[0][1])
+    for heading, text in sections:
+        if heading:
+            yield from _pair("heading", heading, text)
+        spans = sentences(text.strip())
+        if len(spans) > 2:
+            first = spans[0].of(text.strip()).strip()
+            yield from _pair("sentence", first, text.strip()[spans[0].end :])
+
+
+def _sections(document: Document) -> Iterator[tuple[str, str]]:
+    """Return each heading, ``""`` for what has none, and the text below it up to the next."""
+    heading, start = "", 0
+    for block in document.blocks:
+        if block.kind == "heading":
+            if document.text[start : block.start].strip():
+                yield heading, document.text[start : block.start]
+            heading, start = " ".join(block.path[-2:]), block.end
+    if document.text[start:].strip():
+        yield heading, document.text[start:]
+
+
+def _docstrings(document: Document) -> Iterator[Example]:
+    for block in document.blocks:
+        if block.kind != "function":
+            continue
+        code = textwrap.dedent(document.text[block.start : block.end])
+        try:
+            [function] = ast.parse(code).body
+        except (SyntaxError, ValueError):
+            continue
+        said = ast.get_docstring(function) if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef) else None
+        if said and isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
+            first, last = function.body[0].lineno, function.body[0].end_lineno
+            lines = code.splitlines(keepends=True)
+            rest = "".join(lines[: first - 1] + lines[last or first :])
+            summary = sentences(said)[0].of(said).strip()
+            yield from _pair("docstring", summary, rest)
+
+
+def _pair(source: str, query: str, passage: str) -> Iterator[Example]:
+    query, passage = " ".join(query.split()), passage.strip()
+    if len(passage) > _LONGEST:
+        passage = passage[: passage.rfind(" ", 0, _LONGEST)].rstrip()
+    if query and len(passage) >= _SHORTEST and query not in passage[: len(query)]:
+        yield Example(source, query, (passage,))

@@ -1,0 +1,168 @@
+"""Teachers: models that score passages for a query better than the student, hopefully.
+
+Whether they do is measured by `rag_tools.train.mine.rerank`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from sentence_transformers import CrossEncoder, MultiVectorEncoder, SentenceTransformer
+
+from rag_tools.errors import CheckpointError
+
+Scores = NDArray[np.float32]
+_BATCH = 16
+
+
+class Teacher(Protocol):
+    """Scores candidates for queries."""
+
+    def __call__(self, queries: Sequence[str], candidates: Sequence[Sequence[str]]) -> list[Scores]:
+        """Return for each query the scores of its candidates, ``(n_candidates,)`` each."""
+
+
+class Ensemble:
+    """The mean of several teachers, each brought to mean 0 and deviation 1 on a query's candidates.
+
+    Parameters
+    ----------
+    teachers
+        At least one.
+    """
+
+    def __init__(self, teachers: Sequence[Teacher]) -> None:
+        self._teachers = teachers
+
+    def __call__(self, queries: Sequence[str], candidates: Sequence[Sequence[str]]) -> list[Scores]:
+        """Return for each query the scores of its candidates, ``(n_candidates,)`` each."""
+        scored = [teacher(queries, candidates) for teacher in self._teachers]
+        return [
+            np.mean([normalised(scores) for scores in query], axis=0)
+            for query in zip(*scored, strict=True)
+        ]
+
+
+def normalised(scores: Scores) -> Scores:
+    """Return scores with mean 0 and deviation 1; equal scores are all 0.
+
+    Examples
+    --------
+    >>> normalised(np.array([1.0, 3.0], np.float32))
+    array([-1.,  1.], dtype=float32)
+    """
+    deviation = scores.std()
+    result: Scores = (scores - scores.mean()) / (deviation if deviation > 0 else 1)
+    return result
+
+
+def load_teacher(name: str) -> Teacher:
+    """Load a teacher: a cross-encoder, a late-interaction or a dense model.
+
+    Parameters
+    ----------
+    name
+        Directory or Hub id of a model that sentence-transformers loads; its files say which kind.
+
+    Raises
+    ------
+    CheckpointError
+        If it can't be loaded.
+    """
+    try:
+        return _kind(name)(name)
+    except Exception as error:  # half a dozen libraries take part, each with errors of its own
+        raise CheckpointError(f"The teacher {name!r} can't be loaded: {error}") from error
+
+
+class CrossEncoders:
+    """A model that reads query and passage together."""
+
+    def __init__(self, name: str) -> None:
+        self._model = CrossEncoder(name)
+
+    def __call__(self, queries: Sequence[str], candidates: Sequence[Sequence[str]]) -> list[Scores]:
+        """Return for each query the scores of its candidates, ``(n_candidates,)`` each."""
+        pairs = [
+            (query, text)
+            for query, texts in zip(queries, candidates, strict=True)
+            for text in texts
+        ]
+        scores = self._model.predict(pairs, batch_size=_BATCH, show_progress_bar=False)
+        borders = np.cumsum([len(texts) for texts in candidates])[:-1]
+        return np.split(np.asarray(scores, np.float32), borders)
+
+
+class Dense:
+    """A model with one vector for a text."""
+
+    def __init__(self, name: str) -> None:
+        self._model = SentenceTransformer(name)
+        self._passages: dict[str, NDArray[np.float16]] = {}
+
+    def __call__(self, queries: Sequence[str], candidates: Sequence[Sequence[str]]) -> list[Scores]:
+        """Return for each query the scores of its candidates, ``(n_candidates,)`` each."""
+        _encode(self._model.encode_document, candidates, self._passages)
+        vectors = self._model.encode_query(list(queries), batch_size=_BATCH)
+        return [
+            np.array([self._passages[text] @ vector for text in texts], np.float32)
+            for vector, texts in zip(vectors, candidates, strict=True)
+        ]
+
+
+class LateInteraction:
+    """A model with a vector for each token; MaxSim."""
+
+    def __init__(self, name: str) -> None:
+        self._model = MultiVectorEncoder(name)
+        self._passages: dict[str, NDArray[np.float16]] = {}
+
+    def __call__(self, queries: Sequence[str], candidates: Sequence[Sequence[str]]) -> list[Scores]:
+        """Return for each query the scores of its candidates, ``(n_candidates,)`` each."""
+        _encode(self._model.encode_document, candidates, self._passages)
+        asked = self._model.encode_query(list(queries), batch_size=_BATCH, convert_to_numpy=True)
+        return [_maxsim(query, [self._passages[t] for t in texts]) for query, texts in zip(asked, candidates, strict=True)]
+
+
+def _maxsim(query: NDArray[np.float32], passages: Sequence[NDArray[np.float16]]) -> Scores:
+    starts = np.cumsum([0, *map(len, passages)])[:-1]
+    cosines = query @ np.concatenate(passages).astype(np.float32).T
+    scores: Scores = np.maximum.reduceat(cosines, starts, axis=1).sum(axis=0)
+    return scores
+
+
+def _encode(
+    encode: Callable[..., Sequence[NDArray[np.float32]]],
+    candidates: Sequence[Sequence[str]],
+    known: dict[str, NDArray[np.float16]],
+) -> None:
+    """Encode the passages that aren't known yet; they stay in memory, in two bytes a number."""
+    new = sorted({text for texts in candidates for text in texts} - known.keys(), key=len)
+    if new:
+        vectors = encode(new, batch_size=_BATCH, convert_to_numpy=True)
+        known.update((text, vector.astype(np.float16)) for text, vector in zip(new, vectors, strict=True))
+
+
+def _kind(name: str) -> Callable[[str], Teacher]:
+    directory = Path(name)
+    if not directory.is_dir():
+        from huggingface_hub import snapshot_download
+
+        directory = Path(snapshot_download(name, allow_patterns=["*.json"]))
+    architectures = " ".join(_read(directory / "config.json").get("architectures") or ())
+    if "ForSequenceClassification" in architectures:
+        return CrossEncoders
+    kind = _read(directory / "config_sentence_transformers.json").get("model_type")
+    if kind in ("MultiVectorEncoder", "ColBERT") or "HF_ColBERT" in architectures:
+        return LateInteraction
+    return Dense
+
+
+def _read(file: Path) -> Mapping[str, str]:
+    found: Mapping[str, str] = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    return found

@@ -86,8 +86,8 @@ def default_directory() -> Path:
 class Engine:
     """An open index. Made by `open`; safe to share between threads; a context manager.
 
-    Reads see the last commit, whoever made it. Writes take a lock that only one process can
-    hold.
+    Reads see the last commit, whoever made it. Writes take turns: those of other threads wait,
+    while one process at a time can hold the index's lock, and others are refused.
     """
 
     def __init__(
@@ -106,6 +106,9 @@ class Engine:
         self._signals = signals
         self._encoder: Encoder | None = None
         self._loading = threading.Lock()
+        # Reentrant: a thread that writes while it writes is refused by the index's lock, and would
+        # wait for itself here.
+        self._writing = threading.RLock()
 
     @classmethod
     def open(
@@ -435,7 +438,7 @@ class Engine:
         self,
         claim: str,
         *,
-        limit: int = 5,
+        limit: int = 8,
         filter: Filter | None = None,
         explain: bool = False,
         quality: Quality = "balanced",
@@ -718,6 +721,7 @@ class Engine:
     def _writer(self, progress: Progress | None) -> Iterator[Writer]:
         encoder = self._ready()
         with (
+            self._writing,
             schema.damage_named(self.directory),
             Writer(
                 self.directory,

@@ -361,7 +361,8 @@ class Claim(_Value):
     numbers
         Of its citations, from 1; none if it is unsupported.
     support
-        What supports ``draft[start:end]``; its spans count from `start`.
+        What supports ``draft[start:end]``, read with blanks in place of mark-up; its spans count
+        from `start`.
     """
 
     start: int

@@ -372,7 +372,9 @@ def test_sample_is_spread_over_sources_and_repeatable(tmp_path):
     with gzip.open(pairs, "wt", encoding="utf-8") as file:
         for i in range(300):
             source = "small" if i % 30 == 0 else "large"
-            file.write(json.dumps({"source": source, "query": "q", "passage": f"{source} {i // 2}"}) + "\n")
+            file.write(
+                json.dumps({"source": source, "query": "q", "passage": f"{source} {i // 2}"}) + "\n"
+            )
     sample = sample_passages(read_examples(pairs), 20)
     assert sample == sample_passages(read_examples(pairs), 20)
     assert sample != sample_passages(read_examples(pairs), 20, seed=1)

@@ -10,6 +10,7 @@ import os
 import shutil
 import sqlite3
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -844,6 +845,31 @@ def test_a_second_writer_is_told(tmp_path):
             release.set()
             process.join(30)
         engine.add([Document(uri="test:a", text="x")])
+
+
+def test_threads_of_one_engine_take_turns_writing(tmp_path):
+    with Engine.open(tmp_path / "i", create=True) as engine:
+        with ThreadPoolExecutor(4) as pool:
+            added = [
+                pool.submit(engine.add, [Document(uri=f"test:{i}", text=f"Number {i}.")])
+                for i in range(8)
+            ]
+            ids = [id for each in added for id in each.result()]
+            assert sorted(entry.id for entry in engine.documents()) == sorted(ids)
+            assert sum(pool.map(lambda id: engine.delete([id]), ids)) == 8
+        assert engine.status().documents == 0
+
+
+def test_a_write_within_a_write_is_refused_and_waits_for_nobody(tmp_path):
+    with Engine.open(tmp_path / "i", create=True) as engine:
+
+        def documents():
+            yield Document(uri="test:a", text="One.")
+            engine.add([Document(uri="test:b", text="Two.")])
+
+        with pytest.raises(IndexLockedError):
+            engine.add(documents())
+        engine.add([Document(uri="test:c", text="Three.")])
 
 
 @pytest.mark.skipif(not OPEN_FILES.is_dir(), reason="counts open files by /proc")

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from rag_tools.cite.quote import (
     BESIDE,
+    BETWEEN,
     HEADING_HANDICAP,
     LONG,
     MARGIN,
@@ -128,13 +129,18 @@ def test_the_best_sentences_and_no_others_are_quoted(sentences, seed):
     starts = [0, *(match.end() for match in re.finditer(r"\. ", text)), len(text) + 1]
     ranges = list(pairwise(starts))
     scores = [reference_score(span, spans, similarities, weights) for span in ranges]
-    best = max(scores)
-    for i, ((start, end), score) in enumerate(zip(ranges, scores, strict=True)):
-        quoted = any(q.span.start <= start and end - 1 <= q.span.end for q in found)
-        beside = any(near > best - MARGIN for near in scores[max(i - 1, 0) : i + 2])
-        bar = best - MARGIN - (BESIDE if beside else 0)
-        if min(abs(near - bar) for near in scores) > 1e-5 < abs(score - best + MARGIN):
-            assert quoted == (score > bar)
+    bar = max(scores) - MARGIN
+    expected = {i for i, score in enumerate(scores) if score >= bar}
+    for touched, handicap in ((1, BESIDE), (2, BETWEEN)):
+        expected |= {
+            i
+            for i, score in enumerate(scores)
+            if score >= bar - handicap and len({i - 1, i + 1} & expected) >= touched
+        }
+    bars = [bar, bar - BESIDE, bar - BETWEEN]
+    if min(abs(score - bar) for score in scores for bar in bars) > 1e-5:
+        covered = {i for i, r in enumerate(ranges) for q in found if q.span.overlaps(Span(*r))}
+        assert covered == expected
 
 
 def test_the_sentence_that_answers_is_quoted():
@@ -142,14 +148,26 @@ def test_the_sentence_that_answers_is_quoted():
     assert quoted(text, "den", "fox foxes", "called") == ["The den of a fox is called an earth."]
 
 
-def test_neighbours_that_answer_together_are_one_quote():
+def test_neighbours_that_answer_alike_are_quotes_of_their_own():
     text = "Sugar melts at 186 degrees. Salt melts at 801 degrees. Water is wet."
-    assert quoted(text, "melts", "degrees") == [text[: text.index(" Water")]]
+    assert quoted(text, "melts", "degrees") == [
+        "Sugar melts at 186 degrees.",
+        "Salt melts at 801 degrees.",
+    ]
 
 
 def test_sentences_apart_are_quotes_apart():
     text = "Salt melts late. Water is wet. Salt melts late."
     assert quoted(text, "salt", "melts") == ["Salt melts late.", "Salt melts late."]
+
+
+def test_what_stands_between_two_quotes_may_be_weaker():
+    text = "Iron melts late. So it does not. Iron melts late."
+    spans, similarities = match_words(text, "iron", "melts")
+    similarities[:, [i for i, (start, _) in enumerate(spans) if 17 <= start < 32]] = 0.63
+    found = quotes(text, spans, similarities, ONES)
+    assert [quote.span.of(text) for quote in found][-1] == "So it does not."
+    assert len(found) == 3
 
 
 @pytest.mark.parametrize("mark", ["- ", "* ", "• ", "> ", "1. ", "(12) ", "## ", "- [x] ", "| "])
@@ -214,8 +232,8 @@ def test_the_rest_of_a_long_sentence_is_quoted_if_it_bears_on_the_query():
     assert len(rest) == 1
     assert rest[0].startswith("The deep vault is locked, ")
     assert not rest[0].endswith((",", " "))
-    scores = {quote.score for quote in quotes(text, *match_words(text, "vault keys", "deep nine"), ONES)}
-    assert len(scores) == 1
+    arrays = match_words(text, "vault keys", "deep nine")
+    assert len({quote.score for quote in quotes(text, *arrays, ONES)}) == 1
     assert REST > MARGIN
 
 
@@ -235,7 +253,7 @@ def test_tokens_without_characters_give_context_and_are_never_quoted():
     weights = np.ones(2, np.float32)
     (quote,) = quotes(text, spans, similarities, weights)
     assert quote.span.of(text) == "It is red."
-    # The tokens without characters count for the passage only: 1 of the first row, 0.8 of the second.
+    # Tokens without characters count for the passage only: 1 in the first row, 0.8 in the second.
     assert quote.score == pytest.approx((OWN * 0.8 + MEAN * 0.4 + PASSAGE * 1.8) / 2)
 
 
@@ -308,7 +326,7 @@ def test_of_overlapping_quotes_the_better_hit_keeps_its_own():
 
 def test_strongest_are_those_near_the_best():
     best, near, far = (
-        citation("d", i, i + 1, s) for i, s in enumerate((0.6, 0.6 - MARGIN / 2, 0.5))
+        citation("d", 9 * i, 9 * i + 1, s) for i, s in enumerate((0.6, 0.6 - MARGIN / 2, 0.5))
     )
     assert strongest([far, near, best]) == [best, near]
     assert strongest([]) == []
@@ -324,6 +342,13 @@ def test_what_touches_the_strongest_may_be_weaker():
     )
     assert strongest([apart, touching, other, best]) == [best, touching]
     assert strongest([citation("d", 151, 200, 0.6 - MARGIN - 2 * BESIDE), best]) == [best]
+
+
+def test_what_touches_two_may_be_weaker_still():
+    first, second = citation("d", 100, 150, 0.6), citation("d", 201, 250, 0.6)
+    between = citation("d", 151, 200, 0.6 - MARGIN - (BESIDE + BETWEEN) / 2)
+    assert strongest([first, between, second]) == [first, second, between]
+    assert strongest([first, between]) == [first]
 
 
 def test_parts_of_one_sentence_keep_their_order():

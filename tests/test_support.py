@@ -49,10 +49,10 @@ def words(spans: tuple[Span, ...], claim: str) -> list[str]:
     "claim",
     [
         BOILS,
-        "The duration of the waggle run tells the distance.",
+        "A honeybee that has found flowers dances on the comb.",
         "A sourdough starter holds wild yeast and lactic acid bacteria.",
         "Most coasts see two high tides a day.",
-        "Bake the loaf at 240 degrees with steam.",
+        "In winter bees form a cluster and shiver to keep their queen warm.",
     ],
 )
 def test_what_a_document_says_is_supported(claim: str, engine: Engine):

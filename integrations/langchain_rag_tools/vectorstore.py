@@ -8,7 +8,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from copy import deepcopy
 from pathlib import Path
-from threading import Lock
 from typing import Any, Self
 
 from langchain_core.documents import Document
@@ -52,7 +51,6 @@ class RagToolsVectorStore(VectorStore):
 
     def __init__(self, index: Engine | Path | str | None = None) -> None:
         self.engine = open_to_write(index)
-        self._writing = Lock()
 
     @classmethod
     def from_texts(
@@ -116,8 +114,7 @@ class RagToolsVectorStore(VectorStore):
         _refuse("add_documents", kwargs)
         given = [document.id for document in documents] if ids is None else ids
         added = [_indexed(document, id) for document, id in zip(documents, given, strict=True)]
-        with self._writing:
-            return list(self.engine.add(added))
+        return list(self.engine.add(added))
 
     def delete(self, ids: list[str] | None = None, **kwargs: object) -> bool:
         """Delete documents; unknown ids are ignored.
@@ -134,8 +131,7 @@ class RagToolsVectorStore(VectorStore):
         _refuse("delete", kwargs)
         if ids is None:
             raise ValueError("ids is None: name the documents, or delete the index's directory")
-        with self._writing:
-            self.engine.delete(ids)
+        self.engine.delete(ids)
         return True
 
     def get_by_ids(self, ids: Sequence[str], /) -> list[Document]:

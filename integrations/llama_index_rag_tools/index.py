@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from threading import Lock
 from typing import Any, Self
 
 from llama_index.core.callbacks import CallbackManager
@@ -67,7 +66,6 @@ class RagToolsIndex(BaseManagedIndex):
     ) -> None:
         super().__init__(index_struct=IndexDict(), callback_manager=callback_manager)
         self.engine = open_to_write(index)
-        self._writing = Lock()
 
     @classmethod
     def from_documents(  # type: ignore[override]  # the base binds cls to its own type variable
@@ -149,8 +147,7 @@ class RagToolsIndex(BaseManagedIndex):
         IndexLockedError
             If another process is writing.
         """
-        with self._writing:
-            self.engine.delete([ref_doc_id])
+        self.engine.delete([ref_doc_id])
 
     async def adelete_ref_doc(
         self,
@@ -219,8 +216,7 @@ class RagToolsIndex(BaseManagedIndex):
     def _insert(self, nodes: Sequence[BaseNode], **insert_kwargs: Any) -> None:  # noqa: ANN401
         added = [to_document(node) for node in nodes]
         if added:
-            with self._writing:
-                self.engine.add(added)
+            self.engine.add(added)
 
     def _indexed(self, id: str) -> Indexed | None:
         with suppress(NotFoundError):

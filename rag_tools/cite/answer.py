@@ -124,6 +124,8 @@ def without_references(answer: str) -> str:
         heading = _LIST_HEADING.search(before.rstrip())
         kept += before[: heading.start()] if heading else before
         end = min(reference.span.end + 1, len(answer))  # its line end too
+    if end and not answer[end:].strip():  # the list was the end
+        return kept.rstrip() + "\n"
     return kept + answer[end:]
 
 

@@ -28,6 +28,10 @@ MIN_WORDS = 3
 _WORD = re.compile(r"\w+")
 _LEADING = re.compile(r"(?:\s|(?:[-*+•>|]|\(?\d{1,3}[.)]|\[[ xX]\])(?=\s))*")
 _TRAILING = " \t\r\n|"
+# Marks of emphasis, code, quotations, tables and links, and the targets of links.
+_MARKUP = re.compile(
+    r"\*+|~~|`+|(?<!\w)_+|_+(?!\w)|^[ ]{0,3}>+|\||!?\[(?=[^\[\]]*\]\()|\]\([^()\s]*\)", re.MULTILINE
+)
 _STOPS = ".!?…。！？"
 # Characters before which a marker would become the text of a link, or a definition.
 _JOINING = ("(", "[", ":")
@@ -72,7 +76,7 @@ def cited_answer(answer: str, cite: Callable[[str], Support]) -> CitedAnswer:
     ----------
     cite
         Tells how far a statement is supported, and by which quotes. Those of an unsupported one
-        are not cited.
+        are not cited. It is given blanks in place of mark-up.
     """
     text = draft(answer)
     found = statements(text)
@@ -80,7 +84,7 @@ def cited_answer(answer: str, cite: Callable[[str], Support]) -> CitedAnswer:
     citations: list[Citation] = []
     claims: list[Claim] = []
     for statement in found:
-        support = cite(statement.span.of(text))
+        support = cite(_plain(statement.span.of(text)))
         cited = support.citations if support.verdict != "unsupported" else ()
         places = [(each.document_id, each.start, each.end) for each in cited]
         for place, citation in zip(places, cited, strict=True):
@@ -190,6 +194,11 @@ def _place(text: str, span: Span, barred: Sequence[Span]) -> int | None:
         if place > span.start and not inside and not text.startswith(_JOINING, place):
             return place
     return None
+
+
+def _plain(statement: str) -> str:
+    """Return a statement with blanks for its mark-up: positions stay what they are."""
+    return _MARKUP.sub(lambda match: " " * len(match[0]), statement)
 
 
 def _needs_citation(sentence: str) -> bool:

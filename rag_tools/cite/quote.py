@@ -26,11 +26,13 @@ from rag_tools.types import Aligned, Citation, Span
 # passage's MaxSim: 0.400 at 0.549 · these: 0.429 at 0.628
 OWN, MEAN, PASSAGE = 0.37, 0.24, 0.39
 
-# How far below the best a sentence may score, and how much further if it touches one that is
-# quoted. 0.012 and 0: 0.425 at 0.55 · 0.021 and 0.018: 0.429 at 0.628 · 0.03 and 0.018: 0.419 at
-# 0.648
-MARGIN = 0.024
-BESIDE = 0.02
+# How far below the best a sentence may score to be quoted, and how much further if it touches one
+# that is quoted, or two. 0.021, 0.018, -: 0.433 at 0.618 · 0.026, 0.025, -: 0.417 at 0.652 ·
+# 0.026, 0.022, 0.05: 0.424 at 0.653 · 0.026, 0.022, any: 0.424 at 0.653
+MARGIN = 0.026
+BESIDE = 0.022
+BETWEEN = 0.05
+_LAXER = ((1, BESIDE), (2, BETWEEN))
 
 # What a heading's score is handicapped by: it repeats a question's words and doesn't answer it.
 # Not measured, the sets have no marked headings; larger than differences between sentences are.
@@ -69,8 +71,8 @@ class Quote(NamedTuple):
     span
         Code points, relative to the text it was taken from.
     score
-        Of the sentence, or joined sentences, that the quote is or is part of, in [0, 1]: see
-        `OWN`. Quotes of different passages compare.
+        Of the sentence that the quote is, or is part of, in [0, 1]: see `OWN`. Quotes of
+        different passages compare.
     """
 
     span: Span
@@ -89,9 +91,8 @@ def quotes(
     """Return the quotes of a passage that bear on a query, best first, ties by position.
 
     The best sentence and those within `MARGIN` of it are kept, and their neighbours within
-    `BESIDE` more; short neighbours are joined. A sentence longer than `LONG` is cut at clause
-    borders: the part with the highest MaxSim comes first, the parts around it that bear on the
-    query directly after it.
+    `BESIDE` more. A sentence longer than `LONG` is cut at clause borders: the part with the
+    highest MaxSim comes first, the parts around it that bear on the query directly after it.
 
     Parameters
     ----------
@@ -118,16 +119,18 @@ def quotes(
         if no token can be quoted.
     """
     passage = _Evidence.of(spans, similarities, weights, relevance)
-    units = [unit for unit in _units(text, sections) if passage.holds(_trimmed(text, unit[0]))]
-    candidates = [span for span, _ in units]
-    handicap = np.array([HEADING_HANDICAP * section.heading for _, section in units])
-    kept = [units[place] for place in _near_best(passage.scores(candidates) - handicap)]
-    joined = [_trimmed(text, unit) for unit in _joined(kept)]
-    scored = zip(joined, passage.scores(joined).tolist(), strict=True)
+    units = [
+        (trimmed, section.heading)
+        for span, section in _units(text, sections)
+        if passage.holds(trimmed := _trimmed(text, span))
+    ]
+    scores = passage.scores([span for span, _ in units])
+    ranks = scores - HEADING_HANDICAP * np.array([heading for _, heading in units])
+    kept = [(float(scores[place]), units[place][0]) for place in _near_best(ranks)]
     return [
         Quote(part, score)
-        for unit, score in sorted(scored, key=lambda pair: (-pair[1], pair[0]))
-        for part in _parts(text, unit, passage)
+        for score, span in sorted(kept, key=lambda unit: (-unit[0], unit[1]))
+        for part in _parts(text, span, passage)
     ]
 
 
@@ -158,17 +161,21 @@ def distinct(hits: Iterable[Iterable[Citation]]) -> list[tuple[Citation, ...]]:
 def strongest(citations: Iterable[Citation]) -> list[Citation]:
     """Return the citations that score near the best one, best first, ties in the order given.
 
-    Near is within `MARGIN`, for those that touch one of these within `BESIDE` more.
+    Near is within `MARGIN`; those that touch one of these follow within `BESIDE` more, those that
+    touch two within `BETWEEN`.
     """
     ranked = sorted(citations, key=lambda citation: -citation.score)
-    best = ranked[0].score if ranked else 0.0
-    near = [citation for citation in ranked if citation.score >= best - MARGIN]
-    return near + [
-        citation
-        for citation in ranked[len(near) :]
-        if citation.score >= best - MARGIN - BESIDE
-        and any(_touch(citation, other) for other in near)
-    ]
+    bar = ranked[0].score - MARGIN if ranked else 0.0
+    kept = [citation for citation in ranked if citation.score >= bar]
+    for touched, handicap in _LAXER:
+        kept += [
+            citation
+            for citation in ranked
+            if bar - handicap <= citation.score < bar
+            and citation not in kept
+            and sum(_touch(citation, other) for other in kept) >= touched
+        ]
+    return kept
 
 
 def _touch(one: Citation, other: Citation) -> bool:
@@ -303,28 +310,15 @@ def _units(text: str, sections: Sequence[Section]) -> Iterator[tuple[Span, Secti
         start = section.end
 
 
-def _near_best(ranks: NDArray[np.float64]) -> list[int]:
-    """Return the places within `MARGIN` of the best, and of their neighbours `BESIDE` more."""
-    best = ranks.max(initial=-np.inf)
-    near = ranks >= best - MARGIN
-    beside = np.zeros_like(near)
-    beside[1:] |= near[:-1]
-    beside[:-1] |= near[1:]
-    places: list[int] = np.flatnonzero(near | (beside & (ranks >= best - MARGIN - BESIDE))).tolist()
-    return places
-
-
-def _joined(units: Iterable[tuple[Span, Section]]) -> list[Span]:
-    """Join spans of a section that touch, up to `LONG`."""
-    joined: list[tuple[Span, Section]] = []
-    for span, section in units:
-        if joined:
-            before, same = joined[-1]
-            if same == section and before.end == span.start and span.end - before.start <= LONG:
-                joined[-1] = (Span(before.start, span.end), section)
-                continue
-        joined.append((span, section))
-    return [span for span, _ in joined]
+def _near_best(ranks: NDArray[np.float64]) -> NDArray[np.intp]:
+    """Return the places of the sentences of a passage that `strongest` could keep."""
+    bar = ranks.max(initial=-np.inf) - MARGIN
+    kept = ranks >= bar
+    for touched, handicap in _LAXER:
+        padded = np.pad(kept, 1).astype(np.int8)
+        neighbours = padded[:-2] + padded[2:]
+        kept |= (neighbours >= touched) & (ranks >= bar - handicap)
+    return np.flatnonzero(kept)
 
 
 def _parts(text: str, span: Span, passage: _Evidence) -> Iterator[Span]:

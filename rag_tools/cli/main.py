@@ -269,7 +269,7 @@ def cite(
         ),
     ] = None,
     index: IndexOption = None,
-    limit: Annotated[int, typer.Option(min=1, help="Quotes to return for a claim.")] = 5,
+    limit: Annotated[int, typer.Option(min=1, help="Quotes to return for a claim.")] = 8,
     filter: FilterOption = None,
     explain: ExplainOption = False,
     quality: QualityOption = "balanced",

@@ -1,10 +1,12 @@
-"""The commands that make checkpoints: `train`, `mine`, `export`. They need the extra ``[torch]``."""
+"""The commands that make checkpoints: `train`, `mine` and `export`; they need the extra [torch]."""
 
 from __future__ import annotations
 
 import json
+import logging
 import tempfile
 import time
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -246,9 +248,7 @@ def _collections(pairs: Sequence[Path] | None, index: Path | None) -> list[Colle
     return data
 
 
-def _measure(
-    folders: Sequence[Path], teacher: Teacher, checkpoint: str | None, depth: int
-) -> None:
+def _measure(folders: Sequence[Path], teacher: Teacher, checkpoint: str | None, depth: int) -> None:
     from rag_tools.encode.checkpoint import load_checkpoint
     from rag_tools.encode.encoder import Encoder
     from rag_tools.evaluate.dataset import find, read
@@ -292,7 +292,7 @@ _UNTOLD_ENDINGS = ("_runtime", "_per_second", "_preparation_time")
 
 @contextmanager
 def _torch() -> Iterator[None]:
-    """Say what to install if an import fails.
+    """Say what to install if an import fails, and keep the libraries quiet afterwards.
 
     Raises
     ------
@@ -305,3 +305,9 @@ def _torch() -> Iterator[None]:
         raise ConfigurationError(
             f"this needs the package {error.name}: pip install 'rag-tools[torch,evaluate]'"
         ) from None
+    from transformers.utils.logging import disable_progress_bar
+
+    # Bars for files that load in an instant, and advice to developers of the exporter.
+    disable_progress_bar()
+    logging.disable(logging.WARNING)
+    warnings.simplefilter("ignore")

@@ -155,9 +155,7 @@ def load_settings(file: Path | None, assignments: Sequence[str] = ()) -> Setting
         raise ConfigurationError(f"training setting {where}: {first['msg']}") from None
 
 
-def write_run(
-    file: Path, settings: Settings, base: str, data: Sequence[Mapping[str, str]]
-) -> None:
+def write_run(file: Path, settings: Settings, base: str, data: Sequence[Mapping[str, str]]) -> None:
     """Write everything that a run depends on to `file`.
 
     Parameters

@@ -38,7 +38,7 @@ def derive_from(document: Document) -> Iterator[Example]:
     if sections and not document.uri.endswith(document.title):  # a file's name says little
         yield from _pair("title", document.title, sections[0][1])
     for heading, text in sections:
-        if heading:
+        if heading and heading != document.title:
             yield from _pair("heading", heading, text)
         spans = sentences(text.strip())
         if len(spans) > 2:
@@ -65,15 +65,17 @@ def _docstrings(document: Document) -> Iterator[Example]:
         code = textwrap.dedent(document.text[block.start : block.end])
         try:
             [function] = ast.parse(code).body
-        except (SyntaxError, ValueError):
+        except (SyntaxError, ValueError):  # ValueError: a null byte, or not one definition
             continue
-        said = ast.get_docstring(function) if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef) else None
-        if said and isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
-            first, last = function.body[0].lineno, function.body[0].end_lineno
+        if not isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
+            continue
+        said = ast.get_docstring(function)
+        if said:
+            string = function.body[0]
             lines = code.splitlines(keepends=True)
-            rest = "".join(lines[: first - 1] + lines[last or first :])
-            summary = sentences(said)[0].of(said).strip()
-            yield from _pair("docstring", summary, rest)
+            rest = lines[: string.lineno - 1] + lines[string.end_lineno or string.lineno :]
+            summary = sentences(said)[0].of(said)
+            yield from _pair("docstring", summary, "".join(rest))
 
 
 def _pair(source: str, query: str, passage: str) -> Iterator[Example]:

@@ -43,8 +43,8 @@ class Evaluations:
     Parameters
     ----------
     folders
-        Every string in their ``.json``, ``.jsonl``, ``.csv``, ``.tsv`` and ``.txt`` files, gzipped
-        or not, is a text: documents, questions, claims, sentences.
+        Every string in their ``.json``, ``.jsonl``, ``.csv``, ``.tsv``, ``.txt`` and ``.md``
+        files, gzipped or not, is a text: documents, questions, claims, sentences.
 
     Raises
     ------
@@ -53,7 +53,10 @@ class Evaluations:
     """
 
     def __init__(self, folders: Sequence[Path]) -> None:
-        grams, owners, counts, whole = [], [], [], set()
+        grams: list[Hashes] = []
+        owners: list[NDArray[np.int32]] = []
+        counts: list[int] = []
+        whole: set[int] = set()
         for folder in folders:
             for text in sorted(set(_texts(folder))):
                 words = _words(text)
@@ -147,14 +150,16 @@ def _grams(words: Sequence[str]) -> Hashes:
 
 
 def _texts(folder: Path) -> Iterator[str]:
-    kinds = {".json", ".jsonl", ".csv", ".tsv", ".txt"}
+    kinds = {".json", ".jsonl", ".csv", ".tsv", ".txt", ".md"}
     files = [
         path
         for path in sorted(folder.rglob("*"))
         if path.is_file() and Path(path.name.removesuffix(".gz")).suffix in kinds
     ]
     if not files:
-        raise DatasetError(f"{folder} has no file of {', '.join(sorted(kinds))}: name a folder that has")
+        raise DatasetError(
+            f"{folder} has no file of {', '.join(sorted(kinds))}: name a folder that has"
+        )
     for path in files:
         opened = gzip.open if path.suffix == ".gz" else open
         try:
@@ -166,7 +171,7 @@ def _texts(folder: Path) -> Iterator[str]:
 
 
 def _strings(content: str, kind: str) -> Iterator[str]:
-    if kind == ".txt":
+    if kind in (".txt", ".md"):
         yield content
     elif kind == ".json":
         yield from _leaves(json.loads(content))

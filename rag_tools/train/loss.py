@@ -77,8 +77,8 @@ class Loss(torch.nn.Module):  # type: ignore[misc] # torch is optional, so untyp
         inputs = [dict(column) for column in features]
         queries, *passages = self._encode(self.model, inputs)
         terms = self._terms(queries, passages, targets)
-        chosen = [0, 1 + targets.anchor]
-        terms |= self._anchors([[queries, *passages][i] for i in chosen], [inputs[i] for i in chosen])
+        anchor = targets.anchor
+        terms |= self._anchors([queries, passages[anchor]], [inputs[0], inputs[1 + anchor]])
         weights = self._settings.weights.model_dump()
         return {name: weights[name] * value for name, value in terms.items()}
 
@@ -121,9 +121,7 @@ class Loss(torch.nn.Module):  # type: ignore[misc] # torch is optional, so untyp
                 if weights.contrastive:
                     at_dim["contrastive"] = contrastive(scores, targets, settings.temperature)
             if weights.evidence:
-                at_dim["evidence"] = evidence(
-                    asked, found, targets, settings.evidence_temperature
-                )
+                at_dim["evidence"] = evidence(asked, found, targets, settings.evidence_temperature)
             for name, value in at_dim.items():
                 terms[name] = terms.get(name, 0.0) + weight * value
         return terms
@@ -142,9 +140,7 @@ class Loss(torch.nn.Module):  # type: ignore[misc] # torch is optional, so untyp
             away = [_away(new.vectors[new.mask], old.vectors[new.mask]) for new, old in pairs]
             terms["anchor"] = torch.stack(away).mean()
         if weights.pooled_anchor:
-            away = [
-                _away(new.pooled, old.pooled) for new, old in pairs if new.pooled is not None
-            ]
+            away = [_away(new.pooled, old.pooled) for new, old in pairs if new.pooled is not None]
             if away:
                 terms["pooled_anchor"] = torch.stack(away).mean()
         return terms
@@ -194,9 +190,12 @@ def distill(
     teacher = targets.teacher[rows].nan_to_num() / teacher_temperature
     log_student = student.masked_fill(~known, _NONE).log_softmax(dim=1)
     log_teacher = teacher.masked_fill(~known, _NONE).log_softmax(dim=1)
-    loss: torch.Tensor = functional.kl_div(
-        log_student, log_teacher, reduction="none", log_target=True
-    ).masked_fill(~known, 0.0).sum(dim=1).mean()
+    loss: torch.Tensor = (
+        functional.kl_div(log_student, log_teacher, reduction="none", log_target=True)
+        .masked_fill(~known, 0.0)
+        .sum(dim=1)
+        .mean()
+    )
     return loss
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections import defaultdict
 import sqlite3
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,10 +15,13 @@ import numpy as np
 
 from rag_tools.catalog import lexical
 from rag_tools.encode.checkpoint import load_checkpoint
+from rag_tools.encode.encoder import Encoder
 from rag_tools.engine import Engine
 from rag_tools.evaluate.dataset import Dataset
+from rag_tools.evaluate.exhaustive import encode, run_maxsim
 from rag_tools.evaluate.measures import Run, measure
 from rag_tools.evaluate.retrieve import index_dataset, run_engine
+from rag_tools.index.search import Signals
 from rag_tools.train.leakage import near_duplicates
 from rag_tools.train.pairs import Example, read_examples, write_example
 from rag_tools.train.teacher import Scores, Teacher
@@ -106,6 +109,11 @@ def mine(
     return written
 
 
+def run_student(encoder: Encoder, dataset: Dataset) -> Run:
+    """Return the run of a checkpoint with the engine's signals, on unquantised embeddings."""
+    return run_maxsim(encode(dataset, encoder), encoder, dataset, signals=Signals())
+
+
 def rerank(run: Run, dataset: Dataset, teacher: Teacher, *, depth: int) -> dict[str, float]:
     """Measure a teacher against a student on the student's best documents.
 
@@ -175,9 +183,7 @@ class _Corpus:
             self._candidates(pair, run.get(str(i), {}), settings) for i, pair in enumerate(pairs)
         ]
         if teacher is None:
-            scored = [
-                self._fused(texts, run.get(str(i), {})) for i, texts in enumerate(candidates)
-            ]
+            scored = [self._fused(texts, run.get(str(i), {})) for i, texts in enumerate(candidates)]
         else:
             scored = teacher([pair.query for pair in pairs], candidates)
         return [

@@ -154,9 +154,7 @@ def draw_negatives(example: Example, count: int, seed: int) -> list[int]:
     Numbers of passages: 0, the positive's, then at most `count` negatives'.
     """
     negatives = range(1, len(example.passages))
-    chosen = random.Random(f"{seed} {example.query}").sample(
-        negatives, min(count, len(negatives))
-    )
+    chosen = random.Random(f"{seed} {example.query}").sample(negatives, min(count, len(negatives)))
     return [0, *chosen]
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -126,7 +126,10 @@ class LateInteraction:
         """Return for each query the scores of its candidates, ``(n_candidates,)`` each."""
         _encode(self._model.encode_document, candidates, self._passages)
         asked = self._model.encode_query(list(queries), batch_size=_BATCH, convert_to_numpy=True)
-        return [_maxsim(query, [self._passages[t] for t in texts]) for query, texts in zip(asked, candidates, strict=True)]
+        return [
+            _maxsim(query, [self._passages[t] for t in texts])
+            for query, texts in zip(asked, candidates, strict=True)
+        ]
 
 
 def _maxsim(query: NDArray[np.float32], passages: Sequence[NDArray[np.float16]]) -> Scores:
@@ -145,7 +148,9 @@ def _encode(
     new = sorted({text for texts in candidates for text in texts} - known.keys(), key=len)
     if new:
         vectors = encode(new, batch_size=_BATCH, convert_to_numpy=True)
-        known.update((text, vector.astype(np.float16)) for text, vector in zip(new, vectors, strict=True))
+        known.update(
+            (text, vector.astype(np.float16)) for text, vector in zip(new, vectors, strict=True)
+        )
 
 
 def _kind(name: str) -> Callable[[str], Teacher]:
@@ -163,6 +168,8 @@ def _kind(name: str) -> Callable[[str], Teacher]:
     return Dense
 
 
-def _read(file: Path) -> Mapping[str, str]:
-    found: Mapping[str, str] = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+def _read(file: Path) -> Mapping[str, Any]:
+    found: Mapping[str, str] = (
+        json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    )
     return found

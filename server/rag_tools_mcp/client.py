@@ -174,11 +174,11 @@ class Client:
         """Return what `search` does."""
         return await asyncio.wrap_future(self._handoff.submit(self._search(query, limit, filter)))
 
-    def cite(self, claim: str, *, limit: int = 5, filter: Filter | None = None) -> Support:
+    def cite(self, claim: str, *, limit: int = 8, filter: Filter | None = None) -> Support:
         """Return what `Engine.cite` does; `limit` is 50 at most."""
         return self._handoff.submit(self._cite(claim, limit, filter)).result()
 
-    async def acite(self, claim: str, *, limit: int = 5, filter: Filter | None = None) -> Support:
+    async def acite(self, claim: str, *, limit: int = 8, filter: Filter | None = None) -> Support:
         """Return what `cite` does."""
         return await asyncio.wrap_future(self._handoff.submit(self._cite(claim, limit, filter)))
 

@@ -10,8 +10,10 @@ from __future__ import annotations
 import json
 import re
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Annotated, Any
 
 import anyio.from_thread
@@ -100,6 +102,7 @@ class Tools:
         self._seen = seen
         self._writable = writable
         self._changes = changes
+        self._syncing: dict[str, Lock] = defaultdict(Lock)
 
     def search(
         self,
@@ -142,7 +145,7 @@ class Tools:
         self,
         context: _Caller,
         claim: Annotated[str, Field(description="The statement, in a full sentence.")],
-        limit: Annotated[int, Field(ge=1, le=50, description="Quotes to return.")] = 5,
+        limit: Annotated[int, Field(ge=1, le=50, description="Quotes to return.")] = 8,
         filter: Filter = None,
         max_chars: MaxChars = _MAX_CHARS,
         collection: Collection = None,
@@ -232,7 +235,14 @@ class Tools:
         seen = self._seen()
         name = seen.resolve(collection)
         engine = self._engine(context, name)
-        found = engine.sync(paths or (), within=self._writable, progress=_Steps(context))
+        lock = self._syncing[name]
+        # To wait would keep a thread from searches, of which there are as many as cores.
+        if not lock.acquire(blocking=False):
+            raise ToolError("the index is being updated by another call: try again when it is done")
+        try:
+            found = engine.sync(paths or (), within=self._writable, progress=_Steps(context))
+        finally:
+            lock.release()
         anyio.from_thread.run(self._changes.announce, name, found)
         return tool_result(sync_page(found, max_chars=max_chars))
 

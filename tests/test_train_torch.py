@@ -1,0 +1,405 @@
+"""Training: loss terms against explicit loops, targets, resuming, and what a run writes."""
+
+import json
+import math
+import random
+import signal
+from pathlib import Path
+
+import numpy as np
+import pytest
+from test_checkpoint_torch import HIDDEN, native, tiny_bert
+
+pytest.importorskip("datasets", reason="needs the extra [torch]")
+pytestmark = [pytest.mark.torch, pytest.mark.filterwarnings("ignore")]
+
+import torch  # noqa: E402
+from safetensors.torch import load_file  # noqa: E402
+from sentence_transformers import MultiVectorEncoder, SentenceTransformer  # noqa: E402
+
+from rag_tools.encode.checkpoint import load_checkpoint  # noqa: E402
+from rag_tools.encode.encoder import Encoder  # noqa: E402
+from rag_tools.errors import ConfigurationError  # noqa: E402
+from rag_tools.sentences import sentences  # noqa: E402
+from rag_tools.train import fit, loss  # noqa: E402
+from rag_tools.train.check import ndcg, sample  # noqa: E402
+from rag_tools.train.collate import OUTSIDE, Collator, Targets  # noqa: E402
+from rag_tools.train.config import Settings, Weights, load_settings  # noqa: E402
+from rag_tools.train.fit import freeze, train  # noqa: E402
+from rag_tools.train.pairs import Example, collect, write_example  # noqa: E402
+from rag_tools.types import Span  # noqa: E402
+
+PLACES = ["mill", "river", "bridge", "tower", "garden", "wall"]
+DIM = 16
+SMALL = {"batch_size": 4, "negatives": 2, "dims": (DIM, 8), "dim_weights": (1.0, 0.5), "chunk": 3}
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory) -> Path:
+    return native(
+        tmp_path_factory.mktemp("base"),
+        dim=DIM,
+        pooled=True,
+        skiplist=list(",.?"),
+        tasks=["query", "document"],
+    )
+
+
+@pytest.fixture
+def model(base) -> MultiVectorEncoder:
+    return MultiVectorEncoder(str(base), device="cpu").eval()
+
+
+def make_examples(count: int = 24) -> list[Example]:
+    generator = random.Random(0)
+    examples = []
+    for i in range(count):
+        places = generator.sample(PLACES, 3)
+        parts = [f"The {place} number {i} is old." for place in places]
+        text = " ".join(parts)
+        start = text.index(parts[i % 3])
+        examples.append(
+            Example(
+                "ab"[i % 2],
+                f"where is the {places[i % 3]} {i}?",
+                (text, f"A {places[0]} in the river.", f"No. {i} is new, they said!"),
+                (2.0, 1.0 - i / 20, -0.5),
+                Span(start, start + len(parts[i % 3])) if i % 4 else None,
+            )
+        )
+    return examples
+
+
+def columns(made: dict) -> list[dict]:
+    """Return the features of each column, as the trainer gives them to the loss."""
+    names = [key.removesuffix("_input_ids") for key in made if key.endswith("_input_ids")]
+    return [
+        {key.removeprefix(f"{name}_"): made[key] for key in made if key.startswith(f"{name}_")}
+        for name in names
+    ]
+
+
+def batch(model, examples, settings, step=0):
+    """Return encoded queries and passages, the passages' texts, and the targets."""
+    made = Collator(model, examples, settings).collate(examples, step)
+    targets = Targets(**made["label"])
+    texts = {text for example in examples for text in example.passages}
+    with torch.no_grad():
+        encoded = loss.Loss(model, model, settings, bf16=False)._encode(model, columns(made))
+    return encoded[0], encoded[1:], sorted(texts, key=lambda text: (len(text), text)), targets
+
+
+def slow_scores(model, queries: list[str], passages: list[str], dim: int) -> np.ndarray:
+    """Mean over query tokens of the largest cosine, one pair and one token at a time."""
+
+    def cut(vectors):
+        vectors = vectors.numpy()[:, :dim]
+        return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+    asked = [cut(model.encode_query(text)) for text in queries]
+    found = [cut(model.encode_document(text)) for text in passages]
+    return np.array([[np.mean([max(t @ p for p in d) for t in q]) for d in found] for q in asked])
+
+
+def softmax(values):
+    powers = [math.exp(value) for value in values]
+    return [power / sum(powers) for power in powers]
+
+
+@pytest.mark.parametrize("dim", [DIM, 8])
+def test_scores_are_mean_maxsim(model, dim):
+    examples = make_examples(5)
+    settings = Settings(**SMALL)
+    queries, passages, texts, _ = batch(model, examples, settings)
+    ours = loss.mean_maxsim(loss._cut(queries, dim), [loss._cut(chunk, dim) for chunk in passages])
+    expected = slow_scores(model, [example.query for example in examples], texts, dim)
+    np.testing.assert_allclose(ours, expected, atol=1e-5)
+
+
+def test_distillation_is_the_kl_divergence_over_the_tuple(model):
+    examples = make_examples(5)
+    examples[1] = Example("a", "no scores?", examples[1].passages)
+    examples[2] = Example("a", "one passage?", examples[2].passages[:1], (1.0,))
+    examples[3] = Example("a", "two?", examples[3].passages[:2], (0.3, 0.9))
+    settings = Settings(**SMALL)
+    queries, passages, texts, targets = batch(model, examples, settings)
+    scores = loss.mean_maxsim(queries, passages)
+    divergences = []
+    for example in examples:
+        if len(example.scores) < 2:
+            continue
+        student = slow_scores(model, [example.query], list(example.passages), DIM)[0]
+        ours = softmax([score / 0.05 for score in student])
+        theirs = softmax([score / 0.7 for score in example.scores])
+        divergences.append(sum(p * math.log(p / q) for p, q in zip(theirs, ours, strict=True)))
+    assert len(divergences) == 3
+    found = loss.distill(scores, targets, teacher_temperature=0.7, student_temperature=0.05)
+    assert float(found) == pytest.approx(np.mean(divergences), rel=1e-4)
+
+
+def test_contrastive_term_leaves_out_other_answers_to_the_query(model):
+    first, second, third = make_examples(3)
+    same = Example("a", first.query, second.passages[:1])  # another answer to the first query
+    shared = Example("a", third.query, first.passages)  # its positive is the first one's, too
+    examples = [first, same, shared]
+    settings = Settings(**SMALL)
+    queries, passages, texts, targets = batch(model, examples, settings)
+    expected = []
+    for example in examples:
+        answers = {e.passages[0] for e in examples if e.query == example.query}
+        left = [t for t in texts if t == example.passages[0] or t not in answers]
+        scores = slow_scores(model, [example.query], left, DIM)[0] / 0.05
+        expected.append(-math.log(softmax(scores)[left.index(example.passages[0])]))
+    found = loss.contrastive(loss.mean_maxsim(queries, passages), targets, 0.05)
+    assert float(found) == pytest.approx(np.mean(expected), rel=1e-4)
+
+
+def test_evidence_term_ranks_the_sentences_of_the_positive(model):
+    examples = make_examples(6)
+    one = "The wall is old"
+    examples.append(Example("a", "one sentence?", (one,), (), Span(0, 3)))
+    settings = Settings(**SMALL)
+    queries, passages, texts, targets = batch(model, examples, settings)
+    expected = []
+    for example in examples:
+        text, span = example.passages[0], example.span
+        if span is None or text == one:
+            continue
+        encoding = model.tokenizer(text, return_offsets_mapping=True)
+        output = model.encode_document(text, output_value=None)
+        kept = output["attention_mask"].bool().tolist()
+        vectors = output["token_embeddings"]
+        query = model.encode_query(example.query)
+        scores, wanted = [], []
+        for sentence in sentences(text):
+            tokens = [
+                i
+                for i, (start, end) in enumerate(encoding["offset_mapping"])
+                if kept[i] and start < end and sentence.start <= start < sentence.end
+            ]
+            best = [max(float(t @ vectors[i]) for i in tokens) for t in query]
+            scores.append(np.mean(best) / 0.05)
+            wanted.append(sentence.overlaps(span))
+        assert any(wanted)
+        assert not all(wanted)
+        expected.append(-math.log(sum(np.array(softmax(scores))[wanted])))
+    found = loss.evidence(queries, passages, targets, 0.05)
+    assert len(expected) == len(targets.evidence) > 2
+    assert float(found) == pytest.approx(np.mean(expected), rel=1e-4)
+
+
+def test_the_target_is_every_sentence_that_the_answer_touches(model):
+    text = "The mill is old. The river is not. The wall fell."
+    example = Example("a", "what?", (text,), (), Span(text.index("old"), text.index("not")))
+    made = Collator(model, [example], Settings(**SMALL)).collate([example], 0)
+    assert made["label"]["evidence_sentences"].tolist() == [[True, True, False]]
+    [owners] = made["label"]["sentences"]
+    ids = made["passages0_input_ids"][0].tolist()
+    words = model.tokenizer.convert_ids_to_tokens(ids)
+    starts = [i for i, word in enumerate(words) if word == "the"]
+    assert owners[0, starts].tolist() == [0, 1, 2]
+    assert owners[0, 0] == owners[0, -1] == OUTSIDE
+    assert "passages0_offset_mapping" not in made
+
+
+def test_a_sentence_that_is_cut_off_is_no_target(model):
+    text = "The mill is old. The wall fell."
+    example = Example("a", "what?", (text,), (), Span(20, 24))
+    settings = Settings(**SMALL, passage_tokens=5)
+    queries, passages, _, targets = batch(model, [example], settings)
+    assert float(loss.evidence(queries, passages, targets, 0.05)) == 0
+
+
+def test_a_term_without_weight_is_not_computed(model, monkeypatch):
+    for name in ("distill", "contrastive", "evidence", "mean_maxsim"):
+        monkeypatch.setattr(loss, name, lambda *_: pytest.fail("computed"))
+    off = dict.fromkeys(("distill", "contrastive", "evidence", "pooled_anchor"), 0.0)
+    settings = Settings(**SMALL, weights=Weights(**off, anchor=1.0))
+    assert set(terms(model, model, settings)) == {"anchor"}
+
+
+def terms(model, base, settings):
+    examples = make_examples(6)
+    made = Collator(model, examples, settings).collate(examples, 0)
+    return loss.Loss(model, base, settings, bf16=False)(columns(made), made["label"])
+
+
+def test_anchors_are_zero_at_the_start_and_pull_back(base):
+    model, original = (MultiVectorEncoder(str(base), device="cpu").eval() for _ in range(2))
+    original.requires_grad_(False)
+    settings = Settings(**SMALL)
+    at_start = terms(model, original, settings)
+    assert float(at_start["anchor"]) == pytest.approx(0, abs=1e-6)
+    assert float(at_start["pooled_anchor"]) == pytest.approx(0, abs=1e-6)
+    with torch.no_grad():
+        for value in model.parameters():
+            value += 0.02 * torch.randn(value.shape, generator=torch.Generator().manual_seed(1))
+    away = terms(model, original, settings)
+    assert float(away["anchor"]) > 1e-3
+    assert float(away["pooled_anchor"]) > 1e-4
+    away["anchor"].backward()
+    assert all(value.grad is None for value in original.parameters())
+
+
+@pytest.mark.parametrize("layers", [0, 1, 2])
+def test_only_the_last_layers_and_the_projection_train(model, layers):
+    freeze(model, layers, dropout=0.1)
+    trained = {name for name, value in model.named_parameters() if value.requires_grad}
+    assert {name for name in trained if not name.startswith("0.")} == {"3.linear.weight"}
+    numbers = {int(name.split("layer.")[1][0]) for name in trained if name.startswith("0.")}
+    assert numbers == set(range(2 - layers, 2))
+
+
+def test_more_layers_than_there_are_is_an_error(model):
+    with pytest.raises(ConfigurationError, match="trainable_layers=3: the encoder has 2"):
+        freeze(model, 3, 0.0)
+
+
+def dev_set(directory: Path) -> Path:
+    (directory / "qrels").mkdir(parents=True)
+    rows = [{"_id": place, "title": "", "text": f"The {place} is old."} for place in PLACES]
+    queries = [{"_id": f"q {place}", "text": f"which {place}?"} for place in PLACES]
+    for file, records in (("corpus", rows), ("queries", queries)):
+        lines = "\n".join(map(json.dumps, records))
+        (directory / f"{file}.jsonl").write_text(lines, encoding="utf-8")
+    judged = "".join(f"q {place}\t{place}\t1\n" for place in PLACES)
+    (directory / "qrels" / "test.tsv").write_text(f"query-id\tcorpus-id\tscore\n{judged}")
+    return directory
+
+
+def run_settings(**changes) -> Settings:
+    values = {"steps": 6, "check_every": 2, "learning_rate": 1e-3, "dropout": 0.1, **SMALL}
+    return Settings(**{**values, **changes})
+
+
+def weights(directory: Path) -> dict[str, torch.Tensor]:
+    projection = load_file(directory / "3_Dense" / "model.safetensors")
+    return {**load_file(directory / "model.safetensors"), **projection}
+
+
+def test_a_run_that_is_interrupted_and_resumed_gives_the_same_weights(base, tmp_path):
+    settings = run_settings()
+    data = [collect(Path("made"), make_examples())]
+    whole = train(data, base, tmp_path / "whole", settings)
+    assert whole is not None
+
+    steps = []
+    original = fit._Stop.on_step_end
+
+    def stop_at_three(self, args, state, control, **rest):
+        steps.append(state.global_step)
+        if state.global_step == 3:
+            signal.raise_signal(signal.SIGINT)
+        original(self, args, state, control, **rest)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fit._Stop, "on_step_end", stop_at_three)
+        assert train(data, base, tmp_path / "parts", settings) is None
+    assert steps == [1, 2, 3]
+    assert train(data, base, tmp_path / "parts", settings, resume=True) is not None
+    ours, theirs = weights(tmp_path / "whole"), weights(tmp_path / "parts")
+    assert ours.keys() == theirs.keys()
+    assert all(torch.equal(value, theirs[name]) for name, value in ours.items())
+    before = weights(base)
+    assert any(not torch.equal(value, before[name]) for name, value in ours.items())
+    logged = [json.loads(line) for line in (tmp_path / "parts/log.jsonl").read_text().splitlines()]
+    assert logged[-1]["step"] == 6
+
+
+def test_a_resumed_run_must_be_the_same_run(base, tmp_path):
+    data = [collect(Path("made"), make_examples())]
+    with pytest.raises(ConfigurationError, match="no run to resume"):
+        train(data, base, tmp_path / "out", run_settings(), resume=True)
+    assert train(data, base, tmp_path / "out", run_settings(steps=1)) is not None
+    with pytest.raises(ConfigurationError, match="holds a run already"):
+        train(data, base, tmp_path / "out", run_settings(steps=1))
+    for changed, examples in ((run_settings(steps=2), data), (run_settings(steps=1), [])):
+        other = examples or [collect(Path("made"), make_examples(7))]
+        with pytest.raises(ConfigurationError, match="is of another run"):
+            train(other, base, tmp_path / "out", changed, resume=True)
+
+
+def test_a_run_keeps_its_best_state_and_can_be_repeated_from_its_file(base, tmp_path):
+    """The rate is absurd: what it does to the model is noise, and some states are worse."""
+    dev = dev_set(tmp_path / "dev")
+    settings = run_settings(dev=(dev.as_posix(),), projection_learning_rate=0.3, warmup=0.0)
+    data = [collect(Path("made"), make_examples())]
+    reports = []
+    train(data, base, tmp_path / "out", settings, report=reports.append)
+    measured = {
+        record["step"]: record["eval_mean_nDCG@10"]
+        for record in reports
+        if "eval_mean_nDCG@10" in record
+    }
+    assert list(measured) == [0, 2, 4, 6]
+    from rag_tools.evaluate.dataset import read
+
+    model = MultiVectorEncoder(str(tmp_path / "out"), device="cpu")
+    best = max(value for step, value in measured.items() if step)
+    assert len(set(measured.values())) > 1
+    assert ndcg(model, read(dev)) == pytest.approx(best)
+    again = load_settings(tmp_path / "out" / "training.toml")
+    assert again == settings
+    train(data, base, tmp_path / "again", again)
+    ours, theirs = weights(tmp_path / "out"), weights(tmp_path / "again")
+    assert all(torch.equal(value, theirs[name]) for name, value in ours.items())
+
+
+def test_the_new_checkpoint_is_exported_and_loads(base, tmp_path):
+    made = train(
+        [collect(Path("made"), make_examples())], base, tmp_path / "out", run_settings(steps=2)
+    )
+    assert made == load_checkpoint(tmp_path / "out")
+    assert made.model.name == "model_int8.onnx"
+    (tmp_path / "out/onnx/model_int8.onnx").unlink()
+    ours = Encoder(load_checkpoint(tmp_path / "out"), threads=1).encode_passage("The old mill.")
+    model = MultiVectorEncoder(str(tmp_path / "out"), device="cpu")
+    np.testing.assert_allclose(ours.vectors, model.encode_document("The old mill."), atol=1e-4)
+
+
+def test_a_sentence_embedding_model_gets_a_projection(tmp_path):
+    from sentence_transformers.base.modules import Transformer
+    from sentence_transformers.sentence_transformer.modules import Pooling
+
+    _, bert = tiny_bert(tmp_path / "bert")
+    dense = SentenceTransformer(modules=[Transformer(str(bert)), Pooling(HIDDEN)], device="cpu")
+    dense.save_pretrained(str(tmp_path / "dense"), create_model_card=False)
+    settings = run_settings(steps=1, dims=(32,), dim_weights=(1.0,))
+    data = [collect(Path("made"), make_examples())]
+    made = train(data, tmp_path / "dense", tmp_path / "out", settings)
+    assert made is not None
+    assert (made.dim, made.pooled_dim) == (32, HIDDEN)
+
+
+def test_a_sample_keeps_the_relevant_documents(tmp_path):
+    from rag_tools.evaluate.dataset import read
+
+    drawn = sample(read(dev_set(tmp_path / "dev")), queries=2, documents=3)
+    assert len(drawn.queries) == 2
+    assert len(drawn.corpus) == 3
+    assert {id for grades in drawn.qrels.values() for id in grades} <= set(drawn.corpus)
+
+
+def test_train_and_export_on_the_command_line(base, tmp_path):
+    from typer.testing import CliRunner
+
+    from rag_tools.cli.main import app
+
+    pairs = tmp_path / "pairs.jsonl"
+    pairs.write_text("\n".join(map(write_example, make_examples())), encoding="utf-8")
+    out = tmp_path / "out"
+    small = ["batch_size=4", "negatives=1", "dims=[16]", "dim_weights=[1.0]", "steps=2"]
+    options = [part for value in small for part in ("--set", value)]
+    arguments = ["train", str(pairs), "--base", str(base), "--out", str(out), *options]
+    done = CliRunner().invoke(app, arguments)
+    assert done.exit_code == 0, done.output
+    assert load_checkpoint(out).dim == DIM
+    done = CliRunner().invoke(app, ["export", str(out), str(out), "--check"])
+    assert done.exit_code == 0, done.output
+    assert [line.split()[0] for line in done.output.splitlines()[1:]] == [
+        "model.onnx",
+        "model_int8.onnx",
+    ]
+    done = CliRunner().invoke(app, arguments)
+    assert done.exit_code == 1
+    assert "holds a run already" in done.output

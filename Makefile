@@ -42,9 +42,11 @@ $(VENV)-langchain/installed: Makefile
 conformance: $(STAMP) $(NODE)/installed
 	$(BIN)/python -m pytest tests/conformance/suites.py
 
-# dist/rag-tools-VERSION.mcpb for desktop programs, dist/server.json for the MCP registry.
+# dist/rag-tools-VERSION.mcpb for desktop programs, dist/server.json for the MCP registry, which knows
+# the server by a name made from the REPOSITORY: https://github.com/OWNER/NAME.
+REPOSITORY ?=
 bundle: $(STAMP) $(NODE)/installed
-	$(BIN)/python server/bundle/build.py dist
+	$(BIN)/python server/bundle/build.py dist $(REPOSITORY)
 
 # The suites' programs, with the Node that they need.
 $(NODE)/installed: tests/conformance/package.json tests/conformance/package-lock.json

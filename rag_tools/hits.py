@@ -34,6 +34,7 @@ def hits(
     *,
     limit: int,
     ceiling: float,
+    cite: bool,
 ) -> tuple[Hit, ...]:
     """Return the hits of the `limit` best matches, best first, ties by id.
 
@@ -46,6 +47,8 @@ def hits(
         alignment; None to leave it out.
     ceiling
         Highest score a match can have.
+    cite
+        Whether to quote; else no hit has citations.
     """
     ranked = sorted(
         (-match.score, catalog.passage_id(view.connection, match.segment, match.position), match)
@@ -58,7 +61,7 @@ def hits(
     # Of one hit together: where the lines of a document start is remembered for a few documents.
     located = [
         (
-            _citations(view, match, document, passage, query, query_spans, ceiling),
+            _citations(view, match, document, passage, query, query_spans, ceiling) if cite else (),
             cite_span(
                 document, Span(passage.start, passage.end), url_template=view.url_template
             ).url,

@@ -44,16 +44,16 @@ _LIST_NUMBER = re.compile(r"(?:^|[\r\n])[^\S\r\n]*\(?\d{1,3}\Z")
 # Words whose full stop doesn't end a sentence.
 _ABBREVIATIONS = frozenset(
     """
-    adm al approx assn ave bldg blvd brig capt cf ch chap cmdr col comdr corr cpl dept dr ed eds
+    adm al approx assn ave bldg blvd brig ca capt cf ch chap cmdr col comdr corr cpl dept dr ed eds
     eq eqs esp est ex fig figs fn fr gen gov hon ibid ill jan feb mar apr jun jul aug sep sept oct
     nov dec lt maj messrs mlle mme mr mrs ms mt op pg ph.d pl pp prof pt ref refs rep resp rev sec
-    sen sgt st supt trans univ viz vol vols vs
+    sen sgt st supt trans univ v viz vol vols vs
     """.split()  # noqa: SIM905 - a list literal would be a page long
 )
 # Words that may end a sentence: they do if a capital follows.
 _ABBREVIATIONS_UNLESS_CAPITAL = frozenset({"bros", "co", "corp", "etc", "inc", "jr", "ltd", "sr"})
 # Words that are abbreviations before a number only.
-_ABBREVIATIONS_IF_DIGIT = frozenset({"art", "no", "nos", "nr", "p", "para"})
+_ABBREVIATIONS_IF_DIGIT = frozenset({"art", "c", "no", "nos", "nr", "p", "para"})
 
 _LONGEST_ABBREVIATION = 24
 
@@ -154,8 +154,8 @@ def _ends_sentence(text: str, start: int, match: re.Match[str]) -> bool:
     word = found.group() if found else ""
     if not word:
         return True
-    if len(word) == 1:
-        return not word.isupper()
+    if len(word) == 1 and word.isupper():
+        return False
     if _ACRONYM.fullmatch(word):
         return False
     word = word.lower()

@@ -17,7 +17,7 @@ from mcp.types import Tool
 import rag_tools
 from rag_tools.cli.main import app
 from rag_tools_mcp.collections import Collections
-from rag_tools_mcp.hosts import HOSTS, settings_folder, snippet
+from rag_tools_mcp.install.hosts import HOSTS, settings_folder, snippet
 from rag_tools_mcp.server import build
 
 ROOT = Path(__file__).parents[1]

@@ -921,3 +921,13 @@ def test_readers_see_whole_commits_while_a_writer_works(tmp_path):
             thread.join()
         assert not problems
         assert "24" in answer(reader, "edition").text
+
+
+def test_a_search_without_citations_ranks_the_same(engine):
+    cited, bare = (engine.search("kitten", limit=3, cite=cite) for cite in (True, False))
+    assert [hit.id for hit in bare.results] == [hit.id for hit in cited.results]
+    assert [hit.score for hit in bare.results] == [hit.score for hit in cited.results]
+    assert any(hit.citations for hit in cited.results)
+    assert not any(hit.citations for hit in bare.results)
+    assert bare.confidence is None
+    assert engine.search_batch(["kitten"], limit=3, cite=False) == [bare]

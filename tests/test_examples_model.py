@@ -87,7 +87,7 @@ def test_a_model_answers_from_quotes(service: Service, environment: dict[str, st
 
 def test_numbers_in_groups_and_in_code(service: Service, environment: dict[str, str]):
     grouped = "Pure water boils at 100 °C when the air pressure is one atmosphere. [1, 2]"
-    code = " Sort by splitting in halves and merging the sorted halves, `items[77]`."
+    code = " Pure water boils at `[100]` °C when the air pressure is one atmosphere."
     sort = ("cite", json.dumps({"claim": "Sort by splitting in halves and merging."}))
     service.replies = [[SEARCH, sort], [grouped, code]]
     done = run(environment, "chat.py", "--model", "any", given=f"{QUESTION}\n")

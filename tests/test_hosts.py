@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 from mcp import Client, StdioServerParameters
 
 from rag_tools.errors import HostError
-from rag_tools_mcp import hosts, jsonc, toml
-from rag_tools_mcp.changes import Change
+from rag_tools_mcp.install import hosts, jsonc, toml
+from rag_tools_mcp.install.changes import Change
 
 COMMAND = ["/opt/my tools/rag-tools", "serve", "--index", "/home/zoë/all notes"]
 NAMES = get_args(hosts.HostName)

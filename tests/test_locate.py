@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from rag_tools.cite.locate import cite_span, line_columns, source_url, text_directive
 from rag_tools.errors import InvalidQueryError
 from rag_tools.ingest.html import load_html
+from rag_tools.ingest.load import load_bytes
 from rag_tools.types import Aligned, Block, Box, Document, Page, SourceMap, Span
 
 NASTY = st.lists(
@@ -320,3 +321,31 @@ def test_unknown_template_field_is_named(template: str) -> None:
 def test_malformed_template_is_refused(template: str) -> None:
     with pytest.raises(InvalidQueryError, match="malformed"):
         cite_span(Document(text="one", uri="a"), Span(0, 1), url_template=template)
+
+
+@pytest.mark.parametrize(
+    ("name", "source", "heading"),
+    [
+        ("a.md", "# Sea\n\nIntro.\n\n## Tides\n\nThey @ rise.\n", "Sea > Tides"),
+        ("a.md", "Sea\n===\n\nTides\n-----\n\n- They @ rise.\n", "Sea > Tides"),
+        ("a.rst", "Sea\n===\n\nTides\n-----\n\nThey @ rise.\n", "Sea > Tides"),
+        ("a.html", "<h1>Sea</h1><h2>Tides</h2><ul><li>They @ rise.</ul>", "Sea > Tides"),
+        ("a.html", "<h1>Sea</h1><h2>Tides</h2><p>x</p><h1>Sky</h1><p>@", "Sky"),
+        ("a.py", "class Sea:\n    def rise(self):\n        return '@'\n", "Sea > rise"),
+        ("a.py", "async def rise():\n    def inner():\n        return '@'\n", "rise"),
+        ("a.js", "class Sea { rise() { return '@' } }\n", "Sea > rise"),
+        ("a.ts", "namespace Sea { export function rise() { return '@' } }\n", "Sea > rise"),
+        ("a.tsx", "export const Sea = () => <p>@</p>\n", "Sea"),
+        ("a.go", 'package a\n\nfunc (s *Sea) Rise() string { return "@" }\n', "Sea > Rise"),
+        ("a.rs", 'impl Sea { fn rise(&self) -> &str { "@" } }\n', "Sea > rise"),
+        ("a.java", 'class Sea { String rise() { return "@"; } }\n', "Sea > rise"),
+        ("a.c", 'char *rise(void) { return "@"; }\n', "rise"),
+        ("a.cpp", 'namespace sea { struct T { char* f() { return "@"; } }; }\n', "sea > T > f"),
+        ("a.txt", "They @ rise.\n", None),
+    ],
+)
+def test_headings_and_symbols_of_every_format(name: str, source: str, heading: str | None) -> None:
+    document = load_bytes(source.encode(), name=name, uri=f"file:///{name}")
+    place = document.text.index("@")
+    citation = cite_span(document, Span(place, place + 1))
+    assert citation.heading == heading

@@ -57,6 +57,7 @@ def test_lines_end_as_editors_count(text):
         ["Dr. Smith went to the U.S. in 1999. ", "He stayed."],
         ["He met J. R. R. Tolkien. ", "They spoke."],
         ["Smith et al. (2010) say so. ", "See Fig. 3 and pp. 4–5, e.g. the top."],
+        ["In Roe v. Wade, p. 12, c. 1973, it said no. ", "Then came the rest."],
         ["It costs $3.50 or 1,000.25. ", "Version 1.2.3 of foo.py is out."],
         ["See https://example.com/a.b?c=d. ", "Then go."],
         ["Wait... what? ", "Well… yes… ", "No."],

@@ -117,7 +117,7 @@ CASES = {
     "repeated lines": "<pre>x = 1\ny = 2\nx = 1\n⟦z = 3\nx = 1⟧\ny = 4</pre>",
     "repeated in a list": "<ul><li>one</li><li>two</li><li>⟦one</li><li>three⟧</li></ul>",
     "ends alike": "<p>Go ⟦there. And go there. Then back, go there.</p><p>Go there.⟧ Stop.</p>",
-    "long": f"<p>Start. ⟦{'So it went on and on, who knows why. ' * 12}At last it ended.⟧ Well.</p>",
+    "long": f"<p>Start. ⟦{'So it went on and on, who knows why. ' * 12}It ended.⟧ Well.</p>",
     "long, repeated": (
         f"<p>It began thus: {'words and words ' * 20}to the end.</p>"
         f"<p>Then ⟦it began thus: {'words and words ' * 20}to the end.⟧</p><p>Done.</p>"

@@ -122,7 +122,7 @@ def test_distillation_is_the_kl_divergence_over_the_tuple(model):
     examples[2] = Example("a", "one passage?", examples[2].passages[:1], (1.0,))
     examples[3] = Example("a", "two?", examples[3].passages[:2], (0.3, 0.9))
     settings = Settings(**SMALL)
-    queries, passages, texts, targets = batch(model, examples, settings)
+    queries, passages, _, targets = batch(model, examples, settings)
     scores = loss.mean_maxsim(queries, passages)
     divergences = []
     for example in examples:
@@ -159,7 +159,7 @@ def test_evidence_term_ranks_the_sentences_of_the_positive(model):
     one = "The wall is old"
     examples.append(Example("a", "one sentence?", (one,), (), Span(0, 3)))
     settings = Settings(**SMALL)
-    queries, passages, texts, targets = batch(model, examples, settings)
+    queries, passages, _, targets = batch(model, examples, settings)
     expected = []
     for example in examples:
         text, span = example.passages[0], example.span
@@ -403,3 +403,39 @@ def test_train_and_export_on_the_command_line(base, tmp_path):
     done = CliRunner().invoke(app, arguments)
     assert done.exit_code == 1
     assert "holds a run already" in done.output
+
+
+def test_teachers_of_every_kind_score_candidates(base, tmp_path, model):
+    from transformers import BertConfig, BertForSequenceClassification
+
+    from rag_tools.train.teacher import Ensemble, load_teacher
+
+    queries = ["where is the mill?", "which wall?"]
+    candidates = [["The mill is old.", "A river."], ["The wall.", "No wall at all.", "The tower."]]
+    _, dense = tiny_bert(tmp_path / "dense")
+    _, cross = tiny_bert(tmp_path / "cross")
+    config = BertConfig.from_pretrained(cross, num_labels=1)
+    BertForSequenceClassification(config).save_pretrained(cross)
+    teachers = [load_teacher(str(path)) for path in (base, dense, cross)]
+    names = ["LateInteraction", "Dense", "CrossEncoders"]
+    assert [type(teacher).__name__ for teacher in teachers] == names
+    scored = [teacher(queries, candidates) for teacher in teachers]
+    for scores in scored:
+        assert [len(values) for values in scores] == [2, 3]
+    for query, texts, found in zip(queries, candidates, scored[0], strict=True):
+        n_tokens = len(model.encode_query(query))
+        expected = slow_scores(model, [query], texts, DIM)[0] * n_tokens
+        np.testing.assert_allclose(found, expected, rtol=2e-3)  # stored in float16
+    mixed = Ensemble(teachers)(queries, candidates)
+    for i, values in enumerate(mixed):
+        each = [(s[i] - s[i].mean()) / s[i].std() for s in scored]
+        np.testing.assert_allclose(values, np.mean(each, axis=0), rtol=1e-4)
+
+
+def test_a_teacher_that_cannot_be_loaded_is_named(tmp_path):
+    from rag_tools.errors import CheckpointError
+    from rag_tools.train.teacher import load_teacher
+
+    (tmp_path / "nothing").mkdir()
+    with pytest.raises(CheckpointError, match=r"nothing.* can't be loaded"):
+        load_teacher(str(tmp_path / "nothing"))

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
-from rag_tools.cite.locate import place
+from rag_tools.cite.heatmap import place
 from rag_tools.cite.markers import markers
 from rag_tools.types import Citation, CitedAnswer
 

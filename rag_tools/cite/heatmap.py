@@ -11,9 +11,8 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from html import escape
 from itertools import pairwise
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
-from rag_tools.cite.locate import place
 from rag_tools.types import Aligned, Citation, Hit, Span
 
 _LEVELS = 10
@@ -97,6 +96,18 @@ def page(title: str, body: str) -> str:
         f"<title>{_shown(title)}</title>\n<style>{STYLE}</style>\n</head>\n"
         f"<body>\n{body}\n</body>\n</html>\n"
     )
+
+
+def place(url: str) -> str:
+    """Return the end of a citation's URL, which names the file and the lines or the page.
+
+    Examples
+    --------
+    >>> place("file:///notes/my%20tides.txt#L1"), place("https://example.org/bread#dough:~:text=Feed")
+    ('my tides.txt#L1', 'bread#dough')
+    """
+    address = url.partition(":~:")[0].rstrip("#/")
+    return unquote(address).rpartition("/")[2] or url
 
 
 def csp_hash(content: str) -> str:

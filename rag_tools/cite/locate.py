@@ -15,7 +15,6 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from functools import lru_cache
 from urllib.parse import quote as percent_encode
-from urllib.parse import unquote
 
 import numpy as np
 from numpy.typing import NDArray
@@ -189,18 +188,6 @@ def source_url(document: Document, span: Span) -> str:
         (first, last), _ = line_columns(document.text, span)
         fragment = f"L{first}" if first == last else f"L{first}-L{last}"
     return f"{address}#{fragment}" if fragment else document.uri
-
-
-def place(url: str) -> str:
-    """Return the end of a citation's URL, which names the file and the lines or the page.
-
-    Examples
-    --------
-    >>> place("file:///notes/my%20tides.txt#L1"), place("https://example.org/bread#dough:~:text=Feed")
-    ('my tides.txt#L1', 'bread#dough')
-    """
-    address = url.partition(":~:")[0].rstrip("#/")
-    return unquote(address).rpartition("/")[2] or url
 
 
 def text_directive(text: str, span: Span) -> str:

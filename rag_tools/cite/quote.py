@@ -28,7 +28,7 @@ OWN, MEAN, PASSAGE = 0.37, 0.24, 0.39
 
 # How far below the best a sentence may score to be quoted, and how much further if it touches one
 # that is quoted, or two. 0.021, 0.018, -: 0.433 at 0.618 · 0.026, 0.025, -: 0.417 at 0.652 ·
-# 0.026, 0.022, 0.05: 0.424 at 0.653 · 0.026, 0.022, any: 0.424 at 0.653
+# 0.026, 0.022, 0.05: 0.427 at 0.654 · 0.026, 0.022, any: 0.427 at 0.655
 MARGIN = 0.026
 BESIDE = 0.022
 BETWEEN = 0.05
@@ -71,8 +71,8 @@ class Quote(NamedTuple):
     span
         Code points, relative to the text it was taken from.
     score
-        Of the sentence that the quote is, or is part of, in [0, 1]: see `OWN`. Quotes of
-        different passages compare.
+        Of the sentence, or joined sentences, that the quote is, or is part of, in [0, 1]: see
+        `OWN`. Quotes of different passages compare.
     """
 
     span: Span
@@ -91,7 +91,7 @@ def quotes(
     """Return the quotes of a passage that bear on a query, best first, ties by position.
 
     The best sentence and those within `MARGIN` of it are kept, and their neighbours within
-    `BESIDE` more. A sentence longer than `LONG` is cut at clause borders: the part with the
+    `BESIDE` more; short neighbours are joined. A sentence longer than `LONG` is cut at clause borders: the part with the
     highest MaxSim comes first, the parts around it that bear on the query directly after it.
 
     Parameters
@@ -119,17 +119,14 @@ def quotes(
         if no token can be quoted.
     """
     passage = _Evidence.of(spans, similarities, weights, relevance)
-    units = [
-        (trimmed, section.heading)
-        for span, section in _units(text, sections)
-        if passage.holds(trimmed := _trimmed(text, span))
-    ]
-    scores = passage.scores([span for span, _ in units])
-    ranks = scores - HEADING_HANDICAP * np.array([heading for _, heading in units])
-    kept = [(float(scores[place]), units[place][0]) for place in _near_best(ranks)]
+    units = [unit for unit in _units(text, sections) if passage.holds(_trimmed(text, unit[0]))]
+    handicap = np.array([HEADING_HANDICAP * section.heading for _, section in units])
+    ranks = passage.scores([_trimmed(text, span) for span, _ in units]) - handicap
+    joined = [_trimmed(text, span) for span in _joined([units[i] for i in _near_best(ranks)])]
+    scored = zip(joined, passage.scores(joined).tolist(), strict=True)
     return [
         Quote(part, score)
-        for score, span in sorted(kept, key=lambda unit: (-unit[0], unit[1]))
+        for span, score in sorted(scored, key=lambda pair: (-pair[1], pair[0]))
         for part in _parts(text, span, passage)
     ]
 
@@ -319,6 +316,19 @@ def _near_best(ranks: NDArray[np.float64]) -> NDArray[np.intp]:
         neighbours = padded[:-2] + padded[2:]
         kept |= (neighbours >= touched) & (ranks >= bar - handicap)
     return np.flatnonzero(kept)
+
+
+def _joined(units: Iterable[tuple[Span, Section]]) -> list[Span]:
+    """Join sentences of a section that touch, up to `LONG`."""
+    joined: list[tuple[Span, Section]] = []
+    for span, section in units:
+        if joined:
+            before, same = joined[-1]
+            if same == section and before.end == span.start and span.end - before.start <= LONG:
+                joined[-1] = (Span(before.start, span.end), section)
+                continue
+        joined.append((span, section))
+    return [span for span, _ in joined]
 
 
 def _parts(text: str, span: Span, passage: _Evidence) -> Iterator[Span]:

@@ -25,7 +25,7 @@ from rag_tools.cli import show
 from rag_tools.cli.output import console, one_line, visible
 from rag_tools.engine import Engine
 from rag_tools.types import Citation
-from rag_tools_mcp.hosts import HOSTS, program
+from rag_tools_mcp.install.hosts import HOSTS, program
 
 QUESTIONS = (
     "How many spaces per indentation level?",

@@ -20,11 +20,11 @@ from rag_tools.cli.evaluate import evaluate
 from rag_tools.cli.output import complain, console, write, write_json
 from rag_tools.cli.train import export, mine, train
 from rag_tools.errors import InvalidQueryError, RagToolsError
-from rag_tools_mcp.hosts import HostName, Scope
+from rag_tools_mcp.install.hosts import HostName, Scope
 
 if TYPE_CHECKING:
     from rag_tools.engine import Engine
-    from rag_tools_mcp.changes import Change
+    from rag_tools_mcp.install.changes import Change
 
 EXIT_FAILED = 1
 EXIT_SKIPPED = 3
@@ -483,7 +483,7 @@ def install(
 ) -> None:
     """Make a host start the server: shows the change to its configuration, and asks."""
     from rag_tools.engine import default_directory
-    from rag_tools_mcp import hosts
+    from rag_tools_mcp.install import hosts
 
     directory = (index or default_directory()).absolute()
     command = hosts.launch(directory)
@@ -498,7 +498,7 @@ def install(
 @app.command()
 def uninstall(host: HostArgument, scope: ScopeOption = "user", yes: YesOption = False) -> None:
     """Take the server out of a host's configuration: shows the change, and asks."""
-    from rag_tools_mcp import hosts
+    from rag_tools_mcp.install import hosts
 
     _make(hosts.uninstall(host, scope), yes)
 

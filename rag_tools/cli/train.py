@@ -1,4 +1,4 @@
-"""The commands that make checkpoints: `train`, `mine` and `export`; they need the extra [torch]."""
+"""The commands that make checkpoints: `train`, `mine` and `export`."""
 
 from __future__ import annotations
 
@@ -166,12 +166,15 @@ def mine(
     ] = None,
 ) -> None:
     """Find hard negatives for pairs, and have a teacher score them."""
-    with _torch():
-        from rag_tools.cli.show import progress
-        from rag_tools.train.mine import Mining
-        from rag_tools.train.mine import mine as run
-        from rag_tools.train.teacher import Ensemble, load_teacher
-    scorer = Ensemble([load_teacher(name) for name in teacher]) if teacher else None
+    from rag_tools.cli.show import progress
+    from rag_tools.train.mine import Mining
+    from rag_tools.train.mine import mine as run
+
+    scorer = None
+    if teacher:
+        with _torch():
+            from rag_tools.train.teacher import Ensemble, load_teacher
+        scorer = Ensemble([load_teacher(name) for name in teacher])
     if dev:
         if scorer is None:
             raise typer.BadParameter("--dev measures a teacher: name one with --teacher")

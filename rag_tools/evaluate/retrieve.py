@@ -90,7 +90,9 @@ def _search(
     found: dict[str, dict[str, float]] = {}
     limit = DEPTH
     while queries:
-        results = engine.search_batch(list(queries.values()), limit=limit, quality=quality)
+        results = engine.search_batch(
+            list(queries.values()), limit=limit, quality=quality, cite=False
+        )
         short = {}
         for (id, query), result in zip(queries.items(), results, strict=True):
             best: dict[str, float] = {}

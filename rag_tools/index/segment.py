@@ -273,7 +273,7 @@ class Segment:
         return _decode_spans(
             self._span_steps[first:last],
             self._span_lengths[first:last],
-            listed - [first, 0, 0],
+            listed - np.array([first, 0, 0]),
             offsets - first,
         )
 

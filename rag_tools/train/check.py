@@ -71,6 +71,10 @@ def ndcg(model: MultiVectorEncoder, dataset: Dataset) -> float:
     passages = model.encode_document([dataset.corpus[id] for id in ids], **settings)
     asked = list(dataset.queries)
     queries = model.encode_query([dataset.queries[id] for id in asked], **settings)
+    # A document that is all punctuation has no vectors; it scores 0.
+    passages = [
+        found if len(found) else np.zeros((1, found.shape[1]), np.float32) for found in passages
+    ]
     tokens = np.concatenate(passages)  # (n_tokens, dim), of all documents
     starts = np.cumsum([0, *map(len, passages)])[:-1]
     run: dict[str, dict[str, float]] = {}

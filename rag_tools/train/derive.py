@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import textwrap
 from collections.abc import Iterator
 
@@ -79,8 +80,11 @@ def _docstrings(document: Document) -> Iterator[Example]:
 
 
 def _pair(source: str, query: str, passage: str) -> Iterator[Example]:
-    query, passage = " ".join(query.split()), passage.strip()
+    words = query.split()
+    # An abstract that begins with its title would teach to match words.
+    repeated = re.match(r"\W*" + r"\s+".join(map(re.escape, words)) + r"\W*", passage)
+    passage = (passage[repeated.end() :] if repeated else passage).strip()
     if len(passage) > _LONGEST:
         passage = passage[: passage.rfind(" ", 0, _LONGEST)].rstrip()
-    if query and len(passage) >= _SHORTEST and query not in passage[: len(query)]:
-        yield Example(source, query, (passage,))
+    if words and len(passage) >= _SHORTEST:
+        yield Example(source, " ".join(words), (passage,))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import json
 import signal
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,7 +25,6 @@ from sentence_transformers import (
     MultiVectorEncoderTrainingArguments,
 )
 from sentence_transformers.base.sampler import DefaultBatchSampler
-from sentence_transformers.multi_vector_encoder.modules import MultiVectorMask
 from torch.utils.data import SequentialSampler
 from transformers import PrinterCallback, TrainerCallback
 from transformers.trainer_utils import get_last_checkpoint
@@ -35,6 +35,7 @@ from rag_tools.errors import CheckpointError, ConfigurationError
 from rag_tools.train.check import MEAN, Check
 from rag_tools.train.collate import Collator
 from rag_tools.train.config import Settings, read_run, write_run
+from rag_tools.train.kind import kind
 from rag_tools.train.leakage import Evaluations
 from rag_tools.train.loss import Loss
 from rag_tools.train.pairs import Collection, Example, plan_batches, sample_passages
@@ -97,7 +98,7 @@ def train(
     torch.manual_seed(settings.seed)
     if settings.threads is not None:
         torch.set_num_threads(settings.threads)
-    model = _load(base, examples, out / BASE)
+    model = _load(base, examples, out / BASE, dim=max(settings.dims))
     original = copy.deepcopy(model).requires_grad_(False).eval()
     freeze(model, settings.trainable_layers, settings.dropout)
     stop = _Stop()
@@ -150,16 +151,17 @@ def _layers(encoder: torch.nn.Module) -> torch.nn.ModuleList:
     raise CheckpointError(f"the layers of a {type(encoder.model).__name__} weren't found")
 
 
-def _load(base: str | Path, examples: Sequence[Example], projected: Path) -> MultiVectorEncoder:
+def _load(
+    base: str | Path, examples: Sequence[Example], projected: Path, *, dim: int
+) -> MultiVectorEncoder:
     if (projected / "modules.json").is_file():  # of the run that is resumed
         return MultiVectorEncoder(str(projected))
     try:
-        model = MultiVectorEncoder(str(base))
+        if kind(base) == "late-interaction":
+            return MultiVectorEncoder(str(base))
+        return project(base, sample_passages(examples, 4000), projected, dim=dim)
     except Exception as error:  # half a dozen libraries take part, each with errors of its own
         raise CheckpointError(f"The checkpoint {str(base)!r} can't be loaded: {error}") from error
-    if any(isinstance(module, MultiVectorMask) for module in model):
-        return model
-    return project(base, sample_passages(examples, 4000), projected)
 
 
 def _chosen(data: Sequence[Collection], settings: Settings) -> tuple[list[Example], int]:
@@ -287,6 +289,9 @@ class _Stop(TrainerCallback):  # type: ignore[misc] # torch is optional, so unty
 
     @contextmanager
     def on_interrupt(self) -> Iterator[None]:
+        if threading.current_thread() is not threading.main_thread():
+            yield  # signals are the main thread's
+            return
         before = signal.signal(signal.SIGINT, self._ask)
         try:
             yield

@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
@@ -24,8 +24,10 @@ from rag_tools.evaluate.retrieve import index_dataset, run_engine
 from rag_tools.index.search import Signals
 from rag_tools.train.leakage import near_duplicates
 from rag_tools.train.pairs import Example, read_examples, write_example
-from rag_tools.train.teacher import Scores, Teacher
 from rag_tools.types import Progress
+
+if TYPE_CHECKING:
+    from rag_tools.train.teacher import Scores, Teacher
 
 _TOGETHER = 64  # queries mined, scored and written at a time
 

@@ -127,7 +127,8 @@ def plan_batches(
     Returns
     -------
     For each step the numbers of at most `batch_size` examples, all of one source. A source's
-    examples come in a random order, each once before any comes again.
+    examples come in a random order, each once before any comes again. A longer run begins as a
+    shorter one.
     """
     members: defaultdict[str, list[int]] = defaultdict(list)
     for number, source in enumerate(sources):
@@ -137,7 +138,8 @@ def plan_batches(
     generator = random.Random(seed)
     waiting: dict[str, list[int]] = {name: [] for name in names}
     batches = []
-    for name in generator.choices(names, chances, k=steps):
+    for _ in range(steps):
+        [name] = generator.choices(names, chances)
         size = min(batch_size, len(members[name]))
         if len(waiting[name]) < size:
             # What is left over goes first; it may then come twice in a batch of a tiny source.

@@ -5,16 +5,15 @@ Whether they do is measured by `rag_tools.train.mine.rerank`.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from sentence_transformers import CrossEncoder, MultiVectorEncoder, SentenceTransformer
 
 from rag_tools.errors import CheckpointError
+from rag_tools.train.kind import Kind, kind
 
 Scores = NDArray[np.float32]
 _BATCH = 16
@@ -75,7 +74,7 @@ def load_teacher(name: str) -> Teacher:
         If it can't be loaded.
     """
     try:
-        return _kind(name)(name)
+        return _KINDS[kind(name)](name)
     except Exception as error:  # half a dozen libraries take part, each with errors of its own
         raise CheckpointError(f"The teacher {name!r} can't be loaded: {error}") from error
 
@@ -133,6 +132,10 @@ class LateInteraction:
 
 
 def _maxsim(query: NDArray[np.float32], passages: Sequence[NDArray[np.float16]]) -> Scores:
+    # A passage that is all punctuation has no vectors; it scores 0.
+    passages = [
+        each if len(each) else np.zeros((1, query.shape[1]), np.float16) for each in passages
+    ]
     starts = np.cumsum([0, *map(len, passages)])[:-1]
     cosines = query @ np.concatenate(passages).astype(np.float32).T
     scores: Scores = np.maximum.reduceat(cosines, starts, axis=1).sum(axis=0)
@@ -153,23 +156,8 @@ def _encode(
         )
 
 
-def _kind(name: str) -> Callable[[str], Teacher]:
-    directory = Path(name)
-    if not directory.is_dir():
-        from huggingface_hub import snapshot_download
-
-        directory = Path(snapshot_download(name, allow_patterns=["*.json"]))
-    architectures = " ".join(_read(directory / "config.json").get("architectures") or ())
-    if "ForSequenceClassification" in architectures:
-        return CrossEncoders
-    kind = _read(directory / "config_sentence_transformers.json").get("model_type")
-    if kind in ("MultiVectorEncoder", "ColBERT") or "HF_ColBERT" in architectures:
-        return LateInteraction
-    return Dense
-
-
-def _read(file: Path) -> Mapping[str, Any]:
-    found: Mapping[str, str] = (
-        json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
-    )
-    return found
+_KINDS: Mapping[Kind, Callable[[str], Teacher]] = {
+    "cross-encoder": CrossEncoders,
+    "late-interaction": LateInteraction,
+    "dense": Dense,
+}

@@ -1,7 +1,11 @@
-"""Build what is published beside the package: ``build.py DIRECTORY``.
+"""Build what is published beside the package: ``build.py DIRECTORY [REPOSITORY]``.
 
 ``rag-tools-VERSION.mcpb``, which desktop programs install with a click, and ``server.json`` for the
 MCP registry. The version is that of pyproject.toml, the tools are those that the server lists.
+
+The registry knows a server by a name that only the owner of its repository, or domain, can publish:
+it is derived from REPOSITORY, by default the URL that pyproject.toml gives as ``Repository``. Where
+there is none, no name would be true, and no server.json is written.
 
 The bundle holds a wheel without native kernels, which runs everywhere; uv, which the desktop
 program brings, installs it with what it depends on.
@@ -15,10 +19,11 @@ import os
 import subprocess
 import sys
 import tomllib
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from shutil import copy
 from tempfile import TemporaryDirectory
 from typing import Any
+from urllib.parse import urlsplit
 
 from rag_tools_mcp.collections import DEFAULT_NAME, Collections
 from rag_tools_mcp.server import build
@@ -26,6 +31,8 @@ from rag_tools_mcp.server import build
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 PROGRAMS = ROOT / "build" / "node" / "node_modules" / ".bin"
+
+_GITHUB = "github.com"
 
 PROJECT = """\
 [project]
@@ -39,21 +46,47 @@ rag-tools = {{ path = "{wheel}" }}
 """
 
 
-def main(directory: Path) -> None:
-    """Write the bundle and server.json into `directory`."""
+def main(directory: Path, repository: str | None = None) -> None:
+    """Write the bundle, and server.json if the repository is known, into `directory`."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     directory.mkdir(parents=True, exist_ok=True)
-    _write(directory / "server.json", _registered(project["version"]))
+    repository = repository or project.get("urls", {}).get("Repository")
+    if repository:
+        _write(directory / "server.json", _registered(project["version"], repository))
+    else:
+        sys.stderr.write("no server.json: give the URL of the repository, which names the server\n")
     with TemporaryDirectory() as folder:
         _fill(Path(folder), project)
         bundle = directory / f"rag-tools-{project['version']}.mcpb"
         _run(str(PROGRAMS / "mcpb"), "pack", folder, str(bundle))
 
 
-def _registered(version: str) -> dict[str, Any]:
+def _registered(version: str, repository: str) -> dict[str, Any]:
     server = _read("server.json")
     packages = [{**package, "version": version} for package in server["packages"]]
-    return {**server, "version": version, "packages": packages}
+    named: dict[str, Any] = {"name": registry_name(repository), "version": version}
+    if urlsplit(repository).hostname == _GITHUB:
+        named["repository"] = {"url": repository, "source": "github"}
+    return {**server, **named, "packages": packages}
+
+
+def registry_name(repository: str) -> str:
+    """Return what the registry calls the server of a repository: a namespace that it can prove.
+
+    Examples
+    --------
+    >>> registry_name("https://github.com/someone/rag-tools")
+    'io.github.someone/rag-tools'
+    >>> registry_name("https://code.example.org/rag-tools.git")
+    'org.example.code/rag-tools'
+    """
+    url = urlsplit(repository)
+    owner, name = PurePosixPath(url.path).parent.name, PurePosixPath(url.path).name
+    host = ".".join(reversed((url.hostname or "").split(".")))
+    if not (host and name and (owner or url.hostname != _GITHUB)):
+        raise SystemExit(f"{repository!r} isn't the URL of a repository")
+    namespace = f"io.github.{owner}" if url.hostname == _GITHUB else host
+    return f"{namespace}/{name.removesuffix('.git')}"
 
 
 def _fill(folder: Path, project: dict[str, Any]) -> None:
@@ -95,4 +128,4 @@ def _run(*command: str) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), *sys.argv[2:3])

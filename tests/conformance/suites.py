@@ -91,12 +91,15 @@ def test_inspector(endpoint: str, index_dir: Path, transport: str, era: str):
         assert inspect("--method", "prompts/list")["prompts"]
 
 
+REPOSITORY = "https://github.com/someone/rag-tools"
+
+
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What `make bundle` builds; it validates the manifest."""
     directory = tmp_path_factory.mktemp("dist")
     build = ROOT / "server" / "bundle" / "build.py"
-    subprocess.run([sys.executable, str(build), str(directory)], check=True)
+    subprocess.run([sys.executable, str(build), str(directory), REPOSITORY], check=True)
     return directory
 
 
@@ -106,6 +109,8 @@ def test_the_registry_takes_the_description(built: Path, tmp_path: Path):
     assert subprocess.run(lint, check=False).returncode == 0
     content = json.loads(server.read_text(encoding="utf-8"))
     assert content["version"] == content["packages"][0]["version"] == __version__
+    assert content["name"] == "io.github.someone/rag-tools"
+    assert content["repository"]["url"] == REPOSITORY
     content["packages"][0]["version"] = ">=1"
     server.write_text(json.dumps(content), encoding="utf-8")
     assert subprocess.run(lint, check=False).returncode == 1, "the check checks"

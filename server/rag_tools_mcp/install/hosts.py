@@ -16,7 +16,7 @@ from types import ModuleType
 from typing import Any, Literal, NamedTuple
 
 from rag_tools.errors import HostError
-from rag_tools_mcp.changes import Change, read
+from rag_tools_mcp.install.changes import Change, read
 
 HostName = Literal["claude-code", "claude-desktop", "vscode", "cursor", "copilot-cli", "codex"]
 Scope = Literal["user", "project"]
@@ -150,7 +150,7 @@ def snippet(name: HostName, command: Sequence[str]) -> Snippet:
     place = host.project or host.user().name
     entry = _entry(host, command)
     if place.endswith(".toml"):
-        from rag_tools_mcp import toml
+        from rag_tools_mcp.install import toml
 
         return Snippet(host.title, place, "toml", toml.put("", (host.key, SERVER), entry).rstrip())
     text = json.dumps({host.key: {SERVER: entry}}, ensure_ascii=False, indent=2)
@@ -221,7 +221,7 @@ def _entry(host: Host, command: Sequence[str]) -> dict[str, Any]:
 def _change(name: HostName, file: Path, edit: Callable[[str, ModuleType], str]) -> Change:
     """Return the change that `edit` makes, once it is sure that nothing else changes."""
     # Imported here: every command reads the list of hosts.
-    from rag_tools_mcp import jsonc, toml
+    from rag_tools_mcp.install import jsonc, toml
 
     key, syntax = HOSTS[name].key, toml if file.suffix == ".toml" else jsonc
     before = read(file)

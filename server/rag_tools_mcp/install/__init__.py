@@ -1,0 +1,5 @@
+"""Adding the server to the programs that host it: their files, and changing them with care.
+
+`hosts` knows the programs and where their configuration is, `jsonc` and `toml` edit it and leave
+comments and layout alone, `changes` shows an edit and makes it. The server itself needs none of it.
+"""

@@ -28,7 +28,7 @@ OWN, MEAN, PASSAGE = 0.37, 0.24, 0.39
 
 # How far below the best a sentence may score to be quoted, and how much further if it touches one
 # that is quoted, or two. 0.021, 0.018, -: 0.433 at 0.618 · 0.026, 0.025, -: 0.417 at 0.652 ·
-# 0.026, 0.022, 0.05: 0.427 at 0.654 · 0.026, 0.022, any: 0.427 at 0.655
+# 0.026, 0.022, 0.05: 0.427 at 0.654, and 0.424 at 0.653 if touching ones aren't joined
 MARGIN = 0.026
 BESIDE = 0.022
 BETWEEN = 0.05
@@ -91,8 +91,9 @@ def quotes(
     """Return the quotes of a passage that bear on a query, best first, ties by position.
 
     The best sentence and those within `MARGIN` of it are kept, and their neighbours within
-    `BESIDE` more; short neighbours are joined. A sentence longer than `LONG` is cut at clause borders: the part with the
-    highest MaxSim comes first, the parts around it that bear on the query directly after it.
+    `BESIDE` more; short neighbours are joined. A sentence longer than `LONG` is cut at clause
+    borders: the part with the highest MaxSim comes first, the parts around it that bear on the
+    query directly after it.
 
     Parameters
     ----------

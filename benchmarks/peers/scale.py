@@ -5,10 +5,11 @@
 
 Passages are the saved ones, shuffled. Beyond those that are there they come again in another order
 and with noise: a normal vector of norm `NOISE` is added to every token's, which is scaled to unit
-length; token ids stay. ``--tokens`` cuts passages, so that a million of them take less time
-and disk: each begins at another of its tokens, at a multiple of so many. Recall is against a scan of the same index, quantised as it is. Indexes are
-kept in OUT with what building them took, and are measured again by another run; ``--no-search``
-builds alone. The time to make up passages is taken off. Every step runs in a process of its own.
+length; token ids stay. With ``--tokens`` a passage is one run of so many of its tokens, so that a
+million of them take less time and disk. Recall is against a scan of the same index, quantised as it
+is. Indexes are kept in OUT with what building them took, and measured again by the next run;
+``--no-search`` builds alone. The time to make up passages is taken off. Every step runs in a
+process of its own.
 """
 
 from __future__ import annotations

@@ -65,7 +65,9 @@ constexpr int kTileCells = 16;    // the widest register
 constexpr int kChunkTiles = 8;    // tiles of which the largest similarities are kept
 
 // Centroids in tiles, where lanes of a register are centroids: for gather, which scores all of them
-// and then looks at one query token after the other. Chunks are whole; the rest is zero.
+// and then looks at one query token after the other. A lane of a chunk has centroids that follow
+// each other, mostly of one vocabulary token: if one of them is near, so are others. Chunks are
+// whole; the rest is zero.
 struct Tiles {
     const int8_t* values;   // (n_tiles, groups, 64): at [4 * lane + j] value 4 * group + j
     const int32_t* sums;    // (n_tiles, 16): of the values of each centroid

@@ -4,6 +4,7 @@
 #include <atomic>
 #include <cmath>
 #include <cstdlib>
+#include <cstring>
 #include <functional>
 #include <limits>
 #include <stdexcept>
@@ -460,9 +461,11 @@ class CellTable {
             if (largest[at] < border) continue;
             const int64_t chunk = at / kTileCells, lane = at % kTileCells;
             for (int64_t tile = 0; tile < kChunkTiles; ++tile) {
-                const int64_t cell = (chunk * kChunkTiles + tile) * kTileCells + lane;
-                if (cell >= n_ || similarities[cell] < border) continue;
-                found.push_back({cell, similarities[cell]});
+                const int64_t cell = at * kChunkTiles + tile;
+                const float similarity =
+                    similarities[(chunk * kChunkTiles + tile) * kTileCells + lane];
+                if (cell >= n_ || similarity < border) continue;
+                found.push_back({cell, similarity});
                 held += sizes[cell];
             }
         }
@@ -507,11 +510,15 @@ class Credits {
     void add(int64_t passage, int32_t token, float gain) {
         if (passage < 0 || passage >= n_passages_)
             throw std::out_of_range("a posting names no passage");
-        if (!selected_[passage]) return;
+        // Without branches: whether a passage is new can't be predicted.
         Credit& credit = credits_[passage];
-        if (credit.token == token) return;
         credited_[n_credited_] = static_cast<uint32_t>(passage);
         n_credited_ += credit.token == 0;
+        const uint32_t mask = 0u - static_cast<uint32_t>(credit.token != token);
+        uint32_t bits;
+        std::memcpy(&bits, &gain, sizeof bits);
+        bits &= mask;
+        std::memcpy(&gain, &bits, sizeof bits);
         credit.score += gain;
         credit.token = token;
     }
@@ -523,7 +530,8 @@ class Credits {
 
     void list(std::vector<Found>& found) const {
         for (int64_t i = 0; i < n_credited_; ++i)
-            found.push_back({credits_[credited_[i]].score, {segment_, credited_[i]}});
+            if (selected_[credited_[i]])
+                found.push_back({credits_[credited_[i]].score, {segment_, credited_[i]}});
     }
 
   private:
@@ -564,15 +572,17 @@ TiledCentroids::TiledCentroids(const Centroids& centroids) : n_(centroids.n) {
     scales_.resize(static_cast<size_t>(n_chunks * kChunkCells));
     for (int64_t cell = 0; cell < n_; ++cell) {
         const int8_t* values = centroids.quantized + cell * centroids.dim;
-        int8_t* out = values_.data() + cell / kTileCells * groups * 4 * kTileCells +
-                      cell % kTileCells * 4;
+        const int64_t tile = cell / kChunkCells * kChunkTiles + cell % kChunkTiles;
+        const int64_t lane = cell % kChunkCells / kChunkTiles;
+        const size_t at = static_cast<size_t>(tile * kTileCells + lane);
+        int8_t* out = values_.data() + tile * groups * 4 * kTileCells + lane * 4;
         for (int i = 0; i < centroids.dim; ++i) {
             out[i / 4 * 4 * kTileCells + i % 4] = values[i];
-            sums_[static_cast<size_t>(cell)] += values[i];
+            sums_[at] += values[i];
         }
         if (!std::isfinite(centroids.scales[cell]))
             throw std::invalid_argument("a centroid's scale isn't finite");
-        scales_[static_cast<size_t>(cell)] = centroids.scales[cell];
+        scales_[at] = centroids.scales[cell];
     }
     tiles_ = {values_.data(), sums_.data(), scales_.data(), n_chunks, groups};
 }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, example, given, settings
@@ -365,10 +367,10 @@ def test_what_points_outside_the_index_is_refused(tmp_path, monkeypatch, name):
                 codebook, vectors, weights, np.ones(40, np.int64), [damaged], [np.ones(2, bool)],
                 np.empty((0, 2), np.int64), np.empty(0, np.float32), reach=40, wanted=2,
             )  # fmt: skip
-    codebook.scales[:] = np.nan
+    broken = replace(codebook, scales=np.full_like(codebook.scales, np.nan))
     with pytest.raises(ValueError, match="finite"):
         kernels.gather(
-            codebook, vectors, weights, np.ones(40, np.int64), [segment], [np.ones(2, bool)],
+            broken, vectors, weights, np.ones(40, np.int64), [segment], [np.ones(2, bool)],
             np.empty((0, 2), np.int64), np.empty(0, np.float32), reach=40, wanted=2,
         )  # fmt: skip
 

@@ -1,12 +1,15 @@
 """How an index grows: 1 k to 1 M passages; latency, build, memory, bytes and opening.
 
     python benchmarks/peers/scale.py EMBEDDINGS --out OUT [--sizes 1000,10000,100000,1000000]
+        [--tokens 50] [--no-search]
 
 Passages are the saved ones, shuffled. Beyond those that are there they come again in another order
 and with noise: a normal vector of norm `NOISE` is added to every token's, which is scaled to unit
-length; token ids stay. Recall is against a scan of the same index, quantised as it is. Indexes are
-kept in OUT with what building them took; the time to make up passages is taken off. Every step runs
-in a process of its own.
+length; token ids stay. With ``--tokens`` a passage is one run of so many of its tokens, so that a
+million of them take less time and disk. Recall is against a scan of the same index, quantised as it
+is. Indexes are kept in OUT with what building them took, and measured again by the next run;
+``--no-search`` builds alone. The time to make up passages is taken off. Every step runs in a
+process of its own.
 """
 
 from __future__ import annotations
@@ -46,6 +49,8 @@ def main(
     sizes: Annotated[str, typer.Option(help="Passages.")] = "1000,10000,100000,1000000",
     queries: int = 100,
     bits: int = 4,
+    tokens: Annotated[int, typer.Option(help="Most of a passage; 0: it stays whole.")] = 0,
+    search: Annotated[bool, typer.Option(help="Measure; else build what isn't there.")] = True,
     patience: Annotated[float, typer.Option(help="Seconds for scans.")] = 30.0,
     rebuild: bool = False,
 ) -> None:
@@ -53,29 +58,36 @@ def main(
     out.mkdir(parents=True, exist_ok=True)
     rows = []
     for size in (int(size) for size in sizes.split(",")):
-        folder = out / f"scale-{size}"
+        folder = out / (f"scale-{size}-{tokens}" if tokens else f"scale-{size}")
         record = folder / "built.json"
         if rebuild or not record.exists():
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir()
             _log(f"{size} passages: build")
-            built = _alone(build, embeddings, folder / "index", size, bits)
+            built = _alone(build, embeddings, folder / "index", size, bits, tokens)
             record.write_text(json.dumps(built), encoding="utf-8")
         row = {"passages": size, **json.loads(record.read_text(encoding="utf-8"))}
+        if not search:
+            continue
         _log(f"{size} passages: open")
         row |= _alone(open_engine, folder / "index")
         for threads in (n for n in (1, 2) if n <= available_cores()):
             _log(f"{size} passages: search on {threads} threads")
-            measured = _alone(search, embeddings, folder / "index", queries, threads, patience)
+            measured = _alone(
+                search_index, embeddings, folder / "index", queries, threads, patience
+            )
             row |= {f"{name}, {threads}": value for name, value in measured.items()}
         rows.append(row)
         (out / "scale.json").write_text(json.dumps(rows, indent=1), encoding="utf-8")
-    print(table(rows))
-    plot(rows, out / "scale.png")
+    if search:
+        whole = f"cut to {tokens} tokens" if tokens else "whole"
+        print(f"Passages are {whole}; of a size beyond the saved ones most are made up.\n")
+        print(table(rows))
+        plot(rows, out / "scale.png")
 
 
-def build(embeddings: Path, folder: Path, size: int, bits: int) -> dict[str, float]:
-    """Build an index of `size` passages."""
+def build(embeddings: Path, folder: Path, size: int, bits: int, cut: int) -> dict[str, float]:
+    """Build an index of `size` passages of at most `cut` tokens."""
     saved = read_passages(embeddings)
     held = resident_bytes()
     forget_peak()
@@ -84,7 +96,7 @@ def build(embeddings: Path, folder: Path, size: int, bits: int) -> dict[str, flo
     def part(number: int) -> Passages:
         nonlocal tokens, making
         start = time.perf_counter()
-        passages = _sample(saved, number, size)
+        passages = _sample(saved, number, size, cut)
         making += time.perf_counter() - start
         tokens += len(passages.token_ids)
         return passages
@@ -114,7 +126,7 @@ def open_engine(folder: Path) -> dict[str, float]:
     }
 
 
-def search(
+def search_index(
     embeddings: Path, folder: Path, n_queries: int, threads: int, patience: float
 ) -> dict[str, float]:
     """Search with the defaults, then scan, as far as time allows."""
@@ -217,7 +229,7 @@ def plot(rows: list[dict[str, Any]], path: Path) -> None:
     pyplot.close(figure)
 
 
-def _sample(saved: Passages, number: int, size: int) -> Passages:
+def _sample(saved: Passages, number: int, size: int, cut: int) -> Passages:
     """Return the passages from `number` times `PART` on; the same at every call."""
     numbers = np.arange(number * PART, min((number + 1) * PART, size))
     rounds, rows = np.divmod(numbers, len(saved))
@@ -228,6 +240,8 @@ def _sample(saved: Passages, number: int, size: int) -> Passages:
         ]
     )
     passages = saved.take(positions)
+    if cut:
+        passages = _cut(passages, cut, number)
     made_up = np.repeat(rounds > 0, passages.sizes)
     if not made_up.any():
         return passages
@@ -238,6 +252,23 @@ def _sample(saved: Passages, number: int, size: int) -> Passages:
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     passages.vectors[made_up] = vectors
     return passages
+
+
+def _cut(passages: Passages, cut: int, seed: int) -> Passages:
+    """Return of each passage one run of at most `cut` tokens, drawn among those that tile it."""
+    runs = -(-passages.sizes // cut)
+    starts = np.random.default_rng([seed, cut]).integers(0, np.maximum(runs, 1)) * cut
+    sizes = np.minimum(passages.sizes - starts, cut)
+    ends = np.cumsum(sizes)
+    rows = np.repeat(passages.offsets[:-1] + starts - (ends - sizes), sizes)
+    rows += np.arange(len(rows))
+    return Passages(
+        passages.vectors[rows],
+        passages.token_ids[rows],
+        passages.spans[rows],
+        sizes,
+        passages.pooled,
+    )
 
 
 def _timed(

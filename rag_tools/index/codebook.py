@@ -72,7 +72,7 @@ class _Groups(NamedTuple):
     lasts: NDArray[np.int64]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Codebook:
     """Centroids and the residual codec that goes with them.
 

@@ -95,6 +95,22 @@ struct Avx2 {
         }
     };
 
+    struct Cell : Exact {
+        RAG_TOOLS_INLINE static Sum start(const Tile&, int) { return _mm256_setzero_si256(); }
+        RAG_TOOLS_INLINE static Row row(const Tile&, const char* at) {
+            // Each byte becomes the high one of 16 bits, and is shifted down with its sign.
+            const __m256i bytes = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(at));
+            const __m256i first = _mm256_setr_epi8(
+                -1, 0, -1, 1, -1, 4, -1, 5, -1, 8, -1, 9, -1, 12, -1, 13,
+                -1, 0, -1, 1, -1, 4, -1, 5, -1, 8, -1, 9, -1, 12, -1, 13);
+            const __m256i second = _mm256_setr_epi8(
+                -1, 2, -1, 3, -1, 6, -1, 7, -1, 10, -1, 11, -1, 14, -1, 15,
+                -1, 2, -1, 3, -1, 6, -1, 7, -1, 10, -1, 11, -1, 14, -1, 15);
+            return {_mm256_srai_epi16(_mm256_shuffle_epi8(bytes, first), 8),
+                    _mm256_srai_epi16(_mm256_shuffle_epi8(bytes, second), 8)};
+        }
+    };
+
     RAG_TOOLS_INLINE static Floats set(float value) { return _mm256_set1_ps(value); }
     RAG_TOOLS_INLINE static Floats load(const float* at) { return _mm256_loadu_ps(at); }
     RAG_TOOLS_INLINE static void store(float* at, Floats a) { _mm256_storeu_ps(at, a); }

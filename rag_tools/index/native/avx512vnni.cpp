@@ -110,6 +110,25 @@ struct Avx512Vnni {
         }
     };
 
+    struct Cell {
+        static constexpr int kRegisters = 1;
+        using Row = __m512i;
+        using Sum = Integers;
+        RAG_TOOLS_INLINE static Sum start(const Tile& tile, int) {
+            return (Integers)_mm512_mullo_epi32(_mm512_loadu_si512(tile.sums),
+                                                _mm512_set1_epi32(-128));
+        }
+        RAG_TOOLS_INLINE static Row row(const Tile&, const char* at) {
+            return _mm512_loadu_si512(at);
+        }
+        RAG_TOOLS_INLINE static void add(Sum& sum, const Row& row, const Element* token) {
+            Avx512Vnni::add(sum, row, four(token));
+        }
+        RAG_TOOLS_INLINE static Floats total(const Sum& sum, int) {
+            return _mm512_cvtepi32_ps((__m512i)sum);
+        }
+    };
+
     // Of one register the second is unused. (GCC keeps an array of registers in memory.)
     template <int registers>
     struct Coarse {

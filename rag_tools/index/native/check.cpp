@@ -169,7 +169,8 @@ void visit_cells(std::mt19937& random) {
                                static_cast<int64_t>(passages.size()), true};
     const Postings narrow_postings = {&directory, offsets.data(), narrow.data(),
                                       static_cast<int64_t>(narrow.size()), false};
-    const Cells arrays = {{quantized.data(), scales.data(), n_centroids, dim},
+    const TiledCentroids centroids({quantized.data(), scales.data(), n_centroids, dim});
+    const Cells arrays = {&centroids,
                           sizes.data(),
                           {postings, narrow_postings},
                           {selected.data(), selected.data()},

@@ -29,6 +29,8 @@ constexpr int kHigh = 128;
 inline int high_byte(int value) { return (value + kHigh / 2) >> 7; }
 inline int low_byte(int value) { return value - kHigh * high_byte(value); }
 
+constexpr int kRowBytes = 8;   // of a query token, per group
+
 // Query tokens as integers, one float scale each.
 struct Query {
     int n;                 // query tokens
@@ -37,6 +39,19 @@ struct Query {
     const void* rows;      // padded * groups * 8 bytes, in the order the kernel arranged
     const int32_t* bias;   // (2, padded): what the kernel adds to sums of high and of low bytes
     const float* scales;   // (padded)
+
+    // The first group of the lanes from `lane` on, and the bytes from there to the next group.
+    const char* row(int lane) const {
+        return static_cast<const char*>(rows) + static_cast<ptrdiff_t>(lane) * groups * kRowBytes;
+    }
+    static int step(int width) { return width * kRowBytes; }
+};
+
+// Query tokens in one byte a value, one float scale each.
+struct ByteQuery {
+    int n;
+    const int8_t* values;   // (n, groups * 4)
+    const float* scales;    // (n)
 };
 
 struct Centroids {
@@ -44,6 +59,27 @@ struct Centroids {
     const float* scales;       // (n)
     int64_t n;
     int dim;
+};
+
+constexpr int kTileCells = 16;    // the widest register
+constexpr int kChunkTiles = 8;    // tiles of which the largest similarities are kept
+
+// Centroids in tiles, where lanes of a register are centroids: for gather, which scores all of them
+// and then looks at one query token after the other. A lane of a chunk has centroids that follow
+// each other, mostly of one vocabulary token: if one of them is near, so are others. Chunks are
+// whole; the rest is zero.
+struct Tiles {
+    const int8_t* values;   // (n_tiles, groups, 64): at [4 * lane + j] value 4 * group + j
+    const int32_t* sums;    // (n_tiles, 16): of the values of each centroid
+    const float* scales;    // (n_tiles, 16)
+    int64_t n_chunks;
+    int groups;             // dimensions / 4
+};
+
+// Similarities of every query token to every centroid of the tiles.
+struct CellScores {
+    float* similarities;   // (n query tokens, n_chunks * 128)
+    float* largest;        // (n query tokens, n_chunks * 16): of every lane of a chunk
 };
 
 // The tokens of a segment.
@@ -78,6 +114,11 @@ using ScorePassages = void (*)(const Query&, const Tokens&, const Table&, const 
 using ScoreCentroids = void (*)(const Query&, const Centroids&, const uint32_t* chosen, int64_t n,
                                 void* scratch, float* similarities);
 
+// Computes the scores of the chunks from `first` to `last`. `scratch`: groups * 8 bytes for each
+// query token.
+using ScoreTiles = void (*)(const ByteQuery&, const Tiles&, int64_t first, int64_t last,
+                            void* scratch, const CellScores&);
+
 struct Kernel {
     const char* name;
     bool (*supported)();
@@ -85,10 +126,10 @@ struct Kernel {
     // Lay out the query: `rows` is (padded, groups * 4).
     void (*arrange)(const int16_t* rows, int padded, int groups, void* arranged, int32_t* bias);
 
-    // With all of the query; and for one whose low bytes are zero, to the same bits: null where
-    // that wouldn't pay.
+    // Similarities to centroids: to some with all of the query, to all with a byte a value. For a
+    // query that fits bytes they are the same to the last bit.
     ScoreCentroids centroids;
-    ScoreCentroids coarse_centroids;
+    ScoreTiles tiles;
 
     // With all of the query, and with its high bytes alone: null where that wouldn't pay, as on
     // instruction sets that multiply 16-bit values anyway.
@@ -98,6 +139,9 @@ struct Kernel {
     // Similarities to the tokens from `first` to `last`: (last - first, padded).
     void (*similarities)(const Query&, const Tokens&, const Table&, int64_t first, int64_t last,
                          void* scratch, float* similarities);
+
+    // A border that at least `wanted` of `n` values reach, and not many more if they differ.
+    float (*border)(const float* values, int64_t n, int64_t wanted);
 };
 
 const Kernel* avx512vnni_kernel();

@@ -78,9 +78,16 @@ struct NativeCodebook {
                 static_cast<int>(quantized.shape(1))};
     }
 
+    // Called with the GIL held: one thread makes the copy.
+    const TiledCentroids& tiled() {
+        if (!tiles) tiles = std::make_unique<TiledCentroids>(centroids());
+        return *tiles;
+    }
+
     In<int8_t, 2> quantized;
     In<float, 1> scales;
     In<float, 1> steps;
+    std::unique_ptr<TiledCentroids> tiles;
     int8_t table[16];
     int bits;
 };
@@ -179,7 +186,7 @@ class NativeKernel {
     }
 
     nb::ndarray<nb::numpy, int64_t, nb::ndim<2>> gather(
-        const NativeCodebook& codebook, In<float, 2> vectors, In<float, 1> weights,
+        NativeCodebook& codebook, In<float, 2> vectors, In<float, 1> weights,
         In<int64_t, 1> sizes, nb::list segments, nb::list selected, In<int64_t, 2> boosted,
         In<float, 1> boosts, int64_t reach, int64_t wanted, int threads) const {
         const Vectors query = vectors_of(vectors, codebook.quantized.shape(1));
@@ -187,7 +194,7 @@ class NativeKernel {
         require(sizes.shape(0) == codebook.quantized.shape(0), "one size for each cell");
         require(boosts.shape(0) == boosted.shape(0), "one boost for each place");
         require(selected.size() == segments.size(), "one bitmap for each segment");
-        Cells cells = {codebook.centroids(), sizes.data(), {}, {}, {}};
+        Cells cells = {&codebook.tiled(), sizes.data(), {}, {}, {}};
         for (size_t i = 0; i < segments.size(); ++i) {
             auto* segment = nb::cast<NativeSegment*>(segments[i]);
             const auto bitmap = nb::cast<In<bool, 1>>(selected[i], false);

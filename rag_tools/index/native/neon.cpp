@@ -88,6 +88,20 @@ struct Neon {
         }
     };
 
+    struct Cell {
+        static constexpr int kRegisters = 1;
+        using Row = int8x16_t;
+        using Sum = int32x4_t;
+        RAG_TOOLS_INLINE static Sum start(const Tile&, int) { return vdupq_n_s32(0); }
+        RAG_TOOLS_INLINE static Row row(const Tile&, const char* at) {
+            return vld1q_s8(reinterpret_cast<const int8_t*>(at));
+        }
+        RAG_TOOLS_INLINE static void add(Sum& sum, const Row& row, const Element* token) {
+            sum = vdotq_s32(sum, row, four(token));
+        }
+        RAG_TOOLS_INLINE static Floats total(const Sum& sum, int) { return vcvtq_f32_s32(sum); }
+    };
+
     // Of one register the second is unused. (GCC keeps an array of registers in memory.)
     template <int registers>
     struct Coarse {

@@ -68,6 +68,21 @@ struct Scalar {
         }
     };
 
+    struct Cell : Exact {
+        struct Row {
+            const int8_t* values;   // [kWidth][4]
+        };
+        static Sum start(const Tile&, int) { return {}; }
+        static Row row(const Tile&, const char* at) {
+            return {reinterpret_cast<const int8_t*>(at)};
+        }
+        static void add(Sum& sum, const Row& row, const Element* token) {
+            for (int lane = 0; lane < kWidth; ++lane)
+                for (int dim = 0; dim < 4; ++dim)
+                    sum.lanes[lane] += row.values[lane * 4 + dim] * token[dim];
+        }
+    };
+
     static Floats set(float value) {
         Floats floats;
         for (float& lane : floats.lanes) lane = value;

@@ -4,6 +4,7 @@
 #include <atomic>
 #include <cmath>
 #include <cstdlib>
+#include <cstring>
 #include <functional>
 #include <limits>
 #include <stdexcept>
@@ -20,12 +21,22 @@ constexpr double kSingleThreaded = 2e9;
 
 int padded_to(int n, int multiple) { return (n + multiple - 1) / multiple * multiple; }
 
+constexpr float kNothing = 1e-30f;   // a vector without larger values is zero
+
+// The largest absolute value of a query vector.
+float largest_of(const float* vector, int dim) {
+    float largest = 0;
+    for (int i = 0; i < dim; ++i) {
+        if (!std::isfinite(vector[i])) throw std::invalid_argument("a query vector isn't finite");
+        largest = std::max(largest, std::fabs(vector[i]));
+    }
+    return largest;
+}
+
 // Query tokens in 16 bits. What a table or the codec multiplies each dimension by is folded in.
 class PreparedQuery {
   public:
-    // Values are rounded to multiples of `step`: of `kHigh` to leave no low bytes.
-    PreparedQuery(const Kernel& kernel, const Vectors& vectors, const float* steps, int groups,
-                  int step = 1)
+    PreparedQuery(const Kernel& kernel, const Vectors& vectors, const float* steps, int groups)
         : padded_(padded_to(vectors.n, kLanes)),
           rows_(static_cast<size_t>(padded_) * groups * 8),
           bias_(2 * static_cast<size_t>(padded_)),
@@ -38,18 +49,13 @@ class PreparedQuery {
         std::fill_n(scales_.data(), padded_, 0.0f);
         for (int row = 0; row < vectors.n; ++row) {
             const float* vector = vectors.data + static_cast<size_t>(row) * vectors.dim;
-            float largest = 0;
-            for (int i = 0; i < vectors.dim; ++i) {
+            for (int i = 0; i < vectors.dim; ++i)
                 folded[i] = steps ? vector[i] * steps[i] : vector[i];
-                if (!std::isfinite(folded[i]))
-                    throw std::invalid_argument("a query vector isn't finite");
-                largest = std::max(largest, std::fabs(folded[i]));
-            }
-            if (largest < 1e-30f) continue;
+            const float largest = largest_of(folded.data(), vectors.dim);
+            if (largest < kNothing) continue;
             scales_[row] = largest / kQueryMax;
             for (int i = 0; i < vectors.dim; ++i) {
-                const float most = static_cast<float>(kQueryMax / step);
-                const int value = static_cast<int>(std::lrint(folded[i] / largest * most)) * step;
+                const int value = static_cast<int>(std::lrint(folded[i] / largest * kQueryMax));
                 integers[static_cast<size_t>(row) * dim + i] = static_cast<int16_t>(value);
                 sums_[row] += std::abs(value);
                 low_sums_[row] += std::abs(low_byte(value));
@@ -105,8 +111,10 @@ struct Credit {
 
 struct Workspace {
     Kept<float> table;      // similarities to centroids
+    Kept<float> largest;    // the largest of some
     Kept<int32_t> rows;     // of centroids in the table, counted from 1; zero between queries
     Kept<Credit> credits;   // zero between queries
+    Kept<uint32_t> credited;   // passages
 };
 thread_local Workspace workspace;
 
@@ -365,48 +373,29 @@ void similarities(const Kernel& kernel, const Vectors& vectors, const Centroids&
 
 namespace {
 
-// Similarities of the query to all centroids, and the largest of every few of them. One byte for
-// each value of the query says well enough which are near.
-struct CentroidScores {
-    static constexpr int64_t kChunk = 32;   // best of 16, 32, 64: 2.8, 2.2, 2.4 ms
-
-    CentroidScores(const Kernel& kernel, const Vectors& vectors, const Centroids& centroids,
-                   int threads) {
-        const PreparedQuery prepared(kernel, vectors, nullptr, padded_to(vectors.dim, 4) / 4,
-                                     kHigh);
-        const Query& query = prepared.query();
-        const ScoreCentroids score =
-            kernel.coarse_centroids ? kernel.coarse_centroids : kernel.centroids;
-        n = centroids.n;
-        chunks = (n + kChunk - 1) / kChunk;
-        padded = query.padded;
-        scores = workspace.table.take(static_cast<size_t>(n) * padded);
-        largest.resize(static_cast<size_t>(chunks) * padded);
-        constexpr int64_t kWork = 32 * kChunk;
-        parallel((n + kWork - 1) / kWork, threads_for(query, n, threads), [&](int64_t part) {
-            Buffer<char> scratch(scratch_bytes(query));
-            std::vector<float> most(padded);
-            const int64_t end = std::min((part + 1) * kWork, n);
-            for (int64_t first = part * kWork; first < end; first += kChunk) {
-                uint32_t chosen[kChunk];
-                const int64_t count = std::min(kChunk, end - first);
-                for (int64_t i = 0; i < count; ++i) chosen[i] = static_cast<uint32_t>(first + i);
-                float* chunk = scores + first * padded;
-                score(query, centroids, chosen, count, scratch.data(), chunk);
-                std::copy_n(chunk, padded, most.data());
-                for (int64_t i = 1; i < count; ++i)
-                    for (int lane = 0; lane < padded; ++lane)
-                        most[lane] = std::max(most[lane], chunk[i * padded + lane]);
-                for (int lane = 0; lane < query.n; ++lane)
-                    largest[lane * chunks + first / kChunk] = most[lane];
-            }
-        });
+// Query tokens in one byte a value: it says well enough which centroids are near.
+class PreparedBytes {
+  public:
+    PreparedBytes(const Vectors& vectors, int groups)
+        : values_(static_cast<size_t>(vectors.n) * groups * 4), scales_(vectors.n) {
+        for (int row = 0; row < vectors.n; ++row) {
+            const float* vector = vectors.data + static_cast<size_t>(row) * vectors.dim;
+            const float largest = largest_of(vector, vectors.dim);
+            if (largest < kNothing) continue;
+            scales_[row] = largest / kQueryMax * kHigh;
+            for (int i = 0; i < vectors.dim; ++i)
+                values_[static_cast<size_t>(row) * groups * 4 + i] =
+                    static_cast<int8_t>(std::lrint(vector[i] / largest * (kQueryMax / kHigh)));
+        }
+        query_ = {vectors.n, values_.data(), scales_.data()};
     }
 
-    float* scores;                // (n, padded)
-    std::vector<float> largest;   // (padded, chunks)
-    int64_t n, chunks;
-    int padded;
+    const ByteQuery& query() const { return query_; }
+
+  private:
+    std::vector<int8_t> values_;
+    std::vector<float> scales_;
+    ByteQuery query_;
 };
 
 struct Visit {
@@ -414,46 +403,79 @@ struct Visit {
     float similarity;
 };
 
-// Cells by falling similarity to one query token, ties by number, until they hold `reach` passages.
-std::vector<Visit> nearest_cells(const CentroidScores& table, int row, const int64_t* sizes,
-                                 int64_t reach) {
-    // At least m cells are as similar as the m-th best of the chunks' largest.
-    const float* largest = table.largest.data() + row * table.chunks;
-    std::vector<float> falling(largest, largest + table.chunks);
-    for (const float similarity : falling)
-        if (!std::isfinite(similarity))
-            throw std::invalid_argument("a centroid's similarity isn't finite");
-    std::vector<Visit> nearest;
-    for (int64_t m = 64;; m *= 4) {
-        float border = -std::numeric_limits<float>::infinity();
-        if (m < table.chunks) {
-            std::nth_element(falling.begin(), falling.begin() + m, falling.end(),
-                             std::greater<float>());
-            border = falling[m];
+// Similarities of query tokens to all centroids. One at a time in a thread.
+class CellTable {
+  public:
+    CellTable(const Kernel& kernel, const Vectors& vectors, const TiledCentroids& centroids,
+              int threads)
+        : kernel_(kernel), n_(centroids.n()), n_chunks_(centroids.tiles().n_chunks) {
+        const Tiles& tiles = centroids.tiles();
+        const PreparedBytes prepared(vectors, tiles.groups);
+        const ByteQuery& query = prepared.query();
+        const size_t n_largest = static_cast<size_t>(query.n) * n_chunks_ * kTileCells;
+        scores_ = {workspace.table.take(n_largest * kChunkTiles),
+                   workspace.largest.take(n_largest)};
+        constexpr int64_t kWork = 32;   // chunks of one thread
+        const double products = static_cast<double>(n_largest) * kChunkTiles * tiles.groups * 4;
+        parallel((n_chunks_ + kWork - 1) / kWork,
+                 products < kSingleThreaded ? 1 : std::max(threads, 1), [&](int64_t part) {
+                     Buffer<char> scratch(static_cast<size_t>(query.n) * tiles.groups * 8);
+                     kernel.tiles(query, tiles, part * kWork,
+                                  std::min((part + 1) * kWork, n_chunks_), scratch.data(),
+                                  scores_);
+                 });
+    }
+
+    // Cells by falling similarity to one query token, ties by number, until they hold `reach`
+    // passages. `expected`: how many there may be, for speed alone.
+    std::vector<Visit> nearest(int row, const int64_t* sizes, int64_t reach,
+                               int64_t expected) const {
+        const int64_t n_largest = n_chunks_ * kTileCells;
+        const float* largest = scores_.largest + row * n_largest;
+        std::vector<Visit> found;
+        for (int64_t m = std::max<int64_t>(expected, 1);; m *= 2) {
+            const float border = m < n_largest ? kernel_.border(largest, n_largest, m)
+                                               : -std::numeric_limits<float>::infinity();
+            const int64_t held = collect(row, border, sizes, found);
+            if (held >= reach || m >= n_largest) break;
         }
-        nearest.clear();
+        std::sort(found.begin(), found.end(), [](const Visit& a, const Visit& b) {
+            return a.similarity != b.similarity ? a.similarity > b.similarity : a.cell < b.cell;
+        });
         int64_t held = 0;
-        for (int64_t chunk = 0; chunk < table.chunks; ++chunk) {
-            if (largest[chunk] < border) continue;
-            const int64_t end = std::min((chunk + 1) * CentroidScores::kChunk, table.n);
-            for (int64_t cell = chunk * CentroidScores::kChunk; cell < end; ++cell) {
-                const float similarity = table.scores[cell * table.padded + row];
-                if (!(similarity >= border)) continue;   // nor what isn't a number
-                nearest.push_back({cell, similarity});
+        size_t count = 0;
+        while (count < found.size() && held < reach) held += sizes[found[count++].cell];
+        found.resize(std::max<size_t>(count, std::min<size_t>(1, found.size())));
+        return found;
+    }
+
+  private:
+    // List the cells that are at least as similar as `border`; return how many passages they hold.
+    int64_t collect(int row, float border, const int64_t* sizes, std::vector<Visit>& found) const {
+        const int64_t n_largest = n_chunks_ * kTileCells;
+        const float* largest = scores_.largest + row * n_largest;
+        const float* similarities = scores_.similarities + row * n_largest * kChunkTiles;
+        int64_t held = 0;
+        found.clear();
+        for (int64_t at = 0; at < n_largest; ++at) {
+            if (largest[at] < border) continue;
+            const int64_t chunk = at / kTileCells, lane = at % kTileCells;
+            for (int64_t tile = 0; tile < kChunkTiles; ++tile) {
+                const int64_t cell = at * kChunkTiles + tile;
+                const float similarity =
+                    similarities[(chunk * kChunkTiles + tile) * kTileCells + lane];
+                if (cell >= n_ || similarity < border) continue;
+                found.push_back({cell, similarity});
                 held += sizes[cell];
             }
         }
-        if (held >= reach || m >= table.chunks) break;
+        return held;
     }
-    std::sort(nearest.begin(), nearest.end(), [](const Visit& a, const Visit& b) {
-        return a.similarity != b.similarity ? a.similarity > b.similarity : a.cell < b.cell;
-    });
-    int64_t held = 0;
-    size_t count = 0;
-    while (count < nearest.size() && held < reach) held += sizes[nearest[count++].cell];
-    nearest.resize(std::max<size_t>(count, std::min<size_t>(1, nearest.size())));
-    return nearest;
-}
+
+    const Kernel& kernel_;
+    int64_t n_, n_chunks_;
+    CellScores scores_;
+};
 
 // Passages that a query token meets in one cell: postings from `first` to `last`.
 struct Members {
@@ -476,38 +498,94 @@ class Credits {
   public:
     Credits(int64_t segment, int64_t n_passages, const uint8_t* selected)
         : segment_(segment), n_passages_(n_passages), selected_(selected),
-          credits_(workspace.credits.take(static_cast<size_t>(n_passages))) {}
+          credits_(workspace.credits.take(static_cast<size_t>(n_passages))),
+          credited_(workspace.credited.take(static_cast<size_t>(n_passages) + 1)) {}
     ~Credits() {
-        for (const int64_t passage : credited_) credits_[passage] = {};
+        for (int64_t i = 0; i < n_credited_; ++i) credits_[credited_[i]] = {};
     }
     Credits(const Credits&) = delete;
     Credits& operator=(const Credits&) = delete;
 
-    // Once for each token.
+    // Once for each token and passage; a `gain` is positive.
     void add(int64_t passage, int32_t token, float gain) {
         if (passage < 0 || passage >= n_passages_)
             throw std::out_of_range("a posting names no passage");
-        if (!selected_[passage] || !(gain > 0)) return;
+        // Without branches: whether a passage is new can't be predicted.
         Credit& credit = credits_[passage];
-        if (credit.token == token) return;
-        if (credit.token == 0) credited_.push_back(passage);
+        credited_[n_credited_] = static_cast<uint32_t>(passage);
+        n_credited_ += credit.token == 0;
+        const uint32_t mask = 0u - static_cast<uint32_t>(credit.token != token);
+        uint32_t bits;
+        std::memcpy(&bits, &gain, sizeof bits);
+        bits &= mask;
+        std::memcpy(&gain, &bits, sizeof bits);
         credit.score += gain;
         credit.token = token;
     }
 
+    template <class Number>
+    void add(const Number* first, const Number* last, int32_t token, float gain) {
+        for (; first < last; ++first) add(static_cast<int64_t>(*first), token, gain);
+    }
+
     void list(std::vector<Found>& found) const {
-        for (const int64_t passage : credited_)
-            found.push_back({credits_[passage].score, {segment_, passage}});
+        for (int64_t i = 0; i < n_credited_; ++i)
+            if (selected_[credited_[i]])
+                found.push_back({credits_[credited_[i]].score, {segment_, credited_[i]}});
     }
 
   private:
     int64_t segment_, n_passages_;
     const uint8_t* selected_;
     Credit* credits_;
-    std::vector<int64_t> credited_;
+    uint32_t* credited_;
+    int64_t n_credited_ = 0;
 };
 
+// Keep the `wanted` best; ties by place.
+void keep_best(const Kernel& kernel, std::vector<Found>& found, int64_t wanted) {
+    const auto better = [](const Found& a, const Found& b) {
+        return a.score != b.score ? a.score > b.score : before(a.place, b.place);
+    };
+    const int64_t n = static_cast<int64_t>(found.size());
+    if (n <= wanted) return;
+    if (wanted <= 0) return found.clear();
+    // Most are out of the question: a border that `wanted` reach, and not many more.
+    std::vector<float> scores(found.size());
+    for (size_t i = 0; i < found.size(); ++i) scores[i] = found[i].score;
+    const float border = kernel.border(scores.data(), n, wanted);
+    found.erase(std::remove_if(found.begin(), found.end(),
+                               [&](const Found& each) { return each.score < border; }),
+                found.end());
+    std::nth_element(found.begin(), found.begin() + (wanted - 1), found.end(), better);
+    found.resize(static_cast<size_t>(wanted));
+}
+
 }  // namespace
+
+TiledCentroids::TiledCentroids(const Centroids& centroids) : n_(centroids.n) {
+    constexpr int64_t kChunkCells = int64_t{kTileCells} * kChunkTiles;
+    const int groups = padded_to(centroids.dim, 4) / 4;
+    const int64_t n_chunks = (n_ + kChunkCells - 1) / kChunkCells;
+    values_.resize(static_cast<size_t>(n_chunks * kChunkCells) * groups * 4);
+    sums_.resize(static_cast<size_t>(n_chunks * kChunkCells));
+    scales_.resize(static_cast<size_t>(n_chunks * kChunkCells));
+    for (int64_t cell = 0; cell < n_; ++cell) {
+        const int8_t* values = centroids.quantized + cell * centroids.dim;
+        const int64_t tile = cell / kChunkCells * kChunkTiles + cell % kChunkTiles;
+        const int64_t lane = cell % kChunkCells / kChunkTiles;
+        const size_t at = static_cast<size_t>(tile * kTileCells + lane);
+        int8_t* out = values_.data() + tile * groups * 4 * kTileCells + lane * 4;
+        for (int i = 0; i < centroids.dim; ++i) {
+            out[i / 4 * 4 * kTileCells + i % 4] = values[i];
+            sums_[at] += values[i];
+        }
+        if (!std::isfinite(centroids.scales[cell]))
+            throw std::invalid_argument("a centroid's scale isn't finite");
+        scales_[at] = centroids.scales[cell];
+    }
+    tiles_ = {values_.data(), sums_.data(), scales_.data(), n_chunks, groups};
+}
 
 CellDirectory::CellDirectory(const uint32_t* cells, int64_t n_cells, int64_t n_centroids)
     : words_(static_cast<size_t>((n_centroids + 63) / 64)) {
@@ -526,12 +604,16 @@ CellDirectory::CellDirectory(const uint32_t* cells, int64_t n_cells, int64_t n_c
 std::vector<Place> gather(const Kernel& kernel, const Vectors& vectors, const float* weights,
                           const Cells& cells, const Place* boosted, const float* boosts,
                           int64_t n_boosted, int64_t reach, int64_t wanted, int threads) {
+    constexpr size_t kExpected = 16;
     // The cells that each query token visits, and what a passage gains from them.
     std::vector<std::vector<Visit>> visits;
     {
-        const CentroidScores table(kernel, vectors, cells.centroids, threads);
+        const CellTable table(kernel, vectors, *cells.centroids, threads);
+        size_t expected = kExpected;   // of one token about as many as of the one before
         for (int row = 0; row < vectors.n; ++row) {
-            visits.push_back(nearest_cells(table, row, cells.sizes, reach));
+            visits.push_back(
+                table.nearest(row, cells.sizes, reach, static_cast<int64_t>(expected)));
+            expected = std::max(visits.back().size(), kExpected);
             const float frontier = visits.back().empty() ? 0 : visits.back().back().similarity;
             for (Visit& visit : visits.back())
                 visit.similarity = (visit.similarity - frontier) * weights[row];
@@ -544,14 +626,14 @@ std::vector<Place> gather(const Kernel& kernel, const Vectors& vectors, const fl
         Credits credits(static_cast<int64_t>(segment), cells.n_passages[segment],
                         cells.selected[segment]);
         for (int64_t i = 0; i < n_boosted; ++i)
-            if (boosted[i].segment == static_cast<int64_t>(segment))
+            if (boosted[i].segment == static_cast<int64_t>(segment) && boosts[i] > 0)
                 credits.add(boosted[i].position, -1, boosts[i]);
         // First all lookups, then all postings, each asked for some steps before it is read.
         members.clear();
         for (size_t row = 0; row < visits.size(); ++row) {
             for (const Visit& visit : visits[row]) {
                 const int64_t at = postings.directory->find(visit.cell);
-                if (at < 0) continue;
+                if (at < 0 || !(visit.similarity > 0)) continue;
                 RAG_TOOLS_PREFETCH(postings.offsets + at);
                 members.push_back({at, 0, static_cast<int32_t>(row) + 1, visit.similarity});
             }
@@ -567,18 +649,17 @@ std::vector<Place> gather(const Kernel& kernel, const Vectors& vectors, const fl
         for (size_t i = 0; i < members.size(); ++i) {
             if (i + kAhead < members.size())
                 RAG_TOOLS_PREFETCH(postings.address(members[i + kAhead].first));
-            for (int64_t member = members[i].first; member < members[i].last; ++member)
-                credits.add(postings.passage(member), members[i].token, members[i].gain);
+            const Members& each = members[i];
+            if (postings.wide)
+                credits.add(postings.wide_passages() + each.first,
+                            postings.wide_passages() + each.last, each.token, each.gain);
+            else
+                credits.add(postings.narrow_passages() + each.first,
+                            postings.narrow_passages() + each.last, each.token, each.gain);
         }
         credits.list(found);
     }
-    const auto better = [](const Found& a, const Found& b) {
-        return a.score != b.score ? a.score > b.score : before(a.place, b.place);
-    };
-    if (static_cast<int64_t>(found.size()) > wanted) {
-        std::nth_element(found.begin(), found.begin() + wanted, found.end(), better);
-        found.resize(static_cast<size_t>(wanted));
-    }
+    keep_best(kernel, found, wanted);
     std::vector<Place> places;
     for (const Found& each : found) places.push_back(each.place);
     std::sort(places.begin(), places.end(), before);

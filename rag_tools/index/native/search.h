@@ -44,6 +44,24 @@ struct Segment {
     int64_t n_tokens;
 };
 
+// A copy of all centroids in tiles.
+class TiledCentroids {
+  public:
+    explicit TiledCentroids(const Centroids& centroids);
+    TiledCentroids(const TiledCentroids&) = delete;
+    TiledCentroids& operator=(const TiledCentroids&) = delete;
+
+    const Tiles& tiles() const { return tiles_; }
+    int64_t n() const { return n_; }
+
+  private:
+    int64_t n_;
+    std::vector<int8_t> values_;
+    std::vector<int32_t> sums_;
+    std::vector<float> scales_;
+    Tiles tiles_;
+};
+
 // Finds the cells of a segment: a bit for each centroid it has, and how many come before each 64
 // centroids. A binary search per cell and segment took half of gather at 50 segments.
 class CellDirectory {
@@ -80,10 +98,8 @@ struct Postings {
     int64_t n_members;
     bool wide;                  // passages are uint32
 
-    int64_t passage(int64_t member) const {
-        return wide ? static_cast<const uint32_t*>(passages)[member]
-                    : static_cast<const uint16_t*>(passages)[member];
-    }
+    const uint32_t* wide_passages() const { return static_cast<const uint32_t*>(passages); }
+    const uint16_t* narrow_passages() const { return static_cast<const uint16_t*>(passages); }
     const void* address(int64_t member) const {
         return static_cast<const char*>(passages) + member * (wide ? 4 : 2);
     }
@@ -102,8 +118,8 @@ void centroid_scores(const Kernel&, const Vectors&, const Centroids&, int thread
 
 // What gather reads beside the query.
 struct Cells {
-    Centroids centroids;
-    const int64_t* sizes;                  // (centroids.n): passages of each cell, in all segments
+    const TiledCentroids* centroids;
+    const int64_t* sizes;                  // (n centroids): passages of each cell, in all segments
     std::vector<Postings> postings;        // of each segment
     std::vector<const uint8_t*> selected;  // of each segment, (n_passages): whether it may be found
     std::vector<int64_t> n_passages;       // of each segment

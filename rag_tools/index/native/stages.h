@@ -17,6 +17,7 @@
 //   decode             a block of packed codes → Elements [group][token][4]
 //   widen              int8 → Elements
 //   Exact              the integer product with a register of query tokens
+//   Cell               the same with a register of centroids; the elements are a query token's
 //   Coarse<n>          the same with n registers of them and their high bytes alone; void where
 //                      it wouldn't pay
 //   set, load, store, plus, times, larger
@@ -41,7 +42,6 @@ namespace rag_tools {
 namespace {
 
 constexpr int kTile = 8;
-constexpr int kRowBytes = 8;   // of a lane, per group
 
 inline float from_half(uint16_t half) {
     // Exponent and mantissa fall into place with a bias that the multiplication corrects, also
@@ -69,26 +69,36 @@ inline void arrange_bytes(const int16_t* rows, int padded, int groups, void* arr
     }
 }
 
-// Multiply N tokens with the query tokens from `lane` on; hand the products to `finish`.
-template <class Isa, class Product, int N, class Finish>
-RAG_TOOLS_INLINE void tile(const Query& query, int lane, const typename Isa::Element* tokens,
+// One tile of centroids.
+struct Tile {
+    const int8_t* values;
+    const int32_t* sums;
+    int groups;
+
+    const char* row(int lane) const { return reinterpret_cast<const char*>(values) + 4 * lane; }
+    static int step(int) { return 4 * kTileCells; }
+};
+
+// Multiply N tokens with the lanes of `query` from `lane` on; hand the products to `finish`.
+// `query`: query tokens, or a tile of centroids, with which query tokens are multiplied alike.
+template <class Isa, class Product, int N, class Lanes, class Finish>
+RAG_TOOLS_INLINE void tile(const Lanes& query, int lane, const typename Isa::Element* tokens,
                            ptrdiff_t token_stride, ptrdiff_t group_stride, Finish& finish) {
     typename Product::Sum sums[N];
     for (int i = 0; i < N; ++i) sums[i] = Product::start(query, lane);
-    const char* row = static_cast<const char*>(query.rows) +
-                      static_cast<ptrdiff_t>(lane) * query.groups * kRowBytes;
+    const char* row = query.row(lane);
     for (int group = 0; group < query.groups; ++group) {
         const typename Product::Row values = Product::row(query, row);
         for (int i = 0; i < N; ++i) Product::add(sums[i], values, tokens + i * token_stride);
-        row += Isa::kWidth * kRowBytes;
+        row += Lanes::step(Isa::kWidth);
         tokens += group_stride;
     }
     for (int i = 0; i < N; ++i)
         for (int r = 0; r < Product::kRegisters; ++r) finish(i, r, Product::total(sums[i], r));
 }
 
-template <class Isa, class Product, class Finish>
-RAG_TOOLS_INLINE void tiles(const Query& query, int lane, const typename Isa::Element* tokens,
+template <class Isa, class Product, class Lanes, class Finish>
+RAG_TOOLS_INLINE void tiles(const Lanes& query, int lane, const typename Isa::Element* tokens,
                             ptrdiff_t token_stride, ptrdiff_t group_stride, int n,
                             Finish& finish) {
     while (n >= kTile) {
@@ -125,6 +135,30 @@ struct StoreCentroids {
     RAG_TOOLS_INLINE void advance(int n) {
         scales += n;
         similarities += n * stride;
+    }
+};
+
+// Scale the products of query tokens with a tile, store them, and keep the largest.
+template <class Isa>
+struct StoreCells {
+    const float* query_scales;
+    typename Isa::Floats scales;
+    float* similarities;
+    float* largest;
+    ptrdiff_t stride;
+    ptrdiff_t largest_stride;
+
+    RAG_TOOLS_INLINE void operator()(int i, int, typename Isa::Floats products) {
+        const typename Isa::Floats similarity =
+            Isa::times(Isa::times(products, Isa::set(query_scales[i])), scales);
+        Isa::store(similarities + i * stride, similarity);
+        float* most = largest + i * largest_stride;
+        Isa::store(most, Isa::larger(Isa::load(most), similarity));
+    }
+    RAG_TOOLS_INLINE void advance(int n) {
+        query_scales += n;
+        similarities += n * stride;
+        largest += n * largest_stride;
     }
 };
 
@@ -271,8 +305,6 @@ template <class Isa>
 struct Stages {
     using Element = typename Isa::Element;
 
-    // `unit`: of the products.
-    template <class Product, int unit>
     static void centroids(const Query& query, const Centroids& centroids, const uint32_t* chosen,
                           int64_t n, void* scratch, float* similarities) {
         const int dim = query.groups * 4;
@@ -287,12 +319,60 @@ struct Stages {
                 scales[i] = centroids.scales[centroid];
             }
             for (int lane = 0; lane < query.padded; lane += Isa::kWidth) {
-                StoreCentroids<Isa> finish = {
-                    Isa::times(Isa::load(query.scales + lane), Isa::set(unit)), scales,
-                    similarities + first * query.padded + lane, query.padded};
-                tiles<Isa, Product>(query, lane, elements, dim, 4, count, finish);
+                StoreCentroids<Isa> finish = {Isa::load(query.scales + lane), scales,
+                                              similarities + first * query.padded + lane,
+                                              query.padded};
+                tiles<Isa, typename Isa::Exact>(query, lane, elements, dim, 4, count, finish);
             }
         }
+    }
+
+    static void all_centroids(const ByteQuery& query, const Tiles& centroids, int64_t first,
+                              int64_t last, void* scratch, const CellScores& scores) {
+        const int dim = centroids.groups * 4;
+        Element* elements = static_cast<Element*>(scratch);   // [query token][dim]
+        for (int i = 0; i < query.n; ++i)
+            Isa::widen(query.values + i * dim, dim, elements + i * dim, dim);
+        const ptrdiff_t largest_stride = centroids.n_chunks * kTileCells;
+        const ptrdiff_t stride = largest_stride * kChunkTiles;
+        for (int64_t chunk = first; chunk < last; ++chunk) {
+            float* largest = scores.largest + chunk * kTileCells;
+            for (int i = 0; i < query.n; ++i)
+                for (int lane = 0; lane < kTileCells; ++lane)
+                    largest[i * largest_stride + lane] = -1e30f;
+            for (int64_t at = chunk * kChunkTiles; at < (chunk + 1) * kChunkTiles; ++at) {
+                const Tile tile = {centroids.values + at * centroids.groups * 4 * kTileCells,
+                                   centroids.sums + at * kTileCells, centroids.groups};
+                for (int lane = 0; lane < kTileCells; lane += Isa::kWidth) {
+                    StoreCells<Isa> finish = {
+                        query.scales,
+                        Isa::load(centroids.scales + at * kTileCells + lane),
+                        scores.similarities + at * kTileCells + lane,
+                        largest + lane,
+                        stride,
+                        largest_stride};
+                    tiles<Isa, typename Isa::Cell>(tile, lane, elements, dim, 4, query.n, finish);
+                }
+            }
+        }
+    }
+
+    static float border(const float* values, int64_t n, int64_t wanted) {
+        float high = largest(values, n);
+        // From the largest downwards in growing steps, then by halves.
+        float step = (high < 0 ? -high : high) / 16 + 1e-30f, low = high - step;
+        while (low > -1e30f && count(values, n, low) < wanted) {
+            high = low;
+            step *= 2;
+            low = high - step;
+        }
+        for (int i = 0; i < 10; ++i) {
+            const float middle = low + (high - low) / 2;
+            const int64_t reached = count(values, n, middle);
+            (reached < wanted ? high : low) = middle;
+            if (reached >= wanted && reached <= wanted + wanted / 8) break;
+        }
+        return low;
     }
 
     static void maxsim(const Query& query, const Tokens& tokens, const Table& table,
@@ -349,22 +429,36 @@ struct Stages {
     }
 
     static Kernel kernel(const char* name, bool (*supported)()) {
-        constexpr ScoreCentroids exact = centroids<typename Isa::Exact, 1>;
-        if constexpr (Isa::kCoarse)
-            return {name,
-                    supported,
-                    Isa::arrange,
-                    exact,
-                    centroids<typename Isa::template Coarse<1>, kHigh>,
-                    maxsim,
-                    coarse,
-                    similarities};
-        else
-            return {name,    supported, Isa::arrange, exact,
-                    nullptr, maxsim,    nullptr,      similarities};
+        ScorePassages some = nullptr;
+        if constexpr (Isa::kCoarse) some = coarse;
+        return {name,   supported, Isa::arrange, centroids, all_centroids,
+                maxsim, some,      similarities, border};
     }
 
   private:
+    static int64_t count(const float* values, int64_t n, float border) {
+        int found = 0;   // the compiler makes registers of it
+        for (int64_t i = 0; i < n; ++i) found += values[i] >= border;
+        return found;
+    }
+
+    static float largest(const float* values, int64_t n) {
+        constexpr int kSums = 4;   // hide the latency
+        typename Isa::Floats most[kSums];
+        for (auto& each : most) each = Isa::set(values[0]);
+        int64_t i = 0;
+        for (; i + kSums * Isa::kWidth <= n; i += kSums * Isa::kWidth)
+            for (int k = 0; k < kSums; ++k)
+                most[k] = Isa::larger(most[k], Isa::load(values + i + k * Isa::kWidth));
+        float lanes[Isa::kWidth];
+        Isa::store(lanes, Isa::larger(Isa::larger(most[0], most[1]),
+                                      Isa::larger(most[2], most[3])));
+        float found = lanes[0];
+        for (const float lane : lanes) found = found < lane ? lane : found;
+        for (; i < n; ++i) found = found < values[i] ? values[i] : found;
+        return found;
+    }
+
     // Raise `best` to the similarities of `count` tokens. `unit`: of the products. Not inlined:
     // among everything else GCC 12 runs out of registers (measured 1.3 times the time).
     template <class Product>

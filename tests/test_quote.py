@@ -162,8 +162,8 @@ def test_what_stands_between_two_quotes_may_be_weaker():
     text = "Iron melts late. So it does not. Iron melts late."
     spans, similarities = match_words(text, "iron", "melts")
     similarities[:, [i for i, (start, _) in enumerate(spans) if 17 <= start < 32]] = 0.63
-    (found,) = quotes(text, spans, similarities, ONES)
-    assert found.span.of(text) == text
+    found = [quote.span.of(text) for quote in quotes(text, spans, similarities, ONES)]
+    assert found == ["Iron melts late.", "Iron melts late.", "So it does not."]
 
 
 @pytest.mark.parametrize("mark", ["- ", "* ", "• ", "> ", "1. ", "(12) ", "## ", "- [x] ", "| "])

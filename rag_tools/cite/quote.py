@@ -28,7 +28,7 @@ OWN, MEAN, PASSAGE = 0.37, 0.24, 0.39
 
 # How far below the best a sentence may score to be quoted, and how much further if it touches one
 # that is quoted, or two. 0.021, 0.018, -: 0.433 at 0.618 · 0.026, 0.025, -: 0.417 at 0.652 ·
-# 0.026, 0.022, 0.05: 0.427 at 0.654, and 0.424 at 0.653 if touching ones aren't joined
+# 0.026, 0.022, 0.05: 0.429 at 0.655, and 0.424 at 0.653 if touching ones aren't joined
 MARGIN = 0.026
 BESIDE = 0.022
 BETWEEN = 0.05
@@ -91,9 +91,9 @@ def quotes(
     """Return the quotes of a passage that bear on a query, best first, ties by position.
 
     The best sentence and those within `MARGIN` of it are kept, and their neighbours within
-    `BESIDE` more; short neighbours are joined. A sentence longer than `LONG` is cut at clause
-    borders: the part with the highest MaxSim comes first, the parts around it that bear on the
-    query directly after it.
+    `BESIDE` more. Short ones within `MARGIN` that touch are joined. A sentence longer than `LONG`
+    is cut at clause borders: the part with the highest MaxSim comes first, the parts around it
+    that bear on the query directly after it.
 
     Parameters
     ----------
@@ -123,8 +123,10 @@ def quotes(
     units = [unit for unit in _units(text, sections) if passage.holds(_trimmed(text, unit[0]))]
     handicap = np.array([HEADING_HANDICAP * section.heading for _, section in units])
     ranks = passage.scores([_trimmed(text, span) for span, _ in units]) - handicap
-    joined = [_trimmed(text, span) for span in _joined([units[i] for i in _near_best(ranks)])]
-    scored = zip(joined, passage.scores(joined).tolist(), strict=True)
+    near, beside = _near_best(ranks)
+    parts = [*_joined([units[place] for place in near]), *(units[place][0] for place in beside)]
+    whole = [_trimmed(text, span) for span in parts]
+    scored = zip(whole, passage.scores(whole).tolist(), strict=True)
     return [
         Quote(part, score)
         for span, score in sorted(scored, key=lambda pair: (-pair[1], pair[0]))
@@ -308,15 +310,16 @@ def _units(text: str, sections: Sequence[Section]) -> Iterator[tuple[Span, Secti
         start = section.end
 
 
-def _near_best(ranks: NDArray[np.float64]) -> NDArray[np.intp]:
-    """Return the places of the sentences of a passage that `strongest` could keep."""
+def _near_best(ranks: NDArray[np.float64]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Return the places near the best, and of others that `strongest` could keep beside them."""
     bar = ranks.max(initial=-np.inf) - MARGIN
-    kept = ranks >= bar
+    near = ranks >= bar
+    kept = near.copy()
     for touched, handicap in _LAXER:
         padded = np.pad(kept, 1).astype(np.int8)
         neighbours = padded[:-2] + padded[2:]
         kept |= (neighbours >= touched) & (ranks >= bar - handicap)
-    return np.flatnonzero(kept)
+    return np.flatnonzero(near), np.flatnonzero(kept & ~near)
 
 
 def _joined(units: Iterable[tuple[Span, Section]]) -> list[Span]:

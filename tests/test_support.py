@@ -233,3 +233,18 @@ def test_no_case_is_scored_by_a_model_that_saw_its_group():
     features = np.eye(4 * FOLDS)[[int(group) for group in groups]]
     scores = held_out(features, labels, np.ones(len(labels)), groups)
     assert np.abs(scores - 0.5).max() < 0.2
+
+
+@pytest.mark.parametrize(
+    ("claim", "says"),
+    [
+        ("Never use vinegar: it damages the seals.", True),
+        ("  IT DAMAGES the seals ", True),
+        ("Vinegar never damages the seals.", False),
+        ("it damages the seal", False),
+        ("!", False),
+    ],
+)
+def test_what_a_quote_says_word_for_word_is_supported(claim: str, says: bool):
+    found = assess(claim, [quote("Never use vinegar:\nit damages the seals.")], calibrated=True)
+    assert (found.score == 1.0 and found.verdict == "supported") == says

@@ -168,6 +168,9 @@ def calibration() -> Calibration:
 def assess(claim: str, citations: Sequence[Citation], *, calibrated: bool) -> Support:
     """Return how far quotes support a claim.
 
+    What a quote says word for word has a score of 1: fitted to whole collections, the regression
+    doubts it in a small one, where no word is rare.
+
     Parameters
     ----------
     citations
@@ -177,6 +180,8 @@ def assess(claim: str, citations: Sequence[Citation], *, calibrated: bool) -> Su
     """
     words = _words(claim, citations)
     score = calibration().support(_evidence(words, citations)) if citations else 0.0
+    if any(_says(citation.quote, claim) for citation in citations):
+        score = 1.0
     return Support(
         claim=claim,
         citations=tuple(citations),
@@ -257,6 +262,12 @@ class _Text:
         if word.digits:
             return self._digits.issuperset(word.digits)
         return word.stem in self._stems
+
+
+def _says(quote: str, claim: str) -> bool:
+    """Tell whether all words of a claim stand in a quote one after the other."""
+    said, asked = (f" {' '.join(_WORD.findall(text.lower()))} " for text in (quote, claim))
+    return bool(asked.strip()) and asked in said
 
 
 def _evidence(words: Sequence[_Seen], citations: Sequence[Citation]) -> Evidence:

@@ -183,7 +183,11 @@ def auroc_interval(
 
 
 def calibration_error(
-    scores: NDArray[np.float64], positive: NDArray[np.bool_], *, bins: int = BINS
+    scores: NDArray[np.float64],
+    positive: NDArray[np.bool_],
+    weights: NDArray[np.float64] | None = None,
+    *,
+    bins: int = BINS,
 ) -> float:
     """Return the expected calibration error (Guo et al. 2017, section 2).
 
@@ -197,6 +201,8 @@ def calibration_error(
         the last one both.
     positive
         ``(n,)`` bool.
+    weights
+        ``(n,)`` float64: how much each score counts; default: all alike.
 
     Examples
     --------
@@ -204,5 +210,6 @@ def calibration_error(
     0.25
     """
     numbers = np.minimum((scores * bins).astype(np.int64), bins - 1)
-    distance = np.bincount(numbers, scores - positive, minlength=bins)
-    return float(np.abs(distance).sum() / len(scores))
+    weights = np.ones(len(scores)) if weights is None else weights
+    distance = np.bincount(numbers, weights * (scores - positive), minlength=bins)
+    return float(np.abs(distance).sum() / weights.sum())

@@ -163,7 +163,7 @@ def test_a_quote_from_code_is_of_one_function_and_names_it(tmp_path):
 
 def test_json_has_the_agreed_fields(engine):
     data = json.loads(engine.search("bees").model_dump_json())
-    assert set(data) == {"query", "results"}
+    assert set(data) == {"query", "results", "confidence", "low_confidence"}
     hit = data["results"][0]
     assert {"id", "document_id", "title", "url", "score", "text", "start", "end", "citations"} <= (
         set(hit)

@@ -79,7 +79,7 @@ def randomisation(differences: Sequence[Values], *, seed: int = 0, samples: int 
     found = np.abs(_sampled(differences, means, seed, samples))
     # Sums in another order differ in the last bits; as far as observed is as far as observed.
     extreme = np.count_nonzero(found >= abs(mean(differences)) - 1e-12)
-    return (1 + extreme) / (1 + samples)
+    return float((1 + extreme) / (1 + samples))
 
 
 def _sampled(

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from pdfs import pdf_of
 from reportlab.lib.pdfencrypt import StandardEncryption
 from reportlab.lib.styles import getSampleStyleSheet
 from reportlab.lib.utils import ImageReader
@@ -256,14 +257,7 @@ def astral_pdf() -> bytes:
         b"<</Type/Font/Subtype/Type1/BaseFont/Helvetica/ToUnicode 6 0 R>>",
         b"<</Length %d>>stream\n%s\nendstream" % (len(to_unicode), to_unicode),
     ]
-    data = b"%PDF-1.4\n"
-    table = b"0000000000 65535 f \n"
-    for number, body in enumerate(objects, 1):
-        table += b"%010d 00000 n \n" % len(data)
-        data += b"%d 0 obj%s endobj\n" % (number, body)
-    size = len(objects) + 1
-    trailer = b"trailer<</Size %d/Root 1 0 R>>\nstartxref\n%d\n%%%%EOF\n" % (size, len(data))
-    return data + b"xref\n0 %d\n" % size + table + trailer
+    return pdf_of(objects)
 
 
 WORDS = st.text(st.characters(codec="latin-1", categories=["L", "N"]), min_size=1, max_size=8)

@@ -12,6 +12,7 @@ import numpy as np
 import pypdfium2 as pdfium
 import pytest
 from numpy.typing import NDArray
+from pdfs import pdf_of
 from reportlab.pdfbase import pdfmetrics
 from reportlab.pdfgen.canvas import Canvas
 
@@ -221,14 +222,7 @@ def ligature_pdf(meaning: bytes) -> bytes:
         b"/ToUnicode 6 0 R>>",
         b"<</Length %d>>stream\n%s\nendstream" % (len(to_unicode), to_unicode),
     ]
-    data = b"%PDF-1.4\n"
-    table = b"0000000000 65535 f \n"
-    for number, body in enumerate(objects, 1):
-        table += b"%010d 00000 n \n" % len(data)
-        data += b"%d 0 obj%s endobj\n" % (number, body)
-    size = len(objects) + 1
-    trailer = b"trailer<</Size %d/Root 1 0 R>>\nstartxref\n%d\n%%%%EOF\n" % (size, len(data))
-    return data + b"xref\n0 %d\n" % size + table + trailer
+    return pdf_of(objects)
 
 
 @pytest.mark.parametrize("meaning", [b"FB01", b"00660069"], ids=["one character", "two characters"])

@@ -30,6 +30,14 @@ _WORD = re.compile(r"\w+")
 _MAX_WORDS = 64
 
 
+def in_memory(texts: Iterable[str]) -> sqlite3.Connection:
+    """Index texts in a database of their own, in memory; their keys count from 0."""
+    connection = sqlite3.connect(":memory:")
+    connection.execute(TABLE)
+    add(connection, ((key, text, "") for key, text in enumerate(texts)))
+    return connection
+
+
 def add(connection: sqlite3.Connection, rows: Iterable[tuple[int, str, str]]) -> None:
     """Index passages given as (key, text, heading)."""
     connection.executemany(

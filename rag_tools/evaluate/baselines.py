@@ -6,7 +6,6 @@ around it is encoded with it.
 
 from __future__ import annotations
 
-import sqlite3
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from functools import lru_cache
@@ -49,12 +48,7 @@ class Baselines:
             starts, ends = [span.start for span in spans], [span.end for span in spans]
             self._borders[id] = len(self._sentences), starts, ends
             self._sentences += (Range(id, *span) for span in spans)
-        self._lexical = sqlite3.connect(":memory:")
-        self._lexical.execute(lexical.TABLE)
-        lexical.add(
-            self._lexical,
-            ((key, self._text(key), "") for key in range(len(self._sentences))),
-        )
+        self._lexical = lexical.in_memory(map(self._text, range(len(self._sentences))))
         self._encoded = lru_cache(maxsize=_KEPT)(self._encode)
         self._scores = {"sentence_bm25": self._bm25, "sentence_maxsim": self._maxsim}
         if encoder.checkpoint.pooled_dim:

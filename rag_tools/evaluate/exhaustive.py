@@ -146,9 +146,7 @@ def run_maxsim(
     encoder
         What `passages` were encoded with.
     """
-    connection = sqlite3.connect(":memory:")
-    connection.execute(lexical.TABLE)
-    lexical.add(connection, ((key, text, "") for key, text in enumerate(passages.texts)))
+    connection = lexical.in_memory(passages.texts)
     run: dict[str, dict[str, float]] = {}
     for queries in _batches(dataset):
         encoded = [encoder.encode_query(text) for text in queries.values()]

@@ -5,7 +5,6 @@ Runs that score everything, on embeddings that nothing has quantised, are in `ex
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -47,10 +46,8 @@ def run_engine(
 
 def run_bm25(dataset: Dataset) -> Run:
     """Return the run of SQLite's BM25 over whole documents."""
-    connection = sqlite3.connect(":memory:")
-    connection.execute(lexical.TABLE)
     ids = list(dataset.corpus)
-    lexical.add(connection, ((key, dataset.corpus[id], "") for key, id in enumerate(ids)))
+    connection = lexical.in_memory(dataset.corpus[id] for id in ids)
     return {
         id: {
             ids[key]: score

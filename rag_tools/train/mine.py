@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import random
-import sqlite3
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -163,9 +162,7 @@ class _Corpus:
         self._answers: defaultdict[str, set[str]] = defaultdict(set)
         for example in examples:
             self._answers[example.query].add(example.passages[0])
-        self._lexical = sqlite3.connect(":memory:")
-        self._lexical.execute(lexical.TABLE)
-        lexical.add(self._lexical, ((key, text, "") for key, text in enumerate(self._texts)))
+        self._lexical = lexical.in_memory(self._texts)
         self._engine = _indexed(self._texts, work, checkpoint, progress)
 
     def __enter__(self) -> Self:

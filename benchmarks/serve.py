@@ -35,6 +35,7 @@ import typer
 
 from rag_tools.cores import available_cores
 from rag_tools.engine import Engine
+from rag_tools_mcp.limits import RETRY_AFTER
 
 VERSION = "2026-07-28"
 LIMIT = 10
@@ -189,7 +190,7 @@ def _run(
                 load.times.append(time.monotonic() - began)
             elif result and "busy" in result["content"][0]["text"]:
                 load.outcomes["busy"] += 1
-                await asyncio.sleep(drawn.uniform(0.5, 1.5))
+                await asyncio.sleep(result["_meta"][RETRY_AFTER])
             else:
                 load.outcomes[f"error {status}"] += 1
         connection[1].close()

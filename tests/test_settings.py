@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from contextlib import ExitStack
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, get_args
 
@@ -211,6 +212,31 @@ def test_a_burst_may_wait_and_a_standing_queue_may_not():
             pass
     with gate.enter("a"), gate.enter("a"), gate.enter("a"):
         pass
+
+
+def test_those_that_are_refused_may_come_back_one_after_the_other():
+    now = [0.0]
+    gate = Gate(2, waiting=0, burst=0, per_caller=9, clock=lambda: now[0])
+
+    def refused(caller: str = "b") -> float:
+        with pytest.raises(BusyError) as error, gate.enter(caller):
+            pass
+        return now[0] + error.value.retry
+
+    with gate.enter("a"), gate.enter("a"):
+        returns = [refused() for _ in range(64)]
+        assert returns[0] == 1
+        apart = [later - earlier for earlier, later in pairwise(returns)]
+        assert apart == pytest.approx([0.05] * 63)
+        now[0] += 2
+        assert refused() == pytest.approx(returns[-1] + 0.05)
+        # Who comes back too early doesn't make the others wait for ever.
+        assert max(refused() for _ in range(1000)) <= now[0] + 10
+        now[0] += 60
+        assert refused() == now[0] + 1
+    gate = Gate(9, waiting=0, burst=0, per_caller=1, clock=lambda: now[0])
+    with gate.enter("a"):
+        assert [refused("a") for _ in range(9)] == [now[0] + 1] * 9
 
 
 def keys(model: type[BaseModel]) -> set[str]:

@@ -310,22 +310,39 @@ def places(
     NDArray
         ``(n, 2)`` int64: segment ids and positions.
     """
-    rows = connection.execute(
-        "SELECT p.segment, p.position FROM passage AS p "
-        f"JOIN document AS d ON d.key = p.document WHERE {condition}",
-        list(parameters),
+    return columns(
+        connection,
+        ("p.segment", "p.position"),
+        f"passage AS p JOIN document AS d ON d.key = p.document WHERE {condition}",
+        parameters,
     )
-    return np.array(rows.fetchall(), dtype=np.int64).reshape(-1, 2)
 
 
 def places_of(connection: sqlite3.Connection, keys: Sequence[int]) -> NDArray[np.int64]:
     """Return where passages stand, ``(n, 2)`` int64 segment ids and positions, in that order."""
-    rows = connection.execute(
-        "SELECT p.segment, p.position FROM json_each(?) AS wanted "
-        "JOIN passage AS p ON p.key = wanted.value ORDER BY wanted.key",
+    found = columns(
+        connection,
+        ("wanted.key", "p.segment", "p.position"),
+        "json_each(?) AS wanted JOIN passage AS p ON p.key = wanted.value",
         [json.dumps(list(keys))],
     )
-    return np.array(rows.fetchall(), dtype=np.int64).reshape(-1, 2)
+    return found[np.argsort(found[:, 0]), 1:]
+
+
+def columns(
+    connection: sqlite3.Connection,
+    names: Sequence[str],
+    source: str,
+    parameters: Sequence[str | int | float],
+) -> NDArray[np.int64]:
+    """Return columns of whole numbers, ``(n_rows, n_columns)`` int64, the rows in any order.
+
+    They come from SQLite in a single row: it gives up the interpreter at every row, and where other
+    threads are at work, has to wait for it again.
+    """
+    arrays = ", ".join(f"json_group_array({name})" for name in names)
+    row = connection.execute(f"SELECT {arrays} FROM {source}", list(parameters)).fetchone()
+    return np.array([json.loads(each) for each in row], dtype=np.int64).T
 
 
 def move(

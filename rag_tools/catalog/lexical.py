@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sqlite3
 from collections.abc import Iterable, Sequence
@@ -107,12 +108,14 @@ def bm25(
         else "AND rowid IN (SELECT p.key FROM passage AS p JOIN document AS d "
         f"ON d.key = p.document WHERE {condition})"
     )
-    rows = connection.execute(
-        "SELECT rowid, -rank FROM lexical WHERE lexical MATCH ? "
-        f"{restriction} ORDER BY rank, rowid LIMIT ?",
+    # In one row: see `catalog.columns`.
+    keys, scores = connection.execute(
+        "SELECT json_group_array(rowid), json_group_array(-rank) FROM (SELECT rowid, rank "
+        f"FROM lexical WHERE lexical MATCH ? {restriction} ORDER BY rank, rowid LIMIT ?)",
         [match, *parameters, limit],
-    )
-    return [(int(key), float(score)) for key, score in rows]
+    ).fetchone()
+    listed = zip(json.loads(keys), json.loads(scores), strict=True)
+    return sorted(listed, key=lambda found: (-found[1], found[0]))
 
 
 def _clean(text: str) -> str:

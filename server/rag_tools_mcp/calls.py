@@ -5,6 +5,7 @@ Transport and tokens are the business of `http` and `auth`; the calls themselves
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Collection
 from typing import Any
@@ -22,8 +23,6 @@ from rag_tools_mcp.metrics import Metrics
 
 BUSY = -32050
 """JSON-RPC code of what is refused because there is too much to do: try again later."""
-
-RETRY_SECONDS = 1
 
 # What reads or writes an index. The rest is answered from memory.
 _WORK = frozenset({"tools/call", "resources/read", "completion/complete"})
@@ -96,10 +95,11 @@ class Calls:
             with self._gate.enter(caller.name), self._metrics.inside.track_inprogress():
                 result = await call_next(context)
         except BusyError as error:
-            message = f"the server is busy: {error}. Try again in {RETRY_SECONDS} second."
+            seconds = math.ceil(error.retry)
+            message = f"the server is busy: {error}. Try again in {seconds} s."
             if context.method == "tools/call":
-                return "busy", _refusal(message, {RETRY_AFTER: RETRY_SECONDS})
-            raise MCPError(BUSY, message, {"retryAfter": RETRY_SECONDS}) from None
+                return "busy", _refusal(message, {RETRY_AFTER: error.retry})
+            raise MCPError(BUSY, message, {"retryAfter": error.retry}) from None
         size = _size(result)
         if size > self._response_bytes:
             message = (

@@ -36,7 +36,7 @@ from rag_tools.errors import RagToolsError
 from rag_tools.types import Status
 from rag_tools_mcp import auth, logs
 from rag_tools_mcp.auth import Authenticate, Caller
-from rag_tools_mcp.calls import BUSY, RETRY_SECONDS, Calls
+from rag_tools_mcp.calls import BUSY, Calls
 from rag_tools_mcp.collections import Collections
 from rag_tools_mcp.limits import Gate, Rate
 from rag_tools_mcp.metrics import CONTENT_TYPE, Metrics
@@ -299,7 +299,7 @@ class _Probe:
         if len(await self._of_each(lambda engine: True)) == len(self._collections.names):
             return Response("ready\n")
         answer = Response("not ready\n", status_code=503)
-        answer.headers["Retry-After"] = str(RETRY_SECONDS)
+        answer.headers["Retry-After"] = "1"
         return answer
 
     async def statuses(self) -> dict[str, Status]:

@@ -9,6 +9,12 @@ from contextlib import contextmanager
 
 _BURST_SECONDS = 1.0
 
+# Of a core's time, from one refused call that may be made again to the next: some four searches. A
+# refusal takes 1 to 2 ms of a core, so those of a lasting crowd take a fortieth.
+_APART_SECONDS = 0.1
+
+_SOONEST_SECONDS, _LATEST_SECONDS = 1.0, 10.0
+
 _CALLERS = 10_000  # that are remembered; who is forgotten starts afresh
 
 
@@ -36,14 +42,26 @@ RETRY_AFTER = "rag-tools/retryAfter"
 
 
 class BusyError(Exception):
-    """There are as many calls as may be; the message says whose."""
+    """There are as many calls as may be; the message says whose.
+
+    Attributes
+    ----------
+    retry
+        Seconds after which the call may be made again.
+    """
+
+    def __init__(self, message: str, retry: float) -> None:
+        super().__init__(message)
+        self.retry = retry
 
 
 class Gate:
     """Counts the calls that run or wait, of each caller and together.
 
     Many may come at once, as when an agent asks ten questions in one turn. What must stay short is
-    the queue that stands for longer, or every call would wait through all of it.
+    the queue that stands for longer, or every call would wait through all of it. Those that find it
+    full are told to come back one after the other: were all told the same, a crowd would spend the
+    server's time on being refused.
 
     Parameters
     ----------
@@ -71,6 +89,7 @@ class Gate:
         self._inside: Counter[str] = Counter()
         self._total = 0
         self._idle = clock()  # when there was a free core last
+        self._return = 0.0  # when the last one that was refused may come back
 
     @property
     def total(self) -> int:
@@ -89,9 +108,9 @@ class Gate:
         self._note()
         lately = self._clock() - self._idle < _BURST_SECONDS
         if self._inside[caller] >= self._per_caller:
-            raise BusyError(f"you have {self._per_caller} calls running")
+            raise BusyError(f"you have {self._per_caller} calls running", _SOONEST_SECONDS)
         if self._total >= self._running + (self._burst if lately else self._waiting):
-            raise BusyError(f"{self._total} calls are running or waiting")
+            raise BusyError(f"{self._total} calls are running or waiting", self._turn())
         self._inside[caller] += 1
         self._total += 1
         try:
@@ -102,6 +121,13 @@ class Gate:
             if not self._inside[caller]:
                 del self._inside[caller]
             self._note()
+
+    def _turn(self) -> float:
+        """Return the seconds after which one more of those that are refused may come back."""
+        now = self._clock()
+        after = self._return + _APART_SECONDS / self._running
+        self._return = min(max(after, now + _SOONEST_SECONDS), now + _LATEST_SECONDS)
+        return round(self._return - now, 3)
 
     def _note(self) -> None:
         if self._total < self._running:

@@ -10,7 +10,7 @@ import json
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from mcp.server.mcpserver.exceptions import ToolError
 from mcp.types import CallToolResult, TextContent
@@ -122,10 +122,9 @@ def tool_result(value: BaseModel, *, view: str | None = None) -> CallToolResult:
     view
         HTML for the citation viewer, if the host has one.
     """
-    content = value.model_dump(mode="json")
     return CallToolResult(
-        content=[TextContent(type="text", text=_json(content))],
-        structured_content=content,
+        content=[TextContent(type="text", text=value.model_dump_json())],
+        structured_content=value.model_dump(mode="json"),
         _meta=None if view is None else {VIEW: view},
     )
 
@@ -325,8 +324,4 @@ def _plain(citation: Citation) -> Citation:
 
 
 def _size(value: BaseModel) -> int:
-    return len(_json(value.model_dump(mode="json")))
-
-
-def _json(content: dict[str, Any]) -> str:
-    return json.dumps(content, ensure_ascii=False, separators=(",", ":"))
+    return len(value.model_dump_json())

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, suppress
@@ -24,6 +25,7 @@ import anyio
 import httpx2 as httpx
 import jwt
 import pytest
+from anyio import to_thread
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from hypothesis import HealthCheck, given, settings
@@ -33,12 +35,13 @@ from mcp import Client
 from mcp.client.streamable_http import streamable_http_client
 from mcp.types import PARSE_ERROR
 
+import rag_tools_mcp.http
 from rag_tools.engine import Engine
 from rag_tools.types import Document
 from rag_tools_mcp import running
 from rag_tools_mcp.auth import Caller, WebTokens
 from rag_tools_mcp.resources import TEMPLATE
-from rag_tools_mcp.settings import Http, Issuer
+from rag_tools_mcp.settings import Http, Issuer, Settings
 
 READER, WRITER, OWNER = "reader-" + "r" * 20, "writer-" + "w" * 20, "owner-" + "o" * 20
 SECRET_WORDS = "The kumquat vault opens at dusk."
@@ -771,6 +774,55 @@ def test_calls_finish_when_the_server_is_told_to_stop(
     assert not [line for line in server.log if line["level"] in ("error", "critical")]
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(server.address)
+
+
+@pytest.mark.parametrize(("workers", "share"), [(1, 8), (3, 2), (16, 1)])
+def test_workers_share_the_cores(
+    index_dir: Path, monkeypatch: pytest.MonkeyPatch, workers: int, share: int
+):
+    monkeypatch.setattr(rag_tools_mcp.http, "available_cores", lambda: 8)
+    served = Settings(collections={"notes": index_dir}, http=Http(workers=workers))
+    app = rag_tools_mcp.http.application(served)
+
+    async def threads() -> float:
+        async with app.router.lifespan_context(app):
+            return to_thread.current_default_thread_limiter().total_tokens
+
+    assert anyio.run(threads) == share
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere workers share one socket")
+def test_workers_share_the_connections(start: Callable[..., Server], index_dir: Path):
+    server = start(
+        f"""
+        [collections]
+        notes = {json.dumps(str(index_dir))}
+        [http]
+        address = "127.0.0.1:0"
+        workers = 2
+        """
+    ).ready()
+    with pytest.raises(OSError):
+        socket.create_server(server.address)  # it is nobody else's, for all that it is open thrice
+    deadline = time.monotonic() + 30
+    while len({line["process"] for line in server.log if line["event"] == "call"}) < 2:
+        assert time.monotonic() < deadline  # both have started
+        with httpx.Client(base_url=server.url, timeout=60) as server.http:
+            server.call("status")
+    begun = len(server.log)
+    clients = []
+    for _ in range(48):
+        server.http = httpx.Client(base_url=server.url, timeout=60)
+        clients.append(server.http)
+        server.call("status")
+    takers = Counter(line["process"] for line in server.log[begun:] if line["event"] == "call")
+    for client in clients:
+        client.close()
+    # A third of the connections goes to either. Fewer than 6 of 48: once in 5,000 runs.
+    assert sum(takers.values()) == 48
+    assert min(takers.values()) >= 6
+    server.http = httpx.Client(base_url=server.url, timeout=60)
+    assert server.stop() == 0
 
 
 @pytest.mark.skipif(os.name != "posix", reason="sends signals")

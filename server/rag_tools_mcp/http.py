@@ -69,6 +69,7 @@ def application(settings: Settings) -> Starlette:
     """
     http = settings.http or Http()
     limits, metrics, tools = http.limits, Metrics(), set[str]()
+    cores = max(1, available_cores() // http.workers)
     collections = Collections(settings.collections)
     server = build(
         collections,
@@ -79,9 +80,9 @@ def application(settings: Settings) -> Starlette:
     server.middleware.append(
         Calls(
             Gate(
-                available_cores(),
-                waiting=limits.waiting,
-                burst=limits.burst,
+                cores,
+                waiting=limits.waiting or 2 * cores,
+                burst=limits.burst or 16 * cores,
                 per_caller=limits.calls,
             ),
             metrics,
@@ -103,7 +104,7 @@ def application(settings: Settings) -> Starlette:
         # take the interpreter from each other and from the event loop. Searches a second of 8
         # clients on 2 busy cores: 13.7 with 2 threads, 11.9 with 3, 11.8 with 4; of the engine
         # alone, 14.1.
-        to_thread.current_default_thread_limiter().total_tokens = available_cores()
+        to_thread.current_default_thread_limiter().total_tokens = cores
         tools.update(tool.name for tool in await server.list_tools())
         async with server.session_manager.run():
             yield

@@ -6,7 +6,8 @@ import asyncio
 import os
 import signal
 import socket
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from tempfile import TemporaryDirectory
@@ -86,7 +87,7 @@ def _serve_http(settings: Settings, http: Http) -> None:
         else:
             # Each worker leaves its numbers there, and any of them tells the sum.
             os.environ[FILES_VARIABLE] = stack.enter_context(TemporaryDirectory())
-            Multiprocess(config, [listening]).run()
+            Multiprocess(config, _Listening([listening])).run()
 
 
 def _worker(settings: Settings) -> Any:  # noqa: ANN401 - an ASGI application
@@ -97,13 +98,41 @@ def _worker(settings: Settings) -> Any:  # noqa: ANN401 - an ASGI application
     return application(settings)
 
 
+class _Listening(list[socket.socket]):
+    """The socket that workers share; a worker that is given it opens one of its own beside it.
+
+    Of connections that come at once to one socket, the first worker to wake up takes nearly all:
+    62 of 64. Those to several sockets of the same address are spread by Linux.
+    """
+
+    def __reduce__(self) -> tuple[Callable[[socket.socket], list[socket.socket]], tuple[Any, ...]]:
+        return _with_own, tuple(self)
+
+
+def _with_own(shared: socket.socket) -> list[socket.socket]:
+    return [shared, _open(shared.getsockname(), shared.family, again=True)] if _SPREAD else [shared]
+
+
+_SPREAD = sys.platform == "linux"  # elsewhere the last to open the address may get everything
+
+
 def _listening(http: Http) -> socket.socket:
     family = socket.AF_INET6 if ":" in http.host else socket.AF_INET
     try:
         # Whoever connects from now on waits until a worker has started.
-        server = socket.create_server((http.host, http.port), family=family)
+        server = _open((http.host, http.port), family)
+        if http.workers == 1 or not _SPREAD:
+            return server
+        # Opened so that it can be again, which another server's address couldn't: hence twice.
+        address = server.getsockname()
+        server.close()
+        return _open(address, family, again=True)
     except OSError as error:
         raise ConfigurationError(f"can't listen on {http.address}: {error}") from None
+
+
+def _open(address: tuple[Any, ...], family: int, *, again: bool = False) -> socket.socket:
+    server = socket.create_server(address[:2], family=family, reuse_port=again)
     # asyncio sends at once, without Nagle's algorithm, where it is told that this is TCP. Else the
     # second part of every answer waits 40 ms for the client to acknowledge the first.
     return socket.socket(server.family, server.type, socket.IPPROTO_TCP, fileno=server.detach())

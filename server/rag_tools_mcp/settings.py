@@ -26,7 +26,6 @@ from pydantic import (
     model_validator,
 )
 
-from rag_tools.cores import available_cores
 from rag_tools.errors import ConfigurationError
 from rag_tools_mcp.collections import DEFAULT_NAME, Collections
 from rag_tools_mcp.server import Profile
@@ -133,7 +132,8 @@ class Limits(_Section):
     calls
         Of one token or address at the same time.
     waiting, burst
-        Calls that wait for a core, of all callers: for long, and for up to a second.
+        Calls that wait for a core, of all callers: for long, and for up to a second. None: 2 and 16
+        for each core of the worker.
     connections
         That are open; one caller may hold a quarter of them.
     shutdown_seconds
@@ -147,8 +147,8 @@ class Limits(_Section):
     stall_seconds: PositiveFloat = 30
     requests_per_minute: PositiveInt = 1200
     calls: PositiveInt = 16
-    waiting: PositiveInt = Field(default_factory=lambda: 2 * available_cores())
-    burst: PositiveInt = Field(default_factory=lambda: 16 * available_cores())
+    waiting: PositiveInt | None = None
+    burst: PositiveInt | None = None
     connections: PositiveInt = 512
     shutdown_seconds: PositiveInt = 10
 
@@ -161,7 +161,8 @@ class Http(_Section):
     address
         ``HOST:PORT``; port 0 is any that is free.
     workers
-        Processes. Each maps the same files of the index, so that they share their memory.
+        Processes. Each maps the same files of the index, so that they share their memory, and has
+        its share of the cores.
     allowed_hosts, allowed_origins
         What the Host and Origin headers may say besides this machine's own names; without a
         port, any port.

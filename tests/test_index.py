@@ -174,12 +174,50 @@ def test_pack_puts_each_code_where_the_format_says():
 
 @pytest.mark.parametrize(("bits", "worst"), [(4, 0.012), (2, 0.13), (1, 0.38)])
 def test_codec_error_is_near_that_of_the_best_scalar_quantiser(bits, worst):
-    """Max (1960) gives 0.0095, 0.1175 and 0.3634 for a normal distribution."""
+    """Max (1960) gives 0.0095, 0.1175 and 0.3634 for a normal distribution.
+
+    For residuals of any length: the codec has been trained on others.
+    """
     rng = np.random.default_rng(0)
-    residuals = (rng.normal(size=(20_000, 16)) * rng.uniform(0.1, 3, 16)).astype(np.float32)
-    codec = ResidualCodec.train(residuals, bits)
-    error = residuals - codec.decode(codec.encode(residuals))
-    assert (error.var(axis=0) / residuals.var(axis=0)).max() < worst
+    spread = rng.uniform(0.5, 3, 64)
+    codec = ResidualCodec.train((rng.normal(size=(5000, 64)) * spread).astype(np.float32), bits)
+    shapes = (rng.normal(size=(5000, 64)) * spread).astype(np.float32)
+    lengths = np.exp(rng.normal(size=(5000, 1))).astype(np.float32)
+    restored = codec.decode(codec.encode(shapes * lengths))
+    gains = (shapes * restored).sum(axis=1) / (restored**2).sum(axis=1)
+    error = shapes - gains[:, None] * restored
+    assert (error.var(axis=0) / shapes.var(axis=0)).max() < worst
+
+
+@pytest.mark.parametrize("bits", [4, 2, 1])
+def test_no_other_gain_brings_what_is_stored_closer_to_the_embedding(bits):
+    rng = np.random.default_rng(bits)
+    vectors, token_ids, *_ = make_passages(rng, 20)
+    codebook = Codebook.train(vectors, token_ids, bits=bits)
+    centroids = codebook.assign(vectors, token_ids)
+    codes, gains, inverse_norms = codebook.encode(vectors, centroids)
+
+    def cosines(gains):
+        restored = codebook.decode(centroids, codes, gains, inverse_norms)
+        return (unit(restored) * vectors).sum(axis=1)
+
+    best = cosines(gains)
+    assert len(np.unique(gains)) > 20
+    for step in (-9, -1, 1, 9):
+        others = np.clip(gains.astype(int) + step, 0, 255).astype(np.uint8)
+        assert (cosines(others) <= best + 1e-6).all()
+    stored = codebook.decode(centroids, codes, gains, inverse_norms)
+    assert np.allclose(np.linalg.norm(stored, axis=1), 1, atol=1e-5)
+
+
+def test_a_token_that_is_its_own_centroid_is_restored_whatever_the_bits():
+    vectors = unit(np.random.default_rng(0).normal(size=(30, DIM)))
+    token_ids = np.arange(30, dtype=np.int32)
+    for bits in (4, 2, 1):
+        codebook = Codebook.train(vectors, token_ids, bits=bits)
+        centroids = codebook.assign(vectors, token_ids)
+        restored = codebook.decode(centroids, *codebook.encode(vectors, centroids))
+        assert np.abs(restored - vectors).max() < 0.005
 
 
 # -- codebook ------------------------------------------------------------------------------------

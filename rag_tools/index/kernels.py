@@ -142,6 +142,7 @@ def _segment(segment: Segment) -> _native.Segment:
             segment.token_offsets,
             segment.centroids,
             segment.packed_codes,
+            segment.gains,
             segment.inverse_norms.view(np.uint16),
             segment.cells,
             segment.cell_offsets,

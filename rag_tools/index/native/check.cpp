@@ -31,16 +31,18 @@ struct RandomIndex {
         for (uint8_t& code : codes) code = static_cast<uint8_t>(random());
         token_centroids.resize(n_tokens);
         for (uint16_t& centroid : token_centroids) centroid = random() % n_centroids;
+        gains.resize(n_tokens);
+        for (uint8_t& gain : gains) gain = static_cast<uint8_t>(random());
         inverse_norms.resize(n_tokens);
         for (uint16_t& norm : inverse_norms) norm = 0x3800 + random() % 0x800;   // 0.5 to 2
         quantized.resize(static_cast<size_t>(n_centroids) * dim);
         for (int8_t& value : quantized) value = static_cast<int8_t>(random() % 255 - 127);
         scales.assign(n_centroids, 0.01f);
-        steps.assign(dim, 0.002f);
+        steps.assign(dim, 0.00003f);
         for (int8_t& value : values) value = static_cast<int8_t>(random() % 255 - 127);
         centroids = {quantized.data(), scales.data(), n_centroids, dim};
-        segment = {{codes.data(), token_centroids.data(), inverse_norms.data(), values, bits,
-                    false},
+        segment = {{codes.data(), token_centroids.data(), gains.data(), inverse_norms.data(),
+                    values, bits, false},
                    steps.data(),
                    token_offsets.data(),
                    n_passages,
@@ -49,7 +51,7 @@ struct RandomIndex {
 
     int n_centroids;
     std::vector<int64_t> token_offsets;
-    std::vector<uint8_t> codes;
+    std::vector<uint8_t> codes, gains;
     std::vector<uint16_t> token_centroids, inverse_norms;
     std::vector<int8_t> quantized;
     std::vector<float> scales, steps;
@@ -200,13 +202,12 @@ void compress(std::mt19937& random) {
     const int dim = 1 + random() % 140, bits = 1 << random() % 3, levels = 1 << bits;
     const int64_t n = 1 + random() % 600, n_centroids = 2 + random() % 900;
     std::normal_distribution<float> normal;
-    std::vector<float> vectors(n * dim), scales(n_centroids, 0.01f), steps(dim, 0.01f),
-        spread(dim, 0.5f), cutoffs(levels - 1);
+    std::vector<float> vectors(n * dim), scales(n_centroids, 0.01f), steps(dim, 0.01f);
     for (float& value : vectors) value = normal(random);
-    for (int i = 0; i < levels - 1; ++i) cutoffs[i] = static_cast<float>(i) - levels / 2;
     std::vector<int8_t> quantized(n_centroids * dim), values(levels);
     for (int8_t& value : quantized) value = static_cast<int8_t>(random() % 255 - 127);
     for (int8_t& value : values) value = static_cast<int8_t>(random() % 255 - 127);
+    std::sort(values.begin(), values.end());
     const Centroids centroids = {quantized.data(), scales.data(), n_centroids, dim};
     const int64_t middle = n / 2, border = n_centroids - 1;   // the second group has one centroid
     const std::vector<int64_t> starts = {0, middle, n}, firsts = {0, border},
@@ -225,10 +226,10 @@ void compress(std::mt19937& random) {
         }
     }
     std::vector<uint8_t> packed(n * packed_groups(dim, bits) * 4);
+    std::vector<uint8_t> gains(n);
     std::vector<float> inverse_norms(n);
-    encode(vectors.data(), expected.data(), n, centroids,
-           {cutoffs.data(), values.data(), steps.data(), spread.data(), bits}, packed.data(),
-           inverse_norms.data());
+    encode(vectors.data(), expected.data(), n, centroids, {values.data(), steps.data(), bits},
+           packed.data(), gains.data(), inverse_norms.data());
     std::vector<uint32_t> ends(n_centroids + 1);
     const auto passages = postings(expected.data(), n, offsets.data(), 3, n_centroids, ends.data());
     if (passages.size() != ends.back()) std::exit(1);

@@ -14,6 +14,9 @@ namespace {
 constexpr int64_t kRows = 128;         // tokens, and
 constexpr int64_t kCandidates = 512;   // centroids compared at a time: their scores fit the cache
 
+constexpr double kDeviation = 46;      // residual._DEVIATION
+constexpr double kNoDeviation = 1e-30;   // residual._NO_DEVIATION
+
 void assign_some(const Kernel& kernel, const float* rows, int n, const Centroids& centroids,
                  int64_t first, int64_t last, float* scores, int32_t* nearest) {
     std::vector<float> best(n, -std::numeric_limits<float>::infinity());
@@ -68,30 +71,60 @@ int packed_groups(int dim, int bits) {
     return (dim + per_group - 1) / per_group;
 }
 
+namespace {
+
+double product(const std::vector<float>& left, const std::vector<float>& right) {
+    double sum = 0;
+    for (size_t i = 0; i < left.size(); ++i) sum += static_cast<double>(left[i]) * right[i];
+    return sum;
+}
+
+// See residual.best_gains.
+uint8_t best_gain(const std::vector<float>& vector, const std::vector<float>& base,
+                  const std::vector<float>& shape) {
+    const double with_base = product(vector, base), with_shape = product(vector, shape);
+    const double across = product(base, shape);
+    const double of_shape = with_shape * product(base, base) - with_base * across;
+    const double of_base = with_base * product(shape, shape) - with_shape * across;
+    if (!(of_shape > 0 && of_base > 0)) return 0;
+    return static_cast<uint8_t>(std::nearbyint(std::min(of_shape / of_base, 255.0)));
+}
+
+}  // namespace
+
 void encode(const float* vectors, const int32_t* nearest, int64_t n, const Centroids& centroids,
-            const Codec& codec, uint8_t* packed, float* inverse_norms) {
+            const Codec& codec, uint8_t* packed, uint8_t* gains, float* inverse_norms) {
     const int dim = centroids.dim, per_byte = 8 / codec.bits;
     const int groups = packed_groups(dim, codec.bits), cutoffs = (1 << codec.bits) - 1;
     // Beyond the last dimension codes stay zero.
     std::vector<int32_t> codes(static_cast<size_t>(groups) * 4 * per_byte, 0);
-    std::vector<float> base(dim), scaled(dim);
+    std::vector<float> vector(dim), base(dim), scaled(dim), shape(dim);
     for (int64_t token = 0; token < n; ++token) {
         if (nearest[token] < 0 || nearest[token] >= centroids.n)
             throw std::out_of_range("a token's centroid isn't in the codebook");
-        const float* vector = vectors + token * dim;
+        std::copy_n(vectors + token * dim, dim, vector.data());
         const int8_t* quantized = centroids.quantized + static_cast<int64_t>(nearest[token]) * dim;
         const float scale = centroids.scales[nearest[token]];
         for (int i = 0; i < dim; ++i) {
             base[i] = static_cast<float>(quantized[i]) * scale;
-            scaled[i] = (vector[i] - base[i]) / codec.spread[i];
+            scaled[i] = (vector[i] - base[i]) / codec.steps[i];
             codes[i] = 0;
         }
-        // Not "at least": what isn't a number is in the last bucket, as NumPy sorts it.
-        for (int cutoff = 0; cutoff < cutoffs; ++cutoff)
-            for (int i = 0; i < dim; ++i) codes[i] += !(scaled[i] < codec.cutoffs[cutoff]);
+        const double deviation = std::sqrt(product(scaled, scaled) / dim) / kDeviation;
+        const float unit = static_cast<float>(deviation < kNoDeviation ? kNoDeviation : deviation);
+        for (int i = 0; i < dim; ++i) scaled[i] /= unit;
+        for (int bucket = 0; bucket < cutoffs; ++bucket) {
+            const float cutoff =
+                static_cast<float>(codec.values[bucket] + codec.values[bucket + 1]) / 2;
+            // Not "at least": what isn't a number is in the last bucket, as NumPy sorts it.
+            for (int i = 0; i < dim; ++i) codes[i] += !(scaled[i] < cutoff);
+        }
+        for (int i = 0; i < dim; ++i)
+            shape[i] = static_cast<float>(codec.values[codes[i]]) * codec.steps[i];
+        gains[token] = best_gain(vector, base, shape);
         double square = 0;
         for (int i = 0; i < dim; ++i) {
-            const float residual = static_cast<float>(codec.values[codes[i]]) * codec.steps[i];
+            const float residual = shape[i] * static_cast<float>(gains[token]);
             const double restored = base[i] + residual;
             square += restored * restored;
         }

@@ -86,6 +86,7 @@ struct CellScores {
 struct Tokens {
     const uint8_t* codes;            // (n_blocks, packed groups, 64), see residual.pack
     const void* centroids;           // (n_tokens) of uint16 or uint32
+    const uint8_t* gains;            // (n_tokens), of the residuals
     const uint16_t* inverse_norms;   // (n_tokens), float16
     const int8_t* values;            // (16), the codec's table, zero-padded
     int bits;
@@ -103,12 +104,19 @@ struct Table {
     const int32_t* rows;    // (Centroids::n): the row of each centroid; null: its own number
 };
 
+// Of a score: by how much it may be off per inverse norm, and per gain and inverse norm.
+struct Error {
+    float centroid;
+    float residual;
+};
+
 // Computes the weighted MaxSim of `n` passages. `scratch` holds a block of 16 tokens: groups * 128
-// bytes; `best` is (padded). `norms`: the largest inverse norm of each passage; exact scores need
-// none and leave it alone.
+// bytes; `best` is (padded). `errors`: how far the score of each passage may be off if that of a
+// token may be by `error`; exact scores need none and leave it alone.
 using ScorePassages = void (*)(const Query&, const Tokens&, const Table&, const float* weights,
                                const int64_t* token_offsets, const int64_t* positions, int64_t n,
-                               void* scratch, float* best, float* scores, float* norms);
+                               const Error& error, void* scratch, float* best, float* scores,
+                               float* errors);
 
 // Computes the similarities of all query tokens to `n` centroids: (n, padded). `scratch` as above.
 using ScoreCentroids = void (*)(const Query&, const Centroids&, const uint32_t* chosen, int64_t n,

@@ -104,10 +104,11 @@ bool is_wide(const AnyUnsigned& numbers) {
 // Holds on to the arrays of a segment.
 struct NativeSegment {
     NativeSegment(nb::object codebook, In<int64_t, 1> token_offsets,
-                  AnyUnsigned centroids, In<uint8_t, 3> codes, In<uint16_t, 1> inverse_norms,
-                  In<uint32_t, 1> cells, In<uint32_t, 1> cell_offsets, AnyUnsigned cell_passages)
+                  AnyUnsigned centroids, In<uint8_t, 3> codes, In<uint8_t, 1> gains,
+                  In<uint16_t, 1> inverse_norms, In<uint32_t, 1> cells,
+                  In<uint32_t, 1> cell_offsets, AnyUnsigned cell_passages)
         : owner(codebook), codebook(nb::cast<const NativeCodebook*>(codebook)),
-          token_offsets(token_offsets), tokens_centroids(centroids), codes(codes),
+          token_offsets(token_offsets), tokens_centroids(centroids), codes(codes), gains(gains),
           inverse_norms(inverse_norms), cells(cells), cell_offsets(cell_offsets),
           cell_passages(cell_passages) {
         const size_t n_tokens = centroids.shape(0);
@@ -116,6 +117,7 @@ struct NativeSegment {
         wide = is_wide(centroids);
         wide_postings = is_wide(cell_passages);
         require(token_offsets.shape(0) >= 1, "token offsets have an end");
+        require(gains.shape(0) == n_tokens, "one gain for each token");
         require(inverse_norms.shape(0) == n_tokens, "one inverse norm for each token");
         require(codes.shape(0) * kBlockTokens >= n_tokens, "every token has codes");
         require(codes.shape(1) == (dim + per_group - 1) / per_group && codes.shape(2) == 64,
@@ -124,8 +126,8 @@ struct NativeSegment {
     }
 
     Segment segment() const {
-        return {{codes.data(), tokens_centroids.data(), inverse_norms.data(), codebook->table,
-                 codebook->bits, wide},
+        return {{codes.data(), tokens_centroids.data(), gains.data(), inverse_norms.data(),
+                 codebook->table, codebook->bits, wide},
                 codebook->steps.data(),
                 token_offsets.data(),
                 static_cast<int64_t>(token_offsets.shape(0)) - 1,
@@ -147,6 +149,7 @@ struct NativeSegment {
     In<int64_t, 1> token_offsets;
     AnyUnsigned tokens_centroids;
     In<uint8_t, 3> codes;
+    In<uint8_t, 1> gains;
     In<uint16_t, 1> inverse_norms;
     In<uint32_t, 1> cells, cell_offsets;
     AnyUnsigned cell_passages;
@@ -293,11 +296,12 @@ NB_MODULE(_native, m) {
              nb::arg("quantized").noconvert(), nb::arg("scales").noconvert(),
              nb::arg("values").noconvert(), nb::arg("steps").noconvert());
     nb::class_<NativeSegment>(m, "Segment")
-        .def(nb::init<nb::object, In<int64_t, 1>, AnyUnsigned, In<uint8_t, 3>, In<uint16_t, 1>,
-                      In<uint32_t, 1>, In<uint32_t, 1>, AnyUnsigned>(),
+        .def(nb::init<nb::object, In<int64_t, 1>, AnyUnsigned, In<uint8_t, 3>, In<uint8_t, 1>,
+                      In<uint16_t, 1>, In<uint32_t, 1>, In<uint32_t, 1>, AnyUnsigned>(),
              nb::arg("codebook"), nb::arg("token_offsets").noconvert(),
              nb::arg("centroids").noconvert(), nb::arg("codes").noconvert(),
-             nb::arg("inverse_norms").noconvert(), nb::arg("cells").noconvert(),
+             nb::arg("gains").noconvert(), nb::arg("inverse_norms").noconvert(),
+             nb::arg("cells").noconvert(),
              nb::arg("cell_offsets").noconvert(), nb::arg("cell_passages").noconvert());
     nb::class_<NativeKernel>(m, "Kernel")
         .def(nb::init<const std::string&>(), nb::arg("name"))

@@ -23,6 +23,7 @@ class Codebook:
         scales: NDArray[np.float32],
         values: NDArray[np.int8],
         steps: NDArray[np.float32],
+        bits: int,
     ) -> None: ...
 
 class Segment:
@@ -98,6 +99,7 @@ def encode(
     scales: NDArray[np.float32],
     values: NDArray[np.int8],
     steps: NDArray[np.float32],
+    bits: int,
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.float32]]:
     """Return packed residual codes, ``(n, groups, 4)``, gains and inverse norms."""
 

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from rag_tools.errors import IndexCorruptError
 from rag_tools.index.arrayfile import ArrayFile, write_arrays
 from rag_tools.index.dispatch import NUMPY, kernel_name, native, thread_count
-from rag_tools.index.residual import ResidualCodec, best_gains, pack, unpack
+from rag_tools.index.residual import ResidualCodec, fit_gains, pack, unpack
 from rag_tools.types import Progress
 
 CODEBOOKS = "codebooks"
@@ -295,12 +295,7 @@ class Codebook:
         vectors = vectors.astype(np.float32)
         base = self.centroids[assigned]
         codes = self.codec.encode(vectors - base)
-        shapes = self.codec.decode(codes)
-        gains = best_gains(vectors, base, shapes)
-        restored = base + shapes * gains[:, None].astype(np.float32)
-        squares = np.einsum("ij,ij->i", restored, restored, dtype=np.float64)
-        inverse_norms = (1 / np.maximum(np.sqrt(squares), 1e-6)).astype(np.float32)
-        return pack(codes, self.codec.bits), gains, inverse_norms
+        return pack(codes, self.codec.bits), *fit_gains(vectors, base, self.codec.decode(codes))
 
     def _encode_natively(
         self, vectors: NDArray[np.floating[Any]], assigned: NDArray[np.int32]
@@ -312,6 +307,7 @@ class Codebook:
             self.scales,
             self.codec.values,
             self.codec.steps,
+            self.codec.bits,
         )
 
     def decode(

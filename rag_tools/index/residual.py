@@ -5,7 +5,8 @@ residual whose every dimension falls in one of 2^b buckets. Here shape and gain 
 residual is first divided by its own length and each dimension by its spread, so that one table of
 bucket values serves all tokens and dimensions. It fits a SIMD register and depends on no data; the
 spread is folded into the query, and the gain of a token is a byte. The table is int8, so the
-arithmetic of a kernel that never decompresses to floats loses nothing against this module.
+arithmetic of a kernel that never decompresses to floats loses nothing against this module. And the
+leading dimensions, which say most in checkpoints that order them, have twice the bits.
 
 Centroids are the codebook's, files are the segment's.
 """
@@ -13,12 +14,13 @@ Centroids are the codebook's, files are the segment's.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 BITS = (4, 2, 1)
-"""Bits of a residual code that there are."""
+"""Bits of a residual code that there are; of most dimensions, see `parts`."""
 
 BLOCK_TOKENS = 16
 """Tokens per block: the 32-bit lanes of a 512-bit register."""
@@ -48,7 +50,8 @@ class ResidualCodec:
     bits
         Bits per dimension: 4, 2 or 1.
     values
-        ``(2**bits,)`` int8, rising: the value of each bucket, in units of `steps`.
+        ``(2, 16)`` int8: the values of the buckets, rising, in units of `steps`; of the leading
+        dimensions and of the others (see `parts`), zero beyond the last bucket.
     steps
         ``(dim,)`` float32: the embedding units of one step of `values`, per dimension, at a gain
         of 1.
@@ -74,12 +77,12 @@ class ResidualCodec:
         length = _GAINS_PER_LENGTH * np.linalg.norm(spread)
         return cls(
             bits=bits,
-            values=np.array(_VALUES[bits], dtype=np.int8),
+            values=_tables(bits),
             steps=(spread / (length * _DEVIATION)).astype(np.float32),
         )
 
     def encode(self, residuals: NDArray[np.float32]) -> NDArray[np.uint8]:
-        """Return the bucket of every dimension, ``(n, dim)`` uint8 below ``2**bits``.
+        """Return the bucket of every dimension, ``(n, dim)`` uint8.
 
         The length of a residual doesn't matter.
         """
@@ -87,18 +90,24 @@ class ResidualCodec:
         squares = np.einsum("ij,ij->i", scaled, scaled, dtype=np.float64)
         deviation = np.sqrt(squares / max(residuals.shape[1], 1)) / _DEVIATION
         scaled /= np.maximum(deviation, _NO_DEVIATION).astype(np.float32)[:, None]
-        cutoffs = (self.values[1:] + self.values[:-1].astype(np.float32)) / 2
-        return np.searchsorted(cutoffs, scaled, side="right").astype(np.uint8)
+        codes = np.empty(residuals.shape, dtype=np.uint8)
+        for part, table in zip(parts(residuals.shape[1], self.bits), self.values, strict=True):
+            values = table[: 1 << part.bits].astype(np.float32)
+            cutoffs = (values[1:] + values[:-1]) / 2
+            codes[:, part.dims] = np.searchsorted(cutoffs, scaled[:, part.dims], side="right")
+        return codes
 
     def decode(self, codes: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Return the residuals that `codes` stand for at a gain of 1, ``(n, dim)`` float32."""
-        table: NDArray[np.float32] = self.values.astype(np.float32)
-        return np.asarray(table[codes] * self.steps, dtype=np.float32)
+        restored = np.empty(codes.shape, dtype=np.float32)
+        for part, table in zip(parts(codes.shape[1], self.bits), self.values, strict=True):
+            restored[:, part.dims] = table[codes[:, part.dims]]
+        return restored * self.steps
 
 
-def best_gains(
+def fit_gains(
     vectors: NDArray[np.float32], base: NDArray[np.float32], shapes: NDArray[np.float32]
-) -> NDArray[np.uint8]:
+) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
     """Return the gains for which ``base + gain * shape`` is closest in direction to the vectors.
 
     What is stored is scaled to unit length, so the direction is all there is to get right: least
@@ -111,48 +120,77 @@ def best_gains(
 
     Returns
     -------
-    NDArray
-        ``(n,)`` uint8.
+    tuple
+        ``(n,)`` uint8 gains, and ``(n,)`` float32 inverse norms of those sums.
     """
 
     def products(left: NDArray[np.float32], right: NDArray[np.float32]) -> NDArray[np.float64]:
         return np.asarray(np.einsum("ij,ij->i", left, right, dtype=np.float64))
 
     with_base, with_shape = products(vectors, base), products(vectors, shapes)
+    of_base, of_shape = products(base, base), products(shapes, shapes)
     across = products(base, shapes)
-    of_shape = with_shape * products(base, base) - with_base * across
-    of_base = with_base * products(shapes, shapes) - with_shape * across
-    usable = (of_shape > 0) & (of_base > 0)
-    gains = np.where(usable, of_shape, 0) / np.where(usable, of_base, 1)
-    return np.rint(np.minimum(gains, 255)).astype(np.uint8)
+    along_base = with_base * of_shape - with_shape * across
+    along_shape = with_shape * of_base - with_base * across
+    usable = (along_shape > 0) & (along_base > 0)
+    gains = np.where(usable, along_shape, 0) / np.where(usable, along_base, 1)
+    gains = np.rint(np.minimum(gains, 255))
+    squares = of_base + 2 * gains * across + gains * gains * of_shape
+    inverse_norms = 1 / np.maximum(np.sqrt(np.maximum(squares, 0)), 1e-6)
+    return gains.astype(np.uint8), inverse_norms.astype(np.float32)
 
 
-def padded_dim(dim: int, bits: int) -> int:
-    """Return `dim` rounded up to what fills whole bytes of a block: 4 × codes per byte."""
-    group = 4 * (8 // bits)
-    return -(-dim // group) * group
+class Part(NamedTuple):
+    """Dimensions whose codes have the same number of bits."""
+
+    dims: slice
+    bits: int
+
+
+def parts(dim: int, bits: int) -> tuple[Part, Part]:
+    """Return the leading dimensions, with twice the bits, and the others.
+
+    The leading ones are a quarter, as far as they fill whole groups of `pack`. With four bits there
+    are none.
+    """
+    group = 4 * (8 // min(2 * bits, 4))
+    leading = dim // 4 // group * group if bits < 4 else 0
+    return Part(slice(0, leading), min(2 * bits, 4)), Part(slice(leading, dim), bits)
+
+
+def _tables(bits: int) -> NDArray[np.int8]:
+    tables = np.zeros((2, 16), dtype=np.int8)
+    for table, part in zip(tables, parts(0, bits), strict=True):
+        table[: 1 << part.bits] = _VALUES[part.bits]
+    return tables
 
 
 def pack(codes: NDArray[np.uint8], bits: int) -> NDArray[np.uint8]:
-    """Pack the codes of each token into bytes.
+    """Pack the codes of each token into bytes, those of the leading dimensions first.
 
-    With ``n = 8 // bits`` codes per byte, byte ``[token, group, j]`` holds in its i-th lowest
-    `bits` bits the code of dimension ``4 * n * group + 4 * i + j``. A shift and a mask of four
-    bytes then leave four neighbouring dimensions: the operand of a four-way byte dot product.
+    With ``n = 8 // bits`` codes per byte, byte ``[token, group, j]`` of a part holds in its i-th
+    lowest `bits` bits the code of the part's dimension ``4 * n * group + 4 * i + j``. A shift and a
+    mask of four bytes then leave four neighbouring dimensions: the operand of a four-way byte dot
+    product.
 
     Parameters
     ----------
     codes
-        ``(n_tokens, dim)`` uint8 below ``2**bits``.
+        ``(n_tokens, dim)`` uint8 below two to the bits of their `parts`.
 
     Returns
     -------
     NDArray
         ``(n_tokens, groups, 4)`` uint8; dimensions beyond the end have code 0.
     """
+    packed = [_pack(codes[:, part.dims], part.bits) for part in parts(codes.shape[1], bits)]
+    return np.concatenate(packed, axis=1)
+
+
+def _pack(codes: NDArray[np.uint8], bits: int) -> NDArray[np.uint8]:
     per_byte = 8 // bits
     n_tokens, dim = codes.shape
-    groups = padded_dim(dim, bits) // (4 * per_byte)
+    groups = -(-dim // (4 * per_byte))
     padded = np.zeros((n_tokens, groups * 4 * per_byte), dtype=np.uint8)
     padded[:, :dim] = codes
     lanes = padded.reshape(n_tokens, groups, per_byte, 4)
@@ -164,13 +202,25 @@ def pack(codes: NDArray[np.uint8], bits: int) -> NDArray[np.uint8]:
 
 def unpack(packed: NDArray[np.uint8], bits: int, dim: int) -> NDArray[np.uint8]:
     """Undo `pack`: ``(n_tokens, groups, 4)`` → ``(n_tokens, dim)`` codes."""
+    leading, others = parts(dim, bits)
+    border = leading.dims.stop * leading.bits // 32  # groups are 32 bits of a token
+    return np.concatenate(
+        [
+            _unpack(packed[:, :border], leading.bits),
+            _unpack(packed[:, border:], others.bits)[:, : dim - leading.dims.stop],
+        ],
+        axis=1,
+    )
+
+
+def _unpack(packed: NDArray[np.uint8], bits: int) -> NDArray[np.uint8]:
     per_byte = 8 // bits
     n_tokens, groups, _ = packed.shape
     codes = np.empty((n_tokens, groups, per_byte, 4), dtype=np.uint8)
     mask = np.uint8((1 << bits) - 1)
     for index in range(per_byte):
         codes[:, :, index, :] = (packed >> np.uint8(index * bits)) & mask
-    return codes.reshape(n_tokens, groups * per_byte * 4)[:, :dim]
+    return codes.reshape(n_tokens, groups * per_byte * 4)
 
 
 def interleave(packed: NDArray[np.uint8]) -> NDArray[np.uint8]:

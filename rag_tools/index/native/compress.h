@@ -23,9 +23,9 @@ struct Groups {
 
 // See residual.py, which is the reference.
 struct Codec {
-    const int8_t* values;   // (2^bits), rising
+    const int8_t* values;   // (2, kValues), rising
     const float* steps;     // (dim)
-    int bits;
+    CodeLayout layout;
 };
 
 // All throw std::out_of_range when an array points outside another.
@@ -39,8 +39,6 @@ void assign(const Kernel&, const float* vectors, int64_t n_vectors, const Groups
 // inverse norms of what they restore, both (n).
 void encode(const float* vectors, const int32_t* nearest, int64_t n, const Centroids&,
             const Codec&, uint8_t* packed, uint8_t* gains, float* inverse_norms);
-
-int packed_groups(int dim, int bits);
 
 // Passages that hold each of `n_ids` ids: `offsets` (n_ids + 1) into the passages returned, which
 // rise for each id.

@@ -200,8 +200,6 @@ class CentroidTable {
     std::vector<double> magnitudes_;
 };
 
-int code_groups(int dim, int bits) { return padded_to(dim, 4 * (8 / bits)) / 4; }
-
 std::pair<int64_t, int64_t> token_range(const Segment& segment, int64_t position) {
     if (position < 0 || position >= segment.n_passages)
         throw std::out_of_range("no passage has this position");
@@ -297,7 +295,7 @@ void score(ScorePassages stage, const Query& query, const Table& table, const fl
 Error coarse_error(const PreparedQuery& prepared, const CentroidTable& table, const float* weights,
                    const Tokens& tokens) {
     double largest = 0, of_centroids = 0, of_residuals = 0;
-    for (int i = 0; i < 1 << tokens.bits; ++i)
+    for (int i = 0; i < 2 * kValues; ++i)
         largest = std::max(largest, std::fabs(static_cast<double>(tokens.values[i])));
     const int n = prepared.query().n;
     const double rounding = 2 * (2 * n + 8) * std::ldexp(1.0, -24);
@@ -332,7 +330,7 @@ void refine(const Kernel& kernel, const Vectors& vectors, const float* weights,
     }
     const Tokens& tokens = segments[0].tokens;   // of one codec, all of them
     const PreparedQuery prepared(kernel, vectors, segments[0].steps,
-                                 code_groups(vectors.dim, tokens.bits));
+                                 tokens.layout.padded() / 4);
     const Query& query = prepared.query();
     const Table table = centroid_table.compute(kernel, vectors, threads);
     if (!kernel.coarse || limit >= n) {
@@ -367,7 +365,7 @@ void similarities(const Kernel& kernel, const Vectors& vectors, const Centroids&
     CentroidTable table(centroids);
     table.need(segment.tokens, first, last);
     const PreparedQuery prepared(kernel, vectors, segment.steps,
-                                 code_groups(vectors.dim, segment.tokens.bits));
+                                 segment.tokens.layout.padded() / 4);
     const Query& query = prepared.query();
     Buffer<char> scratch(scratch_bytes(query));
     Buffer<float> by_token(static_cast<size_t>(n_tokens) * query.padded);

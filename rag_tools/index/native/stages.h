@@ -262,7 +262,7 @@ class Decoder {
 
     // Have the codes of a block brought into the cache.
     RAG_TOOLS_INLINE void prefetch(int64_t block) const {
-        const int64_t bytes = static_cast<int64_t>(query_.groups) * tokens_.bits * 8;
+        const int64_t bytes = static_cast<int64_t>(tokens_.layout.groups) * 64;
         if (block != decoded_)
             for (int64_t line = 0; line < bytes; line += 64)
                 RAG_TOOLS_PREFETCH(tokens_.codes + block * bytes + line);
@@ -283,14 +283,22 @@ class Decoder {
 
   private:
     void decode(int64_t block) {
-        const int groups = query_.groups * tokens_.bits / 8;
-        const uint8_t* codes = tokens_.codes + block * groups * 64;
-        if (tokens_.bits == 4)
-            Isa::template decode<4>(codes, groups, tokens_.values, elements_);
-        else if (tokens_.bits == 2)
-            Isa::template decode<2>(codes, groups, tokens_.values, elements_);
+        const CodeLayout& layout = tokens_.layout;
+        const uint8_t* codes = tokens_.codes + block * layout.groups * 64;
+        decode(layout.leading_bits, codes, layout.leading_groups, tokens_.values, elements_);
+        decode(layout.bits, codes + layout.leading_groups * 64,
+               layout.groups - layout.leading_groups, tokens_.values + kValues,
+               elements_ + layout.leading * kBlockTokens);
+    }
+
+    static void decode(int bits, const uint8_t* codes, int groups, const int8_t* values,
+                       typename Isa::Element* elements) {
+        if (bits == 4)
+            Isa::template decode<4>(codes, groups, values, elements);
+        else if (bits == 2)
+            Isa::template decode<2>(codes, groups, values, elements);
         else
-            Isa::template decode<1>(codes, groups, tokens_.values, elements_);
+            Isa::template decode<1>(codes, groups, values, elements);
     }
 
     const Query& query_;

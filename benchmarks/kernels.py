@@ -165,9 +165,11 @@ def make_segment(rng: np.random.Generator, path: Path, n_passages: int, bits: in
             np.uint16 if n_centroids <= np.iinfo(np.uint16).max else np.uint32
         ),
         "codes": rng.integers(0, 256, (blocks, DIM * bits // 32, 64), dtype=np.uint8),
+        "gains": rng.integers(32, 96, n_tokens, dtype=np.uint8),
         "inverse_norms": rng.uniform(0.9, 1.1, n_tokens).astype(np.float16),
-        "span_starts": np.zeros(n_tokens, np.uint16),
+        "span_steps": np.zeros(n_tokens, np.uint8),
         "span_lengths": np.zeros(n_tokens, np.uint8),
+        "odd_spans": np.zeros((0, 3), np.int64),
         "cells": np.arange(n_centroids, dtype=np.uint32),
         "cell_offsets": np.arange(0, members.size + 1, 50, dtype=np.uint32),
         "cell_passages": np.sort(members, axis=1).reshape(-1),

@@ -132,7 +132,9 @@ def test_the_measured_loss_is_what_search_loses(tmp_path):
     for bits, least, most in ((4, 0.995, 0.005), (2, 0.97, 0.02), (1, 0.9, 0.05)):
         codebook = Codebook.train(vectors, token_ids, bits=bits)
         tokens = compress(codebook, *batch)
-        restored = codebook.decode(tokens.centroids, tokens.codes, tokens.inverse_norms)
+        restored = codebook.decode(
+            tokens.centroids, tokens.codes, tokens.gains, tokens.inverse_norms
+        )
         cosine = np.einsum("ij,ij->i", vectors, restored).mean()
         # All passages are in the sample.
         assert tokens.loss.cosine == pytest.approx(cosine, abs=1e-5) and cosine > least

@@ -13,7 +13,7 @@ from rag_tools.errors import IndexCorruptError, IndexVersionError
 from rag_tools.index.arrayfile import FORMAT_VERSION, ArrayFile, open_atomically, write_arrays
 from rag_tools.index.codebook import Codebook
 from rag_tools.index.maxsim import maxsim, similarities
-from rag_tools.index.residual import ResidualCodec, deinterleave, interleave, pack, unpack
+from rag_tools.index.residual import ResidualCodec, deinterleave, interleave, pack, parts, unpack
 from rag_tools.index.search import EFFORTS, Effort, Query, Signals, search, weigh
 from rag_tools.index.segment import Segment, compress, write_segment
 from rag_tools.index.snapshot import Selection, Snapshot
@@ -149,37 +149,100 @@ def test_a_failed_write_leaves_the_old_bytes_and_no_litter(tmp_path):
 # -- codec ---------------------------------------------------------------------------------------
 
 
+def random_codes(rng, n, dim, bits):
+    every = [
+        rng.integers(0, 1 << part.bits, (n, part.dims.stop - part.dims.start))
+        for part in parts(dim, bits)
+    ]
+    return np.concatenate(every, axis=1).astype(np.uint8)
+
+
 @given(
     bits=st.sampled_from([4, 2, 1]),
     n_tokens=st.integers(0, 40),
-    dim=st.integers(1, 70),
+    dim=st.integers(1, 140),
     seed=st.integers(0, 99),
 )
 def test_pack_and_unpack_are_inverse(bits, n_tokens, dim, seed):
-    codes = np.random.default_rng(seed).integers(0, 1 << bits, (n_tokens, dim)).astype(np.uint8)
+    codes = random_codes(np.random.default_rng(seed), n_tokens, dim, bits)
     packed = pack(codes, bits)
     assert np.array_equal(unpack(packed, bits, dim), codes)
     assert np.array_equal(deinterleave(interleave(packed))[:n_tokens], packed)
 
 
-def test_pack_puts_each_code_where_the_format_says():
-    codes = np.random.default_rng(0).integers(0, 16, (16, 16)).astype(np.uint8)
-    packed = interleave(pack(codes, 4))
-    for token in range(16):
-        for dim in range(16):
-            group, rest = divmod(dim, 8)
+@pytest.mark.parametrize(
+    ("bits", "dim", "leading"),
+    [(4, 128, 0), (2, 128, 32), (2, 96, 24), (2, 100, 24), (2, 31, 0), (1, 128, 32), (1, 96, 16)],
+)
+def test_pack_puts_each_code_where_the_format_says(bits, dim, leading):
+    codes = random_codes(np.random.default_rng(0), 16, dim, bits)
+    packed = interleave(pack(codes, bits))
+    groups = 0
+    for first, last, width in ((0, leading, 2 * bits), (leading, dim, bits)):
+        per_byte = 8 // width
+        for at in range(first, last):
+            group, rest = divmod(at - first, 4 * per_byte)
             index, j = divmod(rest, 4)
-            assert (packed[0, group, 4 * token + j] >> (4 * index)) & 15 == codes[token, dim]
+            for token in range(16):
+                byte = packed[0, groups + group, 4 * token + j]
+                assert (byte >> (width * index)) & ((1 << width) - 1) == codes[token, at]
+        groups += -(-(last - first) // (4 * per_byte))
+    assert packed.shape == (1, groups, 64)
 
 
-@pytest.mark.parametrize(("bits", "worst"), [(4, 0.012), (2, 0.13), (1, 0.38)])
-def test_codec_error_is_near_that_of_the_best_scalar_quantiser(bits, worst):
-    """Max (1960) gives 0.0095, 0.1175 and 0.3634 for a normal distribution."""
+def test_two_bits_take_forty_bytes_of_128_dimensions():
+    for bits, size in ((4, 64), (2, 40), (1, 20)):
+        assert pack(np.zeros((1, 128), np.uint8), bits).size == size
+
+
+@pytest.mark.parametrize("bits", [4, 2, 1])
+def test_codec_error_is_near_that_of_the_best_scalar_quantiser(bits):
+    """Max (1960) gives 0.0095, 0.1175 and 0.3634 for a normal distribution.
+
+    For residuals of any length: the codec has been trained on others.
+    """
     rng = np.random.default_rng(0)
-    residuals = (rng.normal(size=(20_000, 16)) * rng.uniform(0.1, 3, 16)).astype(np.float32)
-    codec = ResidualCodec.train(residuals, bits)
-    error = residuals - codec.decode(codec.encode(residuals))
-    assert (error.var(axis=0) / residuals.var(axis=0)).max() < worst
+    spread = rng.uniform(0.5, 3, 64)
+    codec = ResidualCodec.train((rng.normal(size=(5000, 64)) * spread).astype(np.float32), bits)
+    shapes = (rng.normal(size=(5000, 64)) * spread).astype(np.float32)
+    lengths = np.exp(rng.normal(size=(5000, 1))).astype(np.float32)
+    restored = codec.decode(codec.encode(shapes * lengths))
+    restored *= np.linalg.norm(shapes / spread, axis=1, keepdims=True) / (46 * 8)
+    restored *= (spread / codec.steps).mean()
+    left = (shapes - restored).var(axis=0) / shapes.var(axis=0)
+    for part in parts(64, bits):
+        assert (left[part.dims] < {4: 0.012, 2: 0.13, 1: 0.38}[part.bits]).all()
+
+
+@pytest.mark.parametrize("bits", [4, 2, 1])
+def test_no_other_gain_brings_what_is_stored_closer_to_the_embedding(bits):
+    rng = np.random.default_rng(bits)
+    vectors, token_ids, *_ = make_passages(rng, 20)
+    codebook = Codebook.train(vectors, token_ids, bits=bits)
+    centroids = codebook.assign(vectors, token_ids)
+    codes, gains, inverse_norms = codebook.encode(vectors, centroids)
+
+    def cosines(gains):
+        restored = codebook.decode(centroids, codes, gains, inverse_norms)
+        return (unit(restored) * vectors).sum(axis=1)
+
+    best = cosines(gains)
+    assert len(np.unique(gains)) > 20
+    for step in (-9, -1, 1, 9):
+        others = np.clip(gains.astype(int) + step, 0, 255).astype(np.uint8)
+        assert (cosines(others) <= best + 1e-6).all()
+    stored = codebook.decode(centroids, codes, gains, inverse_norms)
+    assert np.allclose(np.linalg.norm(stored, axis=1), 1, atol=1e-5)
+
+
+def test_a_token_that_is_its_own_centroid_is_restored_whatever_the_bits():
+    vectors = unit(np.random.default_rng(0).normal(size=(30, DIM)))
+    token_ids = np.arange(30, dtype=np.int32)
+    for bits in (4, 2, 1):
+        codebook = Codebook.train(vectors, token_ids, bits=bits)
+        centroids = codebook.assign(vectors, token_ids)
+        restored = codebook.decode(centroids, *codebook.encode(vectors, centroids))
+        assert np.abs(restored - vectors).max() < 0.005
 
 
 # -- codebook ------------------------------------------------------------------------------------

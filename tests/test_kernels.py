@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from rag_tools.errors import ConfigurationError
 from rag_tools.index import cells, dispatch, kernels, maxsim
 from rag_tools.index.codebook import Codebook
-from rag_tools.index.residual import ResidualCodec, pack
+from rag_tools.index.residual import ResidualCodec, pack, parts
 from rag_tools.index.segment import Segment, Tokens, write_segment
 
 NATIVE = [name for name in dispatch.kernel_names() if name != "numpy"]
@@ -31,27 +31,36 @@ def unit(rows):
 
 def random_codebook(rng, *, dim, bits, n_centroids=40, scale=1.0):
     """A codebook that no data made: any int8 value, steps that differ by dimension."""
-    levels = 1 << bits
-    values = np.sort(rng.choice(np.arange(-127, 128), levels, replace=False)).astype(np.int8)
-    steps = (rng.uniform(1e-4, 2e-3, dim) * scale).astype(np.float32)
+    values = rng.integers(-127, 128, (2, 16)).astype(np.int8)
+    steps = (rng.uniform(1e-6, 2e-5, dim) * scale).astype(np.float32)
     return Codebook(
         rng.integers(-127, 128, (n_centroids, dim)).astype(np.int8),
         (rng.uniform(0.2, 1, n_centroids) * scale / 127 / np.sqrt(dim)).astype(np.float32),
         np.arange(n_centroids, dtype=np.int32),
-        ResidualCodec(bits, np.zeros(levels - 1, np.float32), values, steps, steps),
+        ResidualCodec(bits, values, steps),
     )
 
 
-def random_segment(rng, path, sizes, codebook, *, codes=None):
+def random_codes(rng, n, dim, bits):
+    every = [
+        rng.integers(0, 1 << part.bits, (n, part.dims.stop - part.dims.start))
+        for part in parts(dim, bits)
+    ]
+    return np.concatenate(every, axis=1).astype(np.uint8)
+
+
+def random_segment(rng, path, sizes, codebook, *, codes=None, gains=None):
     offsets = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
     n = int(offsets[-1])
     centroids = rng.integers(0, len(codebook), n).astype(np.int32)
     if codes is None:
-        codes = rng.integers(0, 1 << codebook.codec.bits, (n, codebook.dim)).astype(np.uint8)
+        codes = random_codes(rng, n, codebook.dim, codebook.codec.bits)
+    if gains is None:
+        gains = rng.integers(0, 256, n).astype(np.uint8)
     norms = rng.uniform(0.5, 2, n).astype(np.float32)
     spans = np.zeros((n, 2), np.int32)
     packed = pack(codes, codebook.codec.bits)
-    write_segment(path, [Tokens(offsets, centroids, packed, norms, spans, None)], codebook)
+    write_segment(path, [Tokens(offsets, centroids, packed, gains, norms, spans, None)], codebook)
     return Segment(path, codebook)
 
 
@@ -59,7 +68,7 @@ def worst_error(segment, vectors):
     """How far rounding the query to 16 bits, and sums of floats, can move a similarity."""
     codebook = segment.codebook
     folded = np.abs(vectors * codebook.codec.steps).max() / 16256 / 2
-    residual = folded * 127 * codebook.dim
+    residual = folded * 127 * codebook.dim * float(segment.gains.max())
     whole = np.abs(vectors).max() / 16256 / 2
     centroid = whole * np.abs(codebook.centroids).sum(axis=1).max()
     norm = float(segment.inverse_norms.max())
@@ -140,11 +149,12 @@ def test_the_largest_sums_do_not_overflow(tmp_path, monkeypatch, name, code, sig
         np.full((1, dim), sign * 127, np.int8),
         np.ones(1, np.float32),
         np.zeros(1, np.int32),
-        ResidualCodec(4, np.zeros(15, np.float32), values, ones, ones),
+        ResidualCodec(4, np.stack([values, values]), ones),
     )
     codes = np.zeros((20, dim), np.uint8)
     codes[{"lowest": slice(0), "highest": slice(None), "alternating": slice(0, None, 2)}[code]] = 15
-    segment = random_segment(rng, tmp_path / "s", [3, 17], codebook, codes=codes)
+    gains = np.full(20, 255, np.uint8)
+    segment = random_segment(rng, tmp_path / "s", [3, 17], codebook, codes=codes, gains=gains)
     vectors = np.stack([ones, -ones, np.where(np.arange(dim) % 2, 1, -1).astype(np.float32)])
     weights = np.full(3, 1 / 3, np.float32)
     monkeypatch.setenv("RAG_TOOLS_KERNEL", name)

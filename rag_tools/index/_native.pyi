@@ -23,6 +23,7 @@ class Codebook:
         scales: NDArray[np.float32],
         values: NDArray[np.int8],
         steps: NDArray[np.float32],
+        bits: int,
     ) -> None: ...
 
 class Segment:
@@ -34,6 +35,7 @@ class Segment:
         token_offsets: NDArray[np.int64],
         centroids: NDArray[np.uint16] | NDArray[np.uint32],
         codes: NDArray[np.uint8],
+        gains: NDArray[np.uint8],
         inverse_norms: NDArray[np.uint16],
         cells: NDArray[np.uint32],
         cell_offsets: NDArray[np.uint32],
@@ -95,12 +97,11 @@ def encode(
     nearest: NDArray[np.int32],
     quantized: NDArray[np.int8],
     scales: NDArray[np.float32],
-    cutoffs: NDArray[np.float32],
     values: NDArray[np.int8],
     steps: NDArray[np.float32],
-    spread: NDArray[np.float32],
-) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-    """Return packed residual codes, ``(n, groups, 4)``, and inverse norms."""
+    bits: int,
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.float32]]:
+    """Return packed residual codes, ``(n, groups, 4)``, gains and inverse norms."""
 
 def postings(
     ids: NDArray[np.int32], token_offsets: NDArray[np.int64], n_ids: int

@@ -33,7 +33,7 @@ from numpy.typing import NDArray
 
 from rag_tools.errors import IndexCorruptError, IndexVersionError
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 MAGIC = b"RAGTOOLS"
 _PREFIX = struct.Struct("<8sIII4xQ32x")
 _ALIGNMENT = 64

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from rag_tools.errors import IndexCorruptError
 from rag_tools.index.arrayfile import ArrayFile, write_arrays
 from rag_tools.index.dispatch import NUMPY, kernel_name, native, thread_count
-from rag_tools.index.residual import ResidualCodec, pack, unpack
+from rag_tools.index.residual import ResidualCodec, fit_gains, pack, unpack
 from rag_tools.types import Progress
 
 CODEBOOKS = "codebooks"
@@ -45,9 +45,6 @@ _CHUNK = 1 << 16  # tokens that a thread takes at a time: bounds the float tempo
 _CODEC_LEAST = 20_000  # tokens that the codec is trained on
 # Mean squared norm of a residual, exponentially distributed: 0.19 to 0.34 in grown indexes.
 _USUAL_ENERGY = 0.25
-# Residuals of what arrives later are so many times those of training: squared error of later
-# tokens in 4 bits 0.0040 with 1, 0.0036 with 1.2, 0.0036 with 1.3; in 2 bits 0.042, 0.040, 0.041.
-_LATER = np.float32(1.2)
 _CODEC_SAMPLE = 100_000  # tokens: 13 million residual values at 128 dimensions are plenty
 
 
@@ -143,7 +140,6 @@ class Codebook:
         sample = rng.permutation(len(vectors))[:_CODEC_SAMPLE]
         sampled = vectors[sample].astype(np.float32)
         residuals = sampled - bare.centroids[bare.assign(sampled, token_ids[sample])]
-        residuals *= _LATER
         # In a small beginning most tokens are their own centroids. Residuals as they will be later
         # make up for what can't be seen yet.
         n_drawn = max(_CODEC_LEAST - len(sample), 0)
@@ -271,8 +267,8 @@ class Codebook:
 
     def encode(
         self, vectors: NDArray[np.floating[Any]], assigned: NDArray[np.int32]
-    ) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-        """Return the packed residual codes of embeddings and the inverse norms of the restored.
+    ) -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.float32]]:
+        """Return packed residual codes of embeddings, gains, and inverse norms of the restored.
 
         Parameters
         ----------
@@ -284,48 +280,46 @@ class Codebook:
         Returns
         -------
         tuple
-            ``(n, groups, 4)`` uint8, see `residual.pack`, and ``(n,)`` float32. The native codes
-            are those of NumPy.
+            ``(n, groups, 4)`` uint8, see `residual.pack`, ``(n,)`` uint8 and ``(n,)`` float32.
+            The native ones are those of NumPy.
         """
         step = self._encode if kernel_name() == NUMPY else self._encode_natively
         parts = _in_chunks(lambda chunk: step(vectors[chunk], assigned[chunk]), len(assigned))
-        packed, inverse_norms = zip(*parts, strict=True)
-        return np.concatenate(packed), np.concatenate(inverse_norms)
+        packed, gains, inverse_norms = zip(*parts, strict=True)
+        return np.concatenate(packed), np.concatenate(gains), np.concatenate(inverse_norms)
 
     def _encode(
         self, vectors: NDArray[np.floating[Any]], assigned: NDArray[np.int32]
-    ) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+    ) -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.float32]]:
         """`encode` in NumPy."""
+        vectors = vectors.astype(np.float32)
         base = self.centroids[assigned]
-        codes = self.codec.encode(vectors.astype(np.float32) - base)
-        restored = base + self.codec.decode(codes)
-        squares = np.einsum("ij,ij->i", restored, restored, dtype=np.float64)
-        inverse_norms = (1 / np.maximum(np.sqrt(squares), 1e-6)).astype(np.float32)
-        return pack(codes, self.codec.bits), inverse_norms
+        codes = self.codec.encode(vectors - base)
+        return pack(codes, self.codec.bits), *fit_gains(vectors, base, self.codec.decode(codes))
 
     def _encode_natively(
         self, vectors: NDArray[np.floating[Any]], assigned: NDArray[np.int32]
-    ) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-        codec = self.codec
+    ) -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.float32]]:
         return native.encode(
             vectors.astype(np.float32),
             assigned,
             self.quantized,
             self.scales,
-            codec.cutoffs,
-            codec.values,
-            codec.steps,
-            codec.spread,
+            self.codec.values,
+            self.codec.steps,
+            self.codec.bits,
         )
 
     def decode(
         self,
         assigned: NDArray[np.integer[Any]],
         codes: NDArray[np.uint8],
+        gains: NDArray[np.uint8],
         inverse_norms: NDArray[np.floating[Any]],
     ) -> NDArray[np.float32]:
         """Return the unit embeddings, ``(n, dim)`` float32, that `encode` made codes of."""
         restored = self.codec.decode(unpack(codes, self.codec.bits, self.dim))
+        restored *= gains[:, None].astype(np.float32)
         restored += self.quantized[assigned] * self.scales[assigned, None]
         restored *= inverse_norms[:, None].astype(np.float32)
         return restored
@@ -365,10 +359,8 @@ class Codebook:
                 "centroids": self.quantized[first:],
                 "scales": self.scales[first:],
                 "token_ids": self.token_ids[first:],
-                "cutoffs": self.codec.cutoffs,
                 "values": self.codec.values,
                 "steps": self.codec.steps,
-                "spread": self.codec.spread,
             },
         )
 
@@ -389,9 +381,7 @@ class Codebook:
             _joined(files, "centroids"),
             _joined(files, "scales"),
             _joined(files, "token_ids"),
-            ResidualCodec(
-                head.meta["bits"], head["cutoffs"], head["values"], head["steps"], head["spread"]
-            ),
+            ResidualCodec(head.meta["bits"], head["values"], head["steps"]),
         )
 
 

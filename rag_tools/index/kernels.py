@@ -128,8 +128,9 @@ def _floats(array: NDArray[np.float32]) -> NDArray[np.float32]:
 def _codebook(codebook: Codebook) -> _native.Codebook:
     native = _codebooks.get(codebook)
     if native is None:
+        codec = codebook.codec
         native = _codebooks[codebook] = _native.Codebook(
-            codebook.quantized, codebook.scales, codebook.codec.values, codebook.codec.steps
+            codebook.quantized, codebook.scales, codec.values, codec.steps, codec.bits
         )
     return native
 
@@ -142,6 +143,7 @@ def _segment(segment: Segment) -> _native.Segment:
             segment.token_offsets,
             segment.centroids,
             segment.packed_codes,
+            segment.gains,
             segment.inverse_norms.view(np.uint16),
             segment.cells,
             segment.cell_offsets,

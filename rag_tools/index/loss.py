@@ -42,6 +42,7 @@ def measure(
     offsets: NDArray[np.int64],
     centroids: NDArray[np.int32],
     codes: NDArray[np.uint8],
+    gains: NDArray[np.uint8],
     inverse_norms: NDArray[np.float32],
 ) -> Loss | None:
     """Measure the loss of compressing a run of passages on an even sample; None of no tokens.
@@ -50,7 +51,7 @@ def measure(
     ----------
     vectors
         ``(n_tokens, dim)`` float16 or float32, unit rows: what was compressed.
-    offsets, centroids, codes, inverse_norms
+    offsets, centroids, codes, gains, inverse_norms
         What it was compressed to, as in `rag_tools.index.segment.Tokens`.
     """
     present = np.flatnonzero(np.diff(offsets))
@@ -59,7 +60,7 @@ def measure(
     passages = present[_evenly(len(present), _PASSAGES)]
     rows = np.concatenate([np.arange(*offsets[p : p + 2]) for p in passages])
     exact = vectors[rows].astype(np.float32)
-    restored = codebook.decode(centroids[rows], codes[rows], inverse_norms[rows])
+    restored = codebook.decode(centroids[rows], codes[rows], gains[rows], inverse_norms[rows])
     sizes = np.diff(offsets)[passages]
     starts = np.cumsum(sizes) - sizes
     asking = _evenly(len(passages), _QUERIES)

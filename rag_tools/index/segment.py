@@ -43,6 +43,8 @@ class Tokens(NamedTuple):
         ``(n_tokens,)`` int32.
     codes
         ``(n_tokens, groups, 4)`` uint8: residual codes, see `residual.pack`.
+    gains
+        ``(n_tokens,)`` uint8: what the decoded residuals are multiplied by.
     inverse_norms
         ``(n_tokens,)`` float32.
     spans
@@ -56,6 +58,7 @@ class Tokens(NamedTuple):
     offsets: NDArray[np.int64]
     centroids: NDArray[np.int32]
     codes: NDArray[np.uint8]
+    gains: NDArray[np.uint8]
     inverse_norms: NDArray[np.float32]
     spans: NDArray[np.int32]
     pooled: tuple[NDArray[np.int8], NDArray[np.float32]] | None
@@ -84,19 +87,20 @@ def compress(
         ``(n_passages, pooled_dim)`` float32, or None.
     """
     centroids = codebook.assign(vectors, token_ids)
-    codes, inverse_norms = codebook.encode(vectors, centroids)
+    codes, gains, inverse_norms = codebook.encode(vectors, centroids)
     quantized = None
     if pooled is not None:
         scales = np.maximum(np.abs(pooled).max(axis=1), 1e-12).astype(np.float32) / 127
         quantized = (np.round(pooled / scales[:, None]).astype(np.int8), scales)
-    loss = measure(codebook, vectors, offsets, centroids, codes, inverse_norms)
-    return Tokens(offsets.astype(np.int64), centroids, codes, inverse_norms, spans, quantized, loss)
+    loss = measure(codebook, vectors, offsets, centroids, codes, gains, inverse_norms)
+    offsets = offsets.astype(np.int64)
+    return Tokens(offsets, centroids, codes, gains, inverse_norms, spans, quantized, loss)
 
 
 def write_segment(path: Path, runs: Iterable[Tokens], codebook: Codebook) -> None:
     """Write runs of passages, one after the other, as one segment: O(n_tokens).
 
-    The codes of one run are in memory at a time. Of the others, 8 bytes a token and the pooled
+    The codes of one run are in memory at a time. Of the others, 9 bytes a token and the pooled
     vectors are kept until the codes are written, and the postings are made.
     """
     kept: dict[str, list[NDArray[Any]]] = {}
@@ -142,6 +146,7 @@ def _columns(run: Tokens, *, first: int) -> dict[str, NDArray[Any]]:
     columns = {
         "sizes": np.diff(run.offsets),
         "centroids": run.centroids,
+        "gains": run.gains,
         "inverse_norms": run.inverse_norms.astype(np.float16),
         "span_steps": steps,
         "span_lengths": lengths,
@@ -200,6 +205,8 @@ class Segment:
     packed_codes
         ``(n_blocks, groups, 64)`` uint8: the residual codes as `residual.interleave` lays them
         out.
+    gains
+        ``(n_tokens,)`` uint8.
     inverse_norms
         ``(n_tokens,)`` float16.
     cells, cell_offsets, cell_passages
@@ -223,6 +230,7 @@ class Segment:
         )
         self.centroids: NDArray[np.uint16] | NDArray[np.uint32] = self.file["centroids"]
         self.packed_codes: NDArray[np.uint8] = self.file["codes"]
+        self.gains: NDArray[np.uint8] = self.file["gains"]
         self.inverse_norms: NDArray[np.float16] = self.file["inverse_norms"]
         self._span_steps: NDArray[np.uint8] = self.file["span_steps"]
         self._span_lengths: NDArray[np.uint8] = self.file["span_lengths"]
@@ -258,7 +266,10 @@ class Segment:
     def vectors(self, first: int, last: int) -> NDArray[np.float32]:
         """Return the unit embeddings of tokens `first` to `last`, ``(n, dim)`` float32."""
         return self.codebook.decode(
-            self.centroids[first:last], self.codes(first, last), self.inverse_norms[first:last]
+            self.centroids[first:last],
+            self.codes(first, last),
+            self.gains[first:last],
+            self.inverse_norms[first:last],
         )
 
     def spans(self, position: int) -> NDArray[np.int32]:
@@ -296,6 +307,7 @@ class Segment:
             offsets=np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64),
             centroids=self.centroids[first:last][rows].astype(np.int32),
             codes=self.codes(first, last)[rows],
+            gains=self.gains[first:last][rows],
             inverse_norms=self.inverse_norms[first:last][rows].astype(np.float32),
             spans=self._spans(low, high)[rows],
             pooled=None if pooled is None else (pooled[0][positions], pooled[1][positions]),

@@ -24,6 +24,7 @@ _SEARCHES: list[dict[str, Any]] = [
     {"reach": 5120, "refined": 128},
     {"reach": 8192, "refined": 96},
     {"reach": 8192, "refined": 128},
+    {"reach": 8192, "refined": 192},
     {"reach": 12288, "refined": 256},
     {"reach": 8192, "refined": 1024},
     {"reach": 16384, "refined": 2048},

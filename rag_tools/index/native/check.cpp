@@ -21,26 +21,28 @@ namespace {
 struct RandomIndex {
     RandomIndex(std::mt19937& random, int dim, int bits, int n_passages, int longest)
         : n_centroids(50) {
-        const int per_group = 4 * (8 / bits);
+        const CodeLayout layout = CodeLayout::of(dim, bits);
         token_offsets.push_back(0);
         for (int i = 0; i < n_passages; ++i)
             token_offsets.push_back(token_offsets.back() + 1 +
                                     static_cast<int64_t>(random() % longest));
         const size_t n_tokens = static_cast<size_t>(token_offsets.back());
-        codes.resize((n_tokens + 15) / 16 * ((dim + per_group - 1) / per_group) * 64);
+        codes.resize((n_tokens + 15) / 16 * layout.groups * 64);
         for (uint8_t& code : codes) code = static_cast<uint8_t>(random());
         token_centroids.resize(n_tokens);
         for (uint16_t& centroid : token_centroids) centroid = random() % n_centroids;
+        gains.resize(n_tokens);
+        for (uint8_t& gain : gains) gain = static_cast<uint8_t>(random());
         inverse_norms.resize(n_tokens);
         for (uint16_t& norm : inverse_norms) norm = 0x3800 + random() % 0x800;   // 0.5 to 2
         quantized.resize(static_cast<size_t>(n_centroids) * dim);
         for (int8_t& value : quantized) value = static_cast<int8_t>(random() % 255 - 127);
         scales.assign(n_centroids, 0.01f);
-        steps.assign(dim, 0.002f);
+        steps.assign(dim, 0.00003f);
         for (int8_t& value : values) value = static_cast<int8_t>(random() % 255 - 127);
         centroids = {quantized.data(), scales.data(), n_centroids, dim};
-        segment = {{codes.data(), token_centroids.data(), inverse_norms.data(), values, bits,
-                    false},
+        segment = {{codes.data(), token_centroids.data(), gains.data(), inverse_norms.data(),
+                    values, layout, false},
                    steps.data(),
                    token_offsets.data(),
                    n_passages,
@@ -49,11 +51,11 @@ struct RandomIndex {
 
     int n_centroids;
     std::vector<int64_t> token_offsets;
-    std::vector<uint8_t> codes;
+    std::vector<uint8_t> codes, gains;
     std::vector<uint16_t> token_centroids, inverse_norms;
     std::vector<int8_t> quantized;
     std::vector<float> scales, steps;
-    int8_t values[16];
+    int8_t values[2 * kValues];
     Centroids centroids;
     Segment segment;
 };
@@ -122,7 +124,7 @@ void prune(std::mt19937& random, const Kernel& kernel, const RandomIndex& index,
     for (size_t i = 0; i < places.size(); ++i)
         if (std::isinf(some[i]) ? sums[i] >= sorted[limit - 1] : some[i] != exact[i])
             fail(kernel, "refine leaves out what is among the best", vectors.dim,
-                 index.segment.tokens.bits, vectors.n);
+                 index.segment.tokens.layout.bits, vectors.n);
 }
 
 size_t compare(std::mt19937& random, int dim, int bits, int n, int n_passages, int longest) {
@@ -197,14 +199,13 @@ void visit_cells(std::mt19937& random) {
 
 // What writing does, on arrays no longer than they must be. Every kernel chooses alike.
 void compress(std::mt19937& random) {
-    const int dim = 1 + random() % 140, bits = 1 << random() % 3, levels = 1 << bits;
+    const int dim = 1 + random() % 140;
+    const CodeLayout layout = CodeLayout::of(dim, 1 << random() % 3);
     const int64_t n = 1 + random() % 600, n_centroids = 2 + random() % 900;
     std::normal_distribution<float> normal;
-    std::vector<float> vectors(n * dim), scales(n_centroids, 0.01f), steps(dim, 0.01f),
-        spread(dim, 0.5f), cutoffs(levels - 1);
+    std::vector<float> vectors(n * dim), scales(n_centroids, 0.01f), steps(dim, 0.01f);
     for (float& value : vectors) value = normal(random);
-    for (int i = 0; i < levels - 1; ++i) cutoffs[i] = static_cast<float>(i) - levels / 2;
-    std::vector<int8_t> quantized(n_centroids * dim), values(levels);
+    std::vector<int8_t> quantized(n_centroids * dim), values(2 * kValues);
     for (int8_t& value : quantized) value = static_cast<int8_t>(random() % 255 - 127);
     for (int8_t& value : values) value = static_cast<int8_t>(random() % 255 - 127);
     const Centroids centroids = {quantized.data(), scales.data(), n_centroids, dim};
@@ -224,11 +225,11 @@ void compress(std::mt19937& random) {
             std::exit(1);
         }
     }
-    std::vector<uint8_t> packed(n * packed_groups(dim, bits) * 4);
+    std::vector<uint8_t> packed(n * layout.groups * 4);
+    std::vector<uint8_t> gains(n);
     std::vector<float> inverse_norms(n);
-    encode(vectors.data(), expected.data(), n, centroids,
-           {cutoffs.data(), values.data(), steps.data(), spread.data(), bits}, packed.data(),
-           inverse_norms.data());
+    encode(vectors.data(), expected.data(), n, centroids, {values.data(), steps.data(), layout},
+           packed.data(), gains.data(), inverse_norms.data());
     std::vector<uint32_t> ends(n_centroids + 1);
     const auto passages = postings(expected.data(), n, offsets.data(), 3, n_centroids, ends.data());
     if (passages.size() != ends.back()) std::exit(1);

@@ -14,6 +14,9 @@ namespace {
 constexpr int64_t kRows = 128;         // tokens, and
 constexpr int64_t kCandidates = 512;   // centroids compared at a time: their scores fit the cache
 
+constexpr double kDeviation = 46;      // residual._DEVIATION
+constexpr double kNoDeviation = 1e-30;   // residual._NO_DEVIATION
+
 void assign_some(const Kernel& kernel, const float* rows, int n, const Centroids& centroids,
                  int64_t first, int64_t last, float* scores, int32_t* nearest) {
     std::vector<float> best(n, -std::numeric_limits<float>::infinity());
@@ -63,18 +66,74 @@ void assign(const Kernel& kernel, const float* vectors, int64_t n_vectors, const
     }
 }
 
-int packed_groups(int dim, int bits) {
-    const int per_group = 4 * (8 / bits);
-    return (dim + per_group - 1) / per_group;
+namespace {
+
+double square_of(const std::vector<float>& vector) {
+    double sum = 0;
+    for (const float value : vector) sum += static_cast<double>(value) * value;
+    return sum;
 }
 
+// The codes of `n` dimensions, of one number of bits, and what they stand for.
+void choose_codes(const float* scaled, int n, int bits, const int8_t* values, const float* steps,
+                  int32_t* codes, float* shape) {
+    std::fill_n(codes, n, 0);
+    for (int bucket = 0; bucket < (1 << bits) - 1; ++bucket) {
+        const float cutoff = static_cast<float>(values[bucket] + values[bucket + 1]) / 2;
+        // Not "at least": what isn't a number is in the last bucket, as NumPy sorts it.
+        for (int i = 0; i < n; ++i) codes[i] += !(scaled[i] < cutoff);
+    }
+    for (int i = 0; i < n; ++i) shape[i] = static_cast<float>(values[codes[i]]) * steps[i];
+}
+
+// See residual.pack.
+void pack(const int32_t* codes, int groups, int bits, uint8_t* packed) {
+    const int per_byte = 8 / bits;
+    for (int group = 0; group < groups; ++group) {
+        for (int j = 0; j < 4; ++j) {
+            int byte = 0;
+            for (int i = 0; i < per_byte; ++i)
+                byte |= codes[(group * per_byte + i) * 4 + j] << (i * bits);
+            packed[group * 4 + j] = static_cast<uint8_t>(byte);
+        }
+    }
+}
+
+struct Gain {
+    uint8_t gain;
+    float inverse_norm;
+};
+
+// See residual.fit_gains.
+Gain fit_gain(const float* vector, const std::vector<float>& base,
+              const std::vector<float>& shape) {
+    double with_base = 0, with_shape = 0, of_base = 0, of_shape = 0, across = 0;
+    for (size_t i = 0; i < base.size(); ++i) {
+        with_base += static_cast<double>(vector[i]) * base[i];
+        with_shape += static_cast<double>(vector[i]) * shape[i];
+        of_base += static_cast<double>(base[i]) * base[i];
+        of_shape += static_cast<double>(shape[i]) * shape[i];
+        across += static_cast<double>(base[i]) * shape[i];
+    }
+    const double along_base = with_base * of_shape - with_shape * across;
+    const double along_shape = with_shape * of_base - with_base * across;
+    double gain = 0;
+    if (along_shape > 0 && along_base > 0)
+        gain = std::nearbyint(std::min(along_shape / along_base, 255.0));
+    const double square = of_base + 2 * gain * across + gain * gain * of_shape;
+    const double norm = std::sqrt(square < 0 ? 0 : square);
+    return {static_cast<uint8_t>(gain), static_cast<float>(1 / (norm < 1e-6 ? 1e-6 : norm))};
+}
+
+}  // namespace
+
 void encode(const float* vectors, const int32_t* nearest, int64_t n, const Centroids& centroids,
-            const Codec& codec, uint8_t* packed, float* inverse_norms) {
-    const int dim = centroids.dim, per_byte = 8 / codec.bits;
-    const int groups = packed_groups(dim, codec.bits), cutoffs = (1 << codec.bits) - 1;
+            const Codec& codec, uint8_t* packed, uint8_t* gains, float* inverse_norms) {
+    const int dim = centroids.dim;
+    const CodeLayout& layout = codec.layout;
     // Beyond the last dimension codes stay zero.
-    std::vector<int32_t> codes(static_cast<size_t>(groups) * 4 * per_byte, 0);
-    std::vector<float> base(dim), scaled(dim);
+    std::vector<int32_t> codes(static_cast<size_t>(layout.padded()), 0);
+    std::vector<float> base(dim), scaled(dim), shape(dim);
     for (int64_t token = 0; token < n; ++token) {
         if (nearest[token] < 0 || nearest[token] >= centroids.n)
             throw std::out_of_range("a token's centroid isn't in the codebook");
@@ -83,28 +142,23 @@ void encode(const float* vectors, const int32_t* nearest, int64_t n, const Centr
         const float scale = centroids.scales[nearest[token]];
         for (int i = 0; i < dim; ++i) {
             base[i] = static_cast<float>(quantized[i]) * scale;
-            scaled[i] = (vector[i] - base[i]) / codec.spread[i];
-            codes[i] = 0;
+            scaled[i] = (vector[i] - base[i]) / codec.steps[i];
         }
-        // Not "at least": what isn't a number is in the last bucket, as NumPy sorts it.
-        for (int cutoff = 0; cutoff < cutoffs; ++cutoff)
-            for (int i = 0; i < dim; ++i) codes[i] += !(scaled[i] < codec.cutoffs[cutoff]);
-        double square = 0;
-        for (int i = 0; i < dim; ++i) {
-            const float residual = static_cast<float>(codec.values[codes[i]]) * codec.steps[i];
-            const double restored = base[i] + residual;
-            square += restored * restored;
-        }
-        inverse_norms[token] = static_cast<float>(1 / std::max(std::sqrt(square), 1e-6));
-        uint8_t* out = packed + token * groups * 4;
-        for (int group = 0; group < groups; ++group) {
-            for (int j = 0; j < 4; ++j) {
-                int byte = 0;
-                for (int i = 0; i < per_byte; ++i)
-                    byte |= codes[(group * per_byte + i) * 4 + j] << (i * codec.bits);
-                out[group * 4 + j] = static_cast<uint8_t>(byte);
-            }
-        }
+        const double deviation = std::sqrt(square_of(scaled) / dim) / kDeviation;
+        const float unit = static_cast<float>(deviation < kNoDeviation ? kNoDeviation : deviation);
+        for (int i = 0; i < dim; ++i) scaled[i] /= unit;
+        choose_codes(scaled.data(), layout.leading, layout.leading_bits, codec.values, codec.steps,
+                     codes.data(), shape.data());
+        choose_codes(scaled.data() + layout.leading, dim - layout.leading, layout.bits,
+                     codec.values + kValues, codec.steps + layout.leading,
+                     codes.data() + layout.leading, shape.data() + layout.leading);
+        const Gain fitted = fit_gain(vector, base, shape);
+        gains[token] = fitted.gain;
+        inverse_norms[token] = fitted.inverse_norm;
+        uint8_t* out = packed + token * layout.groups * 4;
+        pack(codes.data(), layout.leading_groups, layout.leading_bits, out);
+        pack(codes.data() + layout.leading, layout.groups - layout.leading_groups, layout.bits,
+             out + layout.leading_groups * 4);
     }
 }
 

@@ -21,12 +21,11 @@ struct Groups {
     int64_t n_rows;
 };
 
+// See residual.py, which is the reference.
 struct Codec {
-    const float* cutoffs;   // (2^bits - 1)
-    const int8_t* values;   // (2^bits)
+    const int8_t* values;   // (2, kValues), rising
     const float* steps;     // (dim)
-    const float* spread;    // (dim)
-    int bits;
+    CodeLayout layout;
 };
 
 // All throw std::out_of_range when an array points outside another.
@@ -36,12 +35,10 @@ struct Codec {
 void assign(const Kernel&, const float* vectors, int64_t n_vectors, const Groups&,
             const Centroids&, int32_t* nearest);
 
-// Residual codes as `residual.pack` lays them out, (n, packed groups, 4), and the inverse norms of
-// what they restore, (n).
+// Residual codes as `residual.pack` lays them out, (n, packed groups, 4), their gains, and the
+// inverse norms of what they restore, both (n).
 void encode(const float* vectors, const int32_t* nearest, int64_t n, const Centroids&,
-            const Codec&, uint8_t* packed, float* inverse_norms);
-
-int packed_groups(int dim, int bits);
+            const Codec&, uint8_t* packed, uint8_t* gains, float* inverse_norms);
 
 // Passages that hold each of `n_ids` ids: `offsets` (n_ids + 1) into the passages returned, which
 // rise for each id.

@@ -31,6 +31,28 @@ inline int low_byte(int value) { return value - kHigh * high_byte(value); }
 
 constexpr int kRowBytes = 8;   // of a query token, per group
 
+constexpr int kValues = 16;   // of a table; there are two, of the leading dimensions and of the others
+
+// How the codes of a block are laid out: those of the leading dimensions, with twice the bits, and
+// those of the others. See residual.parts and residual.pack.
+struct CodeLayout {
+    int bits;             // of the others
+    int leading_bits;
+    int leading;          // dimensions
+    int leading_groups;   // of 64 bytes
+    int groups;           // of all
+
+    static CodeLayout of(int dim, int bits) {
+        const int leading_bits = bits < 4 ? 2 * bits : 4;
+        const int leading = bits < 4 ? dim * leading_bits / 128 * 32 / leading_bits : 0;
+        const int leading_groups = leading * leading_bits / 32;
+        return {bits, leading_bits, leading, leading_groups,
+                leading_groups + ((dim - leading) * bits + 31) / 32};
+    }
+    // Dimensions, padded.
+    int padded() const { return leading + (groups - leading_groups) * 32 / bits; }
+};
+
 // Query tokens as integers, one float scale each.
 struct Query {
     int n;                 // query tokens
@@ -84,11 +106,12 @@ struct CellScores {
 
 // The tokens of a segment.
 struct Tokens {
-    const uint8_t* codes;            // (n_blocks, packed groups, 64), see residual.pack
+    const uint8_t* codes;            // (n_blocks, layout.groups, 64)
     const void* centroids;           // (n_tokens) of uint16 or uint32
+    const uint8_t* gains;            // (n_tokens), of the residuals
     const uint16_t* inverse_norms;   // (n_tokens), float16
-    const int8_t* values;            // (16), the codec's table, zero-padded
-    int bits;
+    const int8_t* values;            // (2, kValues), the codec's tables
+    CodeLayout layout;
     bool wide;                       // centroids are uint32
 
     uint32_t centroid(int64_t token) const {
@@ -103,12 +126,19 @@ struct Table {
     const int32_t* rows;    // (Centroids::n): the row of each centroid; null: its own number
 };
 
+// Of a score: by how much it may be off per inverse norm, and per gain and inverse norm.
+struct Error {
+    float centroid;
+    float residual;
+};
+
 // Computes the weighted MaxSim of `n` passages. `scratch` holds a block of 16 tokens: groups * 128
-// bytes; `best` is (padded). `norms`: the largest inverse norm of each passage; exact scores need
-// none and leave it alone.
+// bytes; `best` is (padded). `errors`: how far the score of each passage may be off if that of a
+// token may be by `error`; exact scores need none and leave it alone.
 using ScorePassages = void (*)(const Query&, const Tokens&, const Table&, const float* weights,
                                const int64_t* token_offsets, const int64_t* positions, int64_t n,
-                               void* scratch, float* best, float* scores, float* norms);
+                               const Error& error, void* scratch, float* best, float* scores,
+                               float* errors);
 
 // Computes the similarities of all query tokens to `n` centroids: (n, padded). `scratch` as above.
 using ScoreCentroids = void (*)(const Query&, const Centroids&, const uint32_t* chosen, int64_t n,

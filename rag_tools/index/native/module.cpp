@@ -62,15 +62,13 @@ Vectors vectors_of(const In<float, 2>& vectors, size_t dim) {
 
 // Holds on to the arrays of a codebook.
 struct NativeCodebook {
-    NativeCodebook(In<int8_t, 2> quantized, In<float, 1> scales, In<int8_t, 1> values,
-                   In<float, 1> steps)
-        : quantized(quantized), scales(scales), steps(steps), table{} {
+    NativeCodebook(In<int8_t, 2> quantized, In<float, 1> scales, In<int8_t, 2> values,
+                   In<float, 1> steps, int bits)
+        : quantized(quantized), scales(scales), values(values), steps(steps), bits(bits) {
         require(scales.shape(0) == quantized.shape(0), "one scale for each centroid");
         require(steps.shape(0) == quantized.shape(1), "one step for each dimension");
-        const size_t levels = values.shape(0);
-        require(levels == 16 || levels == 4 || levels == 2, "2, 4 or 16 values");
-        bits = levels == 16 ? 4 : levels == 4 ? 2 : 1;
-        for (size_t i = 0; i < levels; ++i) table[i] = values.data()[i];
+        require(values.shape(0) == 2 && values.shape(1) == kValues, "two tables of 16 values");
+        require(bits == 4 || bits == 2 || bits == 1, "4, 2 or 1 bits");
     }
 
     Centroids centroids() const {
@@ -86,10 +84,10 @@ struct NativeCodebook {
 
     In<int8_t, 2> quantized;
     In<float, 1> scales;
+    In<int8_t, 2> values;
     In<float, 1> steps;
-    std::unique_ptr<TiledCentroids> tiles;
-    int8_t table[16];
     int bits;
+    std::unique_ptr<TiledCentroids> tiles;
 };
 
 // Numbers in as few bits as they take.
@@ -104,28 +102,30 @@ bool is_wide(const AnyUnsigned& numbers) {
 // Holds on to the arrays of a segment.
 struct NativeSegment {
     NativeSegment(nb::object codebook, In<int64_t, 1> token_offsets,
-                  AnyUnsigned centroids, In<uint8_t, 3> codes, In<uint16_t, 1> inverse_norms,
-                  In<uint32_t, 1> cells, In<uint32_t, 1> cell_offsets, AnyUnsigned cell_passages)
+                  AnyUnsigned centroids, In<uint8_t, 3> codes, In<uint8_t, 1> gains,
+                  In<uint16_t, 1> inverse_norms, In<uint32_t, 1> cells,
+                  In<uint32_t, 1> cell_offsets, AnyUnsigned cell_passages)
         : owner(codebook), codebook(nb::cast<const NativeCodebook*>(codebook)),
-          token_offsets(token_offsets), tokens_centroids(centroids), codes(codes),
+          token_offsets(token_offsets), tokens_centroids(centroids), codes(codes), gains(gains),
           inverse_norms(inverse_norms), cells(cells), cell_offsets(cell_offsets),
           cell_passages(cell_passages) {
         const size_t n_tokens = centroids.shape(0);
-        const size_t dim = this->codebook->quantized.shape(1);
-        const size_t per_group = 4 * (8 / this->codebook->bits);
+        layout = CodeLayout::of(static_cast<int>(this->codebook->quantized.shape(1)),
+                                this->codebook->bits);
         wide = is_wide(centroids);
         wide_postings = is_wide(cell_passages);
         require(token_offsets.shape(0) >= 1, "token offsets have an end");
+        require(gains.shape(0) == n_tokens, "one gain for each token");
         require(inverse_norms.shape(0) == n_tokens, "one inverse norm for each token");
         require(codes.shape(0) * kBlockTokens >= n_tokens, "every token has codes");
-        require(codes.shape(1) == (dim + per_group - 1) / per_group && codes.shape(2) == 64,
+        require(codes.shape(1) == static_cast<size_t>(layout.groups) && codes.shape(2) == 64,
                 "codes are laid out for the codebook's dimensions and bits");
         require(cell_offsets.shape(0) == cells.shape(0) + 1, "cell offsets have an end");
     }
 
     Segment segment() const {
-        return {{codes.data(), tokens_centroids.data(), inverse_norms.data(), codebook->table,
-                 codebook->bits, wide},
+        return {{codes.data(), tokens_centroids.data(), gains.data(), inverse_norms.data(),
+                 codebook->values.data(), layout, wide},
                 codebook->steps.data(),
                 token_offsets.data(),
                 static_cast<int64_t>(token_offsets.shape(0)) - 1,
@@ -147,9 +147,11 @@ struct NativeSegment {
     In<int64_t, 1> token_offsets;
     AnyUnsigned tokens_centroids;
     In<uint8_t, 3> codes;
+    In<uint8_t, 1> gains;
     In<uint16_t, 1> inverse_norms;
     In<uint32_t, 1> cells, cell_offsets;
     AnyUnsigned cell_passages;
+    CodeLayout layout;
     std::unique_ptr<CellDirectory> directory;
     bool wide, wide_postings;
 };
@@ -289,15 +291,16 @@ NB_MODULE(_native, m) {
     m.def("available", &available);
     m.def("multiply_avx512vnni", &py_multiply, nb::arg("count"));
     nb::class_<NativeCodebook>(m, "Codebook")
-        .def(nb::init<In<int8_t, 2>, In<float, 1>, In<int8_t, 1>, In<float, 1>>(),
+        .def(nb::init<In<int8_t, 2>, In<float, 1>, In<int8_t, 2>, In<float, 1>, int>(),
              nb::arg("quantized").noconvert(), nb::arg("scales").noconvert(),
-             nb::arg("values").noconvert(), nb::arg("steps").noconvert());
+             nb::arg("values").noconvert(), nb::arg("steps").noconvert(), nb::arg("bits"));
     nb::class_<NativeSegment>(m, "Segment")
-        .def(nb::init<nb::object, In<int64_t, 1>, AnyUnsigned, In<uint8_t, 3>, In<uint16_t, 1>,
-                      In<uint32_t, 1>, In<uint32_t, 1>, AnyUnsigned>(),
+        .def(nb::init<nb::object, In<int64_t, 1>, AnyUnsigned, In<uint8_t, 3>, In<uint8_t, 1>,
+                      In<uint16_t, 1>, In<uint32_t, 1>, In<uint32_t, 1>, AnyUnsigned>(),
              nb::arg("codebook"), nb::arg("token_offsets").noconvert(),
              nb::arg("centroids").noconvert(), nb::arg("codes").noconvert(),
-             nb::arg("inverse_norms").noconvert(), nb::arg("cells").noconvert(),
+             nb::arg("gains").noconvert(), nb::arg("inverse_norms").noconvert(),
+             nb::arg("cells").noconvert(),
              nb::arg("cell_offsets").noconvert(), nb::arg("cell_passages").noconvert());
     nb::class_<NativeKernel>(m, "Kernel")
         .def(nb::init<const std::string&>(), nb::arg("name"))

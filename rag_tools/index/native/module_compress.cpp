@@ -4,11 +4,13 @@
 #include <nanobind/ndarray.h>
 #include <nanobind/stl/pair.h>
 #include <nanobind/stl/string.h>
+#include <nanobind/stl/tuple.h>
 
 #include <initializer_list>
 #include <memory>
 #include <stdexcept>
 #include <string>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -69,28 +71,29 @@ Out<int32_t, 1> py_assign(const std::string& kernel, In<float, 2> vectors, In<in
     return owned<int32_t, 1>(std::move(nearest), {n});
 }
 
-std::pair<Out<uint8_t, 3>, Out<float, 1>> py_encode(In<float, 2> vectors, In<int32_t, 1> nearest,
-                                                    In<int8_t, 2> quantized, In<float, 1> scales,
-                                                    In<float, 1> cutoffs, In<int8_t, 1> values,
-                                                    In<float, 1> steps, In<float, 1> spread) {
+std::tuple<Out<uint8_t, 3>, Out<uint8_t, 1>, Out<float, 1>> py_encode(
+    In<float, 2> vectors, In<int32_t, 1> nearest, In<int8_t, 2> quantized, In<float, 1> scales,
+    In<int8_t, 2> values, In<float, 1> steps, int bits) {
     const Centroids centroids = centroids_of(quantized, scales);
-    const size_t n = vectors.shape(0), dim = vectors.shape(1), levels = values.shape(0);
+    const size_t n = vectors.shape(0), dim = vectors.shape(1);
     require(dim == quantized.shape(1), "tokens and centroids differ in dimensions");
     require(nearest.shape(0) == n, "one centroid for each token");
-    require(levels == 16 || levels == 4 || levels == 2, "2, 4 or 16 values");
-    require(cutoffs.shape(0) == levels - 1, "a border between each two values");
-    require(steps.shape(0) == dim && spread.shape(0) == dim, "a step for each dimension");
-    const int bits = levels == 16 ? 4 : levels == 4 ? 2 : 1;
-    const Codec codec = {cutoffs.data(), values.data(), steps.data(), spread.data(), bits};
-    const size_t groups = static_cast<size_t>(packed_groups(static_cast<int>(dim), bits));
+    require(values.shape(0) == 2 && values.shape(1) == kValues, "two tables of 16 values");
+    require(bits == 4 || bits == 2 || bits == 1, "4, 2 or 1 bits");
+    require(steps.shape(0) == dim, "a step for each dimension");
+    const CodeLayout layout = CodeLayout::of(static_cast<int>(dim), bits);
+    const Codec codec = {values.data(), steps.data(), layout};
+    const size_t groups = static_cast<size_t>(layout.groups);
     std::unique_ptr<uint8_t[]> packed(new uint8_t[n * groups * 4]);
+    std::unique_ptr<uint8_t[]> gains(new uint8_t[n]);
     std::unique_ptr<float[]> inverse_norms(new float[n]);
     {
         nb::gil_scoped_release released;
         encode(vectors.data(), nearest.data(), static_cast<int64_t>(n), centroids, codec,
-               packed.get(), inverse_norms.get());
+               packed.get(), gains.get(), inverse_norms.get());
     }
     return {owned<uint8_t, 3>(std::move(packed), {n, groups, 4}),
+            owned<uint8_t, 1>(std::move(gains), {n}),
             owned<float, 1>(std::move(inverse_norms), {n})};
 }
 
@@ -123,8 +126,7 @@ void add_compress(nb::module_& m) {
           nb::arg("quantized").noconvert(), nb::arg("scales").noconvert());
     m.def("encode", &py_encode, nb::arg("vectors").noconvert(), nb::arg("nearest").noconvert(),
           nb::arg("quantized").noconvert(), nb::arg("scales").noconvert(),
-          nb::arg("cutoffs").noconvert(), nb::arg("values").noconvert(),
-          nb::arg("steps").noconvert(), nb::arg("spread").noconvert());
+          nb::arg("values").noconvert(), nb::arg("steps").noconvert(), nb::arg("bits"));
     m.def("postings", &py_postings, nb::arg("ids").noconvert(),
           nb::arg("token_offsets").noconvert(), nb::arg("n_ids"));
 }

@@ -200,8 +200,6 @@ class CentroidTable {
     std::vector<double> magnitudes_;
 };
 
-int code_groups(int dim, int bits) { return padded_to(dim, 4 * (8 / bits)) / 4; }
-
 std::pair<int64_t, int64_t> token_range(const Segment& segment, int64_t position) {
     if (position < 0 || position >= segment.n_passages)
         throw std::out_of_range("no passage has this position");
@@ -258,7 +256,7 @@ struct Candidates {
     }
 };
 
-// Have the centroids and inverse norms of a passage brought into the cache.
+// Have the centroids, gains and inverse norms of a passage brought into the cache.
 void prefetch(const Segment& segment, int64_t position) {
     const int64_t first = segment.token_offsets[position];
     const int64_t last = segment.token_offsets[position + 1];
@@ -268,11 +266,13 @@ void prefetch(const Segment& segment, int64_t position) {
         RAG_TOOLS_PREFETCH(centroids + static_cast<size_t>(token) * size);
     for (int64_t token = first; token < last; token += 32)
         RAG_TOOLS_PREFETCH(segment.tokens.inverse_norms + token);
+    for (int64_t token = first; token < last; token += 64)
+        RAG_TOOLS_PREFETCH(segment.tokens.gains + token);
 }
 
 void score(ScorePassages stage, const Query& query, const Table& table, const float* weights,
            const std::vector<Segment>& segments, const Candidates& candidates, int threads,
-           float* scores, float* norms) {
+           float* scores, const Error& error = {}, float* errors = nullptr) {
     parallel(static_cast<int64_t>(candidates.runs.size()),
              threads_for(query, candidates.n_tokens, threads), [&](int64_t chunk) {
                  const Candidates::Run& run = candidates.runs[chunk];
@@ -280,29 +280,34 @@ void score(ScorePassages stage, const Query& query, const Table& table, const fl
                  Buffer<char> scratch(scratch_bytes(query));
                  Buffer<float> best(query.padded);
                  stage(query, segment.tokens, table, weights, segment.token_offsets,
-                       candidates.positions.data() + run.first, run.n, scratch.data(),
-                       best.data(), scores + run.first, norms ? norms + run.first : nullptr);
+                       candidates.positions.data() + run.first, run.n, error, scratch.data(),
+                       best.data(), scores + run.first, errors ? errors + run.first : nullptr);
              });
 }
 
-// The most by which a coarse score and an exact one can differ, for an inverse norm of 1.
+// The most by which a coarse score and an exact one can differ.
 //
 // Of a query token the coarse product leaves out the low bytes: at most their sum of absolute
-// values times the largest value of the codec. Each float operation on a similarity (three), on
+// values times the largest value of the codec. Each float operation on a similarity (four), on
 // the weighted sum (two a query token) and on its scale may round by 2**-24 of the largest value
-// there can be, in both scores. Tokens' maxima, weighted, differ by no more than their elements.
-double coarse_error(const PreparedQuery& prepared, const CentroidTable& table,
-                    const float* weights, const Tokens& tokens) {
-    double largest = 0, error = 0;
-    for (int i = 0; i < 1 << tokens.bits; ++i)
+// there can be, in both scores; so may those that add the error up. Tokens' maxima, weighted,
+// differ by no more than their elements.
+Error coarse_error(const PreparedQuery& prepared, const CentroidTable& table, const float* weights,
+                   const Tokens& tokens) {
+    double largest = 0, of_centroids = 0, of_residuals = 0;
+    for (int i = 0; i < 2 * kValues; ++i)
         largest = std::max(largest, std::fabs(static_cast<double>(tokens.values[i])));
     const int n = prepared.query().n;
-    const double rounding = 2 * (2 * n + 6) * std::ldexp(1.0, -24);
-    for (int row = 0; row < n; ++row)
-        error += std::fabs(weights[row]) *
-                 (prepared.low_magnitude(row, largest) +
-                  rounding * (prepared.magnitude(row, largest) + table.magnitude(row)));
-    return error;
+    const double rounding = 2 * (2 * n + 8) * std::ldexp(1.0, -24);
+    for (int row = 0; row < n; ++row) {
+        const double weight = std::fabs(weights[row]);
+        of_centroids += weight * rounding * table.magnitude(row);
+        of_residuals += weight * (prepared.low_magnitude(row, largest) +
+                                  rounding * prepared.magnitude(row, largest));
+    }
+    const double rounded = 1 + 8 * std::ldexp(1.0, -24);
+    return {static_cast<float>(of_centroids * rounded),
+            static_cast<float>(of_residuals * rounded)};
 }
 
 }  // namespace
@@ -325,31 +330,31 @@ void refine(const Kernel& kernel, const Vectors& vectors, const float* weights,
     }
     const Tokens& tokens = segments[0].tokens;   // of one codec, all of them
     const PreparedQuery prepared(kernel, vectors, segments[0].steps,
-                                 code_groups(vectors.dim, tokens.bits));
+                                 tokens.layout.padded() / 4);
     const Query& query = prepared.query();
     const Table table = centroid_table.compute(kernel, vectors, threads);
     if (!kernel.coarse || limit >= n) {
-        score(kernel.maxsim, query, table, weights, segments, all, threads, scores, nullptr);
+        score(kernel.maxsim, query, table, weights, segments, all, threads, scores);
         return;
     }
-    std::vector<float> norms(n);
-    score(kernel.coarse, query, table, weights, segments, all, threads, scores, norms.data());
-    const double error = coarse_error(prepared, centroid_table, weights, tokens);
+    std::vector<float> errors(n);
+    score(kernel.coarse, query, table, weights, segments, all, threads, scores,
+          coarse_error(prepared, centroid_table, weights, tokens), errors.data());
     std::vector<double> low(n);
-    for (int64_t i = 0; i < n; ++i) low[i] = scores[i] + priors[i] - error * norms[i];
+    for (int64_t i = 0; i < n; ++i) low[i] = scores[i] + priors[i] - errors[i];
     std::nth_element(low.begin(), low.begin() + (limit - 1), low.end(), std::greater<double>());
     const double floor = low[limit - 1] - slack;
     Candidates kept;
     std::vector<int64_t> rows;
     for (int64_t i = 0; i < n; ++i) {
-        if (scores[i] + priors[i] + error * norms[i] >= floor) {
+        if (scores[i] + priors[i] + errors[i] >= floor) {
             kept.add(segments, places[i]);
             rows.push_back(i);
         }
         scores[i] = -std::numeric_limits<float>::infinity();
     }
     std::vector<float> exact(rows.size());
-    score(kernel.maxsim, query, table, weights, segments, kept, threads, exact.data(), nullptr);
+    score(kernel.maxsim, query, table, weights, segments, kept, threads, exact.data());
     for (size_t i = 0; i < rows.size(); ++i) scores[rows[i]] = exact[i];
 }
 
@@ -360,7 +365,7 @@ void similarities(const Kernel& kernel, const Vectors& vectors, const Centroids&
     CentroidTable table(centroids);
     table.need(segment.tokens, first, last);
     const PreparedQuery prepared(kernel, vectors, segment.steps,
-                                 code_groups(vectors.dim, segment.tokens.bits));
+                                 segment.tokens.layout.padded() / 4);
     const Query& query = prepared.query();
     Buffer<char> scratch(scratch_bytes(query));
     Buffer<float> by_token(static_cast<size_t>(n_tokens) * query.padded);

@@ -165,6 +165,7 @@ struct StoreCells {
 // What completes the residual products of the tokens of a block.
 struct Block {
     const float* centroids[kBlockTokens];   // each token's row of the table
+    float gains[kBlockTokens];
     float inverse_norms[kBlockTokens];
 };
 
@@ -172,23 +173,28 @@ template <class Isa, int registers>
 struct Complete {
     typename Isa::Floats query_scales[registers];
     const float* const* centroids;
+    const float* gains;
     const float* inverse_norms;
     int lane;
 
     RAG_TOOLS_INLINE Complete(const Query& query, const Block& block, int lane, float unit)
-        : centroids(block.centroids), inverse_norms(block.inverse_norms), lane(lane) {
+        : centroids(block.centroids), gains(block.gains), inverse_norms(block.inverse_norms),
+          lane(lane) {
         for (int r = 0; r < registers; ++r)
             query_scales[r] =
                 Isa::times(Isa::load(query.scales + lane + r * Isa::kWidth), Isa::set(unit));
     }
     RAG_TOOLS_INLINE typename Isa::Floats similarity(int i, int r,
                                                      typename Isa::Floats products) const {
-        return Isa::times(Isa::plus(Isa::times(products, query_scales[r]),
-                                    Isa::load(centroids[i] + lane + r * Isa::kWidth)),
-                          Isa::set(inverse_norms[i]));
+        const typename Isa::Floats residual =
+            Isa::times(Isa::times(products, query_scales[r]), Isa::set(gains[i]));
+        return Isa::times(
+            Isa::plus(residual, Isa::load(centroids[i] + lane + r * Isa::kWidth)),
+            Isa::set(inverse_norms[i]));
     }
     RAG_TOOLS_INLINE void advance(int n) {
         centroids += n;
+        gains += n;
         inverse_norms += n;
     }
 };
@@ -248,6 +254,7 @@ class Decoder {
                 table_.scores + (table_.rows ? table_.rows[centroid] : centroid) * query_.padded;
             for (int lane = 0; lane < query_.padded; lane += 16) RAG_TOOLS_PREFETCH(row + lane);
             next.centroids[token - first] = row;
+            next.gains[token - first] = tokens_.gains[token];
             next.inverse_norms[token - first] = from_half(tokens_.inverse_norms[token]);
         }
         first_ = first;
@@ -255,7 +262,7 @@ class Decoder {
 
     // Have the codes of a block brought into the cache.
     RAG_TOOLS_INLINE void prefetch(int64_t block) const {
-        const int64_t bytes = static_cast<int64_t>(query_.groups) * tokens_.bits * 8;
+        const int64_t bytes = static_cast<int64_t>(tokens_.layout.groups) * 64;
         if (block != decoded_)
             for (int64_t line = 0; line < bytes; line += 64)
                 RAG_TOOLS_PREFETCH(tokens_.codes + block * bytes + line);
@@ -276,14 +283,22 @@ class Decoder {
 
   private:
     void decode(int64_t block) {
-        const int groups = query_.groups * tokens_.bits / 8;
-        const uint8_t* codes = tokens_.codes + block * groups * 64;
-        if (tokens_.bits == 4)
-            Isa::template decode<4>(codes, groups, tokens_.values, elements_);
-        else if (tokens_.bits == 2)
-            Isa::template decode<2>(codes, groups, tokens_.values, elements_);
+        const CodeLayout& layout = tokens_.layout;
+        const uint8_t* codes = tokens_.codes + block * layout.groups * 64;
+        decode(layout.leading_bits, codes, layout.leading_groups, tokens_.values, elements_);
+        decode(layout.bits, codes + layout.leading_groups * 64,
+               layout.groups - layout.leading_groups, tokens_.values + kValues,
+               elements_ + layout.leading * kBlockTokens);
+    }
+
+    static void decode(int bits, const uint8_t* codes, int groups, const int8_t* values,
+                       typename Isa::Element* elements) {
+        if (bits == 4)
+            Isa::template decode<4>(codes, groups, values, elements);
+        else if (bits == 2)
+            Isa::template decode<2>(codes, groups, values, elements);
         else
-            Isa::template decode<1>(codes, groups, tokens_.values, elements_);
+            Isa::template decode<1>(codes, groups, values, elements);
     }
 
     const Query& query_;
@@ -377,8 +392,8 @@ struct Stages {
 
     static void maxsim(const Query& query, const Tokens& tokens, const Table& table,
                        const float* weights, const int64_t* token_offsets,
-                       const int64_t* positions, int64_t n, void* scratch, float* best,
-                       float* scores, float*) {
+                       const int64_t* positions, int64_t n, const Error&, void* scratch,
+                       float* best, float* scores, float*) {
         const auto keep = [&](int count, const Element* elements, const Block& block) {
             for (int lane = 0; lane < query.padded; lane += Isa::kWidth)
                 keep_best<typename Isa::Exact>(query, lane, 1.0f, elements, count, block, best);
@@ -389,8 +404,8 @@ struct Stages {
 
     static void coarse(const Query& query, const Tokens& tokens, const Table& table,
                        const float* weights, const int64_t* token_offsets,
-                       const int64_t* positions, int64_t n, void* scratch, float* best,
-                       float* scores, float* norms) {
+                       const int64_t* positions, int64_t n, const Error& error, void* scratch,
+                       float* best, float* scores, float* errors) {
         const auto keep = [&](int count, const Element* elements, const Block& block) {
             int lane = 0;
             for (; lane + 2 * Isa::kWidth <= query.padded; lane += 2 * Isa::kWidth)
@@ -403,12 +418,14 @@ struct Stages {
         score(query, tokens, table, weights, token_offsets, positions, n, scratch, best, scores,
               keep);
         for (int64_t passage = 0; passage < n; ++passage) {
-            uint16_t largest = 0;   // positive halves are in the order of their bits
+            float largest = 0;
             for (int64_t token = token_offsets[positions[passage]];
-                 token < token_offsets[positions[passage] + 1]; ++token)
-                largest = largest < tokens.inverse_norms[token] ? tokens.inverse_norms[token]
-                                                                : largest;
-            norms[passage] = from_half(largest);
+                 token < token_offsets[positions[passage] + 1]; ++token) {
+                const float of_token = from_half(tokens.inverse_norms[token]) *
+                                       (error.centroid + error.residual * tokens.gains[token]);
+                largest = largest < of_token ? of_token : largest;
+            }
+            errors[passage] = largest;
         }
     }
 

@@ -14,7 +14,7 @@ from rag_tools.index.arrayfile import FORMAT_VERSION, ArrayFile, open_atomically
 from rag_tools.index.codebook import Codebook
 from rag_tools.index.maxsim import maxsim, similarities
 from rag_tools.index.residual import ResidualCodec, deinterleave, interleave, pack, parts, unpack
-from rag_tools.index.search import EFFORTS, Effort, Query, Signals, search, weigh
+from rag_tools.index.search import BM25_HALF, EFFORTS, Effort, Query, Signals, search, weigh
 from rag_tools.index.segment import Segment, compress, write_segment
 from rag_tools.index.snapshot import Selection, Snapshot
 
@@ -337,7 +337,7 @@ def brute_force(snapshot, query, selection, limit, signals):
             score += signals.pooled * float(rows[position] @ query.pooled * scales[position])
             for place, bm25 in zip(*query.lexical, strict=True):
                 if tuple(place) == (id, position):
-                    score += signals.lexical * float(bm25 / (bm25 + 10))
+                    score += signals.lexical * float(bm25 / (bm25 + BM25_HALF))
             found.append((-round(score, 6), id, int(position)))
     return [(id, position) for _, id, position in sorted(found)[:limit]]
 

@@ -246,5 +246,6 @@ def test_no_case_is_scored_by_a_model_that_saw_its_group():
     ],
 )
 def test_what_a_quote_says_word_for_word_is_supported(claim: str, says: bool):
-    found = assess(claim, [quote("Never use vinegar:\nit damages the seals.")], calibrated=True)
+    cited = quote("Never use vinegar:\nit damages the seals.", score=0.3)
+    found = assess(claim, [cited], calibrated=True)
     assert (found.score == 1.0 and found.verdict == "supported") == says

@@ -54,8 +54,8 @@ class Effort:
 #   46,500 passages (4.7 M tokens): 2048 and 256 0.938 in 4.1 ms, 4096 and 512 0.982 in 5.8 ms,
 #     8192 and 256 0.988 in 5.6 ms, 8192 and 512 0.998 in 6.9 ms; a scan 113 ms
 # Reaching costs less than refining. Against MaxSim on floats, 46,500 passages and 150 questions, of
-# 4 bits and of 2: 5120 reached and 128 refined 0.935 in 1.9 ms, -; 8192 and 128 0.954 in 2.2 ms, 0.927
-# in 2.5 ms; 8192 and 512 0.979 in 5.2 ms, 0.943 in 3.9 ms, on a machine at work.
+# 4 bits and of 2: 5120 reached and 128 refined 0.935 in 2.2 ms, 0.910 in 2.0; 8192 and 128 0.954 in
+# 2.5, 0.927 in 2.3; 8192 and 512 0.979 in 4.2, 0.943 in 3.9.
 # What has to be reached grows with the index, about as the square root. A scan takes as long as
 # the other stages at 200,000 tokens: 22 ms for a million.
 EFFORTS: Mapping[Quality, Effort] = {

@@ -98,6 +98,9 @@ def _worker(settings: Settings) -> Any:  # noqa: ANN401 - an ASGI application
     return application(settings)
 
 
+_SPREAD = sys.platform == "linux"  # elsewhere the last to open the address may get everything
+
+
 class _Listening(list[socket.socket]):
     """The socket that workers share; a worker that is given it opens one of its own beside it.
 
@@ -111,9 +114,6 @@ class _Listening(list[socket.socket]):
 
 def _with_own(shared: socket.socket) -> list[socket.socket]:
     return [shared, _open(shared.getsockname(), shared.family, again=True)] if _SPREAD else [shared]
-
-
-_SPREAD = sys.platform == "linux"  # elsewhere the last to open the address may get everything
 
 
 def _listening(http: Http) -> socket.socket:

@@ -6,6 +6,7 @@ import struct
 
 import numpy as np
 import pytest
+from codes import random_codes
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -14,7 +15,7 @@ from rag_tools.index.arrayfile import FORMAT_VERSION, ArrayFile, open_atomically
 from rag_tools.index.codebook import Codebook
 from rag_tools.index.maxsim import maxsim, similarities
 from rag_tools.index.residual import ResidualCodec, deinterleave, interleave, pack, parts, unpack
-from rag_tools.index.search import BM25_HALF, EFFORTS, Effort, Query, Signals, search, weigh
+from rag_tools.index.search import EFFORTS, Effort, Query, Signals, search, weigh
 from rag_tools.index.segment import Segment, compress, write_segment
 from rag_tools.index.snapshot import Selection, Snapshot
 
@@ -147,14 +148,6 @@ def test_a_failed_write_leaves_the_old_bytes_and_no_litter(tmp_path):
 
 
 # -- codec ---------------------------------------------------------------------------------------
-
-
-def random_codes(rng, n, dim, bits):
-    every = [
-        rng.integers(0, 1 << part.bits, (n, part.dims.stop - part.dims.start))
-        for part in parts(dim, bits)
-    ]
-    return np.concatenate(every, axis=1).astype(np.uint8)
 
 
 @given(
@@ -337,7 +330,7 @@ def brute_force(snapshot, query, selection, limit, signals):
             score += signals.pooled * float(rows[position] @ query.pooled * scales[position])
             for place, bm25 in zip(*query.lexical, strict=True):
                 if tuple(place) == (id, position):
-                    score += signals.lexical * float(bm25 / (bm25 + BM25_HALF))
+                    score += signals.lexical * float(bm25 / (bm25 + 40))
             found.append((-round(score, 6), id, int(position)))
     return [(id, position) for _, id, position in sorted(found)[:limit]]
 

@@ -6,13 +6,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from codes import random_codes
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from rag_tools.errors import ConfigurationError
 from rag_tools.index import cells, dispatch, kernels, maxsim
 from rag_tools.index.codebook import Codebook
-from rag_tools.index.residual import ResidualCodec, pack, parts
+from rag_tools.index.residual import ResidualCodec, pack
 from rag_tools.index.segment import Segment, Tokens, write_segment
 
 NATIVE = [name for name in dispatch.kernel_names() if name != "numpy"]
@@ -39,14 +40,6 @@ def random_codebook(rng, *, dim, bits, n_centroids=40, scale=1.0):
         np.arange(n_centroids, dtype=np.int32),
         ResidualCodec(bits, values, steps),
     )
-
-
-def random_codes(rng, n, dim, bits):
-    every = [
-        rng.integers(0, 1 << part.bits, (n, part.dims.stop - part.dims.start))
-        for part in parts(dim, bits)
-    ]
-    return np.concatenate(every, axis=1).astype(np.uint8)
 
 
 def random_segment(rng, path, sizes, codebook, *, codes=None, gains=None):

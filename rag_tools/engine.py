@@ -64,6 +64,7 @@ from rag_tools.types import (
     SyncReport,
     Verification,
     Verifications,
+    Versions,
     document_id,
 )
 from rag_tools.writer import Writer, create_index
@@ -528,6 +529,14 @@ class Engine:
             # No id and no title holds a lone surrogate.
             known = text.encode("utf-8", "replace").decode("utf-8")
             return tuple(catalog.ids_like(view.connection, known, limit=limit))
+
+    def versions(self, known: Versions | None = None) -> Versions:
+        """Return which version of each document the index holds; `known` if it is still true."""
+        with self._reader.view() as view:
+            generation = view.snapshot.generation
+            if known is not None and known.generation == generation:
+                return known
+            return Versions(generation, catalog.document_keys(view.connection))
 
     def fetch(self, id: str, *, start: int = 0, end: int | None = None) -> Fetched:
         """Return a document's text, or a passage's.

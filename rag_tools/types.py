@@ -416,6 +416,21 @@ class DocumentEntry(_Value):
     metadata: Metadata = Field(default_factory=dict)
 
 
+class Versions(NamedTuple):
+    """Which documents an index holds, in which version: two of these tell what changed.
+
+    Attributes
+    ----------
+    generation
+        Of the index; it grows with every commit.
+    keys
+        A number for each document by id. A document that is replaced gets another.
+    """
+
+    generation: int
+    keys: Mapping[str, int]
+
+
 class Verification(_Value):
     """What became of a citation.
 

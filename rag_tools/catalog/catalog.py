@@ -165,6 +165,13 @@ def ids_like(connection: sqlite3.Connection, text: str, *, limit: int) -> list[s
     return [id_ for (id_,) in rows]
 
 
+def document_keys(connection: sqlite3.Connection) -> dict[str, int]:
+    """Return the key of every document by id."""
+    row = connection.execute("SELECT json_group_object(id, key) FROM document").fetchone()
+    keys: dict[str, int] = json.loads(row[0])
+    return keys
+
+
 def document_key(connection: sqlite3.Connection, id: str) -> int | None:
     """Return the key of a document, or None."""
     row = connection.execute("SELECT key FROM document WHERE id = ?", [id]).fetchone()

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, urlsplit
 
+import anyio
 import anyio.to_thread
 from mcp.server.mcpserver import Context, MCPServer
 from mcp.server.mcpserver.exceptions import ResourceError, ResourceNotFoundError
@@ -26,7 +28,7 @@ from mcp.types import (
 )
 
 from rag_tools.errors import NotFoundError, RagToolsError
-from rag_tools.types import SyncReport
+from rag_tools.types import Versions
 from rag_tools_mcp.collections import Collections, Seen
 
 TEMPLATE = "rag://{collection}/document/{id}{?start,end}"
@@ -35,6 +37,7 @@ MAX_CHARACTERS = 1_000_000
 """Of a document that is read whole: a resource can't say that it goes on."""
 
 _COMPLETIONS = 100  # what the protocol allows
+_INTERVAL = 0.5  # seconds from one look for changes to the next; a look takes 0.1 ms
 
 
 def document_uri(collection: str, id: str) -> str:
@@ -60,31 +63,69 @@ class Changes(InMemorySubscriptionBus):
 
     Parameters
     ----------
+    collections
+        That change, through this process or another.
     seen
-        The collections that the caller of the current request may see; what it subscribes to is
-        cut down to them.
+        Those that the caller of the current request may see; what it subscribes to is cut down to
+        them.
     """
 
-    def __init__(self, seen: Seen) -> None:
+    def __init__(self, collections: Collections, seen: Seen) -> None:
         super().__init__()
+        self._collections = collections
         self._seen = seen
+        self._subscribers: set[object] = set()
+        self._wanted = anyio.Event()
 
     def subscribe(self, listener: Callable[[ServerEvent], None]) -> Callable[[], None]:
         """Register a listener, within the request of whoever listens."""
         names = self._seen().names
+        subscriber = object()
 
         def permitted(event: ServerEvent) -> None:
             if _collection(event) in names:
                 listener(event)
 
-        return super().subscribe(permitted)
+        leave = super().subscribe(permitted)
 
-    async def announce(self, collection: str, report: SyncReport) -> None:
-        """Tell subscribers what a sync changed."""
-        for id in (*report.updated, *report.removed):
-            await self.publish(ResourceUpdated(document_uri(collection, id)))
-        if report.added or report.removed:
-            await self.publish(_DocumentsChanged(collection))
+        def unsubscribe() -> None:
+            self._subscribers.discard(subscriber)
+            leave()
+
+        self._subscribers.add(subscriber)
+        self._wanted.set()
+        return unsubscribe
+
+    async def watch(self) -> None:
+        """Look for changes as long as somebody wants to hear of them; until cancelled.
+
+        The index itself is asked, so that it doesn't matter which worker, or which program, made
+        a change.
+        """
+        while True:
+            await self._wanted.wait()
+            known: dict[str, Versions] = {}
+            while self._subscribers:
+                for name in self._collections.names:
+                    with suppress(RagToolsError):  # the call that needs the index reports it
+                        await self._look(name, known)
+                await anyio.sleep(_INTERVAL)
+            self._wanted = anyio.Event()
+
+    async def _look(self, name: str, known: dict[str, Versions]) -> None:
+        """Announce how a collection differs from what is known of it, and learn that."""
+        old = known.get(name)
+        new = await anyio.to_thread.run_sync(
+            lambda: self._collections.engine(name).versions(old), abandon_on_cancel=True
+        )
+        known[name] = new
+        if old is None or new is old:
+            return
+        for id, key in old.keys.items():
+            if new.keys.get(id) != key:
+                await self.publish(ResourceUpdated(document_uri(name, id)))
+        if old.keys.keys() != new.keys.keys():
+            await self.publish(_DocumentsChanged(name))
 
 
 def _collection(event: ServerEvent) -> str | None:

@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Literal
 
+import anyio
 from mcp.server import MCPServer
 from mcp.server.caching import CacheableMethod, CacheHint
 
@@ -84,7 +85,10 @@ def build(
     async def lifespan(_server: MCPServer[None]) -> AsyncIterator[None]:
         collections.start()
         try:
-            yield
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(changes.watch)
+                yield
+                tasks.cancel_scope.cancel()
         finally:
             collections.close()
 
@@ -92,13 +96,13 @@ def build(
     several = len(collections.names) > 1
     if not full and (several or writable):
         raise ConfigurationError("the openai profile serves one index, and only for reading")
-    changes = Changes(seen)
+    changes = Changes(collections, seen)
     server = MCPServer[None](
         "rag-tools",
         title="rag-tools",
         version=__version__,
         instructions=INSTRUCTIONS if full else OPENAI_INSTRUCTIONS,
-        tools=Tools(seen, writable=writable, changes=changes).all(several=several)
+        tools=Tools(seen, writable=writable).all(several=several)
         if full
         else OpenAITools(seen).all(),
         extensions=[viewer()] if full else [],

@@ -47,7 +47,6 @@ from rag_tools_mcp.pages import (
     tool_result,
     verify_page,
 )
-from rag_tools_mcp.resources import Changes
 from rag_tools_mcp.viewer import TOOL_META
 
 if TYPE_CHECKING:
@@ -94,14 +93,11 @@ class Tools:
         The collections that the caller of the current request may see.
     writable
         Folders that `sync` may read.
-    changes
-        Told what a sync changed.
     """
 
-    def __init__(self, seen: Seen, *, writable: Sequence[Path], changes: Changes) -> None:
+    def __init__(self, seen: Seen, *, writable: Sequence[Path]) -> None:
         self._seen = seen
         self._writable = writable
-        self._changes = changes
         self._syncing: dict[str, Lock] = defaultdict(Lock)
 
     def search(
@@ -243,7 +239,6 @@ class Tools:
             found = engine.sync(paths or (), within=self._writable, progress=_Steps(context))
         finally:
             lock.release()
-        anyio.from_thread.run(self._changes.announce, name, found)
         return tool_result(sync_page(found, max_chars=max_chars))
 
     def _engine(self, context: _Caller, collection: str | None) -> Engine:

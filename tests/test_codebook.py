@@ -1,7 +1,8 @@
-"""The codebook: assignment and codes in NumPy and natively, growth, parts."""
+"""The codebook: clustering, assignment and codes in NumPy and natively, growth, parts."""
 
 from __future__ import annotations
 
+import faiss
 import numpy as np
 import pytest
 from hypothesis import given
@@ -38,6 +39,84 @@ def energy(codebook, vectors, token_ids):
 def trained():
     vectors, token_ids = tokens_of(np.random.default_rng(0), 6000)
     return Codebook.train(vectors, token_ids), vectors, token_ids
+
+
+# -- clustering ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", dispatch.kernel_names())
+def test_clustering_depends_on_the_seed_and_not_on_threads(monkeypatch, trained, name):
+    _, vectors, token_ids = trained
+    arriving, arriving_ids = other_senses(np.random.default_rng(1), 6000)
+    monkeypatch.setenv("RAG_TOOLS_KERNEL", name)
+
+    def clustered(threads, seed=0):
+        monkeypatch.setenv("RAG_TOOLS_THREADS", threads)
+        codebook = Codebook.train(vectors, token_ids, seed=seed)
+        grown = codebook.grow(arriving, arriving_ids, n_tokens=12_000, seed=seed)
+        assert len(grown) > len(codebook)
+        return grown.quantized.tobytes(), grown.scales.tobytes(), grown.token_ids.tobytes()
+
+    expected = clustered("1")
+    assert clustered("1") == expected
+    assert clustered("2") == expected
+    assert clustered("5") == expected
+    assert clustered("2", seed=1) != expected
+
+
+def test_new_centroids_go_where_points_are_badly_off():
+    """One token, one centroid, and a second for a tenth of the points, which are far from it."""
+    rng = np.random.default_rng(0)
+    near, far = unit(rng.normal(size=(2, 1, 32)))
+    made = unit(near + 0.2 * rng.normal(size=(900, 32)) / np.sqrt(32))
+    missed = unit(far + 0.2 * rng.normal(size=(100, 32)) / np.sqrt(32))
+    codebook = Codebook.train(made[:1], np.zeros(1, np.int32))
+    points = np.concatenate([made, missed])
+    (centroid,) = module._kmeans(points, points @ codebook.centroids[0], 1, seed=0)
+    assert centroid @ far[0] > 0.9
+    assert np.linalg.norm(centroid) == pytest.approx(1, abs=1e-5)
+
+
+def test_faiss_prints_nothing_and_leaves_its_threads_to_others(capfd, trained):
+    _, vectors, token_ids = trained
+    before = faiss.omp_get_max_threads()
+    faiss.omp_set_num_threads(3)
+    try:
+        codebook = Codebook.train(vectors, token_ids)
+        codebook.grow(*other_senses(np.random.default_rng(1), 300), n_tokens=10**9)
+        assert faiss.omp_get_max_threads() == 3
+    finally:
+        faiss.omp_set_num_threads(before)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_faiss_is_always_given_a_cluster_that_it_can_split(monkeypatch):
+    """It fills an empty one from one that weighs more than 1; old versions search without end.
+
+    Here most points weigh next to nothing: a text repeated a thousand times, and a few others.
+    """
+    given = []
+    train = faiss.Kmeans.train
+
+    def recorded(self, points, weights):
+        given.append((weights.sum() / len(points), len(points) / self.k))
+        return train(self, points, weights=weights)
+
+    monkeypatch.setattr(faiss.Kmeans, "train", recorded)
+    rng = np.random.default_rng(0)
+    repeated = np.tile(unit(rng.normal(size=(1, 32))), (1000, 1))
+    token_ids = np.zeros(1000, np.int32)
+    codebook = Codebook.train(repeated, token_ids)
+    for n_others in (1, 10, 100):
+        vectors = np.concatenate([repeated[n_others:], unit(rng.normal(size=(n_others, 32)))])
+        for seed in range(5):
+            grown = codebook.grow(vectors, token_ids, n_tokens=2000, seed=seed)
+            assert len(grown) > len(codebook)
+            assert energy(grown, vectors, token_ids) < energy(codebook, vectors, token_ids)
+    weights, points = zip(*given, strict=True)
+    assert len(given) >= 15
+    assert weights == pytest.approx([1] * len(given), rel=1e-3)
+    assert min(points) >= 8
 
 
 # -- native against NumPy ------------------------------------------------------------------------
@@ -158,10 +237,6 @@ def test_a_grown_codebook_keeps_its_centroids_and_fits_what_arrives(trained):
     assert wanted_centroids(6000) < extra <= wanted_centroids(12_000)
     assert energy(grown, arriving, arriving_ids) < 0.7 * energy(codebook, arriving, arriving_ids)
     assert energy(grown, vectors, token_ids) <= energy(codebook, vectors, token_ids)
-    again = codebook.grow(arriving, arriving_ids, n_tokens=12_000)
-    assert np.array_equal(again.quantized, grown.quantized)
-    other = codebook.grow(arriving, arriving_ids, n_tokens=12_000, seed=1)
-    assert not np.array_equal(other.quantized[n:], grown.quantized[n:])
 
 
 def test_what_was_compressed_before_growth_restores_to_the_same_bits(trained):
@@ -189,6 +264,22 @@ def test_a_small_batch_gets_few_centroids_however_many_are_due(trained):
     assert len(grown) - len(codebook) <= 300 // 8
 
 
+def test_a_codebook_that_was_clustered_otherwise_opens_and_grows(tmp_path):
+    """Nothing in its file says how; an index outlives the k-means that made it."""
+    rng = np.random.default_rng(0)
+    rows = rng.integers(-127, 128, (60, 32)).astype(np.int8)
+    scales = (1 / np.linalg.norm(rows, axis=1)).astype(np.float32)
+    owners = np.repeat(np.arange(20), 3).astype(np.int32)
+    codec = ResidualCodec.train(rng.normal(size=(100, 32)).astype(np.float32), 4)
+    Codebook(rows, scales, owners, codec).write(tmp_path / "0")
+    codebook = Codebook.read([tmp_path / "0"])
+    vectors, token_ids = tokens_of(rng, 6000)
+    grown = codebook.grow(vectors, token_ids, n_tokens=6000)
+    assert np.array_equal(grown.quantized[:60], rows)
+    assert len(grown) - len(np.unique(owners)) <= wanted_centroids(6000)
+    assert energy(grown, vectors, token_ids) < 0.5 * energy(codebook, vectors, token_ids)
+
+
 @pytest.mark.parametrize("n", [1, 2, 9])
 def test_a_codebook_of_next_to_nothing(n):
     vectors, token_ids = tokens_of(np.random.default_rng(n), n)
@@ -197,6 +288,8 @@ def test_a_codebook_of_next_to_nothing(n):
     assigned = codebook.assign(vectors, token_ids)
     restored = codebook.decode(assigned, *codebook.encode(vectors, assigned))
     assert np.allclose(np.linalg.norm(restored, axis=1), 1, atol=1e-3)
+    grown = codebook.grow(vectors, token_ids, n_tokens=10**9)
+    assert len(grown) - len(codebook) <= n // 8
 
 
 def test_equal_embeddings_leave_nothing_to_cluster():

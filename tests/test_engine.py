@@ -9,6 +9,8 @@ import multiprocessing
 import os
 import shutil
 import sqlite3
+import subprocess
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -124,6 +126,17 @@ def test_a_batch_uses_one_thread_for_each_query(engine, monkeypatch):
         seen.clear()
         engine.search("tides")
         assert set(seen) == {3}
+
+
+def test_what_only_clustering_needs_is_not_loaded_by_a_search(index_dir):
+    program = (
+        "import sys; from pathlib import Path; from rag_tools import Engine;"
+        "engine = Engine.open(Path(sys.argv[1])); assert engine.search('boiling water').results;"
+        "print({'faiss'} & set(sys.modules))"
+    )
+    command = [sys.executable, "-c", program, str(index_dir)]
+    output = subprocess.run(command, capture_output=True, check=True)
+    assert output.stdout.strip() == b"set()"
 
 
 def test_a_small_index_is_searched_whole_at_any_quality(engine):

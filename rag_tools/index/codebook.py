@@ -11,6 +11,8 @@ trained and one for each extension.
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -474,6 +476,10 @@ def _kmeans(
     ones go where points are badly off. FAISS runs on the calling thread alone, now and later: call
     it on one of a pool.
     """
+    if sys.platform == "darwin":
+        # FAISS's wheel and torch's each bring an OpenMP runtime, and the second to be loaded stops
+        # the process (faiss-wheels, issue 73), unless told that on one thread they don't meet.
+        os.environ.setdefault("KMP_DUPLICATE_LIB_OK", "TRUE")
     import faiss  # takes 0.2 s, and nothing but this needs it
 
     faiss.omp_set_num_threads(1)  # for calls from this thread; others have their own number

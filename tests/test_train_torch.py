@@ -4,6 +4,7 @@ import json
 import math
 import random
 import signal
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +33,7 @@ from rag_tools.types import Span  # noqa: E402
 PLACES = ["mill", "river", "bridge", "tower", "garden", "wall"]
 DIM = 16
 SMALL = {"batch_size": 4, "negatives": 2, "dims": (DIM, 8), "dim_weights": (1.0, 0.5), "chunk": 3}
+PLAIN = {**SMALL, "idf": 0.0, "pooled": 0.0}  # scores are mean MaxSim
 
 
 @pytest.fixture(scope="module")
@@ -109,11 +111,87 @@ def softmax(values):
 @pytest.mark.parametrize("dim", [DIM, 8])
 def test_scores_are_mean_maxsim(model, dim):
     examples = make_examples(5)
-    settings = Settings(**SMALL)
-    queries, passages, texts, _ = batch(model, examples, settings)
-    ours = loss.mean_maxsim(loss._cut(queries, dim), [loss._cut(chunk, dim) for chunk in passages])
+    settings = Settings(**PLAIN)
+    queries, passages, texts, targets = batch(model, examples, settings)
+    ours = score(loss._cut(queries, dim), [loss._cut(chunk, dim) for chunk in passages], targets)
     expected = slow_scores(model, [example.query for example in examples], texts, dim)
     np.testing.assert_allclose(ours, expected, atol=1e-5)
+
+
+def score(queries, passages, targets, pooled=0.0):
+    return loss.score(queries, passages, targets.weights, pooled)
+
+
+def test_scores_are_those_of_the_engine_but_for_bm25(model):
+    """Frequencies are those among the positives of the source: one text, however often."""
+    examples = [replace(each, source="a") for each in make_examples(7)]
+    settings = Settings(**SMALL, idf=0.5)
+    examples.append(replace(examples[0], query="which river?"))
+    queries, passages, texts, targets = batch(model, examples, settings)
+    corpus = {example.passages[0] for example in examples}
+    assert len(corpus) == 7
+    held = [set(model.tokenizer(text)["input_ids"]) for text in corpus]
+    expected = []
+    for example in examples:
+        said = model.encode_query(example.query, output_value=None)
+        kept = said["attention_mask"].bool()
+        ids = said["input_ids"][kept].tolist()
+        idf = [math.log(1 + len(held) - n + 0.5) - math.log(n + 0.5) for n in counted(ids, held)]
+        shares = [max(value, 0.05) ** 0.5 for value in idf]
+        row = []
+        for text in texts:
+            found = model.encode_document(text, output_value=None)
+            vectors = model.encode_document(text)
+            best = [max(float(t @ p) for p in vectors) for t in said["token_embeddings"][kept]]
+            cosine = float(said["sentence_embedding"] @ found["sentence_embedding"])
+            maxsim = sum(s * c for s, c in zip(shares, best, strict=True)) / sum(shares)
+            row.append(maxsim + 0.7 * cosine)
+        expected.append(row)
+    np.testing.assert_allclose(score(queries, passages, targets, 0.7), expected, atol=1e-5)
+
+
+def counted(ids, held):
+    return [sum(token in each for each in held) for token in ids]
+
+
+class Lengths:
+    """A teacher that likes long passages, the more so for long queries."""
+
+    def __call__(self, queries, candidates):
+        return [
+            np.array([len(query) * len(text) / 1000 for text in texts], np.float32)
+            for query, texts in zip(queries, candidates, strict=True)
+        ]
+
+
+def test_a_teacher_scores_all_of_a_batch_and_the_base_adds_its_own(model, base):
+    examples = make_examples(5)
+    settings = Settings(**SMALL, teachers=("any",), teacher_weight=2.0, teacher_temperature=0.7)
+    made = Collator(model, examples, settings, [Lengths(), Lengths()]).collate(examples, 0)
+    original = MultiVectorEncoder(str(base), device="cpu").eval()
+    with torch.no_grad():
+        for value in model.parameters():
+            value += 0.02 * torch.randn(value.shape, generator=torch.Generator().manual_seed(1))
+        found = loss.Loss(model, original, settings, bf16=False)(columns(made), made["label"])
+        targets = Targets(**made["label"])
+        student, own = (
+            loss.Loss(each, each, settings, bf16=False)._encode(each, columns(made))
+            for each in (model, original)
+        )
+        texts = sorted({t for e in examples for t in e.passages}, key=lambda t: (len(t), t))
+        expected = 0.0
+        for dim, weight in zip(settings.dims, settings.dim_weights, strict=True):
+            queries, *passages = (loss._cut(each, dim) for each in student)
+            ours = score(queries, passages, targets, 0.7)
+            base_scores = score(own[0], own[1:], targets, 0.7)
+            for i, example in enumerate(examples):
+                lengths = [len(example.query) * len(text) / 1000 for text in texts]
+                taught = [float(b) + 2 * n for b, n in zip(base_scores[i], lengths, strict=True)]
+                p = softmax([value / 0.7 for value in taught])
+                q = softmax([float(value) / 0.05 for value in ours[i]])
+                kl = sum(x * math.log(x / y) for x, y in zip(p, q, strict=True))
+                expected += weight * kl / len(examples)
+    assert float(found["distill"]) == pytest.approx(expected, rel=1e-3)
 
 
 def test_distillation_is_the_kl_divergence_over_the_tuple(model):
@@ -121,9 +199,9 @@ def test_distillation_is_the_kl_divergence_over_the_tuple(model):
     examples[1] = Example("a", "no scores?", examples[1].passages)
     examples[2] = Example("a", "one passage?", examples[2].passages[:1], (1.0,))
     examples[3] = Example("a", "two?", examples[3].passages[:2], (0.3, 0.9))
-    settings = Settings(**SMALL)
+    settings = Settings(**PLAIN)
     queries, passages, _, targets = batch(model, examples, settings)
-    scores = loss.mean_maxsim(queries, passages)
+    scores = score(queries, passages, targets)
     divergences = []
     for example in examples:
         if len(example.scores) < 2:
@@ -133,7 +211,7 @@ def test_distillation_is_the_kl_divergence_over_the_tuple(model):
         theirs = softmax([score / 0.7 for score in example.scores])
         divergences.append(sum(p * math.log(p / q) for p, q in zip(theirs, ours, strict=True)))
     assert len(divergences) == 3
-    found = loss.distill(scores, targets, teacher_temperature=0.7, student_temperature=0.05)
+    found = loss.distill(scores, targets.teacher, teacher_temperature=0.7, student_temperature=0.05)
     assert float(found) == pytest.approx(np.mean(divergences), rel=1e-4)
 
 
@@ -142,7 +220,7 @@ def test_contrastive_term_leaves_out_other_answers_to_the_query(model):
     same = Example("a", first.query, second.passages[:1])  # another answer to the first query
     shared = Example("a", third.query, first.passages)  # its positive is the first one's, too
     examples = [first, same, shared]
-    settings = Settings(**SMALL)
+    settings = Settings(**PLAIN)
     queries, passages, texts, targets = batch(model, examples, settings)
     expected = []
     for example in examples:
@@ -150,7 +228,7 @@ def test_contrastive_term_leaves_out_other_answers_to_the_query(model):
         left = [t for t in texts if t == example.passages[0] or t not in answers]
         scores = slow_scores(model, [example.query], left, DIM)[0] / 0.05
         expected.append(-math.log(softmax(scores)[left.index(example.passages[0])]))
-    found = loss.contrastive(loss.mean_maxsim(queries, passages), targets, 0.05)
+    found = loss.contrastive(score(queries, passages, targets), targets, 0.05)
     assert float(found) == pytest.approx(np.mean(expected), rel=1e-4)
 
 
@@ -158,7 +236,7 @@ def test_evidence_term_ranks_the_sentences_of_the_positive(model):
     examples = make_examples(6)
     one = "The wall is old"
     examples.append(Example("a", "one sentence?", (one,), (), Span(0, 3)))
-    settings = Settings(**SMALL)
+    settings = Settings(**PLAIN)
     queries, passages, _, targets = batch(model, examples, settings)
     expected = []
     for example in examples:
@@ -191,7 +269,7 @@ def test_evidence_term_ranks_the_sentences_of_the_positive(model):
 def test_the_target_is_every_sentence_that_the_answer_touches(model):
     text = "The mill is old. The river is not. The wall fell."
     example = Example("a", "what?", (text,), (), Span(text.index("old"), text.index("not")))
-    made = Collator(model, [example], Settings(**SMALL)).collate([example], 0)
+    made = Collator(model, [example], Settings(**PLAIN)).collate([example], 0)
     assert made["label"]["evidence_sentences"].tolist() == [[True, True, False]]
     [owners] = made["label"]["sentences"]
     ids = made["passages0_input_ids"][0].tolist()
@@ -205,16 +283,16 @@ def test_the_target_is_every_sentence_that_the_answer_touches(model):
 def test_a_sentence_that_is_cut_off_is_no_target(model):
     text = "The mill is old. The wall fell."
     example = Example("a", "what?", (text,), (), Span(20, 24))
-    settings = Settings(**SMALL, passage_tokens=5)
+    settings = Settings(**PLAIN, passage_tokens=5)
     queries, passages, _, targets = batch(model, [example], settings)
     assert float(loss.evidence(queries, passages, targets, 0.05)) == 0
 
 
 def test_a_term_without_weight_is_not_computed(model, monkeypatch):
-    for name in ("distill", "contrastive", "evidence", "mean_maxsim"):
+    for name in ("distill", "contrastive", "evidence", "score"):
         monkeypatch.setattr(loss, name, lambda *_: pytest.fail("computed"))
     off = dict.fromkeys(("distill", "contrastive", "evidence", "pooled_anchor"), 0.0)
-    settings = Settings(**SMALL, weights=Weights(**off, anchor=1.0))
+    settings = Settings(**PLAIN, weights=Weights(**off, anchor=1.0))
     assert set(terms(model, model, settings)) == {"anchor"}
 
 
@@ -390,10 +468,18 @@ def test_train_and_export_on_the_command_line(base, tmp_path):
     out = tmp_path / "out"
     small = ["batch_size=4", "negatives=1", "dims=[16]", "dim_weights=[1.0]", "steps=2"]
     options = [part for value in small for part in ("--set", value)]
-    arguments = ["train", str(pairs), "--base", str(base), "--out", str(out), *options]
+    start = ["train", str(pairs), "--base", str(base), *options, "--out"]
+    arguments = [*start, str(out)]
     done = CliRunner().invoke(app, arguments)
     assert done.exit_code == 0, done.output
     assert load_checkpoint(out).dim == DIM
+    done = CliRunner().invoke(app, [*start, str(tmp_path / "taught"), "--teacher", str(base)])
+    assert done.exit_code == 0, done.output
+    run = load_settings(tmp_path / "taught" / "training.toml")
+    assert run.teachers == (str(base),)
+    assert not torch.equal(
+        weights(out)["linear.weight"], weights(tmp_path / "taught")["linear.weight"]
+    )
     done = CliRunner().invoke(app, ["export", str(out), str(out), "--check"])
     assert done.exit_code == 0, done.output
     assert [line.split()[0] for line in done.output.splitlines()[1:]] == [

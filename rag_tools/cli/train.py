@@ -89,6 +89,14 @@ def train(
             help="Measure on this as training goes on, and keep the best state. Repeatable.",
         ),
     ] = None,
+    teacher: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="MODEL",
+            help="Learn from this model's scores, on top of the base's own: directory or Hugging "
+            "Face name of a dense or a late-interaction model. Repeatable: their mean.",
+        ),
+    ] = None,
     exclude: Exclude = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with the run in DIR that was interrupted.")
@@ -98,12 +106,12 @@ def train(
     with _torch():
         from rag_tools.train.config import load_settings
         from rag_tools.train.fit import train as run
-    folders = {"dev": dev, "exclude": exclude}
-    assignments = [
-        f"{name}={json.dumps([folder.as_posix() for folder in given])}"
-        for name, given in folders.items()
-        if given
-    ]
+    named = {
+        "dev": [folder.as_posix() for folder in dev or ()],
+        "exclude": [folder.as_posix() for folder in exclude or ()],
+        "teachers": teacher or [],
+    }
+    assignments = [f"{name}={json.dumps(given)}" for name, given in named.items() if given]
     settings = load_settings(config, [*assignments, *(set or ())])
     data = _collections(pairs, from_index)
     checkpoint = run(data, base, out, settings, resume=resume, report=_Reporter(settings.steps))

@@ -8,13 +8,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from sentence_transformers import MultiVectorEncoder
 from sentence_transformers.multi_vector_encoder.data_collator import MultiVectorEncoderDataCollator
 
+from rag_tools.index.search import weigh
 from rag_tools.sentences import sentences
 from rag_tools.train.config import Settings
 from rag_tools.train.pairs import Example, draw_negatives
+from rag_tools.train.teacher import Teacher
 from rag_tools.types import Span
 
 OUTSIDE = -1
@@ -27,11 +31,12 @@ class Targets:
 
     Attributes
     ----------
-    tuples
-        Shape ``(B, n_ways)``, int64: the passages of each query's tuple, its positive first; -1
-        fills up shorter tuples.
+    weights
+        Shape ``(B, n_query_tokens)``, float32: what each token of a query counts, on any scale.
+    positives
+        Shape ``(B,)``, int64: the passage that answers each query.
     teacher
-        Shape ``(B, n_ways)``, float32: the teacher's scores; NaN where there is none.
+        Shape ``(B, D)``, float32: the teacher's scores; NaN where there is none.
     answers
         Shape ``(B, D)``, bool: passages that are the positive of a query with this text.
     sentences
@@ -45,7 +50,8 @@ class Targets:
         The chunk of passages that the anchor terms look at.
     """
 
-    tuples: torch.Tensor
+    weights: torch.Tensor
+    positives: torch.Tensor
     teacher: torch.Tensor
     answers: torch.Tensor
     sentences: tuple[torch.Tensor, ...]
@@ -65,6 +71,8 @@ class Collator(MultiVectorEncoderDataCollator):  # type: ignore[misc] # torch is
         All of the run's.
     settings
         Of the run.
+    teachers
+        That score every query of a batch against all its passages.
 
     Notes
     -----
@@ -74,9 +82,16 @@ class Collator(MultiVectorEncoderDataCollator):  # type: ignore[misc] # torch is
     """
 
     def __init__(
-        self, model: MultiVectorEncoder, examples: Sequence[Example], settings: Settings
+        self,
+        model: MultiVectorEncoder,
+        examples: Sequence[Example],
+        settings: Settings,
+        teachers: Sequence[Teacher] = (),
     ) -> None:
         super().__init__(preprocess_fn=model.preprocess)
+        self._tokenizer = model.tokenizer
+        self._teachers = teachers
+        self._frequencies: dict[str, tuple[NDArray[np.int64], int]] = {}
         self._prompts = {
             task: (model.prompts or {}).get(task) or "" for task in ("query", "document")
         }
@@ -121,22 +136,9 @@ class Collator(MultiVectorEncoderDataCollator):  # type: ignore[misc] # torch is
         ]
         batch["label"] = vars(
             Targets(
-                tuples=_filled(
-                    [
-                        [place[example.passages[i]] for i in numbers]
-                        for example, numbers in zip(examples, drawn, strict=True)
-                    ],
-                    -1,
-                    torch.int64,
-                ),
-                teacher=_filled(
-                    [
-                        [example.scores[i] if example.scores else math.nan for i in numbers]
-                        for example, numbers in zip(examples, drawn, strict=True)
-                    ],
-                    math.nan,
-                    torch.float32,
-                ),
+                weights=self._weights(examples[0].source, batch["query_input_ids"]),
+                positives=torch.tensor([place[example.passages[0]] for example in examples]),
+                teacher=self._taught(examples, drawn, place),
                 answers=_answers(examples, place),
                 sentences=tuple(owners),
                 evidence=torch.tensor(evidence, dtype=torch.int64),
@@ -152,6 +154,34 @@ class Collator(MultiVectorEncoderDataCollator):  # type: ignore[misc] # torch is
             )
         )
         return batch
+
+    def _weights(self, source: str, token_ids: torch.Tensor) -> torch.Tensor:
+        """Return what the tokens of queries count among the positives of a source."""
+        if source not in self._frequencies:
+            texts = {each.passages[0] for each in self._examples if each.source == source}
+            counted = np.zeros(len(self._tokenizer), np.int64)
+            for ids in self._tokenizer(sorted(texts), verbose=False)["input_ids"]:
+                counted[np.unique(ids)] += 1
+            self._frequencies[source] = counted, len(texts)
+        frequencies, n_texts = self._frequencies[source]
+        exponent = self._settings.idf
+        rows = [weigh(frequencies[ids], n_texts, exponent=exponent) for ids in token_ids.numpy()]
+        return torch.from_numpy(np.stack(rows))
+
+    def _taught(
+        self, examples: Sequence[Example], drawn: list[list[int]], place: Mapping[str, int]
+    ) -> torch.Tensor:
+        """Return the teachers' mean scores; without teachers, those that the tuples bring."""
+        scores = torch.full((len(examples), len(place)), math.nan)
+        if self._teachers:
+            asked, passages = [example.query for example in examples], [list(place)] * len(examples)
+            taught = [np.stack(teacher(asked, passages)) for teacher in self._teachers]
+            return torch.from_numpy(np.mean(taught, axis=0))
+        for row, (example, numbers) in enumerate(zip(examples, drawn, strict=True)):
+            if example.scores:
+                for i in numbers:
+                    scores[row, place[example.passages[i]]] = example.scores[i]
+        return scores
 
     def _tokenise(
         self, column: str, texts: list[str], task: str, *, offsets: bool = False

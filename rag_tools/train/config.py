@@ -56,6 +56,15 @@ class Settings(BaseModel):
         Of the layers that train.
     weights
         Of the loss's terms.
+    idf, pooled
+        Of the student's score, as in `rag_tools.index.search.Signals`: the exponent of the inverse
+        document frequency that weighs the query's tokens, and what the cosine of the pooled
+        vectors counts. Frequencies are those among the positives of a source.
+    teachers
+        Models that score every query of a batch against all its passages as the run goes on, see
+        `rag_tools.train.teacher.load_teacher`. Scores that tuples bring are passed over then.
+    teacher_weight
+        What their mean score counts, on top of the score that the base itself gives.
     teacher_temperature, student_temperature, temperature, evidence_temperature
         What scores are divided by before a softmax: the teacher's, the student's in distillation,
         in the contrastive term, in the evidence term. The student's score is a mean cosine.
@@ -95,6 +104,10 @@ class Settings(BaseModel):
     decay: Literal["linear", "cosine"] = "linear"
     max_gradient: float = Field(1.0, gt=0)
     dropout: float = Field(0.0, ge=0, lt=1)
+    idf: float = Field(0.5, ge=0)
+    pooled: float = Field(0.7, ge=0)
+    teachers: tuple[str, ...] = ()
+    teacher_weight: float = Field(3.0, gt=0)
     teacher_temperature: float = Field(1.0, gt=0)
     student_temperature: float = Field(0.05, gt=0)
     temperature: float = Field(0.05, gt=0)

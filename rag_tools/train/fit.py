@@ -40,6 +40,7 @@ from rag_tools.train.leakage import Evaluations
 from rag_tools.train.loss import Loss
 from rag_tools.train.pairs import Collection, Example, plan_batches, sample_passages
 from rag_tools.train.project import project
+from rag_tools.train.teacher import load_teacher
 
 RUN_FILE = "training.toml"
 LOG_FILE = "log.jsonl"
@@ -88,7 +89,7 @@ def train(
         If there is a run in `out` and `resume` isn't set, or another run than this one, or nothing
         to train on.
     CheckpointError, DatasetError
-        If the base, or a folder of evaluation data, can't be read.
+        If the base, a teacher, or a folder of evaluation data can't be read.
     """
     examples, n_left_out = _chosen(data, settings)
     if not examples:
@@ -98,6 +99,7 @@ def train(
     torch.manual_seed(settings.seed)
     if settings.threads is not None:
         torch.set_num_threads(settings.threads)
+    teachers = [load_teacher(name) for name in settings.teachers]
     model = _load(base, examples, out / BASE, dim=max(settings.dims))
     original = copy.deepcopy(model).requires_grad_(False).eval()
     freeze(model, settings.trainable_layers, settings.dropout)
@@ -107,7 +109,7 @@ def train(
         args=_arguments(out, settings, model),
         train_dataset=_plan(examples, settings),
         loss=Loss(model, original, settings, bf16=_bf16(settings, model.device)),
-        data_collator=Collator(model, examples, settings),
+        data_collator=Collator(model, examples, settings, teachers),
         evaluator=_check(settings),
         callbacks=[_Log(out / LOG_FILE, report), stop],
     )

@@ -1,7 +1,8 @@
 """The loss of late-interaction training: a sum of named terms.
 
-Student scores are means over the query's tokens of the largest cosine with a passage's token, so
-that they don't grow with the query. Which batches are made is `rag_tools.train.collate`.
+A score is that of the engine but for BM25: a weighted mean over the query's tokens of the largest
+cosine with a passage's token, and the cosine of the pooled vectors. Which batches are made is
+`rag_tools.train.collate`.
 """
 
 from __future__ import annotations
@@ -32,8 +33,10 @@ class Loss(torch.nn.Module):  # type: ignore[misc] # torch is optional, so untyp
     """The sum of the terms that have a weight.
 
     distill
-        KL divergence of the student's distribution over a query's tuple from the teacher's
-        (ColBERTv2, Santhanam et al. 2022, section 3.3).
+        KL divergence of the student's distribution over passages from the teacher's (ColBERTv2,
+        Santhanam et al. 2022, section 3.3): over a query's tuple if the tuple brings scores, over
+        all passages of the batch if there are teachers. To their score the base adds its own, so
+        that the student doesn't lose what the base knows better.
     contrastive
         Cross-entropy of the positive against every passage of the batch but other answers to the
         same query.
@@ -42,7 +45,7 @@ class Loss(torch.nn.Module):  # type: ignore[misc] # torch is optional, so untyp
         positive; a sentence scores as if it were the passage. It is what citations are made from.
     anchor, pooled_anchor
         1 − cosine between a token's vector, or the pooled one, and that of the checkpoint the run
-        started from, on the queries and one chunk of passages.
+        started from, on the queries and one chunk of passages; on all if there are teachers.
 
     All but the anchors are computed at each of ``settings.dims`` (Matryoshka, Kusupati et al.
     2022): leading dimensions, scaled to unit length.
@@ -73,13 +76,23 @@ class Loss(torch.nn.Module):  # type: ignore[misc] # torch is optional, so untyp
         self, features: Iterable[dict[str, Any]], labels: Mapping[str, Any]
     ) -> dict[str, torch.Tensor]:
         """Return each term times its weight, by name."""
+        settings = self._settings
         targets = Targets(**labels)
         inputs = [dict(column) for column in features]
-        queries, *passages = self._encode(self.model, inputs)
-        terms = self._terms(queries, passages, targets)
-        anchor = targets.anchor
-        terms |= self._anchors([queries, passages[anchor]], [inputs[0], inputs[1 + anchor]])
-        weights = self._settings.weights.model_dump()
+        students = self._encode(self.model, inputs)
+        anchored = list(range(len(inputs))) if settings.teachers else [0, 1 + targets.anchor]
+        bases = []
+        if settings.teachers or settings.weights.anchor or settings.weights.pooled_anchor:
+            with torch.no_grad():
+                bases = self._encode(self._base[0], [inputs[i] for i in anchored])
+        teacher = targets.teacher
+        if settings.teachers:
+            own = score(bases[0], bases[1:], targets.weights, settings.pooled)
+            teacher = own + settings.teacher_weight * teacher
+        terms = self._terms(students[0], students[1:], targets, teacher)
+        if bases:
+            terms |= self._anchors([students[i] for i in anchored], bases)
+        weights = settings.weights.model_dump()
         return {name: weights[name] * value for name, value in terms.items()}
 
     def _encode(
@@ -100,7 +113,7 @@ class Loss(torch.nn.Module):  # type: ignore[misc] # torch is optional, so untyp
         return encoded
 
     def _terms(
-        self, queries: Texts, passages: list[Texts], targets: Targets
+        self, queries: Texts, passages: list[Texts], targets: Targets, teacher: torch.Tensor
     ) -> dict[str, torch.Tensor]:
         settings = self._settings
         weights = settings.weights
@@ -110,11 +123,11 @@ class Loss(torch.nn.Module):  # type: ignore[misc] # torch is optional, so untyp
             found = [_cut(chunk, dim) for chunk in passages]
             at_dim: dict[str, torch.Tensor] = {}
             if weights.distill or weights.contrastive:
-                scores = mean_maxsim(asked, found)
+                scores = score(asked, found, targets.weights, settings.pooled)
                 if weights.distill:
                     at_dim["distill"] = distill(
                         scores,
-                        targets,
+                        teacher,
                         settings.teacher_temperature,
                         settings.student_temperature,
                     )
@@ -126,14 +139,8 @@ class Loss(torch.nn.Module):  # type: ignore[misc] # torch is optional, so untyp
                 terms[name] = terms.get(name, 0.0) + weight * value
         return terms
 
-    def _anchors(
-        self, students: list[Texts], inputs: list[dict[str, Any]]
-    ) -> dict[str, torch.Tensor]:
+    def _anchors(self, students: list[Texts], bases: list[Texts]) -> dict[str, torch.Tensor]:
         weights = self._settings.weights
-        if not weights.anchor and not weights.pooled_anchor:
-            return {}
-        with torch.no_grad():
-            bases = self._encode(self._base[0], inputs)
         pairs = list(zip(students, bases, strict=True))
         terms = {}
         if weights.anchor:
@@ -146,21 +153,42 @@ class Loss(torch.nn.Module):  # type: ignore[misc] # torch is optional, so untyp
         return terms
 
 
-def mean_maxsim(queries: Texts, passages: list[Texts]) -> torch.Tensor:
+def score(
+    queries: Texts, passages: list[Texts], weights: torch.Tensor, pooled: float
+) -> torch.Tensor:
     """Score every query against every passage.
 
     One product per chunk of passages, of the queries' tokens without padding.
 
+    Parameters
+    ----------
+    weights
+        Shape ``(n_queries, n_query_tokens)``: what each token counts; those that score are brought
+        to a sum of 1.
+    pooled
+        What the cosine of the pooled vectors counts.
+
     Returns
     -------
-    Shape ``(n_queries, n_passages)``: the mean over a query's tokens of their largest cosine.
+    Shape ``(n_queries, n_passages)``.
     """
     tokens = queries.vectors[queries.mask]  # (n_query_tokens, dim), of all queries
     owners = queries.mask.nonzero()[:, 0]
     best = torch.cat([_best(tokens, chunk) for chunk in passages], dim=1)
-    total = best.new_zeros(len(queries.mask), best.shape[1]).index_add(0, owners, best)
-    scores: torch.Tensor = total / queries.mask.sum(dim=1, keepdim=True).clamp(min=1)
+    weighted = best * _shares(queries, weights)[queries.mask][:, None]
+    scores: torch.Tensor = best.new_zeros(len(queries.mask), best.shape[1])
+    scores = scores.index_add(0, owners, weighted)
+    if pooled and queries.pooled is not None:
+        vectors = torch.cat([chunk.pooled for chunk in passages if chunk.pooled is not None])
+        scores = scores + pooled * (queries.pooled @ vectors.T)
     return scores
+
+
+def _shares(queries: Texts, weights: torch.Tensor) -> torch.Tensor:
+    """Return the weights of the tokens that score, with a sum of 1 for each query."""
+    shares = weights * queries.mask
+    result: torch.Tensor = shares / shares.sum(dim=1, keepdim=True).clamp(min=1e-9)
+    return result
 
 
 def _best(tokens: torch.Tensor, chunk: Texts) -> torch.Tensor:
@@ -172,26 +200,29 @@ def _best(tokens: torch.Tensor, chunk: Texts) -> torch.Tensor:
 
 
 def distill(
-    scores: torch.Tensor, targets: Targets, teacher_temperature: float, student_temperature: float
+    scores: torch.Tensor,
+    teacher: torch.Tensor,
+    teacher_temperature: float,
+    student_temperature: float,
 ) -> torch.Tensor:
-    """KL divergence over the tuples that a teacher scored and that have a negative.
+    """KL divergence over the passages that a teacher scored, of queries that have two of them.
 
     Parameters
     ----------
-    scores
-        Of `mean_maxsim`, shape ``(B, D)``.
+    scores, teacher
+        Shape ``(n_queries, n_passages)``; the teacher's are NaN where it gave none.
     """
-    known = (targets.tuples >= 0) & ~targets.teacher.isnan()
+    known = ~teacher.isnan()
     rows = known.sum(dim=1) > 1
     if not rows.any():
         return scores.new_zeros(())
     known = known[rows]
-    student = scores.gather(1, targets.tuples.clamp(min=0))[rows] / student_temperature
-    teacher = targets.teacher[rows].nan_to_num() / teacher_temperature
+    student = scores[rows] / student_temperature
+    target = teacher[rows].nan_to_num() / teacher_temperature
     log_student = student.masked_fill(~known, _NONE).log_softmax(dim=1)
-    log_teacher = teacher.masked_fill(~known, _NONE).log_softmax(dim=1)
+    log_target = target.masked_fill(~known, _NONE).log_softmax(dim=1)
     loss: torch.Tensor = (
-        functional.kl_div(log_student, log_teacher, reduction="none", log_target=True)
+        functional.kl_div(log_student, log_target, reduction="none", log_target=True)
         .masked_fill(~known, 0.0)
         .sum(dim=1)
         .mean()
@@ -201,10 +232,9 @@ def distill(
 
 def contrastive(scores: torch.Tensor, targets: Targets, temperature: float) -> torch.Tensor:
     """Cross-entropy of each positive among the batch's passages, other answers left out."""
-    positives = targets.tuples[:, 0]
-    others = targets.answers.scatter(1, positives[:, None], False)
+    others = targets.answers.scatter(1, targets.positives[:, None], False)
     logits = (scores / temperature).masked_fill(others, _NONE)
-    loss: torch.Tensor = functional.cross_entropy(logits, positives)
+    loss: torch.Tensor = functional.cross_entropy(logits, targets.positives)
     return loss
 
 
@@ -217,7 +247,8 @@ def evidence(
     whose sentences with the answer are.
     """
     n_sentences = targets.evidence_sentences.shape[1]
-    positives = targets.tuples[targets.evidence, 0]
+    positives = targets.positives[targets.evidence]
+    shares = _shares(queries, targets.weights)
     losses = []
     start = 0
     for chunk, owners in zip(passages, targets.sentences, strict=True):
@@ -232,8 +263,7 @@ def evidence(
         column = owner.where(owner >= 0, n_sentences)[:, None, :].expand_as(cosines)
         best = cosines.new_full((*cosines.shape[:2], n_sentences + 1), _NONE)
         best = best.scatter_reduce(2, column, cosines, "amax")[..., :n_sentences]
-        mask = queries.mask[rows]
-        scores = (best * mask[..., None]).sum(dim=1) / mask.sum(dim=1, keepdim=True).clamp(min=1)
+        scores = (best * shares[rows][..., None]).sum(dim=1)
         present = (owner[..., None] == torch.arange(n_sentences, device=owner.device)).any(dim=1)
         logs = (scores / temperature).masked_fill(~present, _NONE).log_softmax(dim=1)
         wanted = targets.evidence_sentences[here] & present

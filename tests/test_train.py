@@ -23,6 +23,7 @@ from rag_tools.train.mine import Mining, mine, true_negatives
 from rag_tools.train.pairs import (
     Example,
     collect,
+    draw_examples,
     draw_negatives,
     plan_batches,
     read_examples,
@@ -42,6 +43,16 @@ def made_text(seed: int, n_words: int = 40) -> str:
 
 
 @pytest.mark.parametrize("suffix", [".jsonl", ".jsonl.gz"])
+def test_a_draw_takes_as_many_of_each_source_and_keeps_their_order():
+    examples = [Example("ab"[i % 5 == 0], f"q{i}", (f"p{i}",)) for i in range(50)]
+    drawn = draw_examples(examples, 12)
+    assert [each.source for each in drawn].count("a") == 12
+    assert [each for each in drawn if each.source == "b"] == examples[::5]
+    assert drawn == [each for each in examples if each in drawn]
+    assert drawn == draw_examples(examples, 12)
+    assert drawn != draw_examples(examples, 12, seed=1)
+
+
 def test_examples_survive_their_file(tmp_path, suffix):
     examples = [
         Example("a", "who?", ("Zoë did. Nobody else.",), (), Span(0, 3)),

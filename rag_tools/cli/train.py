@@ -163,6 +163,9 @@ def mine(
             help="Drop a negative that scores above this share of what the positive does.",
         ),
     ] = 0.95,
+    most: Annotated[
+        int | None, typer.Option(min=1, help="Draw at most so many pairs of a source.")
+    ] = None,
     exclude: Exclude = None,
     dev: Annotated[
         list[Path] | None,
@@ -177,6 +180,7 @@ def mine(
     from rag_tools.cli.show import progress
     from rag_tools.train.mine import Mining
     from rag_tools.train.mine import mine as run
+    from rag_tools.train.pairs import draw_examples
 
     scorer = None
     if teacher:
@@ -198,6 +202,8 @@ def mine(
         kept = [clean for each in examples if (clean := evaluations.without(each)) is not None]
         complain(f"left out {len(examples) - len(kept)} of {len(examples)} examples")
         examples = kept
+    if most is not None:
+        examples = draw_examples(examples, most)
     settings = Mining(negatives=negatives, depth=depth, share=share)
     # Windows keeps mapped files until the last reader is collected.
     with (

@@ -148,6 +148,21 @@ def plan_batches(
     return batches
 
 
+def draw_examples(examples: Iterable[Example], most: int, seed: int = 0) -> list[Example]:
+    """Draw at most so many examples of each source; those drawn stay in their order."""
+    drawn: defaultdict[str, list[int]] = defaultdict(list)
+    every = list(examples)
+    for number, example in enumerate(every):
+        drawn[example.source].append(number)
+    generator = random.Random(seed)
+    kept = {
+        number
+        for _, numbers in sorted(drawn.items())
+        for number in generator.sample(numbers, min(most, len(numbers)))
+    }
+    return [example for number, example in enumerate(every) if number in kept]
+
+
 def draw_negatives(example: Example, count: int, seed: int) -> list[int]:
     """Choose which passages of a tuple a step uses.
 

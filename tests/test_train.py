@@ -42,7 +42,6 @@ def made_text(seed: int, n_words: int = 40) -> str:
 # -- examples ----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("suffix", [".jsonl", ".jsonl.gz"])
 def test_a_draw_takes_as_many_of_each_source_and_keeps_their_order():
     examples = [Example("ab"[i % 5 == 0], f"q{i}", (f"p{i}",)) for i in range(50)]
     drawn = draw_examples(examples, 12)
@@ -53,6 +52,7 @@ def test_a_draw_takes_as_many_of_each_source_and_keeps_their_order():
     assert drawn != draw_examples(examples, 12, seed=1)
 
 
+@pytest.mark.parametrize("suffix", [".jsonl", ".jsonl.gz"])
 def test_examples_survive_their_file(tmp_path, suffix):
     examples = [
         Example("a", "who?", ("Zoë did. Nobody else.",), (), Span(0, 3)),

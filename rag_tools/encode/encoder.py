@@ -37,8 +37,8 @@ INDEPENDENT_ROWS = "rag_tools.independent_rows"
 # that depends on the width, so the width must depend on nothing but the query.
 _WIDTH = 8
 
-# Queries run together; more gain nothing.
-_BATCH = 16
+BATCH = 16
+"""Queries that are run together at most; more gain nothing."""
 
 # A text longer than this is tokenised in pieces: the tokenizer takes about 300 bytes per token
 # while it works, which would be gigabytes for a document of 100 MB.
@@ -127,6 +127,7 @@ class Encoder:
         self._document_skiplist = self._token_ids(checkpoint.document_skiplist)
         self._filling = self._filling_id(checkpoint.expansion)
 
+    @stage("rag_tools.encode")
     def encode_query(self, text: str) -> Embeddings:
         """Encode a query or claim of any length.
 
@@ -135,7 +136,6 @@ class Encoder:
         (embeddings,) = self.encode_queries([text])
         return embeddings
 
-    @stage("rag_tools.encode")
     def encode_queries(self, texts: Sequence[str]) -> list[Embeddings]:
         """Encode queries or claims together: the same as one by one, in less time.
 
@@ -279,8 +279,8 @@ class Encoder:
                 width = min(-(-len(row.ids) // _WIDTH) * _WIDTH, self.checkpoint.max_tokens)
                 rows[width].append((place, row))
         for width, placed in rows.items():
-            for first in range(0, len(placed), _BATCH):
-                batch = placed[first : first + _BATCH]
+            for first in range(0, len(placed), BATCH):
+                batch = placed[first : first + BATCH]
                 inputs = _inputs([row for _, row in batch], width)
                 found = self._session.run(self._outputs, inputs)
                 for i, (place, _) in enumerate(batch):

@@ -287,7 +287,7 @@ def test_queries_of_about_one_length_take_one_run(monkeypatch):
     monkeypatch.setattr(encoder, "_session", session)
     assert encoder.encode_queries([]) == []
     encoder.encode_queries(["one", "stone " * 9, "two stones", LONG, "three", "stone " * 8])
-    assert session.shapes[-2:] == [(3, 8), (2, 16)]
+    assert session.shapes[-2:] == [(3, 4), (2, 12)]
     assert session.shapes[:-2] == [(1, 512)] * len(session.shapes[:-2])
     assert len(session.shapes) > 3
 

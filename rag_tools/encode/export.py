@@ -15,11 +15,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import onnx
 import torch
+from onnxruntime import InferenceSession
 from sentence_transformers import MultiVectorEncoder
 
 from rag_tools.encode import samples
 from rag_tools.encode.checkpoint import MODEL_FILES, Checkpoint, load_checkpoint
-from rag_tools.encode.encoder import INDEPENDENT_ROWS, Encoder, load_session
+from rag_tools.encode.encoder import INDEPENDENT_ROWS, WIDTH, Encoder, load_session
 from rag_tools.encode.quantise import quantise
 from rag_tools.errors import CheckpointError
 
@@ -202,28 +203,30 @@ def _strip(path: Path) -> None:
 
 
 def _mark(checkpoint: Checkpoint) -> None:
-    """Note in the model file that its rows don't depend on each other, if that is so.
-
-    Tried out on rows of several lengths, alone and together.
-    """
+    """Note in the model file that its rows don't depend on each other, if that is so."""
     session = load_session(checkpoint)
     if not all(isinstance(value.shape[0], str) for value in session.get_inputs()):
         return
-    width = min(24, checkpoint.max_tokens)
-    lengths = np.array([width, width - 1, width // 2, 3, 1])
-    ids = np.random.default_rng(0).integers(checkpoint.vocabulary_size, size=(5, width))
-    rows = {
-        "input_ids": ids,
-        "attention_mask": (np.arange(width) < lengths[:, None]).astype(np.int64),
-    }
-    together = session.run(None, rows)
-    for i in range(len(lengths)):
-        alone = session.run(None, {name: values[i : i + 1] for name, values in rows.items()})
-        if any(one.tobytes() != all[i].tobytes() for one, all in zip(alone, together, strict=True)):
+    for width in (WIDTH, min(24, checkpoint.max_tokens)):
+        if not _rows_are_independent(session, checkpoint.vocabulary_size, width):
             return
     model = onnx.load(str(checkpoint.model))
     model.metadata_props.add(key=INDEPENDENT_ROWS, value="1")
     onnx.save(model, str(checkpoint.model))
+
+
+def _rows_are_independent(session: InferenceSession, vocabulary_size: int, width: int) -> bool:
+    """Try it out: rows of several lengths, alone and together."""
+    lengths = np.array([width, width - 1, width // 2, 2, 1])
+    ids = np.random.default_rng(0).integers(vocabulary_size, size=(len(lengths), width))
+    attention = (np.arange(width) < lengths[:, None]).astype(np.int64)
+    rows = {"input_ids": ids, "attention_mask": attention}
+    together = session.run(None, rows)
+    for i in range(len(lengths)):
+        alone = session.run(None, {name: values[i : i + 1] for name, values in rows.items()})
+        if any(one.tobytes() != all[i].tobytes() for one, all in zip(alone, together, strict=True)):
+            return False
+    return True
 
 
 def _check_float32(model: MultiVectorEncoder, directory: Path, encoder: Encoder) -> None:

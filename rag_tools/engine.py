@@ -13,6 +13,7 @@ import re
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -29,8 +30,10 @@ from rag_tools.cite.claims import QUOTES, cited_answer
 from rag_tools.cite.locate import check_url_template, cite_span
 from rag_tools.cite.quote import strongest
 from rag_tools.cite.verify import parse_citations, verify
+from rag_tools.encode import batch
 from rag_tools.encode.checkpoint import Checkpoint, load_checkpoint
-from rag_tools.encode.encoder import Encoder
+from rag_tools.encode.embeddings import EncodedQuery
+from rag_tools.encode.encoder import BATCH, Encoder
 from rag_tools.errors import (
     IndexMismatchError,
     IngestError,
@@ -317,7 +320,7 @@ class Engine:
 
     def search(
         self,
-        query: str,
+        query: str | EncodedQuery,
         *,
         limit: int = 10,
         filter: Filter | None = None,
@@ -330,7 +333,7 @@ class Engine:
         Parameters
         ----------
         query
-            A question or keywords.
+            A question or keywords; or what `aencode` made of them.
         limit
             At most so many hits.
         filter
@@ -350,15 +353,15 @@ class Engine:
             If the query is blank, the limit isn't positive, the filter can't be used, or there
             is no such quality.
         """
-        _check(query, limit, quality)
-        embeddings = self._ready().encode_query(query)
+        _check(limit, quality)
+        text, embeddings = self._encoded(query)
         condition, parameters = compile_filter(filter or {})
         with self._reader.view() as view:
             snapshot = view.snapshot
             frequencies = snapshot.document_frequencies(embeddings.token_ids)
             listed = lexical.bm25(
                 view.connection,
-                lexical.telling_words(query, embeddings.spans, frequencies, snapshot.n_passages),
+                lexical.telling_words(text, embeddings.spans, frequencies, snapshot.n_passages),
                 limit=lexical.LISTED,
                 condition=condition,
                 parameters=parameters,
@@ -396,9 +399,9 @@ class Engine:
                 cite=cite,
             )
         judged = cite and found and self._calibrated
-        sure = support.confidence(query, found[0]) if judged else None
+        sure = support.confidence(text, found[0]) if judged else None
         return SearchResults(
-            query=query,
+            query=text,
             results=found,
             confidence=sure,
             low_confidence=sure is not None and sure < support.calibration().low,
@@ -413,10 +416,30 @@ class Engine:
         explain: bool = False,
         quality: Quality = "balanced",
     ) -> SearchResults:
-        """Return what `search` does, from a worker thread: the event loop stays free."""
+        """Return what `search` does, from worker threads: the event loop stays free."""
+        encoded = await self.aencode(query)
         return await offload(
-            lambda: self.search(query, limit=limit, filter=filter, explain=explain, quality=quality)
+            lambda: self.search(
+                encoded, limit=limit, filter=filter, explain=explain, quality=quality
+            )
         )
+
+    async def aencode(self, query: str) -> EncodedQuery:
+        """Encode a query or claim on a worker thread, for `search` or `cite`.
+
+        Queries that wait for a thread at the same time are encoded together: each comes out the
+        same as alone, in less time.
+
+        Raises
+        ------
+        InvalidQueryError
+            If the query is blank or isn't valid Unicode.
+        """
+        _check_text(query)
+        encoder = self._encoder
+        if encoder is None:
+            encoder = await offload(self._ready)
+        return EncodedQuery(query, await batch.encode(encoder, query))
 
     def search_batch(
         self,
@@ -434,19 +457,25 @@ class Engine:
         and errors are those of `search`.
         """
         for query in queries:
-            _check(query, limit, quality)
+            _check_text(query)
+        _check(limit, quality)
+        encoder = self._ready()
 
-        def found(query: str) -> SearchResults:
+        def encoded(texts: Sequence[str]) -> list[EncodedQuery]:
+            return list(map(EncodedQuery, texts, encoder.encode_queries(texts)))
+
+        def found(query: EncodedQuery) -> SearchResults:
             return self.search(
                 query, limit=limit, filter=filter, explain=explain, quality=quality, cite=cite
             )
 
         with ThreadPoolExecutor(thread_count(), initializer=use_one_thread) as pool:
-            return list(pool.map(found, queries))
+            groups = [queries[i : i + BATCH] for i in range(0, len(queries), BATCH)]
+            return list(pool.map(found, chain.from_iterable(pool.map(encoded, groups))))
 
     def cite(
         self,
-        claim: str,
+        claim: str | EncodedQuery,
         *,
         limit: int = 8,
         filter: Filter | None = None,
@@ -459,7 +488,7 @@ class Engine:
         """
         found = self.search(claim, limit=2 * limit, filter=filter, explain=True, quality=quality)
         citations = strongest(citation for hit in found.results for citation in hit.citations)
-        assessed = support.assess(claim, citations[:limit], calibrated=self._calibrated)
+        assessed = support.assess(found.query, citations[:limit], calibrated=self._calibrated)
         return assessed if explain else assessed.unaligned()
 
     def cite_answer(
@@ -480,7 +509,8 @@ class Engine:
         InvalidQueryError
             If the answer isn't valid Unicode, or the filter can't be used.
         """
-        _check(answer, 1, quality)
+        _check_text(answer)
+        _check(1, quality)
 
         def cite(claim: str) -> Support:
             return self.cite(claim, limit=QUOTES, filter=filter, quality=quality)
@@ -716,6 +746,12 @@ class Engine:
                 return
             after = entries[-1].id
 
+    def _encoded(self, query: str | EncodedQuery) -> EncodedQuery:
+        if isinstance(query, EncodedQuery):
+            return query
+        _check_text(query)
+        return EncodedQuery(query, self._ready().encode_query(query))
+
     @property
     def _calibrated(self) -> bool:
         """Whether scores of support and confidence were fitted to an index like this one."""
@@ -797,11 +833,14 @@ def _bytes_on_disk(directory: Path) -> int:
     return total
 
 
-def _check(query: str, limit: int, quality: Quality) -> None:
+def _check_text(query: str) -> None:
     if not query.strip():
         raise InvalidQueryError("the query is empty: ask a question or give keywords")
     if any("\ud800" <= char <= "\udfff" for char in query):
         raise InvalidQueryError("the query isn't valid Unicode: it was not given as UTF-8")
+
+
+def _check(limit: int, quality: Quality) -> None:
     if limit < 1:
         raise InvalidQueryError(f"limit {limit}: ask for at least one result")
     if quality not in EFFORTS:

@@ -16,6 +16,11 @@ _Result = TypeVar("_Result")
 _limiter: RunVar[CapacityLimiter] = RunVar("rag_tools_offload")
 
 
+def take_turns(limiter: CapacityLimiter) -> None:
+    """Let what this event loop offloads take turns with what else `limiter` limits."""
+    _limiter.set(limiter)
+
+
 async def offload(function: Callable[[], _Result]) -> _Result:
     """Run `function` on a worker thread and return its result.
 

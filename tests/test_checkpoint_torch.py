@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from rag_tools.encode.checkpoint import load_checkpoint
-from rag_tools.encode.encoder import Encoder
+from rag_tools.encode.encoder import INDEPENDENT_ROWS, Encoder
 from rag_tools.errors import CheckpointError
 
 pytest.importorskip("sentence_transformers", reason="needs the extra [torch]")
@@ -261,6 +261,14 @@ def test_passages_agree(pair, text):
     assert_same(model.encode_document(text), encoder.encode_passage(text))
 
 
+def test_queries_together_are_those_alone(pair):
+    _, encoder = pair
+    assert encoder._together
+    texts = [*SHORT, PASSAGE, " ".join(["mill"] * 50), *reversed(SHORT)]
+    for text, together in zip(texts, encoder.encode_queries(texts), strict=True):
+        assert together.vectors.tobytes() == encoder.encode_query(text).vectors.tobytes()
+
+
 def test_metadata_agrees(pair):
     model, encoder = pair
     checkpoint = encoder.checkpoint
@@ -307,6 +315,9 @@ def test_pooled_vector_is_the_sentence_embedding(tmp_path):
     model = MultiVectorEncoder(str(source), device="cpu")
     expected = model.encode_document(PASSAGE, output_value=None)["sentence_embedding"]
     np.testing.assert_allclose(encoder.encode_passage(PASSAGE).pooled, expected, atol=1e-5)
+    texts = ["a", "mill", QUERY, "river"]
+    for text, together in zip(texts, encoder.encode_queries(texts), strict=True):
+        assert together.pooled.tobytes() == encoder.encode_query(text).pooled.tobytes()
 
 
 def test_an_export_holds_no_weights_but_onnx_and_no_paths(tmp_path):
@@ -317,6 +328,7 @@ def test_an_export_holds_no_weights_but_onnx_and_no_paths(tmp_path):
     assert not any(name.endswith((".safetensors", ".bin")) for name in names)
     for file in ("model.onnx", "model_int8.onnx"):
         content = (tmp_path / "exported/onnx" / file).read_bytes()
+        assert content.count(INDEPENDENT_ROWS.encode()) == 1
         assert b"site-packages" not in content
         assert str(Path(__file__).parent).encode() not in content
 

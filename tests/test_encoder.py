@@ -1,6 +1,7 @@
 """The encoder: spans, windows, determinism, on the bundled checkpoint."""
 
 import os
+import shutil
 import subprocess
 import sys
 import unicodedata
@@ -232,6 +233,82 @@ def test_windows_cover_and_own_each_token_once(n_tokens, room):
             assert abs((left.end - left.owned_end) - (right.owned_start - right.start)) <= 1
 
 
+# Of every length up to three windows, with whatever has broken offsets in between.
+QUERIES = st.lists(
+    st.one_of(NASTY, st.integers(0, 1400).map(lambda length: LONG[:length])), min_size=1, max_size=9
+)
+
+
+def assert_same(one, other):
+    assert one.vectors.tobytes() == other.vectors.tobytes()
+    assert one.pooled.tobytes() == other.pooled.tobytes()
+    assert np.array_equal(one.token_ids, other.token_ids)
+    assert np.array_equal(one.spans, other.spans)
+
+
+@settings(max_examples=60, deadline=None)
+@given(texts=QUERIES, data=st.data())
+def test_a_query_does_not_depend_on_those_it_is_encoded_with(encoder, texts, data):
+    alone = [encoder.encode_query(text) for text in texts]
+    order = data.draw(st.permutations(range(len(texts))))
+    together = encoder.encode_queries([texts[place] for place in order])
+    for place, embeddings in zip(order, together, strict=True):
+        assert_same(embeddings, alone[place])
+        assert_well_formed(embeddings, texts[place])
+
+
+def test_many_queries_of_one_length_are_those_alone(encoder):
+    texts = [f"how many stones are there in heap number {i}?" for i in range(40)]
+    for text, embeddings in zip(texts, encoder.encode_queries(texts), strict=True):
+        assert_same(embeddings, encoder.encode_query(text))
+
+
+def test_padding_changes_a_query_by_no_more_than_rounding(encoder):
+    for text in ("mill", TEXT, LONG[:900]):
+        query, passage = encoder.encode_query(text), encoder.encode_passage(text)
+        assert np.array_equal(query.token_ids, passage.token_ids)
+        assert (query.vectors * passage.vectors).sum(axis=1).min() > 0.98
+
+
+class Counting:
+    """A session that notes the shapes it is run on."""
+
+    def __init__(self, session):
+        self.session, self.shapes = session, []
+
+    def run(self, outputs, inputs):
+        self.shapes.append(inputs["input_ids"].shape)
+        return self.session.run(outputs, inputs)
+
+
+def test_queries_of_about_one_length_take_one_run(monkeypatch):
+    encoder = Encoder(load_checkpoint())
+    session = Counting(encoder._session)
+    monkeypatch.setattr(encoder, "_session", session)
+    assert encoder.encode_queries([]) == []
+    encoder.encode_queries(["one", "stone " * 9, "two stones", LONG, "three", "stone " * 8])
+    assert session.shapes[-2:] == [(3, 4), (2, 12)]
+    assert session.shapes[:-2] == [(1, 512)] * len(session.shapes[:-2])
+    assert len(session.shapes) > 3
+
+
+def test_a_model_that_is_not_marked_is_run_on_one_query_at_a_time(tmp_path, monkeypatch):
+    """As all are that were exported before there was a mark, or by others."""
+    shutil.copytree(load_checkpoint().directory, tmp_path / "copy")
+    file = tmp_path / "copy/onnx/model_int8.onnx"
+    content = file.read_bytes()
+    mark = encoder_module.INDEPENDENT_ROWS.encode()
+    assert content.count(mark) == 1
+    file.write_bytes(content.replace(mark, mark.swapcase()))
+    encoder = Encoder(load_checkpoint(tmp_path / "copy"))
+    session = Counting(encoder._session)
+    monkeypatch.setattr(encoder, "_session", session)
+    texts = ["one", "two stones", "one"]
+    for text, embeddings in zip(texts, encoder.encode_queries(texts), strict=True):
+        assert_same(embeddings, encoder.encode_passage(text))
+    assert session.shapes[:3] == [(1, 3), (1, 4), (1, 3)]
+
+
 def test_no_room_for_text_is_an_error(encoder):
     tight = Encoder(replace(encoder.checkpoint, max_tokens=2))
     with pytest.raises(CheckpointError, match="takes 2 tokens"):
@@ -244,10 +321,7 @@ def test_passages_come_in_order_and_do_not_depend_on_each_other(encoder, threads
     alone = [encoder.encode_passage(*passage) for passage in reversed(passages)][::-1]
     several = list(Encoder(encoder.checkpoint, threads=threads).encode_passages(iter(passages)))
     for one, other in zip(alone, several, strict=True):
-        assert one.vectors.tobytes() == other.vectors.tobytes()
-        assert one.pooled.tobytes() == other.pooled.tobytes()
-        assert np.array_equal(one.token_ids, other.token_ids)
-        assert np.array_equal(one.spans, other.spans)
+        assert_same(one, other)
 
 
 def test_passages_are_drawn_as_they_are_needed():

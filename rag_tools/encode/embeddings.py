@@ -6,6 +6,7 @@ How they are made is `rag_tools.encode.encoder`; how they are stored is `rag_too
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,3 +38,10 @@ class Embeddings:
     def __len__(self) -> int:
         """Return the number of tokens."""
         return len(self.token_ids)
+
+
+class EncodedQuery(NamedTuple):
+    """A query or claim and its embeddings, for where encoding and searching are two steps."""
+
+    text: str
+    embeddings: Embeddings

@@ -15,11 +15,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import onnx
 import torch
-from onnxruntime.quantization import QuantType, quantize_dynamic
+from onnxruntime import InferenceSession
 from sentence_transformers import MultiVectorEncoder
 
+from rag_tools.encode import samples
 from rag_tools.encode.checkpoint import MODEL_FILES, Checkpoint, load_checkpoint
-from rag_tools.encode.encoder import Encoder
+from rag_tools.encode.encoder import INDEPENDENT_ROWS, WIDTH, Encoder, load_session
+from rag_tools.encode.quantise import quantise
 from rag_tools.errors import CheckpointError
 
 # The files must agree with the source on these: short enough for any length limit.
@@ -33,7 +35,7 @@ _PASSAGES = (
 
 # Largest difference between a vector's components in float32 here and in the source.
 _TOLERANCE = 1e-4
-# Smallest mean cosine of an int8 vector to the source's; 0.9925 for the bundled model.
+# Smallest mean cosine of an int8 vector to the source's; 0.997 for the bundled model.
 _INT8_COSINE = 0.95
 
 
@@ -85,8 +87,15 @@ def export(source: str | Path, directory: str | Path) -> Checkpoint:
     int8, float32 = (directory / file for file in MODEL_FILES)
     int8.unlink(missing_ok=True)
     _export_float32(model, float32)
-    _check_float32(model, directory, Encoder(load_checkpoint(directory), threads=1))
-    quantise(float32, int8)
+    _mark(load_checkpoint(directory))
+    encoder = Encoder(load_checkpoint(directory), threads=1)
+    _check_float32(model, directory, encoder)
+    calibration = (
+        *(encoder.inputs(text) for text in samples.PASSAGES),
+        *(encoder.inputs(text, query=True) for text in samples.QUERIES),
+    )
+    quantise(float32, int8, calibration)
+    _mark(load_checkpoint(directory))
     compare(model, directory)
     return load_checkpoint(directory)
 
@@ -126,37 +135,6 @@ def compare(model: MultiVectorEncoder, directory: Path) -> list[Agreement]:
     return agreements
 
 
-def quantise(float32: Path, int8: Path) -> None:
-    """Quantise a model's weights to int8, and its activations as it runs.
-
-    Weights per output channel in 7 of the 8 bits, embedding tables in int8 (a quarter of their
-    size for 0.0004 of cosine), the projection, which is the last product, in float32. Measured on
-    the bundled model: mean cosine to float32, and time for 180 tokens over that of float32 on one
-    thread with AVX-512 VNNI:
-
-    =======================================  ======  ====
-    signed, 8 bits, per channel              0.9927  0.53
-    signed, 7 bits, per channel              0.9915  0.53
-    the same, projection in float32: chosen  0.9925  0.51
-    unsigned, 8 bits, per channel            0.9928  0.77
-    signed, 8 bits, per tensor               0.9568  0.53
-    =======================================  ======  ====
-
-    On processors with AVX2 but no VNNI, products of unsigned activations and signed weights are
-    added in pairs in 16 bits: 255 · 127 · 2 saturates and spoils the result, 255 · 64 · 2 fits.
-    Hence 7 bits: they cost a thousandth of cosine and no time, and are safe everywhere.
-    """
-    products = [node for node in onnx.load(str(float32)).graph.node if node.op_type == "MatMul"]
-    quantize_dynamic(
-        float32,
-        int8,
-        weight_type=QuantType.QInt8,
-        per_channel=True,
-        reduce_range=True,
-        nodes_to_exclude=[products[-1].name],
-    )
-
-
 class _Forward(torch.nn.Module):  # type: ignore[misc] # torch is optional, so untyped here
     """The modules of a `MultiVectorEncoder` up to its scoring mask, as one function of arrays."""
 
@@ -172,25 +150,39 @@ class _Forward(torch.nn.Module):  # type: ignore[misc] # torch is optional, so u
         features = {"input_ids": input_ids, "attention_mask": attention_mask}
         for step in self.steps:
             features = step(features)
+            if getattr(step, "pooling_mode", None) == "mean":
+                features["sentence_embedding"] = _mean(features)
         names = ("token_embeddings", "sentence_embedding")
         return tuple(features[name] for name in names if name in features)
+
+
+def _mean(features: dict[str, torch.Tensor]) -> torch.Tensor:
+    """Return the mean of the tokens that are attended to, as a product.
+
+    A sum over an axis is another kernel of ONNX Runtime, with another order of additions, for one
+    row than for several; a product of each row's own is the same for both.
+    """
+    attended = features["attention_mask"].unsqueeze(1).to(torch.float32)  # (n_rows, 1, n_tokens)
+    total = attended @ features["token_embeddings"]
+    return (total / attended.sum(dim=2, keepdim=True).clamp(min=1)).squeeze(1)
 
 
 def _export_float32(model: MultiVectorEncoder, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     forward = _Forward(model).eval()
-    example = torch.tensor([[1, 2, 3, 4, 5, 6]])
+    example = torch.tensor([[1, 2, 3, 4, 5, 6], [6, 5, 4, 3, 2, 1]])
     inputs = (example, torch.ones_like(example))
     with torch.inference_mode():
         n_outputs = len(forward(*inputs))
-    tokens = {1: torch.export.Dim.DYNAMIC}
+    # A model that can't take batches is exported all the same, and isn't marked.
+    shape = {0: torch.export.Dim.AUTO, 1: torch.export.Dim.DYNAMIC}
     torch.onnx.export(
         forward,
         inputs,
         str(path),
         input_names=["input_ids", "attention_mask"],
         output_names=["token_embeddings", "pooled"][:n_outputs],
-        dynamic_shapes={"input_ids": tokens, "attention_mask": tokens},
+        dynamic_shapes={"input_ids": shape, "attention_mask": shape},
         dynamo=True,
         external_data=False,
         verbose=False,
@@ -208,6 +200,33 @@ def _strip(path: Path) -> None:
         del part.metadata_props[:]
         part.doc_string = ""
     onnx.save(model, str(path))
+
+
+def _mark(checkpoint: Checkpoint) -> None:
+    """Note in the model file that its rows don't depend on each other, if that is so."""
+    session = load_session(checkpoint)
+    if not all(isinstance(value.shape[0], str) for value in session.get_inputs()):
+        return
+    for width in (WIDTH, min(24, checkpoint.max_tokens)):
+        if not _rows_are_independent(session, checkpoint.vocabulary_size, width):
+            return
+    model = onnx.load(str(checkpoint.model))
+    model.metadata_props.add(key=INDEPENDENT_ROWS, value="1")
+    onnx.save(model, str(checkpoint.model))
+
+
+def _rows_are_independent(session: InferenceSession, vocabulary_size: int, width: int) -> bool:
+    """Try it out: rows of several lengths, alone and together."""
+    lengths = np.array([width, width - 1, width // 2, 2, 1])
+    ids = np.random.default_rng(0).integers(vocabulary_size, size=(len(lengths), width))
+    attention = (np.arange(width) < lengths[:, None]).astype(np.int64)
+    rows = {"input_ids": ids, "attention_mask": attention}
+    together = session.run(None, rows)
+    for i in range(len(lengths)):
+        alone = session.run(None, {name: values[i : i + 1] for name, values in rows.items()})
+        if any(one.tobytes() != all[i].tobytes() for one, all in zip(alone, together, strict=True)):
+            return False
+    return True
 
 
 def _check_float32(model: MultiVectorEncoder, directory: Path, encoder: Encoder) -> None:

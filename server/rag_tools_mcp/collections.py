@@ -105,6 +105,16 @@ class Collections:
         """
         return self._openings[self.resolve(name)].engine()
 
+    def opened(self, name: str | None = None) -> Engine | None:
+        """Return what `engine` does if that needs no waiting, else None.
+
+        Raises
+        ------
+        NotFoundError
+            There is no such collection.
+        """
+        return self._openings[self.resolve(name)].opened()
+
     def start(self) -> None:
         """Begin to open the indexes, one after the other, on another thread."""
         self._stopping.clear()
@@ -155,6 +165,10 @@ class _Opening:
                     raise
                 self._engine = engine
             return self._engine
+
+    def opened(self) -> Engine | None:
+        engine = self._engine
+        return engine if engine is not None and not engine.replaced else None
 
     def close(self) -> None:
         with self._lock:

@@ -33,6 +33,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from rag_tools.cores import available_cores
 from rag_tools.errors import RagToolsError
+from rag_tools.offload import take_turns
 from rag_tools.types import Status
 from rag_tools_mcp import auth, logs
 from rag_tools_mcp.auth import Authenticate, Caller
@@ -104,7 +105,9 @@ def application(settings: Settings) -> Starlette:
         # take the interpreter from each other and from the event loop. Searches a second of 8
         # clients on 2 busy cores: 13.7 with 2 threads, 11.9 with 3, 11.8 with 4; of the engine
         # alone, 14.1.
-        to_thread.current_default_thread_limiter().total_tokens = cores
+        limiter = to_thread.current_default_thread_limiter()
+        limiter.total_tokens = cores
+        take_turns(limiter)
         tools.update(tool.name for tool in await server.list_tools())
         async with server.session_manager.run():
             yield

@@ -2,7 +2,8 @@
 
 Each is a few calls of the engine and a page of what they return. They run on worker threads, where
 `report` is the place at which a call that was cancelled ends; a search takes some milliseconds
-and needs no such place. Their docstrings are what the agent reads.
+and needs no such place. Those that search wait on the event loop until their query is encoded, so
+that queries which wait are encoded together. Their docstrings are what the agent reads.
 """
 
 from __future__ import annotations
@@ -11,12 +12,13 @@ import json
 import re
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Annotated, Any
 
 import anyio.from_thread
+import anyio.to_thread
 from mcp.server.apps import client_supports_apps
 from mcp.server.mcpserver import Context
 from mcp.server.mcpserver.exceptions import ToolError
@@ -27,8 +29,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
 from rag_tools.cite import heatmap
 from rag_tools.errors import RagToolsError
+from rag_tools.offload import offload
 from rag_tools.types import Fetched, Verification
-from rag_tools_mcp.collections import Seen
+from rag_tools_mcp.collections import Collections, Seen
 from rag_tools_mcp.pages import (
     CitePage,
     CollectionStatus,
@@ -100,7 +103,7 @@ class Tools:
         self._writable = writable
         self._syncing: dict[str, Lock] = defaultdict(Lock)
 
-    def search(
+    async def search(
         self,
         context: _Caller,
         query: Annotated[str, Field(description="What to look for: words or a question.")],
@@ -115,12 +118,16 @@ class Tools:
         """Search the user's documents for what they say: passages with verbatim quotes."""
         skip = offset(cursor)
         shown = client_supports_apps(context)
-        found = self._engine(context, collection).search(
-            query, limit=skip + limit, filter=filter, explain=shown
-        )
-        page = search_page(found, skip=skip, limit=limit, max_chars=max_chars)
-        hits = found.results[skip : skip + len(page.results)]
-        return tool_result(page, view=heatmap.hits(query, hits) if shown else None)
+        engine = await _opened(context, self._seen(), collection)
+        encoded = await engine.aencode(query)
+
+        def answer() -> CallToolResult:
+            found = engine.search(encoded, limit=skip + limit, filter=filter, explain=shown)
+            page = search_page(found, skip=skip, limit=limit, max_chars=max_chars)
+            hits = found.results[skip : skip + len(page.results)]
+            return tool_result(page, view=heatmap.hits(query, hits) if shown else None)
+
+        return await offload(answer)
 
     def fetch(
         self,
@@ -137,7 +144,7 @@ class Tools:
         engine = self._engine(context, collection)
         return tool_result(fetched_page(engine, id, start, end, max_chars=max_chars))
 
-    def cite(
+    async def cite(
         self,
         context: _Caller,
         claim: Annotated[str, Field(description="The statement, in a full sentence.")],
@@ -148,12 +155,16 @@ class Tools:
     ) -> Annotated[CallToolResult, CitePage]:
         """Find evidence for a claim: the quotes in the documents that bear on it, best first."""
         shown = client_supports_apps(context)
-        found = self._engine(context, collection).cite(
-            claim, limit=limit, filter=filter, explain=shown
-        )
-        page = cite_page(found, max_chars=max_chars)
-        quotes = found.citations[: len(page.citations)]
-        return tool_result(page, view=heatmap.citations(claim, quotes) if shown else None)
+        engine = await _opened(context, self._seen(), collection)
+        encoded = await engine.aencode(claim)
+
+        def answer() -> CallToolResult:
+            found = engine.cite(encoded, limit=limit, filter=filter, explain=shown)
+            page = cite_page(found, max_chars=max_chars)
+            quotes = found.citations[: len(page.citations)]
+            return tool_result(page, view=heatmap.citations(claim, quotes) if shown else None)
+
+        return await offload(answer)
 
     def verify(
         self,
@@ -296,26 +307,27 @@ class OpenAITools:
     def __init__(self, seen: Seen) -> None:
         self._seen = seen
 
-    def search(
+    async def search(
         self,
         context: _Caller,
         query: Annotated[str, Field(description="What to look for: words or a question.")],
     ) -> Annotated[CallToolResult, OpenAIResults]:
         """Find passages of the user's documents; fetch a result's id to read it."""
-        report(context, 0, None, "opening the index")
-        found = self._seen().engine().search(query)
-        return tool_result(
-            OpenAIResults(
-                results=tuple(
-                    OpenAIResult(
-                        id=hit.id,
-                        title=" > ".join(filter(None, (hit.title, hit.heading))),
-                        url=hit.url,
-                    )
-                    for hit in found.results
+        engine = await _opened(context, self._seen(), None)
+        encoded = await engine.aencode(query)
+
+        def answer() -> CallToolResult:
+            results = tuple(
+                OpenAIResult(
+                    id=hit.id,
+                    title=" > ".join(filter(None, (hit.title, hit.heading))),
+                    url=hit.url,
                 )
+                for hit in engine.search(encoded).results
             )
-        )
+            return tool_result(OpenAIResults(results=results))
+
+        return await offload(answer)
 
     def fetch(
         self,
@@ -346,7 +358,7 @@ class StrictTool(Tool):
     @classmethod
     def of(
         cls,
-        function: Callable[..., CallToolResult],
+        function: Callable[..., CallToolResult | Awaitable[CallToolResult]],
         *,
         without: frozenset[str] = frozenset(),
         writes: bool = False,
@@ -413,6 +425,16 @@ class StrictTool(Tool):
                 problems.append(f"{name}: {problem['msg']}")
         known = ", ".join(self.parameters["properties"]) or "no arguments"
         return f"{'; '.join(problems)}. {self.name} takes {known}."
+
+
+async def _opened(context: _Caller, seen: Collections, collection: str | None) -> Engine:
+    """Do what `Tools._engine` does, from the event loop: it waits for a thread only if it must."""
+    if _follows(context):
+        await context.report_progress(0, None, "opening the index")
+    engine = seen.opened(collection)
+    if engine is None:
+        engine = await anyio.to_thread.run_sync(seen.engine, collection)
+    return engine
 
 
 def report(context: _Caller, done: float, total: float | None, message: str) -> None:

@@ -652,6 +652,24 @@ def test_slow_requests_are_refused(free: Server):
         assert body.recv(1000).startswith(b"HTTP/1.1 408")
 
 
+def test_a_connection_stays_open_for_who_was_told_to_come_back(free: Server):
+    """uvicorn closes one after five seconds; the longest that anybody is told is twice that."""
+
+    def ask() -> bytes:
+        connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+        answer = b""
+        while not answer.endswith(b"ok\n"):
+            received = connection.recv(1000)
+            assert received, "closed"
+            answer += received
+        return answer
+
+    with closing(socket.create_connection(free.address)) as connection:
+        first = ask()
+        time.sleep(6)
+        assert ask().startswith(first[:15])
+
+
 def test_who_does_not_read_is_cut_off(free: Server):
     body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "tools/list"}).encode()
     request = (

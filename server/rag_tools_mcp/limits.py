@@ -13,7 +13,10 @@ _BURST_SECONDS = 1.0
 # refusal takes 1 to 2 ms of a core, so those of a lasting crowd take a fortieth.
 _APART_SECONDS = 0.1
 
-_SOONEST_SECONDS, _LATEST_SECONDS = 1.0, 10.0
+_SOONEST_SECONDS = 1.0
+
+LATEST_SECONDS = 10.0
+"""The longest that anybody is told to stay away: connections stay open for longer."""
 
 _CALLERS = 10_000  # that are remembered; who is forgotten starts afresh
 
@@ -126,7 +129,7 @@ class Gate:
         """Return the seconds after which one more of those that are refused may come back."""
         now = self._clock()
         after = self._return + _APART_SECONDS / self._running
-        self._return = min(max(after, now + _SOONEST_SECONDS), now + _LATEST_SECONDS)
+        self._return = min(max(after, now + _SOONEST_SECONDS), now + LATEST_SECONDS)
         return round(self._return - now, 3)
 
     def _note(self) -> None:

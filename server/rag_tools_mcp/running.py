@@ -15,6 +15,7 @@ from typing import Any, cast
 
 from rag_tools.errors import ConfigurationError
 from rag_tools_mcp.collections import Collections
+from rag_tools_mcp.limits import LATEST_SECONDS
 from rag_tools_mcp.server import build
 from rag_tools_mcp.settings import Http, Settings
 
@@ -69,6 +70,8 @@ def _serve_http(settings: Settings, http: Http) -> None:
         ),
         ws="none",
         limit_concurrency=limits.connections,
+        # Whoever is told to come back later comes back on the same connection.
+        timeout_keep_alive=round(LATEST_SECONDS) + 5,
         # For a worker to start, on a busy machine: then it answers at once.
         timeout_worker_healthcheck=60,
         timeout_graceful_shutdown=limits.shutdown_seconds,

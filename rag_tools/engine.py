@@ -11,7 +11,7 @@ import hashlib
 import os
 import re
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
 from pathlib import Path
@@ -30,7 +30,7 @@ from rag_tools.cite.claims import QUOTES, cited_answer
 from rag_tools.cite.locate import check_url_template, cite_span
 from rag_tools.cite.quote import strongest
 from rag_tools.cite.verify import parse_citations, verify
-from rag_tools.encode import batch
+from rag_tools.encode.batch import Batch
 from rag_tools.encode.checkpoint import Checkpoint, load_checkpoint
 from rag_tools.encode.embeddings import EncodedQuery
 from rag_tools.encode.encoder import BATCH, Encoder
@@ -109,6 +109,7 @@ class Engine:
         self._settings = settings
         self._signals = signals
         self._encoder: Encoder | None = None
+        self._batch: Batch | None = None
         self._loading = threading.Lock()
         # Reentrant: a thread that writes while it writes is refused by the index's lock, and would
         # wait for itself here.
@@ -333,7 +334,7 @@ class Engine:
         Parameters
         ----------
         query
-            A question or keywords; or what `aencode` made of them.
+            A question or keywords; or what `waiting` made of them.
         limit
             At most so many hits.
         filter
@@ -416,19 +417,21 @@ class Engine:
         explain: bool = False,
         quality: Quality = "balanced",
     ) -> SearchResults:
-        """Return what `search` does, from worker threads: the event loop stays free."""
-        encoded = await self.aencode(query)
-        return await offload(
-            lambda: self.search(
-                encoded, limit=limit, filter=filter, explain=explain, quality=quality
+        """Return what `search` does, from a worker thread: the event loop stays free."""
+        async with self.waiting(query) as encoded:
+            return await offload(
+                lambda: self.search(
+                    encoded(), limit=limit, filter=filter, explain=explain, quality=quality
+                )
             )
-        )
 
-    async def aencode(self, query: str) -> EncodedQuery:
-        """Encode a query or claim on a worker thread, for `search` or `cite`.
+    @contextlib.asynccontextmanager
+    async def waiting(self, query: str) -> AsyncIterator[Callable[[], EncodedQuery]]:
+        """Let a query or claim wait for a worker thread, together with others.
 
-        Queries that wait for a thread at the same time are encoded together: each comes out the
-        same as alone, in less time.
+        What is returned is called there, and gives what `search` and `cite` take. The first query
+        to get a thread is encoded with all that wait by then: each comes out the same as alone, in
+        less time.
 
         Raises
         ------
@@ -436,10 +439,11 @@ class Engine:
             If the query is blank or isn't valid Unicode.
         """
         _check_text(query)
-        encoder = self._encoder
-        if encoder is None:
-            encoder = await offload(self._ready)
-        return EncodedQuery(query, await batch.encode(encoder, query))
+        if self._batch is None:
+            await offload(self._ready)
+        assert self._batch is not None
+        with self._batch.join(query) as waiting:
+            yield lambda: EncodedQuery(query, waiting.embeddings())
 
     def search_batch(
         self,
@@ -769,6 +773,7 @@ class Engine:
                         "with, or index into another directory"
                     )
                 self._encoder = Encoder(checkpoint, dim=self._settings["dim"])
+                self._batch = Batch(self._encoder)
             return self._encoder
 
     @contextlib.contextmanager

@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import Any
 
 import anyio
 import pytest
-from anyio import to_thread
 from mcp import Client
 
-from rag_tools.encode import batch
+from rag_tools.encode.batch import Batch
 from rag_tools.encode.checkpoint import load_checkpoint
 from rag_tools.encode.embeddings import Embeddings
 from rag_tools.encode.encoder import Encoder
 from rag_tools.engine import Engine
 from rag_tools.errors import InvalidQueryError
-from rag_tools.offload import take_turns
+from rag_tools.offload import offload, take_turns
 from rag_tools_mcp.collections import Collections
 from rag_tools_mcp.server import build
 
@@ -90,46 +89,39 @@ async def settled() -> None:
         await asyncio.sleep(0)
 
 
+async def encode(batch: Batch, text: str) -> Embeddings:
+    with batch.join(text) as waiting:
+        return await offload(waiting.embeddings)
+
+
+def on_one_thread(work: Coroutine[Any, Any, Any]) -> Any:
+    """Run an event loop that offloads to one thread, as a worker of a server with a core does."""
+
+    async def run() -> Any:
+        take_turns(anyio.CapacityLimiter(1))
+        return await asyncio.wait_for(work, TIMEOUT)
+
+    return asyncio.run(run())
+
+
 def test_those_that_wait_make_one_batch(encoder: Encoder, held: Held):
     async def run() -> list[Embeddings]:
-        first = asyncio.create_task(batch.encode(encoder, "bees"))
+        batch = Batch(encoder)
+        first = asyncio.create_task(encode(batch, "bees"))
         await begun(held)
         assert held.shapes == [(1, 4)]  # nobody to wait for
-        others = [asyncio.create_task(batch.encode(encoder, text)) for text in QUESTIONS]
+        others = [asyncio.create_task(encode(batch, text)) for text in QUESTIONS]
         await settled()
+        assert len(batch) == len(QUESTIONS)
         held.go.set()
-        return await asyncio.gather(first, *others)
+        found = await asyncio.gather(first, *others)
+        assert len(batch) == 0
+        return found
 
-    found = asyncio.run(run())
+    found = on_one_thread(run())
     assert sorted(held.shapes[1:]) == [(1, 8), (1, 24), (2, 4), (2, 12)]
     for text, embeddings in zip(["bees", *QUESTIONS], found, strict=True):
         assert bytes_of(embeddings) == bytes_of(encoder.encode_query(text))
-
-
-def test_queries_wait_for_a_core_together(encoder: Encoder, held: Held):
-    """While all threads are busy nothing is run, and then everything at once."""
-
-    async def run() -> None:
-        limiter = anyio.CapacityLimiter(1)
-        take_turns(limiter)
-        busy, done = threading.Event(), threading.Event()
-
-        def work() -> None:
-            busy.set()
-            assert done.wait(TIMEOUT)
-
-        async with anyio.create_task_group() as group:
-            group.start_soon(lambda: to_thread.run_sync(work, limiter=limiter))
-            assert await asyncio.to_thread(busy.wait, TIMEOUT)
-            for text in ("bees", "who", "one"):
-                group.start_soon(batch.encode, encoder, text)
-            await settled()
-            assert held.shapes == []
-            held.go.set()
-            done.set()
-
-    asyncio.run(run())
-    assert held.shapes == [(3, 4)]
 
 
 def test_an_error_stays_with_its_query(encoder: Encoder, held: Held, monkeypatch):
@@ -143,16 +135,17 @@ def test_an_error_stays_with_its_query(encoder: Encoder, held: Held, monkeypatch
     monkeypatch.setattr(encoder, "encode_queries", fragile)
 
     async def run() -> list[Any]:
-        first = asyncio.create_task(batch.encode(encoder, "bees"))
+        batch = Batch(encoder)
+        first = asyncio.create_task(encode(batch, "bees"))
         await begun(held)
         texts = ["one", "bad", "two", "bad"]
-        others = [asyncio.create_task(batch.encode(encoder, text)) for text in texts]
+        others = [asyncio.create_task(encode(batch, text)) for text in texts]
         await settled()
         held.go.set()
         await first
         return await asyncio.gather(*others, return_exceptions=True)
 
-    one, bad, two, worse = asyncio.run(run())
+    one, bad, two, worse = on_one_thread(run())
     assert [str(bad), str(worse)] == ["too much"] * 2
     assert bytes_of(one) == bytes_of(encoder.encode_query("one"))
     assert bytes_of(two) == bytes_of(encoder.encode_query("two"))
@@ -160,11 +153,12 @@ def test_an_error_stays_with_its_query(encoder: Encoder, held: Held, monkeypatch
 
 def test_a_query_that_is_cancelled_leaves_the_batch(encoder: Encoder, held: Held):
     async def run() -> list[Any]:
-        first = asyncio.create_task(batch.encode(encoder, "bees"))
+        batch = Batch(encoder)
+        first = asyncio.create_task(encode(batch, "bees"))
         await begun(held)
-        tasks = [asyncio.create_task(batch.encode(encoder, text)) for text in ("a", "b", "c", "d")]
+        tasks = [asyncio.create_task(encode(batch, text)) for text in ("a", "b", "c", "d")]
         await settled()
-        tasks[0].cancel()  # it would have led the next batch
+        tasks[0].cancel()  # it would have been the next to get a thread
         tasks[2].cancel()
         await settled()
         assert tasks[0].cancelled()
@@ -172,64 +166,39 @@ def test_a_query_that_is_cancelled_leaves_the_batch(encoder: Encoder, held: Held
         held.go.set()
         return await asyncio.gather(first, tasks[1], tasks[3])
 
-    for text, embeddings in zip(("bees", "b", "d"), asyncio.run(run()), strict=True):
+    found = on_one_thread(run())
+    assert held.shapes == [(1, 4), (2, 4)]
+    for text, embeddings in zip(("bees", "b", "d"), found, strict=True):
         assert bytes_of(embeddings) == bytes_of(encoder.encode_query(text))
-    assert held.shapes[:2] == [(1, 4), (2, 4)]
 
 
 def test_a_query_that_is_cancelled_while_it_is_encoded_leaves_the_others_theirs(
     encoder: Encoder, held: Held
 ):
-    async def run() -> Embeddings:
-        first = asyncio.create_task(batch.encode(encoder, "bees"))
-        await begun(held)
-        first.cancel()
-        other = asyncio.create_task(batch.encode(encoder, "who"))
-        await settled()
-        held.go.set()
-        with pytest.raises(asyncio.CancelledError):
-            await first
-        return await asyncio.wait_for(other, TIMEOUT)
-
-    assert bytes_of(asyncio.run(run())) == bytes_of(encoder.encode_query("who"))
-
-
-def test_a_batch_outlives_whoever_led_it(encoder: Encoder, held: Held):
     async def run() -> list[Embeddings]:
-        tasks = [asyncio.create_task(batch.encode(encoder, text)) for text in ("a", "b", "c")]
+        batch = Batch(encoder)
+        tasks = [asyncio.create_task(encode(batch, text)) for text in ("a", "b", "c")]
         await begun(held)
         assert held.shapes == [(3, 4)]
         tasks[0].cancel()
+        other = asyncio.create_task(encode(batch, "who"))
         await settled()
         held.go.set()
-        return await asyncio.wait_for(asyncio.gather(*tasks[1:]), TIMEOUT)
+        with pytest.raises(asyncio.CancelledError):
+            await tasks[0]
+        return await asyncio.gather(*tasks[1:], other)
 
-    for text, embeddings in zip("bc", asyncio.run(run()), strict=True):
+    for text, embeddings in zip(("b", "c", "who"), on_one_thread(run()), strict=True):
         assert bytes_of(embeddings) == bytes_of(encoder.encode_query(text))
 
 
-def test_an_event_loop_that_ends_takes_its_batch_with_it(encoder: Encoder, held: Held):
-    async def abandoned() -> None:
-        tasks = [asyncio.create_task(batch.encode(encoder, text)) for text in QUESTIONS]
-        await begun(held)
-        for task in tasks:
-            task.cancel()
-        held.go.set()
-
-    asyncio.run(abandoned())
-
-    async def again() -> Embeddings:
-        return await asyncio.wait_for(batch.encode(encoder, "bees"), TIMEOUT)
-
-    assert bytes_of(asyncio.run(again())) == bytes_of(encoder.encode_query("bees"))
-
-
-def test_event_loops_do_not_share_a_batch(encoder: Encoder, held: Held):
+def test_threads_and_event_loops_share_a_batch(encoder: Encoder, held: Held):
     held.go.set()
+    batch = Batch(encoder)
     found: dict[int, list[Embeddings]] = {}
 
     async def run() -> list[Embeddings]:
-        return await asyncio.gather(*(batch.encode(encoder, text) for text in QUESTIONS * 5))
+        return await asyncio.gather(*(encode(batch, text) for text in QUESTIONS * 5))
 
     threads = [
         threading.Thread(target=lambda i=i: found.update({i: asyncio.run(run())}))  # type: ignore[misc]
@@ -239,6 +208,8 @@ def test_event_loops_do_not_share_a_batch(encoder: Encoder, held: Held):
         thread.start()
     for thread in threads:
         thread.join(TIMEOUT)
+    assert len(batch) == 0
+    assert held.rows == 4 * 5 * len(QUESTIONS)
     expected = [bytes_of(encoder.encode_query(text)) for text in QUESTIONS * 5]
     assert [[bytes_of(each) for each in found[i]] for i in range(4)] == [expected] * 4
 
@@ -278,7 +249,7 @@ def test_searches_at_once_find_what_they_find_alone(engine: Engine, hold):
         await first
         return await asyncio.gather(*others)
 
-    assert asyncio.run(run()) == alone
+    assert on_one_thread(run()) == alone
     assert len(held.shapes) == 5 < held.rows == 1 + len(QUESTIONS)
 
 
@@ -310,7 +281,9 @@ def test_claims_and_searches_of_a_server_are_encoded_together(index_dir: Path, h
             first = asyncio.create_task(client.call_tool("search", {"query": "bees"}))
             await begun(held)
             others = asyncio.create_task(ask(client, QUESTIONS))
-            while waiting(collections.engine()) < 2 * len(QUESTIONS):
+            batch = collections.engine()._batch
+            assert batch is not None
+            while len(batch) < 2 * len(QUESTIONS):
                 await asyncio.sleep(0.001)
             blank = await client.call_tool("search", {"query": " "})
             assert blank.is_error
@@ -321,10 +294,4 @@ def test_claims_and_searches_of_a_server_are_encoded_together(index_dir: Path, h
             ]
             assert sorted(held.shapes[1:]) == [(2, 8), (2, 24), (4, 4), (4, 12)]
 
-    asyncio.run(asyncio.wait_for(run(), TIMEOUT))
-
-
-def waiting(engine: Engine) -> int:
-    """Return how many queries wait for the encoder on this event loop."""
-    assert engine._encoder is not None
-    return len(batch._batches.get()[engine._encoder]._waiting)
+    on_one_thread(run())

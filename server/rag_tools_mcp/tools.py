@@ -2,8 +2,8 @@
 
 Each is a few calls of the engine and a page of what they return. They run on worker threads, where
 `report` is the place at which a call that was cancelled ends; a search takes some milliseconds
-and needs no such place. Those that search wait on the event loop until their query is encoded, so
-that queries which wait are encoded together. Their docstrings are what the agent reads.
+and needs no such place. Those that search wait for a thread in view of each other: the first to get
+one has the queries of all encoded. Their docstrings are what the agent reads.
 """
 
 from __future__ import annotations
@@ -53,6 +53,7 @@ from rag_tools_mcp.pages import (
 from rag_tools_mcp.viewer import TOOL_META
 
 if TYPE_CHECKING:
+    from rag_tools.encode.embeddings import EncodedQuery
     from rag_tools.engine import Engine
 
 _SURROGATE = re.compile("[\ud800-\udfff]")  # JSON can hold one, UTF-8 can't
@@ -119,15 +120,15 @@ class Tools:
         skip = offset(cursor)
         shown = client_supports_apps(context)
         engine = await _opened(context, self._seen(), collection)
-        encoded = await engine.aencode(query)
 
-        def answer() -> CallToolResult:
-            found = engine.search(encoded, limit=skip + limit, filter=filter, explain=shown)
+        def answer(query: EncodedQuery) -> CallToolResult:
+            found = engine.search(query, limit=skip + limit, filter=filter, explain=shown)
             page = search_page(found, skip=skip, limit=limit, max_chars=max_chars)
             hits = found.results[skip : skip + len(page.results)]
-            return tool_result(page, view=heatmap.hits(query, hits) if shown else None)
+            return tool_result(page, view=heatmap.hits(query.text, hits) if shown else None)
 
-        return await offload(answer)
+        async with engine.waiting(query) as encoded:
+            return await offload(lambda: answer(encoded()))
 
     def fetch(
         self,
@@ -156,15 +157,15 @@ class Tools:
         """Find evidence for a claim: the quotes in the documents that bear on it, best first."""
         shown = client_supports_apps(context)
         engine = await _opened(context, self._seen(), collection)
-        encoded = await engine.aencode(claim)
 
-        def answer() -> CallToolResult:
-            found = engine.cite(encoded, limit=limit, filter=filter, explain=shown)
+        def answer(claim: EncodedQuery) -> CallToolResult:
+            found = engine.cite(claim, limit=limit, filter=filter, explain=shown)
             page = cite_page(found, max_chars=max_chars)
             quotes = found.citations[: len(page.citations)]
-            return tool_result(page, view=heatmap.citations(claim, quotes) if shown else None)
+            return tool_result(page, view=heatmap.citations(claim.text, quotes) if shown else None)
 
-        return await offload(answer)
+        async with engine.waiting(claim) as encoded:
+            return await offload(lambda: answer(encoded()))
 
     def verify(
         self,
@@ -314,20 +315,20 @@ class OpenAITools:
     ) -> Annotated[CallToolResult, OpenAIResults]:
         """Find passages of the user's documents; fetch a result's id to read it."""
         engine = await _opened(context, self._seen(), None)
-        encoded = await engine.aencode(query)
 
-        def answer() -> CallToolResult:
+        def answer(query: EncodedQuery) -> CallToolResult:
             results = tuple(
                 OpenAIResult(
                     id=hit.id,
                     title=" > ".join(filter(None, (hit.title, hit.heading))),
                     url=hit.url,
                 )
-                for hit in engine.search(encoded).results
+                for hit in engine.search(query).results
             )
             return tool_result(OpenAIResults(results=results))
 
-        return await offload(answer)
+        async with engine.waiting(query) as encoded:
+            return await offload(lambda: answer(encoded()))
 
     def fetch(
         self,

@@ -13,6 +13,7 @@ from threading import Lock
 
 from rag_tools.encode.embeddings import Embeddings
 from rag_tools.encode.encoder import Encoder
+from rag_tools.tracing import stage
 
 
 class Batch:
@@ -75,6 +76,7 @@ class WaitingQuery:
         self.found: Future[Embeddings] = Future()
         self._batch = batch
 
+    @stage("rag_tools.encode")
     def embeddings(self) -> Embeddings:
         """Return what `Encoder.encode_query` does, to the bit; call it on a worker thread.
 

@@ -83,7 +83,7 @@ def application(settings: Settings) -> Starlette:
             Gate(
                 cores,
                 waiting=limits.waiting or 2 * cores,
-                burst=limits.burst or 10 * cores,
+                burst=limits.burst or 16 * cores,
                 per_caller=limits.calls,
             ),
             metrics,

@@ -132,7 +132,7 @@ class Limits(_Section):
     calls
         Of one token or address at the same time.
     waiting, burst
-        Calls that wait for a core, of all callers: for long, and for up to a second. None: 2 and 10
+        Calls that wait for a core, of all callers: for long, and for up to a second. None: 2 and 16
         for each core of the worker.
     connections
         That are open; one caller may hold a quarter of them.

@@ -11,12 +11,12 @@ import hashlib
 import os
 import re
 import threading
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 from urllib.parse import urldefrag
 
 import numpy as np
@@ -80,6 +80,9 @@ MIN_DIM = 16
 _LISTED_TOGETHER = 16  # documents whose texts are read to be counted before the first is listed
 _VERDICTS = ("exact", "moved", "stale", "missing")  # best first
 _PASSAGE_ID = re.compile(r".+:(?P<start>\d{1,15})-(?P<end>\d{1,15})", re.DOTALL)
+
+
+_Result = TypeVar("_Result")
 
 
 def default_directory() -> Path:
@@ -334,7 +337,7 @@ class Engine:
         Parameters
         ----------
         query
-            A question or keywords; or what `waiting` made of them.
+            A question or keywords; or what `offload` made of them.
         limit
             At most so many hits.
         filter
@@ -418,20 +421,18 @@ class Engine:
         quality: Quality = "balanced",
     ) -> SearchResults:
         """Return what `search` does, from a worker thread: the event loop stays free."""
-        async with self.waiting(query) as encoded:
-            return await offload(
-                lambda: self.search(
-                    encoded(), limit=limit, filter=filter, explain=explain, quality=quality
-                )
-            )
+        return await self.offload(
+            query,
+            lambda encoded: self.search(
+                encoded, limit=limit, filter=filter, explain=explain, quality=quality
+            ),
+        )
 
-    @contextlib.asynccontextmanager
-    async def waiting(self, query: str) -> AsyncIterator[Callable[[], EncodedQuery]]:
-        """Let a query or claim wait for a worker thread, together with others.
+    async def offload(self, query: str, work: Callable[[EncodedQuery], _Result]) -> _Result:
+        """Run `work` on a worker thread, with a query or claim encoded for `search` or `cite`.
 
-        What is returned is called there, and gives what `search` and `cite` take. The first query
-        to get a thread is encoded with all that wait by then: each comes out the same as alone, in
-        less time.
+        The first query to get a thread is encoded with all that wait by then: each comes out the
+        same as alone, in less time.
 
         Raises
         ------
@@ -443,7 +444,7 @@ class Engine:
             await offload(self._ready)
         assert self._batch is not None
         with self._batch.join(query) as waiting:
-            yield lambda: EncodedQuery(query, waiting.embeddings())
+            return await offload(lambda: work(EncodedQuery(query, waiting.embeddings())))
 
     def search_batch(
         self,

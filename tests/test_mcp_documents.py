@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ import asking
 import pytest
 from asking import Ask, call
 from mcp import Client, MCPError, StdioServerParameters
-from mcp.client.subscriptions import ResourcesListChanged, ResourceUpdated
+from mcp.client.subscriptions import ResourcesListChanged, ResourceUpdated, ServerEvent
 from mcp.types import CallToolResult, PromptReference, ResourceTemplateReference
 
 from rag_tools.engine import Engine
@@ -393,6 +394,17 @@ def test_what_a_sync_skipped_is_cut_to_size(notes: Path, tmp_path: Path):
     run(tmp_path / "index", ask, writable=[notes])
 
 
+def change_one_and_add_one(notes: Path) -> None:
+    (notes / "owls.txt").write_text("Owls turn their heads.", encoding="utf-8")
+    (notes / "bats.txt").write_text("Bats hear their way.", encoding="utf-8")
+
+
+async def hears_of_one_and_of_the_list(news: AsyncIterator[ServerEvent], uri: str) -> None:
+    with anyio.fail_after(30):
+        first, second = await anext(news), await anext(news)
+    assert {first, second} == {ResourceUpdated(uri=uri), ResourcesListChanged()}
+
+
 def test_subscribers_hear_of_changes(notes: Path, tmp_path: Path):
     owls = document_uri("default", document_id((notes / "owls.txt").as_uri()))
 
@@ -400,21 +412,16 @@ def test_subscribers_hear_of_changes(notes: Path, tmp_path: Path):
         async with client.listen(
             resources_list_changed=True, resource_subscriptions=[owls]
         ) as news:
-            (notes / "owls.txt").write_text("Owls turn their heads.", encoding="utf-8")
-            (notes / "bats.txt").write_text("Bats hear their way.", encoding="utf-8")
+            change_one_and_add_one(notes)
             await call(client, "sync")
-            with anyio.fail_after(30):
-                first, second = await anext(news), await anext(news)
-            assert {first, second} == {ResourceUpdated(uri=owls), ResourcesListChanged()}
+            await hears_of_one_and_of_the_list(news, owls)
             (content,) = (await client.read_resource(owls)).contents
             assert content.text == "Owls turn their heads."
             (notes / "bats.txt").write_text("Bats sleep all winter.", encoding="utf-8")
             await call(client, "sync")  # of which nobody wanted to hear
             (notes / "owls.txt").unlink()
             await call(client, "sync")
-            with anyio.fail_after(30):
-                first, second = await anext(news), await anext(news)
-            assert {first, second} == {ResourceUpdated(uri=owls), ResourcesListChanged()}
+            await hears_of_one_and_of_the_list(news, owls)
 
     run(tmp_path / "index", ask, writable=[notes])
 
@@ -428,12 +435,9 @@ def test_subscribers_hear_of_what_another_process_changes(notes: Path, tmp_path:
         async with client.listen(
             resources_list_changed=True, resource_subscriptions=[owls]
         ) as news:
-            (notes / "owls.txt").write_text("Owls turn their heads.", encoding="utf-8")
-            (notes / "bats.txt").write_text("Bats hear their way.", encoding="utf-8")
+            change_one_and_add_one(notes)
             await anyio.run_process([*index, str(tmp_path / "index")])
-            with anyio.fail_after(30):
-                first, second = await anext(news), await anext(news)
-            assert {first, second} == {ResourceUpdated(uri=owls), ResourcesListChanged()}
+            await hears_of_one_and_of_the_list(news, owls)
 
     run(tmp_path / "index", ask)
 
@@ -452,8 +456,7 @@ def test_subscribers_hear_nothing_of_what_they_may_not_see(notes: Path, tmp_path
             client.listen(resources_list_changed=True, resource_subscriptions=[owls]) as news,
         ):
             names.add("hidden")
-            (notes / "owls.txt").write_text("Owls turn their heads.", encoding="utf-8")
-            (notes / "bats.txt").write_text("Bats hear their way.", encoding="utf-8")
+            change_one_and_add_one(notes)
             await call(client, "sync", collection="hidden")
             await call(client, "sync", collection="open", paths=[str(notes)])
             with anyio.fail_after(30):

@@ -67,7 +67,7 @@ class Settings(BaseModel):
         What their mean score counts, on top of the score that the base itself gives.
     teacher_temperature, student_temperature, temperature, evidence_temperature
         What scores are divided by before a softmax: the teacher's, the student's in distillation,
-        in the contrastive term, in the evidence term. The student's score is a mean cosine.
+        in the contrastive term, in the evidence term. The student's score is on a cosine's scale.
     dims, dim_weights
         Every term but the anchors is computed at each of these numbers of leading dimensions, and
         counts so much there.

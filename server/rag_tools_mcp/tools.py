@@ -29,7 +29,6 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
 from rag_tools.cite import heatmap
 from rag_tools.errors import RagToolsError
-from rag_tools.offload import offload
 from rag_tools.types import Fetched, Verification
 from rag_tools_mcp.collections import Collections, Seen
 from rag_tools_mcp.pages import (
@@ -127,8 +126,7 @@ class Tools:
             hits = found.results[skip : skip + len(page.results)]
             return tool_result(page, view=heatmap.hits(query.text, hits) if shown else None)
 
-        async with engine.waiting(query) as encoded:
-            return await offload(lambda: answer(encoded()))
+        return await engine.offload(query, answer)
 
     def fetch(
         self,
@@ -164,8 +162,7 @@ class Tools:
             quotes = found.citations[: len(page.citations)]
             return tool_result(page, view=heatmap.citations(claim.text, quotes) if shown else None)
 
-        async with engine.waiting(claim) as encoded:
-            return await offload(lambda: answer(encoded()))
+        return await engine.offload(claim, answer)
 
     def verify(
         self,
@@ -327,8 +324,7 @@ class OpenAITools:
             )
             return tool_result(OpenAIResults(results=results))
 
-        async with engine.waiting(query) as encoded:
-            return await offload(lambda: answer(encoded()))
+        return await engine.offload(query, answer)
 
     def fetch(
         self,

@@ -184,7 +184,7 @@ def test_a_rate_holds_over_any_time(size: int, asked: list[tuple[str, float]]):
 
 
 def test_a_gate_counts_who_is_inside():
-    gate = Gate(1, waiting=1, burst=2, per_caller=2)
+    gate = Gate(1, waiting=2, burst=2, per_caller=2)
     with gate.enter("a"), gate.enter("a"):
         with pytest.raises(BusyError, match="you have 2"), gate.enter("a"):
             pass
@@ -200,18 +200,30 @@ def test_a_gate_counts_who_is_inside():
 
 def test_a_burst_may_wait_and_a_standing_queue_may_not():
     now = [0.0]
-    gate = Gate(1, waiting=1, burst=3, per_caller=9, clock=lambda: now[0])
-    with ExitStack() as calls:
-        for _ in range(4):
-            calls.enter_context(gate.enter("a"))
-        with pytest.raises(BusyError), gate.enter("a"):
-            pass
+    gate = Gate(2, waiting=1, burst=5, per_caller=99, clock=lambda: now[0])
+
+    def together() -> int:
+        """Return how many calls are let in at once; they end at once as well."""
+        with ExitStack() as calls:
+            for count in range(99):
+                try:
+                    calls.enter_context(gate.enter("a"))
+                except BusyError:
+                    return count
+        raise AssertionError
+
+    assert together() == 7
+    assert together() == 3  # no time has passed
+    now[0] += 0.25
+    assert together() == 4
+    with gate.enter("a"):
+        now[0] += 0.5  # of which one core of two was free
+        assert together() == 3
     with gate.enter("a"), gate.enter("a"):
-        now[0] += 2
-        with pytest.raises(BusyError), gate.enter("a"):
-            pass
-    with gate.enter("a"), gate.enter("a"), gate.enter("a"):
-        pass
+        now[0] += 60
+    assert together() == 3
+    now[0] += 60
+    assert together() == 7
 
 
 def test_those_that_are_refused_may_come_back_one_after_the_other():

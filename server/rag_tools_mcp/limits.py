@@ -7,6 +7,7 @@ from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+# That every core must have been free, together, for a whole burst to be let in again.
 _BURST_SECONDS = 1.0
 
 # Of a core's time, from one refused call that may be made again to the next: some four searches. A
@@ -73,7 +74,8 @@ class Gate:
     waiting
         That may wait for one, besides.
     burst
-        That may wait while there was a free core less than a second ago.
+        That may wait after a second in which the cores were free, as agents leave between turns;
+        after a shorter time, its share: a moment's rest under lasting load lets no crowd in.
     per_caller
         That one caller may have inside.
     """
@@ -87,11 +89,13 @@ class Gate:
         per_caller: int,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._running, self._waiting, self._burst = running, waiting, burst
+        self._running, self._waiting = running, waiting
         self._per_caller, self._clock = per_caller, clock
         self._inside: Counter[str] = Counter()
         self._total = 0
-        self._idle = clock()  # when there was a free core last
+        self._most_more = max(0, burst - waiting)
+        self._more = float(self._most_more)  # calls that may wait beyond `waiting`
+        self._then = clock()  # when that was reckoned
         self._return = 0.0  # when the last one that was refused may come back
 
     @property
@@ -108,22 +112,23 @@ class Gate:
         BusyError
             There are too many already.
         """
-        self._note()
-        lately = self._clock() - self._idle < _BURST_SECONDS
+        self._earn()
         if self._inside[caller] >= self._per_caller:
             raise BusyError(f"you have {self._per_caller} calls running", _SOONEST_SECONDS)
-        if self._total >= self._running + (self._burst if lately else self._waiting):
+        beyond = self._total >= self._running + self._waiting
+        if beyond and self._more < 1:
             raise BusyError(f"{self._total} calls are running or waiting", self._turn())
+        self._more -= beyond
         self._inside[caller] += 1
         self._total += 1
         try:
             yield
         finally:
+            self._earn()
             self._total -= 1
             self._inside[caller] -= 1
             if not self._inside[caller]:
                 del self._inside[caller]
-            self._note()
 
     def _turn(self) -> float:
         """Return the seconds after which one more of those that are refused may come back."""
@@ -132,6 +137,9 @@ class Gate:
         self._return = min(max(after, now + _SOONEST_SECONDS), now + LATEST_SECONDS)
         return round(self._return - now, 3)
 
-    def _note(self) -> None:
-        if self._total < self._running:
-            self._idle = self._clock()
+    def _earn(self) -> None:
+        """Let more calls wait for the time that cores have been free."""
+        now = self._clock()
+        free = max(0, self._running - self._total) / self._running
+        earned = free * (now - self._then) / _BURST_SECONDS * self._most_more
+        self._more, self._then = min(self._most_more, self._more + earned), now

@@ -132,8 +132,8 @@ class Limits(_Section):
     calls
         Of one token or address at the same time.
     waiting, burst
-        Calls that wait for a core, of all callers: for long, and for up to a second. None: 2 and 16
-        for each core of the worker.
+        Calls that wait for a core, of all callers: for long, and once after a second of rest.
+        None: 2 and 16 for each core of the worker.
     connections
         That are open; one caller may hold a quarter of them.
     shutdown_seconds

@@ -32,7 +32,14 @@ from rag_tools.types import Span  # noqa: E402
 
 PLACES = ["mill", "river", "bridge", "tower", "garden", "wall"]
 DIM = 16
-SMALL = {"batch_size": 4, "negatives": 2, "dims": (DIM, 8), "dim_weights": (1.0, 0.5), "chunk": 3}
+SMALL = {
+    "batch_size": 4,
+    "negatives": 2,
+    "dims": (DIM, 8),
+    "dim_weights": (1.0, 0.5),
+    "chunk": 3,
+    "bf16": False,
+}
 PLAIN = {**SMALL, "idf": 0.0, "pooled": 0.0}  # scores are mean MaxSim
 
 
@@ -87,7 +94,7 @@ def batch(model, examples, settings, step=0):
     targets = Targets(**made["label"])
     texts = {text for example in examples for text in example.passages}
     with torch.no_grad():
-        encoded = loss.Loss(model, model, settings, bf16=False)._encode(model, columns(made))
+        encoded = loss.Loss(model, model, settings)._encode(model, columns(made))
     return encoded[0], encoded[1:], sorted(texts, key=lambda text: (len(text), text)), targets
 
 
@@ -172,10 +179,10 @@ def test_a_teacher_scores_all_of_a_batch_and_the_base_adds_its_own(model, base):
     with torch.no_grad():
         for value in model.parameters():
             value += 0.02 * torch.randn(value.shape, generator=torch.Generator().manual_seed(1))
-        found = loss.Loss(model, original, settings, bf16=False)(columns(made), made["label"])
+        found = loss.Loss(model, original, settings)(columns(made), made["label"])
         targets = Targets(**made["label"])
         student, own = (
-            loss.Loss(each, each, settings, bf16=False)._encode(each, columns(made))
+            loss.Loss(each, each, settings)._encode(each, columns(made))
             for each in (model, original)
         )
         texts = sorted({t for e in examples for t in e.passages}, key=lambda t: (len(t), t))
@@ -299,7 +306,7 @@ def test_a_term_without_weight_is_not_computed(model, monkeypatch):
 def terms(model, base, settings):
     examples = make_examples(6)
     made = Collator(model, examples, settings).collate(examples, 0)
-    return loss.Loss(model, base, settings, bf16=False)(columns(made), made["label"])
+    return loss.Loss(model, base, settings)(columns(made), made["label"])
 
 
 def test_anchors_are_zero_at_the_start_and_pull_back(base):
@@ -502,7 +509,7 @@ def test_teachers_of_every_kind_score_candidates(base, tmp_path, model):
     _, cross = tiny_bert(tmp_path / "cross")
     config = BertConfig.from_pretrained(cross, num_labels=1)
     BertForSequenceClassification(config).save_pretrained(cross)
-    teachers = [load_teacher(str(path)) for path in (base, dense, cross)]
+    teachers = [load_teacher(str(path), bf16=False) for path in (base, dense, cross)]
     names = ["LateInteraction", "Dense", "CrossEncoders"]
     assert [type(teacher).__name__ for teacher in teachers] == names
     scored = [teacher(queries, candidates) for teacher in teachers]
@@ -516,6 +523,12 @@ def test_teachers_of_every_kind_score_candidates(base, tmp_path, model):
     for i, values in enumerate(mixed):
         each = [(s[i] - s[i].mean()) / s[i].std() for s in scored]
         np.testing.assert_allclose(values, np.mean(each, axis=0), rtol=1e-4)
+    for path, exact in zip((base, dense), scored, strict=False):
+        for found, expected in zip(
+            load_teacher(str(path), bf16=True)(queries, candidates), exact, strict=True
+        ):
+            np.testing.assert_allclose(found, expected, rtol=1e-2)
+            assert (found != expected).any()
 
 
 def test_a_teacher_that_cannot_be_loaded_is_named(tmp_path):

@@ -99,7 +99,7 @@ def train(
     torch.manual_seed(settings.seed)
     if settings.threads is not None:
         torch.set_num_threads(settings.threads)
-    teachers = [load_teacher(name) for name in settings.teachers]
+    teachers = [load_teacher(name, bf16=settings.bf16) for name in settings.teachers]
     model = _load(base, examples, out / BASE, dim=max(settings.dims))
     original = copy.deepcopy(model).requires_grad_(False).eval()
     freeze(model, settings.trainable_layers, settings.dropout)
@@ -108,7 +108,7 @@ def train(
         model=model,
         args=_arguments(out, settings, model),
         train_dataset=_plan(examples, settings),
-        loss=Loss(model, original, settings, bf16=_bf16(settings, model.device)),
+        loss=Loss(model, original, settings),
         data_collator=Collator(model, examples, settings, teachers),
         evaluator=_check(settings),
         callbacks=[_Log(out / LOG_FILE, report), stop],
@@ -191,14 +191,6 @@ def _check(settings: Settings) -> Check | None:
     if not settings.dev:
         return None
     return Check(settings.dev, queries=settings.dev_queries, documents=settings.dev_documents)
-
-
-def _bf16(settings: Settings, device: torch.device) -> bool:
-    if settings.bf16 is not None:
-        return settings.bf16
-    if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported())
-    return device.type == "cpu" and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 def _arguments(

@@ -16,6 +16,7 @@ from torch.nn import functional
 
 from rag_tools.train.collate import Targets
 from rag_tools.train.config import Settings
+from rag_tools.train.precision import bf16
 
 _NONE = -1e4
 """A similarity below every other, finite so that what is masked can't spread as NaN."""
@@ -57,20 +58,17 @@ class Loss(torch.nn.Module):  # type: ignore[misc] # torch is optional, so untyp
     base
         The frozen checkpoint it started from.
     settings
-        Weights, temperatures, dims.
-    bf16
-        Encode in bfloat16. Scores are computed in float32: a bfloat16 near 0.8 has steps of 0.004,
-        a tenth of a usual temperature.
+        Weights, temperatures, dims, and whether to encode in bfloat16. Scores are computed in
+        float32: a bfloat16 near 0.8 has steps of 0.004, a tenth of a usual temperature.
     """
 
     def __init__(
-        self, model: MultiVectorEncoder, base: MultiVectorEncoder, settings: Settings, *, bf16: bool
+        self, model: MultiVectorEncoder, base: MultiVectorEncoder, settings: Settings
     ) -> None:
         super().__init__()
         self.model = model
         self._base = (base,)  # not registered: nothing of it is trained or saved
         self._settings = settings
-        self._bf16 = bf16
 
     def forward(
         self, features: Iterable[dict[str, Any]], labels: Mapping[str, Any]
@@ -99,7 +97,7 @@ class Loss(torch.nn.Module):  # type: ignore[misc] # torch is optional, so untyp
         self, model: MultiVectorEncoder, inputs: Iterable[Mapping[str, Any]]
     ) -> list[Texts]:
         encoded = []
-        with torch.autocast(model.device.type, torch.bfloat16, enabled=self._bf16):
+        with bf16(model.device, self._settings.bf16):
             for column in inputs:
                 output = model(dict(column), task=column["task"])
                 pooled = output.get("sentence_embedding")

@@ -396,9 +396,14 @@ def test_a_teacher_is_measured_on_the_students_candidates():
             np.array([text.count("right") for text in texts], np.float32) for texts in candidates
         ]
 
-    found = rerank(run, dataset, knows, depth=2)
-    assert found == {"student": pytest.approx(0.6309, abs=1e-4), "teacher": pytest.approx(1.0)}
-    assert rerank(run, dataset, knows, depth=1) == {"student": 0.0, "teacher": 0.0}
+    second = pytest.approx(0.6309, abs=1e-4)
+    assert rerank(run, dataset, knows, depth=3) == {"student": second, "teacher": 1, "both": 1}
+    assert rerank(run, dataset, knows, depth=1) == {"student": 0, "teacher": 0, "both": 0}
+
+    def errs(queries, candidates):
+        return [-scores for scores in knows(queries, candidates)]
+
+    assert rerank(run, dataset, errs, depth=3)["both"] < 0.6309
 
 
 def test_an_index_can_be_mined(tmp_path):

@@ -272,11 +272,12 @@ def _measure(folders: Sequence[Path], teacher: Teacher, checkpoint: str | None, 
     from rag_tools.train.mine import rerank, run_student
 
     encoder = Encoder(load_checkpoint(checkpoint))
-    write("data set             student  teacher   (nDCG@10)\n")
+    write("data set             student  teacher     both   (nDCG@10)\n")
     for source in (source for folder in folders for source in find(folder)[0]):
         dataset = read(source)
         found = rerank(run_student(encoder, dataset), dataset, teacher, depth=depth)
-        write(f"{dataset.name:<20}{found['student']:>8.3f} {found['teacher']:>8.3f}\n")
+        figures = (found[who] for who in ("student", "teacher", "both"))
+        write(f"{dataset.name:<19}{''.join(f'{each:>9.3f}' for each in figures)}\n")
 
 
 class _Reporter:

@@ -127,7 +127,7 @@ def rerank(run: Run, dataset: Dataset, teacher: Teacher, *, depth: int) -> dict[
 
     Returns
     -------
-    nDCG@10 of ``student`` and ``teacher``.
+    nDCG@10 of ``student``, of ``teacher``, and of ``both``: of the mean of their normalised scores.
     """
     queries = [id for id in dataset.queries if run.get(id)]
     best = {id: sorted(run[id], key=run[id].__getitem__, reverse=True)[:depth] for id in queries}
@@ -140,11 +140,31 @@ def rerank(run: Run, dataset: Dataset, teacher: Teacher, *, depth: int) -> dict[
         for id, values in zip(queries, scores, strict=True)
     }
     kept = {id: {document: run[id][document] for document in best[id]} for id in queries}
+    both = {id: _mean(kept[id], taught[id]) for id in queries}
     name = "nDCG@10"
     return {
         who: float(measure(dataset.qrels, their, [name])[name].mean())
-        for who, their in (("student", kept), ("teacher", taught))
+        for who, their in (("student", kept), ("teacher", taught), ("both", both))
     }
+
+
+def _mean(one: Mapping[str, float], other: Mapping[str, float]) -> dict[str, float]:
+    """Return the mean of two scores of the same documents, each normalised."""
+    scores = (normalised(np.array([each[id] for id in one], np.float32)) for each in (one, other))
+    return dict(zip(one, map(float, np.mean(list(scores), axis=0)), strict=True))
+
+
+def normalised(scores: Scores) -> Scores:
+    """Return scores with mean 0 and deviation 1; equal scores are all 0.
+
+    Examples
+    --------
+    >>> normalised(np.array([1.0, 3.0], np.float32))
+    array([-1.,  1.], dtype=float32)
+    """
+    deviation = scores.std()
+    result: Scores = (scores - scores.mean()) / (deviation if deviation > 0 else 1)
+    return result
 
 
 class _Corpus:

@@ -14,6 +14,7 @@ from sentence_transformers import CrossEncoder, MultiVectorEncoder, SentenceTran
 
 from rag_tools.errors import CheckpointError
 from rag_tools.train.kind import kind
+from rag_tools.train.mine import normalised
 from rag_tools.train.precision import bf16
 
 Scores = NDArray[np.float32]
@@ -46,19 +47,6 @@ class Ensemble:
             np.mean([normalised(scores) for scores in query], axis=0)
             for query in zip(*scored, strict=True)
         ]
-
-
-def normalised(scores: Scores) -> Scores:
-    """Return scores with mean 0 and deviation 1; equal scores are all 0.
-
-    Examples
-    --------
-    >>> normalised(np.array([1.0, 3.0], np.float32))
-    array([-1.,  1.], dtype=float32)
-    """
-    deviation = scores.std()
-    result: Scores = (scores - scores.mean()) / (deviation if deviation > 0 else 1)
-    return result
 
 
 def load_teacher(name: str, *, bf16: bool | None = None) -> Teacher:

@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from rag_tools.train.collate import Targets
 from rag_tools.train.config import Settings
-from rag_tools.train.precision import bf16
+from rag_tools.train.precision import in_bf16
 
 _NONE = -1e4
 """A similarity below every other, finite so that what is masked can't spread as NaN."""
@@ -97,7 +97,7 @@ class Loss(torch.nn.Module):  # type: ignore[misc] # torch is optional, so untyp
         self, model: MultiVectorEncoder, inputs: Iterable[Mapping[str, Any]]
     ) -> list[Texts]:
         encoded = []
-        with bf16(model.device, self._settings.bf16):
+        with in_bf16(model.device, self._settings.bf16):
             for column in inputs:
                 output = model(dict(column), task=column["task"])
                 pooled = output.get("sentence_embedding")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 
-def bf16(device: torch.device, wanted: bool | None) -> torch.autocast:
+def in_bf16(device: torch.device, wanted: bool | None) -> torch.autocast:
     """Return a context in which a model computes in bfloat16.
 
     Parameters

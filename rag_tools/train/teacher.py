@@ -15,7 +15,7 @@ from sentence_transformers import CrossEncoder, MultiVectorEncoder, SentenceTran
 from rag_tools.errors import CheckpointError
 from rag_tools.train.kind import kind
 from rag_tools.train.mine import normalised
-from rag_tools.train.precision import bf16
+from rag_tools.train.precision import in_bf16
 
 Scores = NDArray[np.float32]
 _BATCH = 16
@@ -104,7 +104,7 @@ class Dense:
 
     def __call__(self, queries: Sequence[str], candidates: Sequence[Sequence[str]]) -> list[Scores]:
         """Return for each query the scores of its candidates, ``(n_candidates,)`` each."""
-        with bf16(self._model.device, self._bf16):
+        with in_bf16(self._model.device, self._bf16):
             _encode(self._model.encode_document, candidates, self._passages)
             vectors = self._model.encode_query(list(queries), batch_size=_BATCH)
         return [

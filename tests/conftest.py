@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +17,9 @@ from rag_tools.engine import Engine
 settings.register_profile("stable", derandomize=True, deadline=None)
 settings.register_profile("explore", max_examples=1000, deadline=None)
 settings.load_profile("stable")
+
+# A shell's job in the background ignores interrupts, and the programs that tests interrupt inherit it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 FILES = {
     "kettle.md": """\

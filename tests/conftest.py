@@ -18,7 +18,7 @@ settings.register_profile("stable", derandomize=True, deadline=None)
 settings.register_profile("explore", max_examples=1000, deadline=None)
 settings.load_profile("stable")
 
-# A shell's job in the background ignores interrupts, and the programs that tests interrupt inherit it.
+# A job in a shell's background ignores interrupts, and so would what tests start and interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 FILES = {

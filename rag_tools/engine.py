@@ -81,7 +81,6 @@ _LISTED_TOGETHER = 16  # documents whose texts are read to be counted before the
 _VERDICTS = ("exact", "moved", "stale", "missing")  # best first
 _PASSAGE_ID = re.compile(r".+:(?P<start>\d{1,15})-(?P<end>\d{1,15})", re.DOTALL)
 
-
 _Result = TypeVar("_Result")
 
 

@@ -397,6 +397,8 @@ def test_a_teacher_is_measured_on_the_students_candidates():
         ]
 
     second = pytest.approx(0.6309, abs=1e-4)
+    found = rerank(run, dataset, knows, depth=2)
+    assert (found["student"], found["teacher"]) == (second, pytest.approx(1.0))
     assert rerank(run, dataset, knows, depth=3) == {"student": second, "teacher": 1, "both": 1}
     assert rerank(run, dataset, knows, depth=1) == {"student": 0, "teacher": 0, "both": 0}
 

@@ -358,6 +358,7 @@ class Engine:
         """
         _check(limit, quality)
         text, embeddings = self._encoded(query)
+        signals = self._signals.adapted(self._ready().pieces_per_word(text, embeddings))
         condition, parameters = compile_filter(filter or {})
         with self._reader.view() as view:
             snapshot = view.snapshot
@@ -371,7 +372,7 @@ class Engine:
             )
             prepared = Query(
                 vectors=embeddings.vectors,
-                weights=weigh(frequencies, snapshot.n_passages, exponent=self._signals.idf),
+                weights=weigh(frequencies, snapshot.n_passages, exponent=signals.idf),
                 pooled=embeddings.pooled,
                 lexical=(
                     catalog.places_of(view.connection, [key for key, _ in listed]),
@@ -388,7 +389,7 @@ class Engine:
                 prepared,
                 selection,
                 limit=limit,
-                signals=self._signals,
+                signals=signals,
                 effort=EFFORTS[quality],
             )
             found = hits(
@@ -398,7 +399,7 @@ class Engine:
                 prepared,
                 embeddings.spans if explain else None,
                 limit=limit,
-                ceiling=self._signals.ceiling,
+                ceiling=signals.ceiling,
                 cite=cite,
             )
         judged = cite and found and self._calibrated

@@ -360,6 +360,21 @@ def test_the_right_passage_scores_best(encoder):
         assert int(np.argmax(scores)) == best
 
 
+@pytest.mark.parametrize(
+    ("text", "pieces"),
+    [
+        ("what is late interaction?", 1.0),
+        ("the Donaudampfschifffahrt", 5.0),  # Donau ##da ##mp ##fs …, nine pieces
+        ("ποταμός", 6.0),  # by letters; the last two are one piece
+        ("the แม่น้ำ", 3.5),  # six characters of which none is known
+        ("remove_files", 1.0),
+        ("?", 0.0),
+    ],
+)
+def test_pieces_per_word_tell_what_the_vocabulary_knows(encoder, text, pieces):
+    assert encoder.pieces_per_word(text, encoder.encode_query(text)) == pieces
+
+
 def test_token_spans_of_a_document_are_those_of_its_pieces_put_together(encoder, monkeypatch):
     whole = encoder.token_spans(LONG)
     monkeypatch.setattr(encoder_module, "_PIECE", 100)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -429,3 +430,11 @@ def test_rare_tokens_weigh_more(built):
     assert weights[1] > weights[0] > 0
     assert weights.sum() == pytest.approx(1)
     assert np.allclose(weigh(frequencies, snapshot.n_passages, exponent=0), 0.5)
+
+
+def test_bm25_counts_more_the_more_pieces_words_are_in():
+    signals = Signals(lexical=0.4)
+    assert signals.adapted(0.0) == signals.adapted(1.25) == signals
+    assert signals.adapted(1.65).lexical == pytest.approx(0.8)
+    assert signals.adapted(40.0) == replace(signals, lexical=4.0)
+    assert PLAIN.adapted(40.0) == PLAIN

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from rag_tools.catalog import catalog, lexical
@@ -73,3 +74,30 @@ def test_the_catalog_lists_passages_in_the_order_promised(indexed):
         assert {tuple(place) for place in one_by_one} <= {
             tuple(place) for place in everything.tolist()
         }
+
+
+NOUNS = ["ποταμός", "γέφυρα", "μύλος", "κήπος", "πύργος", "δάσος", "λιμάνι", "αγορά"]
+THINGS = ["παλιός", "μεγάλος", "κόκκινος", "κλειστός", "ήσυχος", "καινούριος"]
+
+
+def test_a_language_that_the_encoder_hardly_knows_is_searched_by_its_words(tmp_path):
+    """Greek comes in single letters, whose vectors tell little and which are in every passage."""
+    folder = tmp_path / "greek"
+    folder.mkdir()
+    pairs = [(noun, thing) for noun in NOUNS for thing in THINGS]
+    for noun, thing in pairs:
+        text = f"Στο χωριό μας υπάρχει και {noun}. Είναι {thing}, όπως λένε όλοι.\n"
+        (folder / f"{noun}-{thing}.txt").write_text(text, encoding="utf-8")
+    with Engine.open(tmp_path / "i", create=True) as engine:
+        engine.sync([folder])
+        for noun, thing in pairs:
+            best = engine.search(f"{thing} {noun};", limit=1).results[0]
+            assert noun in best.text
+            assert thing in best.text
+
+
+def test_a_word_in_pieces_is_looked_for_though_its_pieces_are_common():
+    spans = np.array([[0, 0], [0, 3], [4, 5], [5, 6], [7, 12], [0, 0]], np.int32)
+    frequencies = np.array([10, 9, 9, 9, 1, 10])
+    assert lexical.telling_words("the αβ mills", spans, frequencies, 10) == ["αβ", "mills"]
+    assert lexical.telling_words("the", spans[:2], frequencies[:2], 10) == ["the"]

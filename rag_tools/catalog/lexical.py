@@ -65,7 +65,9 @@ def telling_words(
 ) -> list[str]:
     """Return the words of a query that BM25 should look for: not those in every other passage.
 
-    Such words move its scores little and make it visit most of the index.
+    Such words move its scores little and make it visit most of the index. Of a word in pieces
+    nothing is known: all of its pieces may be common and the word rare, as the letters of a script
+    that the vocabulary has no words of.
 
     Parameters
     ----------
@@ -74,11 +76,9 @@ def telling_words(
     frequencies
         ``(n_query_tokens,)`` int64: passages that hold each token, of `n_passages`.
     """
-    rare = spans[frequencies <= _COMMON * n_passages]
+    common = {tuple(span) for span in spans[frequencies > _COMMON * n_passages].tolist()}
     found = words(query)
-    telling = [
-        word for word in found if ((rare[:, 0] < word.end()) & (word.start() < rare[:, 1])).any()
-    ]
+    telling = [word for word in found if word.span() not in common]
     return [word[0] for word in telling or found]
 
 

@@ -9,10 +9,11 @@ model's window are read in overlapping windows. Checkpoint files and settings ar
 
 from __future__ import annotations
 
+import unicodedata
 from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from itertools import pairwise
+from itertools import groupby, pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -107,7 +108,7 @@ class Encoder:
     dim
         Dimensions of an embedding: so many of the model's first ones, scaled to unit length.
         None is all. Fewer serve where the first ones hold the most, as in the bundled checkpoint,
-        whose projection is a PCA.
+        which was trained at 96 and 64 as well.
 
     Raises
     ------
@@ -129,6 +130,8 @@ class Encoder:
         self._query_skiplist = self._token_ids(checkpoint.query_skiplist)
         self._document_skiplist = self._token_ids(checkpoint.document_skiplist)
         self._filling = self._filling_id(checkpoint.expansion)
+        unknown = getattr(self._tokenizer.model, "unk_token", None)
+        self._unknown = self._token_ids([unknown] if unknown else [])
 
     @stage("rag_tools.encode")
     def encode_query(self, text: str) -> Embeddings:
@@ -198,6 +201,17 @@ class Encoder:
             encoding = self._tokenizer.encode(text[start:end], add_special_tokens=False)
             pieces.append(_as_spans(encoding.offsets) + np.int32(start))
         return np.concatenate(pieces) if pieces else np.empty((0, 2), np.int32)
+
+    def pieces_per_word(self, text: str, embeddings: Embeddings) -> float:
+        """Return how many tokens a word of a text takes on average: few if the model knows it.
+
+        English takes 1.0 to 1.3 of the bundled checkpoint's, other languages 1.8 to 10. A token
+        that isn't in the vocabulary counts as many as it has characters.
+        """
+        lengths = embeddings.spans[:, 1] - embeddings.spans[:, 0]
+        unknown = np.isin(embeddings.token_ids, self._unknown)
+        n_pieces = np.where(unknown, lengths, np.minimum(lengths, 1)).sum()
+        return float(n_pieces) / max(_count_words(text), 1)
 
     def inputs(self, text: str, *, query: bool = False) -> dict[str, Ids]:
         """Return what the model is shown of a text's first window, as the inputs of one run.
@@ -347,6 +361,12 @@ class Encoder:
                 f"{expansion.token!r}, which its vocabulary lacks."
             )
         return token_id
+
+
+def _count_words(text: str) -> int:
+    """Count runs of letters, digits and the marks on them, without which Thai falls apart."""
+    runs = groupby(text, key=lambda character: unicodedata.category(character)[0] in "LMN")
+    return sum(is_word for is_word, _ in runs)
 
 
 def _load_tokenizer(checkpoint: Checkpoint) -> Tokenizer:

@@ -157,7 +157,8 @@ def run_maxsim(
         if signals.lexical:
             for row, text, query in zip(scores, queries.values(), encoded, strict=True):
                 keys, bm25 = _bm25(connection, passages, text, query)
-                row[keys] += signals.lexical * (bm25 / (bm25 + BM25_HALF))
+                weight = signals.adapted(encoder.pieces_per_word(text, query)).lexical
+                row[keys] += weight * (bm25 / (bm25 + BM25_HALF))
         run |= _ranked(dataset, list(queries), scores, passages.owners)
         if progress:
             progress("search", len(run), len(dataset.queries))

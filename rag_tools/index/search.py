@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -95,6 +95,25 @@ class Signals:
     pooled: float = 0.7
     lexical: float = 0.4
 
+    def adapted(self, pieces_per_word: float) -> Signals:
+        """Return the weights for a query that isn't in words that the encoder knows.
+
+        The more pieces its words are cut into, the less do vectors tell and the more does BM25
+        count: twice as much from 1.65 pieces a word on, three times from 2.05, never more than ten
+        times. Queries of SQuAD, Cranfield and CoSQA have 1.08, 1.11 and 1.18; nDCG@10 of them, and
+        of XQuAD in languages that the bundled checkpoint was not trained on (300 queries each):
+
+        ==============  =====  =====  =====  =====  =====  =====  =====  =====  =====
+        weight of BM25  SQuAD  Cranf  CoSQA  es     de     tr     el     ar     th
+        ==============  =====  =====  =====  =====  =====  =====  =====  =====  =====
+        0.4             0.912  0.426  0.608  0.942  0.923  0.872  0.693  0.401  0.222
+        adapted         0.912  0.426  0.608  0.957  0.944  0.918  0.892  0.833  0.785
+        BM25 alone      0.854  0.377  0.378  0.935  0.905  0.889  0.893  0.854  0.824
+        ==============  =====  =====  =====  =====  =====  =====  =====  =====  =====
+        """
+        factor = 1 + _PER_PIECE * max(pieces_per_word - _KNOWN_PIECES, 0)
+        return replace(self, lexical=self.lexical * min(factor, _LARGEST_FACTOR))
+
     @property
     def ceiling(self) -> float:
         """The highest score there can be."""
@@ -102,6 +121,9 @@ class Signals:
 
 
 BM25_HALF = 40.0
+
+# Pieces a word of English has; what each more adds to the weight of BM25.
+_KNOWN_PIECES, _PER_PIECE, _LARGEST_FACTOR = 1.25, 2.5, 10.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -123,6 +123,25 @@ def test_every_example_comes_once_before_any_comes_again():
     assert set(seen.values()) <= {2, 3}
 
 
+def test_a_batch_can_be_of_neighbours():
+    angles = np.random.default_rng(0).uniform(0, 2 * np.pi, 2000)
+    vectors = np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
+    sources = ["a"] * 2000
+
+    def spread(near):
+        batches = plan(sources, steps=30, batch_size=21, near=near, vectors=vectors)
+        assert all(len(batch) == 21 for batch in batches)
+        assert len({i for batch in batches for i in batch}) == 30 * 21
+        cosines = [vectors[batch] @ vectors[batch].T for batch in batches]
+        return np.median(np.mean(cosines, axis=(1, 2)))
+
+    assert spread(0.0) < 0.15
+    assert spread(1.0) > 0.8
+    assert 0.2 < spread(0.5) < 0.6
+    again = plan(["a"] * 40, steps=12, near=0.5, vectors=vectors)
+    assert set(Counter(i for batch in again for i in batch).values()) <= {2, 3}
+
+
 def test_source_power_weighs_sources():
     sources = ["large"] * 900 + ["small"] * 100
 
@@ -272,10 +291,17 @@ class Stack:
         self.history.record("push", item, self.count)
         return self
 
+    def popFromHTTP2_top(self):
+        item = self.items.pop()
+        self.count = self.count - 1
+        self.history.record("pop", item, self.count)
+        return item
+
 
 def undocumented(value):
     return value + 1
 '''
+BODY = "    " + "file = open(path); " * 9
 
 
 def test_headings_titles_and_first_sentences_become_queries(tmp_path):
@@ -290,12 +316,29 @@ def test_headings_titles_and_first_sentences_become_queries(tmp_path):
     assert all(len(passage) >= 100 for passage in found.values())
 
 
-def test_docstrings_become_queries_for_the_code_without_them(tmp_path):
+def test_docstrings_and_names_become_questions_for_code(tmp_path):
     (tmp_path / "stack.py").write_text(PYTHON, encoding="utf-8")
-    [example] = derive_from(load(tmp_path / "stack.py"))
-    assert (example.source, example.query) == ("docstring", "Put an item on top.")
-    assert example.passages[0].startswith("def push(self, item):\n    self.items.append")
-    assert "top" not in example.passages[0]
+    docstring, name = derive_from(load(tmp_path / "stack.py"))
+    assert (docstring.source, name.source) == ("docstring", "name")
+    assert re.sub(r"^python |^how to | in python$", "", docstring.query) == "put an item on top"
+    assert docstring.passages[0].startswith("def push(self, item):\n    self.items.append")
+    assert "top" not in docstring.passages[0]
+    assert re.sub(r"^python |^how to | in python$", "", name.query) == "pop from http 2 top"
+    assert name.passages[0].startswith("def popFromHTTP2_top(self):\n    item = self.items.pop()")
+
+
+def test_what_a_function_does_is_asked_for_in_all_wordings_and_keeps_some_docstrings(tmp_path):
+    functions = "".join(
+        f'def load{i}(path):\n    """Reads the file number {i}."""\n{BODY}\n\n' for i in range(60)
+    )
+    (tmp_path / "many.py").write_text(functions, encoding="utf-8")
+    examples = list(derive_from(load(tmp_path / "many.py")))
+    said = "read the file number {}"
+    wordings = {e.query.replace(said.format(i), "") for i, e in enumerate(examples)}
+    assert wordings == {"", "python ", " in python", "how to "}
+    kept = sum("Reads" in example.passages[0] for example in examples)
+    assert 6 < kept < 30
+    assert examples == list(derive_from(load(tmp_path / "many.py")))
 
 
 def test_a_passage_does_not_begin_with_its_query():
@@ -431,9 +474,11 @@ def blocks(language: str) -> list[str]:
 
 
 def test_the_guide_shows_every_setting_with_its_default(tmp_path):
-    [text] = blocks("toml")
+    text, bundled = blocks("toml")
     (tmp_path / "run.toml").write_text(text, encoding="utf-8")
     assert load_settings(tmp_path / "run.toml") == Settings()
+    (tmp_path / "bundled.toml").write_text(bundled, encoding="utf-8")
+    assert load_settings(tmp_path / "bundled.toml") != Settings()
     shown = set(re.findall(r"^(?:# )?(\w+) =", text, re.MULTILINE))
     assert shown == (Settings.model_fields.keys() | Weights.model_fields.keys()) - {"weights"}
     terms = re.findall(r"^\| `(\w+)` \| .* \|$", GUIDE.partition("| term |")[2], re.MULTILINE)
@@ -452,11 +497,10 @@ def test_the_guides_commands_have_the_options_that_they_use():
     commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
     used = 0
     for block in blocks("sh"):
-        for line in block.splitlines():
-            program, name, *arguments = shlex.split(line)
-            if program == "rag-tools":
-                known = {option for each in commands[name].params for option in each.opts}
-                given = {argument for argument in arguments if argument.startswith("--")}
-                assert given <= known
-                used += 1
-    assert used == 7
+        for line in re.findall(r"^ *rag-tools .*", block.replace("\\\n", " "), re.MULTILINE):
+            _, name, *arguments = shlex.split(line)
+            known = {option for each in commands[name].params for option in each.opts}
+            given = {argument for argument in arguments if argument.startswith("--")}
+            assert given <= known
+            used += 1
+    assert used == 16

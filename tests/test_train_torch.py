@@ -20,9 +20,12 @@ from sentence_transformers import MultiVectorEncoder, SentenceTransformer  # noq
 
 from rag_tools.encode.checkpoint import load_checkpoint  # noqa: E402
 from rag_tools.encode.encoder import Encoder  # noqa: E402
-from rag_tools.errors import ConfigurationError  # noqa: E402
+from rag_tools.encode.export import export  # noqa: E402
+from rag_tools.encode.restore import dequantise  # noqa: E402
+from rag_tools.errors import CheckpointError, ConfigurationError  # noqa: E402
 from rag_tools.sentences import sentences  # noqa: E402
 from rag_tools.train import fit, loss  # noqa: E402
+from rag_tools.train.average import average  # noqa: E402
 from rag_tools.train.check import ndcg, sample  # noqa: E402
 from rag_tools.train.collate import OUTSIDE, Collator, Targets  # noqa: E402
 from rag_tools.train.config import Settings, Weights, load_settings  # noqa: E402
@@ -363,7 +366,7 @@ def weights(directory: Path) -> dict[str, torch.Tensor]:
 
 
 def test_a_run_that_is_interrupted_and_resumed_gives_the_same_weights(base, tmp_path):
-    settings = run_settings()
+    settings = run_settings(near=0.5)
     data = [collect(Path("made"), make_examples())]
     whole = train(data, base, tmp_path / "whole", settings)
     assert whole is not None
@@ -456,6 +459,73 @@ def test_a_sentence_embedding_model_gets_a_projection(tmp_path):
     assert (made.dim, made.pooled_dim) == (32, HIDDEN)
 
 
+def test_int8_gives_back_every_weight_to_half_a_step(base, tmp_path):
+    train([collect(Path("made"), make_examples())], base, tmp_path / "out", run_settings(steps=2))
+    original = load_file(tmp_path / "out" / "model.safetensors")
+    restored = dequantise(tmp_path / "out" / "onnx" / "model_int8.onnx")
+    unused = {name for name in original if name.startswith("pooler.")}
+    assert {f"steps.0.model.{name}" for name in original.keys() - unused} <= restored.keys()
+    for name in original.keys() - unused:
+        ours, theirs = torch.tensor(restored[f"steps.0.model.{name}"]), original[name]
+        assert ours.shape == theirs.shape
+        if theirs.ndim == 1:
+            torch.testing.assert_close(ours, theirs, rtol=0, atol=0)
+        else:
+            largest = theirs.abs().max()
+            assert 0 < (ours - theirs).abs().max() < 0.05 * largest
+
+
+def test_only_what_was_quantised_here_is_dequantised(base, tmp_path):
+    with pytest.raises(CheckpointError, match=r"nowhere\.onnx' can't be read"):
+        dequantise(tmp_path / "nowhere.onnx")
+    export(base, tmp_path / "out")
+    with pytest.raises(CheckpointError, match="no int8 products"):
+        dequantise(tmp_path / "out" / "onnx" / "model.onnx")
+
+
+def test_without_a_base_the_bundled_checkpoint_is_trained_further(tmp_path):
+    settings = run_settings(
+        steps=1, dims=(128,), dim_weights=(1.0,), learning_rate=1e-9, projection_learning_rate=1e-9
+    )
+    made = train([collect(Path("made"), make_examples())], None, tmp_path / "out", settings)
+    assert made is not None
+    ours, bundled = Encoder(made, threads=1), Encoder(load_checkpoint(), threads=1)
+    texts = ("The old mill by the river was sold in 1921.", "def add(a, b): return a + b")
+    for text in texts:
+        again, before = ours.encode_passage(text), bundled.encode_passage(text)
+        cosines = (again.vectors * before.vectors).sum(axis=1)
+        assert cosines.mean() > 0.98
+        assert again.pooled @ before.pooled > 0.98
+    assert load_settings(tmp_path / "out" / "training.toml").steps == 1
+    assert 'base = "bundled"' in (tmp_path / "out" / "training.toml").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("scale", [1.0, 0.5, 2.0])
+def test_an_average_has_the_mean_weights_at_that_distance_and_is_exported(base, tmp_path, scale):
+    data = [collect(Path("made"), make_examples())]
+    runs = [tmp_path / "run0", tmp_path / "run1"]
+    for seed, run in enumerate(runs):
+        train(data, base, run, run_settings(steps=2, seed=seed))
+    made = average([*runs, runs[1]], tmp_path / "out", base=base, scale=scale)
+    assert made == load_checkpoint(tmp_path / "out")
+    start, first, second, found = map(weights, (base, *runs, tmp_path / "out"))
+    assert not torch.equal(first["linear.weight"], second["linear.weight"])
+    for name, value in found.items():
+        mean = (first[name] + 2 * second[name]) / 3
+        torch.testing.assert_close(value, start[name] + scale * (mean - start[name]))
+
+
+def test_an_average_of_checkpoints_that_differ_in_size_is_refused(base, tmp_path):
+    other = native(tmp_path / "other", dim=2 * DIM, pooled=True)
+    with pytest.raises(CheckpointError, match=r"other.* can't be averaged with .* one base"):
+        average([base, other], tmp_path / "out")
+    with pytest.raises(CheckpointError, match="nowhere"):
+        average([base, tmp_path / "nowhere"], tmp_path / "out")
+    with pytest.raises(ConfigurationError, match="a scale of 2 is measured from"):
+        average([base, base], tmp_path / "out", scale=2)
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_sample_keeps_the_relevant_documents(tmp_path):
     from rag_tools.evaluate.dataset import read
 
@@ -493,6 +563,10 @@ def test_train_and_export_on_the_command_line(base, tmp_path):
         "model.onnx",
         "model_int8.onnx",
     ]
+    both = [str(out), str(tmp_path / "taught"), "--out", str(tmp_path / "both")]
+    done = CliRunner().invoke(app, ["average", *both])
+    assert done.exit_code == 0, done.output
+    assert load_checkpoint(tmp_path / "both").dim == DIM
     done = CliRunner().invoke(app, arguments)
     assert done.exit_code == 1
     assert "holds a run already" in done.output

@@ -18,7 +18,7 @@ from rag_tools import __version__
 from rag_tools.cli import options
 from rag_tools.cli.evaluate import evaluate
 from rag_tools.cli.output import complain, console, write, write_json
-from rag_tools.cli.train import export, mine, train
+from rag_tools.cli.train import average, export, mine, train
 from rag_tools.errors import InvalidQueryError, RagToolsError
 from rag_tools_mcp.install.hosts import HostName, Scope
 
@@ -528,6 +528,7 @@ def demo(
 app.command("eval")(evaluate)
 app.command()(train)
 app.command()(mine)
+app.command()(average)
 app.command()(export)
 
 

@@ -1,4 +1,4 @@
-"""The commands that make checkpoints: `train`, `mine` and `export`."""
+"""The commands that make checkpoints: `train`, `mine`, `average` and `export`."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ FromIndex = Annotated[
         exists=True,
         file_okay=False,
         help="Make pairs of the documents in this index: headings and their sections, titles, "
-        "docstrings and their functions, first sentences.",
+        "docstrings and names of functions, first sentences.",
     ),
 ]
 Exclude = Annotated[
@@ -56,19 +56,20 @@ Exclude = Annotated[
 
 
 def train(
-    base: Annotated[
-        str,
-        typer.Option(
-            metavar="CHECKPOINT",
-            help="Directory or Hugging Face name of the checkpoint to start from: "
-            "late-interaction, or a sentence embedding model, which gets a projection.",
-        ),
-    ],
     out: Annotated[
         Path, typer.Option(metavar="DIR", file_okay=False, help="Write the new checkpoint here.")
     ],
     pairs: Pairs = None,
     from_index: FromIndex = None,
+    base: Annotated[
+        str | None,
+        typer.Option(
+            metavar="CHECKPOINT",
+            help="Directory or Hugging Face name of the checkpoint to start from: "
+            "late-interaction, or a sentence embedding model, which gets a projection. "
+            "Default: the bundled one.",
+        ),
+    ] = None,
     config: Annotated[
         Path | None,
         typer.Option(
@@ -220,6 +221,30 @@ def mine(
             progress=bar,
         )
     complain(f"{n_tuples} tuples written to {out}")
+
+
+def average(
+    checkpoints: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="CHECKPOINT...", help="Directories or Hugging Face names of trained runs."
+        ),
+    ],
+    out: Annotated[
+        Path, typer.Option(metavar="DIR", file_okay=False, help="Write the new checkpoint here.")
+    ],
+    base: Annotated[
+        str | None, typer.Option(metavar="CHECKPOINT", help="What the runs started from.")
+    ] = None,
+    scale: Annotated[
+        float, typer.Option(min=0, help="How far to go from the base, in distances of the mean.")
+    ] = 1.0,
+) -> None:
+    """Average the weights of runs that started from one base, often better than each of them."""
+    with _torch():
+        from rag_tools.train.average import average as run
+    run(checkpoints, out, base=base, scale=scale)
+    write(f"{out}\n")
 
 
 def export(

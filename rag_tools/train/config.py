@@ -41,6 +41,11 @@ class Settings(BaseModel):
     source_power
         A source of n pairs gives batches in proportion to n ** source_power: 1 draws every pair
         equally often, 0 every source.
+    near
+        Share of a batch that is drawn from the neighbourhood of its first query, so that its
+        passages are hard to tell apart (topic-aware sampling, Hofstätter et al. 2021,
+        arXiv 2104.06967); the rest comes from anywhere in the source. Neighbours are those of the
+        base.
     query_tokens, passage_tokens
         Longer texts are cut in training; a checkpoint's own window doesn't change.
     trainable_layers
@@ -95,6 +100,7 @@ class Settings(BaseModel):
     batch_size: int = Field(32, ge=1)
     negatives: int = Field(4, ge=0)
     source_power: float = Field(0.5, ge=0, le=1)
+    near: float = Field(0.0, ge=0, le=1)
     query_tokens: int = Field(64, ge=4)
     passage_tokens: int = Field(256, ge=4)
     trainable_layers: int = Field(2, ge=0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import random
 import re
 import textwrap
 from collections.abc import Iterator
@@ -18,13 +19,24 @@ _LONGEST = 1200
 _SHORTEST = 100
 """Characters of a passage that can answer anything."""
 
+_FEWEST_WORDS = 3
+"""Of a docstring's sentence or a function's name that asks for anything."""
+
+_DOCSTRINGS_KEPT = 0.3
+"""Share of the functions that keep the docstring whose first sentence asks for them."""
+
+_WORDINGS = ("{}", "{}", "python {}", "{} in python", "how to {}")
+
+_VERBS = "add|check|compute|convert|create|find|get|load|make|parse|read|remove|return|set|write"
+
 
 def derive(engine: Engine) -> Iterator[Example]:
     """Make pairs of every document in an index.
 
-    Sources are ``title`` (title → beginning), ``heading`` (heading → its section), ``docstring``
-    (first sentence → the function without it, in Python) and ``sentence`` (a section's first
-    sentence → the rest of it).
+    Sources are ``title`` (title → beginning), ``heading`` (heading → its section), ``sentence`` (a
+    section's first sentence → the rest of it), and of Python ``docstring`` (first sentence → the
+    function, mostly without its docstring) and ``name`` (the words of its name → the function).
+    What asks for code is worded as people word it for a search engine.
     """
     for entry in engine.documents():
         yield from derive_from(engine.document(entry.id))
@@ -34,7 +46,7 @@ def derive_from(document: Document) -> Iterator[Example]:
     """Make the pairs of one document."""
     sections = list(_sections(document))
     if document.media_type == "text/x-python":
-        yield from _docstrings(document)
+        yield from _functions(document)
         return
     if sections and not document.uri.endswith(document.title):  # a file's name says little
         yield from _pair("title", document.title, sections[0][1])
@@ -59,7 +71,7 @@ def _sections(document: Document) -> Iterator[tuple[str, str]]:
         yield heading, document.text[start:]
 
 
-def _docstrings(document: Document) -> Iterator[Example]:
+def _functions(document: Document) -> Iterator[Example]:
     for block in document.blocks:
         if block.kind != "function":
             continue
@@ -70,13 +82,25 @@ def _docstrings(document: Document) -> Iterator[Example]:
             continue
         if not isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
             continue
+        generator = random.Random(code)
         said = ast.get_docstring(function)
-        if said:
+        summary = sentences(said)[0].of(said) if said else ""
+        if len(summary.split()) >= _FEWEST_WORDS:
             string = function.body[0]
             lines = code.splitlines(keepends=True)
             rest = lines[: string.lineno - 1] + lines[string.end_lineno or string.lineno :]
-            summary = sentences(said)[0].of(said)
-            yield from _pair("docstring", summary, "".join(rest))
+            passage = code if generator.random() < _DOCSTRINGS_KEPT else "".join(rest)
+            yield from _pair("docstring", _asked(summary, generator), passage)
+        words = re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+", function.name)
+        if len(words) >= _FEWEST_WORDS:
+            yield from _pair("name", _asked(" ".join(words).lower(), generator), code)
+
+
+def _asked(said: str, generator: random.Random) -> str:
+    """Word what a function does as a question to a search engine."""
+    said = (said[0].lower() + said[1:]).rstrip(". ")
+    said = re.sub(rf"^({_VERBS})s\b", r"\1", said)
+    return generator.choice(_WORDINGS).format(said)
 
 
 def _pair(source: str, query: str, passage: str) -> Iterator[Example]:

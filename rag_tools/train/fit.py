@@ -16,9 +16,11 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+import numpy as np
 import torch
 from datasets import Dataset
 from datasets import disable_progress_bars as hide_progress
+from numpy.typing import NDArray
 from sentence_transformers import (
     MultiVectorEncoder,
     MultiVectorEncoderTrainer,
@@ -29,8 +31,9 @@ from torch.utils.data import SequentialSampler
 from transformers import PrinterCallback, TrainerCallback
 from transformers.trainer_utils import get_last_checkpoint
 
-from rag_tools.encode.checkpoint import Checkpoint
+from rag_tools.encode.checkpoint import BUNDLED, Checkpoint
 from rag_tools.encode.export import export
+from rag_tools.encode.restore import restore
 from rag_tools.errors import CheckpointError, ConfigurationError
 from rag_tools.train.check import MEAN, Check
 from rag_tools.train.collate import Collator
@@ -53,7 +56,7 @@ Report = Callable[[Mapping[str, float]], None]
 
 def train(
     data: Sequence[Collection],
-    base: str | Path,
+    base: str | Path | None,
     out: Path,
     settings: Settings,
     *,
@@ -68,7 +71,8 @@ def train(
         What to train on.
     base
         Directory or Hub id of a checkpoint in sentence-transformers' multi-vector layout, or of a
-        sentence embedding model, which is given a projection first.
+        sentence embedding model, which is given a projection first. None is the bundled one, its
+        weights restored from int8.
     out
         Directory to write: the checkpoint, ``training.toml`` with all a run depends on,
         ``log.jsonl`` and ``states/``, from which a run can be resumed.
@@ -94,7 +98,7 @@ def train(
     examples, n_left_out = _chosen(data, settings)
     if not examples:
         raise ConfigurationError("there is no example to train on")
-    _open_run(out, settings, str(base), data, resume=resume)
+    _open_run(out, settings, str(base or BUNDLED.name), data, resume=resume)
     report({"step": 0, "examples": len(examples), "left out": n_left_out})
     torch.manual_seed(settings.seed)
     if settings.threads is not None:
@@ -107,7 +111,7 @@ def train(
     trainer = _Trainer(
         model=model,
         args=_arguments(out, settings, model),
-        train_dataset=_plan(examples, settings),
+        train_dataset=_plan(examples, settings, original),
         loss=Loss(model, original, settings),
         data_collator=Collator(model, examples, settings, teachers),
         evaluator=_check(settings),
@@ -154,14 +158,18 @@ def _layers(encoder: torch.nn.Module) -> torch.nn.ModuleList:
 
 
 def _load(
-    base: str | Path, examples: Sequence[Example], projected: Path, *, dim: int
+    base: str | Path | None, examples: Sequence[Example], made: Path, *, dim: int
 ) -> MultiVectorEncoder:
-    if (projected / "modules.json").is_file():  # of the run that is resumed
-        return MultiVectorEncoder(str(projected))
+    """Return what to start from; `made` is where it is kept if it must be made first."""
+    if (made / "modules.json").is_file():  # of the run that is resumed
+        return MultiVectorEncoder(str(made))
+    if base is None:
+        restore(BUNDLED, made)
+        return MultiVectorEncoder(str(made))
     try:
         if kind(base) == "late-interaction":
             return MultiVectorEncoder(str(base))
-        return project(base, sample_passages(examples, 4000), projected, dim=dim)
+        return project(base, sample_passages(examples, 4000), made, dim=dim)
     except Exception as error:  # half a dozen libraries take part, each with errors of its own
         raise CheckpointError(f"The checkpoint {str(base)!r} can't be loaded: {error}") from error
 
@@ -176,15 +184,29 @@ def _chosen(data: Sequence[Collection], settings: Settings) -> tuple[list[Exampl
     return kept, len(every) - len(kept)
 
 
-def _plan(examples: Sequence[Example], settings: Settings) -> Dataset:
+def _plan(examples: Sequence[Example], settings: Settings, base: MultiVectorEncoder) -> Dataset:
     batches = plan_batches(
         [example.source for example in examples],
         steps=settings.steps,
         batch_size=settings.batch_size,
         source_power=settings.source_power,
         seed=settings.seed,
+        near=settings.near,
+        vectors=_query_vectors(examples, base) if settings.near else None,
     )
     return Dataset.from_dict({"step": list(range(len(batches))), "examples": batches})
+
+
+def _query_vectors(examples: Sequence[Example], base: MultiVectorEncoder) -> NDArray[np.float32]:
+    """Return the mean of each query's token vectors, ``(n_examples, dim)``, of unit length."""
+    queries = sorted({example.query for example in examples})
+    encoded = base.encode_query(queries, convert_to_numpy=True)
+    # A query that is all punctuation has no vectors, and no neighbours.
+    sums = np.stack([each.sum(axis=0) for each in encoded])
+    means = sums / np.maximum(np.linalg.norm(sums, axis=1, keepdims=True), 1e-9)
+    place = {query: number for number, query in enumerate(queries)}
+    vectors: NDArray[np.float32] = means[[place[example.query] for example in examples]]
+    return vectors
 
 
 def _check(settings: Settings) -> Check | None:

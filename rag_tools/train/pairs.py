@@ -12,8 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from rag_tools.errors import InvalidQueryError
 from rag_tools.types import Span
+
+_NEIGHBOURHOOD = 16  # times as many as are drawn from it
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +115,14 @@ def write_example(example: Example) -> str:
 
 
 def plan_batches(
-    sources: Sequence[str], *, steps: int, batch_size: int, source_power: float, seed: int
+    sources: Sequence[str],
+    *,
+    steps: int,
+    batch_size: int,
+    source_power: float,
+    seed: int,
+    near: float = 0.0,
+    vectors: NDArray[np.float32] | None = None,
 ) -> list[list[int]]:
     """Choose the examples of every batch of a run.
 
@@ -121,8 +133,10 @@ def plan_batches(
     ----------
     sources
         The source of each example.
-    steps, batch_size, source_power, seed
+    steps, batch_size, source_power, seed, near
         As in `rag_tools.train.config.Settings`.
+    vectors
+        Shape ``(n_examples, dim)``: neighbours have a large inner product. For `near` alone.
 
     Returns
     -------
@@ -144,8 +158,28 @@ def plan_batches(
         if len(waiting[name]) < size:
             # What is left over goes first; it may then come twice in a batch of a tiny source.
             waiting[name] = generator.sample(members[name], len(members[name])) + waiting[name]
-        batches.append(sorted({waiting[name].pop() for _ in range(size)}))
+        batch = [waiting[name].pop()]
+        if vectors is not None:
+            batch += _take_near(
+                batch[0], waiting[name], round(near * (size - 1)), vectors, generator
+            )
+        while len(batch) < size:
+            batch.append(waiting[name].pop())
+        batches.append(sorted(set(batch)))
     return batches
+
+
+def _take_near(
+    first: int,
+    waiting: list[int],
+    count: int,
+    vectors: NDArray[np.float32],
+    generator: random.Random,
+) -> list[int]:
+    """Take examples out of `waiting` that are drawn from the neighbourhood of `first`."""
+    order = np.argsort(-(vectors[waiting] @ vectors[first]), kind="stable")
+    places = generator.sample(order[: _NEIGHBOURHOOD * count].tolist(), count)
+    return [waiting.pop(place) for place in sorted(places, reverse=True)]
 
 
 def draw_examples(examples: Iterable[Example], most: int, seed: int = 0) -> list[Example]:

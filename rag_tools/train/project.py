@@ -1,8 +1,8 @@
 """A late-interaction checkpoint from a sentence embedding model, without training.
 
-``python -m rag_tools.train.project BASE PAIRS OUT`` made the bundled checkpoint. The base model's
-token embeddings are projected to fewer dims so that their inner products change least; its own
-sentence embedding stays available as the pooled vector.
+``python -m rag_tools.train.project BASE PAIRS OUT`` made what the bundled checkpoint was trained
+from. The base model's token embeddings are projected to fewer dims so that their inner products
+change least; its own sentence embedding stays available as the pooled vector.
 """
 
 from __future__ import annotations

@@ -97,7 +97,7 @@ def test_steps_come_whole_after_their_warning(
 
 
 def test_a_fact_is_a_sentence(indexed: Path):
-    answer = ask(indexed, "Can I put the water tank in the dishwasher?")
+    answer = ask(indexed, "Can I wash the water tank in a dishwasher?")
     assert "must not go into the dishwasher. [1]" in answer
     assert "drip tray every day" not in answer
 

@@ -1,0 +1,95 @@
+"""How fast the bundled checkpoint encodes, against the model it was made from in float32.
+
+Usage: python benchmarks/encode.py BASE [--passages N] [--threads N] [--rounds N]
+
+BASE is all-MiniLM-L6-v2: a directory or a Hub id (needs the extra [torch]). Both encode the same
+passages of 100 words, in turns; PyTorch sorts them by length and takes batches of 16.
+Then queries of 32 tokens on one thread. Times are of the wall, medians of the rounds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from sentence_transformers import SentenceTransformer
+
+from rag_tools.encode.checkpoint import load_checkpoint
+from rag_tools.encode.encoder import Encoder
+from rag_tools.ingest.load import load
+
+CORPUS = Path(__file__).parent.parent / "examples" / "corpus"
+SUFFIXES = {".html", ".md", ".py", ".rst", ".txt"}
+QUERY_TOKENS = 32
+BATCH = 16  # 8 to 64 are within a tenth of each other here
+
+
+def main() -> None:
+    """Print passages a second of both, their ratio, and a query's milliseconds."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("base")
+    parser.add_argument("--passages", type=int, default=400)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=5)
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    base = SentenceTransformer(arguments.base, device="cpu")
+    ours = Encoder(load_checkpoint(), threads=arguments.threads)
+    texts = passages(arguments.passages)
+
+    def theirs() -> None:
+        base.encode(texts, batch_size=BATCH, show_progress_bar=False)
+
+    sides: dict[str, Callable[[], object]] = {
+        "rag-tools, int8": lambda: list(ours.encode_passages((text, "") for text in texts)),
+        "PyTorch, float32": theirs,
+    }
+    taken: dict[str, list[float]] = {name: [] for name in sides}
+    for _ in range(arguments.rounds + 1):  # the first one warms up
+        for name, side in sides.items():
+            start = time.perf_counter()
+            side()
+            taken[name].append(time.perf_counter() - start)
+    for name, seconds in taken.items():
+        print(f"{name:<18}{len(texts) / statistics.median(seconds[1:]):8.1f} passages/s")
+    ratios = [b / a for a, b in zip(*(seconds[1:] for seconds in taken.values()), strict=True)]
+    print(
+        f"ratio             {statistics.median(ratios):8.2f}  ({min(ratios):.2f}-{max(ratios):.2f})"
+    )
+    print(f"query of {QUERY_TOKENS} tokens{query_milliseconds(texts):8.2f} ms, one thread")
+
+
+def passages(count: int) -> list[str]:
+    """Cut the sample documents into passages of 100 words and draw from them evenly."""
+    texts = []
+    for path in sorted(path for path in CORPUS.rglob("*") if path.suffix in SUFFIXES):
+        words = load(path).text.split()
+        texts += [" ".join(words[i : i + 100]) for i in range(0, len(words) - 99, 100)]
+    return texts[:: max(len(texts) // count, 1)][:count]
+
+
+def query_milliseconds(texts: list[str]) -> float:
+    """Return the median time of a query of exactly so many tokens, markers included."""
+    encoder = Encoder(load_checkpoint(), threads=1)
+    queries = []
+    for text in texts:
+        words = text.split()
+        for end in range(8, len(words)):
+            query = " ".join(words[:end])
+            if encoder.inputs(query, query=True)["input_ids"].size >= QUERY_TOKENS:
+                queries.append(query)
+                break
+    taken = []
+    for query in queries[:200]:
+        start = time.perf_counter()
+        encoder.encode_query(query)
+        taken.append(time.perf_counter() - start)
+    return 1000 * statistics.median(taken)
+
+
+if __name__ == "__main__":
+    main()

@@ -304,16 +304,31 @@ def undocumented(value):
 BODY = "    " + "file = open(path); " * 9
 
 
-def test_headings_titles_and_first_sentences_become_queries(tmp_path):
+def test_headings_titles_and_sentences_become_queries(tmp_path):
     (tmp_path / "guide.md").write_text(MARKDOWN, encoding="utf-8")
     examples = list(derive_from(load(tmp_path / "guide.md")))
     found = {(example.source, example.query): example.passages[0] for example in examples}
     assert found["heading", "The long guide Oiling the wheels"].startswith("Use the thin oil")
     assert found["title", "The long guide"].startswith("This is how the whole machine")
-    first = "This is how the whole machine is put together."
-    assert found["sentence", first].startswith("First the frame")
+    asked = [query for source, query in found if source == "sentence"]
+    assert len(asked) == 1  # of the first section: the other one has two sentences alone
+    whole = " ".join(MARKDOWN.partition("\n\n")[2].partition("\n\n##")[0].split())
+    assert asked[0] in whole
+    assert " ".join(found["sentence", asked[0]].split()) == whole.replace(asked[0], "").strip()
     assert not any("Short" in query for _, query in found)
     assert all(len(passage) >= 100 for passage in found.values())
+
+
+def test_a_sentence_is_taken_out_of_every_passage_of_a_long_section():
+    said = [f"Sentence number {i} of them says something about case {i}." for i in range(200)]
+    examples = list(derive_from(Document(uri="mem:1", text=" ".join(said))))
+    assert 8 < len(examples) < 12
+    asked = [example.query for example in examples]
+    assert all(query in said for query in asked)
+    left = [each for example in examples for each in re.findall(r"Sen.*?\.", example.passages[0])]
+    assert sorted(asked + left) == sorted(said)
+    assert asked != said[: len(asked)]
+    assert all(len(example.passages[0]) <= 1200 for example in examples)
 
 
 def test_docstrings_and_names_become_questions_for_code(tmp_path):

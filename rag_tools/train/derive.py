@@ -20,7 +20,7 @@ _SHORTEST = 100
 """Characters of a passage that can answer anything."""
 
 _FEWEST_WORDS = 3
-"""Of a docstring's sentence or a function's name that asks for anything."""
+"""Of a sentence or a function's name that asks for anything."""
 
 _DOCSTRINGS_KEPT = 0.3
 """Share of the functions that keep the docstring whose first sentence asks for them."""
@@ -34,9 +34,10 @@ def derive(engine: Engine) -> Iterator[Example]:
     """Make pairs of every document in an index.
 
     Sources are ``title`` (title → beginning), ``heading`` (heading → its section), ``sentence`` (a
-    section's first sentence → the rest of it), and of Python ``docstring`` (first sentence → the
-    function, mostly without its docstring) and ``name`` (the words of its name → the function).
-    What asks for code is worded as people word it for a search engine.
+    sentence of a passage → the rest of it; the inverse cloze task, Lee et al. 2019, arXiv
+    1906.00300), and of Python ``docstring`` (first sentence → the function, mostly without its
+    docstring) and ``name`` (the words of its name → the function). What asks for code is worded as
+    people word it for a search engine.
     """
     for entry in engine.documents():
         yield from derive_from(engine.document(entry.id))
@@ -53,10 +54,8 @@ def derive_from(document: Document) -> Iterator[Example]:
     for heading, text in sections:
         if heading and heading != document.title:
             yield from _pair("heading", heading, text)
-        spans = sentences(text.strip())
-        if len(spans) > 2:
-            first = spans[0].of(text.strip()).strip()
-            yield from _pair("sentence", first, text.strip()[spans[0].end :])
+        for passage in _passages(text.strip()):
+            yield from _cloze(passage)
 
 
 def _sections(document: Document) -> Iterator[tuple[str, str]]:
@@ -69,6 +68,33 @@ def _sections(document: Document) -> Iterator[tuple[str, str]]:
             heading, start = " ".join(block.path[-2:]), block.end
     if document.text[start:].strip():
         yield heading, document.text[start:]
+
+
+def _passages(text: str) -> Iterator[str]:
+    """Cut a section between sentences, into as many as fit a passage."""
+    start = end = 0
+    for sentence in sentences(text):
+        if sentence.end - start > _LONGEST:
+            yield text[start:end]
+            start = end
+        end = sentence.end
+    yield text[start:end]
+
+
+def _cloze(passage: str) -> Iterator[Example]:
+    """Take one sentence out of a passage of at least three."""
+    spans = sentences(passage)
+    asking = [
+        span
+        for span in spans
+        if len(span.of(passage).split()) >= _FEWEST_WORDS
+        and len(passage) - (span.end - span.start) >= _SHORTEST
+    ]
+    if len(spans) > 2 and asking:
+        taken = random.Random(passage).choice(asking)
+        yield from _pair(
+            "sentence", taken.of(passage), passage[: taken.start] + passage[taken.end :]
+        )
 
 
 def _functions(document: Document) -> Iterator[Example]:

@@ -229,12 +229,15 @@ def test_contrastive_term_leaves_out_other_answers_to_the_query(model):
     first, second, third = make_examples(3)
     same = Example("a", first.query, second.passages[:1])  # another answer to the first query
     shared = Example("a", third.query, first.passages)  # its positive is the first one's, too
-    examples = [first, same, shared]
+    said = third.query.replace(" ", "\n  ")
+    holding = Example("a", "another", (f"Word for word: {said}",))
+    examples = [first, same, shared, holding]
     settings = Settings(**PLAIN)
     queries, passages, texts, targets = batch(model, examples, settings)
     expected = []
     for example in examples:
         answers = {e.passages[0] for e in examples if e.query == example.query}
+        answers |= set(holding.passages) if example is shared else set()
         left = [t for t in texts if t == example.passages[0] or t not in answers]
         scores = slow_scores(model, [example.query], left, DIM)[0] / 0.05
         expected.append(-math.log(softmax(scores)[left.index(example.passages[0])]))

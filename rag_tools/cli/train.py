@@ -41,7 +41,7 @@ FromIndex = Annotated[
         exists=True,
         file_okay=False,
         help="Make pairs of the documents in this index: headings and their sections, titles, "
-        "docstrings and names of functions, first sentences.",
+        "docstrings and names of functions, sentences.",
     ),
 ]
 Exclude = Annotated[

@@ -38,7 +38,8 @@ class Targets:
     teacher
         Shape ``(B, D)``, float32: the teacher's scores; NaN where there is none.
     answers
-        Shape ``(B, D)``, bool: passages that are the positive of a query with this text.
+        Shape ``(B, D)``, bool: passages that are the positive of a query with this text, or have
+        the query in them word for word, as the neighbours of a sentence that was taken out.
     sentences
         Per chunk of passages, shape ``(n_passages, n_tokens)``, int64: the sentence that each
         token belongs to, or `OUTSIDE`.
@@ -235,7 +236,9 @@ def _answers(examples: Sequence[Example], place: Mapping[str, int]) -> torch.Ten
     positives: dict[str, set[int]] = {}
     for example in examples:
         positives.setdefault(example.query, set()).add(place[example.passages[0]])
-    answers = torch.zeros(len(examples), len(place), dtype=torch.bool)
+    texts = [" ".join(text.split()) for text in place]  # in the order of their places
+    asked = [" ".join(example.query.split()) for example in examples]
+    answers = torch.tensor([[query in text for text in texts] for query in asked])
     for row, example in enumerate(examples):
         answers[row, sorted(positives[example.query])] = True
     return answers

@@ -22,6 +22,9 @@ _SHORTEST = 100
 _FEWEST_WORDS = 3
 """Of a sentence or a function's name that asks for anything."""
 
+_FEWEST_SENTENCES = 3
+"""Of a passage that says enough without one of them."""
+
 _DOCSTRINGS_KEPT = 0.3
 """Share of the functions that keep the docstring whose first sentence asks for them."""
 
@@ -33,8 +36,8 @@ _VERBS = "add|check|compute|convert|create|find|get|load|make|parse|read|remove|
 def derive(engine: Engine) -> Iterator[Example]:
     """Make pairs of every document in an index.
 
-    Sources are ``title`` (title → beginning), ``heading`` (heading → its section), ``sentence`` (a
-    sentence of a passage → the rest of it; the inverse cloze task, Lee et al. 2019, arXiv
+    Sources are ``title`` (title → beginning), ``heading`` (heading → its section), ``sentence``
+    (each sentence of a passage → the rest of it; the inverse cloze task, Lee et al. 2019, arXiv
     1906.00300), and of Python ``docstring`` (first sentence → the function, mostly without its
     docstring) and ``name`` (the words of its name → the function). What asks for code is worded as
     people word it for a search engine.
@@ -82,19 +85,14 @@ def _passages(text: str) -> Iterator[str]:
 
 
 def _cloze(passage: str) -> Iterator[Example]:
-    """Take one sentence out of a passage of at least three."""
+    """Take each sentence that asks for anything out of a passage of at least three."""
     spans = sentences(passage)
-    asking = [
-        span
-        for span in spans
-        if len(span.of(passage).split()) >= _FEWEST_WORDS
-        and len(passage) - (span.end - span.start) >= _SHORTEST
-    ]
-    if len(spans) > 2 and asking:
-        taken = random.Random(passage).choice(asking)
-        yield from _pair(
-            "sentence", taken.of(passage), passage[: taken.start] + passage[taken.end :]
-        )
+    if len(spans) < _FEWEST_SENTENCES:
+        return
+    for span in spans:
+        if len(span.of(passage).split()) >= _FEWEST_WORDS:
+            rest = passage[: span.start] + passage[span.end :]
+            yield from _pair("sentence", span.of(passage), rest)
 
 
 def _functions(document: Document) -> Iterator[Example]:

@@ -491,11 +491,12 @@ def blocks(language: str) -> list[str]:
 
 
 def test_the_guide_shows_every_setting_with_its_default(tmp_path):
-    text, bundled = blocks("toml")
+    adapted, text, bundled = blocks("toml")
     (tmp_path / "run.toml").write_text(text, encoding="utf-8")
     assert load_settings(tmp_path / "run.toml") == Settings()
-    (tmp_path / "bundled.toml").write_text(bundled, encoding="utf-8")
-    assert load_settings(tmp_path / "bundled.toml") != Settings()
+    for other in (adapted, bundled):
+        (tmp_path / "other.toml").write_text(other, encoding="utf-8")
+        assert load_settings(tmp_path / "other.toml") != Settings()
     shown = set(re.findall(r"^(?:# )?(\w+) =", text, re.MULTILINE))
     assert shown == (Settings.model_fields.keys() | Weights.model_fields.keys()) - {"weights"}
     terms = re.findall(r"^\| `(\w+)` \| .* \|$", GUIDE.partition("| term |")[2], re.MULTILINE)
@@ -520,4 +521,4 @@ def test_the_guides_commands_have_the_options_that_they_use():
             given = {argument for argument in arguments if argument.startswith("--")}
             assert given <= known
             used += 1
-    assert used == 16
+    assert used == 17

@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from sentence_transformers import MultiVectorEncoder
 
 from rag_tools.encode.checkpoint import Checkpoint
-from rag_tools.encode.export import export
+from rag_tools.encode.export import export, load_source
 from rag_tools.errors import CheckpointError, ConfigurationError
 
 
@@ -53,14 +52,14 @@ def average(
         raise ConfigurationError(
             f"a scale of {scale:g} is measured from what the runs started from: name it as the base"
         )
-    model = _load(checkpoints[0])
+    model = load_source(checkpoints[0])
     state = model.state_dict()
     mean = {name: torch.zeros_like(weight, dtype=torch.float64) for name, weight in state.items()}
     shares = [(checkpoint, scale / len(checkpoints)) for checkpoint in checkpoints]
     if base is not None:
         shares.append((base, 1 - scale))
     for checkpoint, share in shares:
-        other = _load(checkpoint).state_dict()
+        other = load_source(checkpoint).state_dict()
         if {n: w.shape for n, w in other.items()} != {n: w.shape for n, w in state.items()}:
             raise CheckpointError(
                 f"{str(checkpoint)!r} can't be averaged with {str(checkpoints[0])!r}: they have "
@@ -72,12 +71,3 @@ def average(
         weight.copy_(mean[name])
     model.save_pretrained(str(out), create_model_card=False)
     return export(out, out)
-
-
-def _load(checkpoint: str | Path) -> MultiVectorEncoder:
-    try:
-        return MultiVectorEncoder(str(checkpoint), device="cpu")
-    except Exception as error:  # half a dozen libraries take part, each with errors of its own
-        raise CheckpointError(
-            f"The checkpoint {str(checkpoint)!r} can't be loaded: {error}"
-        ) from error

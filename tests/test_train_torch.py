@@ -606,6 +606,23 @@ def test_teachers_of_every_kind_score_candidates(base, tmp_path, model):
         assert (found != expected).any()
 
 
+def test_what_a_teacher_encodes_together_does_not_depend_on_the_order_of_a_set():
+    """That differs from process to process, and rounding with it, and so did whole runs."""
+    from rag_tools.train import teacher
+
+    texts = [f"Passage {i}." for i in range(10, 40)]
+    texts += ["A longer passage.", "Short."]
+    seen: list[str] = []
+
+    def encode(new, **_):
+        seen.extend(new)
+        return np.zeros((len(new), 4), np.float32)
+
+    teacher._encode(encode, [texts[::-1], texts], known := {"Passage 12.": np.zeros(4, np.float16)})
+    assert seen == ["Short.", "Passage 10.", "Passage 11.", *texts[3:-2], "A longer passage."]
+    assert known.keys() == set(texts)
+
+
 def test_a_teacher_that_cannot_be_loaded_is_named(tmp_path):
     from rag_tools.errors import CheckpointError
     from rag_tools.train.teacher import load_teacher

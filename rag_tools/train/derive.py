@@ -33,7 +33,7 @@ _WORDINGS = ("{}", "{}", "python {}", "{} in python", "how to {}")
 _VERBS = "add|check|compute|convert|create|find|get|load|make|parse|read|remove|return|set|write"
 
 
-def derive(engine: Engine) -> Iterator[Example]:
+def derive(engine: Engine) -> list[Example]:
     """Make pairs of every document in an index.
 
     Sources are ``title`` (title → beginning), ``heading`` (heading → its section), ``sentence``
@@ -41,9 +41,15 @@ def derive(engine: Engine) -> Iterator[Example]:
     1906.00300), and of Python ``docstring`` (first sentence → the function, mostly without its
     docstring) and ``name`` (the words of its name → the function). What asks for code is worded as
     people word it for a search engine.
+
+    Returns
+    -------
+    In alphabetical order: what is drawn from them mustn't depend on where the files lie.
     """
-    for entry in engine.documents():
-        yield from derive_from(engine.document(entry.id))
+    pairs = [
+        pair for entry in engine.documents() for pair in derive_from(engine.document(entry.id))
+    ]
+    return sorted(pairs, key=lambda pair: (pair.source, pair.query, pair.passages))
 
 
 def derive_from(document: Document) -> Iterator[Example]:

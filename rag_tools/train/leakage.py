@@ -118,12 +118,18 @@ def near_duplicates(text: str, other: str) -> bool:
     >>> near_duplicates("What is it?", "Where is it?")
     False
     """
-    words, others = _words(text), _words(other)
-    if words == others:
+    (whole, ours), (other_whole, theirs) = _prints(text), _prints(other)
+    if whole == other_whole:
         return True
-    ours, theirs = np.unique(_grams(words)), np.unique(_grams(others))
     shared = len(np.intersect1d(ours, theirs, assume_unique=True))
     return shared >= _LEAST and shared >= SHARE * min(len(ours), len(theirs))
+
+
+@lru_cache(maxsize=20_000)  # mining compares the same passages for query after query
+def _prints(text: str) -> tuple[int, Hashes]:
+    """Return the hash of a text and those of its n-grams, sorted, each once."""
+    words = _words(text)
+    return _whole(words), np.unique(_grams(words))
 
 
 def _words(text: str) -> list[str]:

@@ -147,7 +147,10 @@ def _encode(
     known: dict[str, NDArray[np.float16]],
 ) -> None:
     """Encode the passages that aren't known yet; they stay in memory, in two bytes a number."""
-    new = sorted({text for texts in candidates for text in texts} - known.keys(), key=len)
+    distinct = {text for texts in candidates for text in texts} - known.keys()
+    # Not by length alone: a set has another order in each process, and what a text is padded to
+    # decides how its numbers are rounded.
+    new = sorted(distinct, key=lambda text: (len(text), text))
     if new:
         vectors = encode(new, batch_size=_BATCH, convert_to_numpy=True)
         known.update(

@@ -42,6 +42,7 @@ from rag_tools.train.kind import kind
 from rag_tools.train.leakage import Evaluations
 from rag_tools.train.loss import Loss
 from rag_tools.train.pairs import Collection, Example, plan_batches, sample_passages
+from rag_tools.train.precision import in_bf16
 from rag_tools.train.project import project
 from rag_tools.train.teacher import load_teacher
 
@@ -192,15 +193,18 @@ def _plan(examples: Sequence[Example], settings: Settings, base: MultiVectorEnco
         source_power=settings.source_power,
         seed=settings.seed,
         near=settings.near,
-        vectors=_query_vectors(examples, base) if settings.near else None,
+        vectors=_query_vectors(examples, base, settings.bf16) if settings.near else None,
     )
     return Dataset.from_dict({"step": list(range(len(batches))), "examples": batches})
 
 
-def _query_vectors(examples: Sequence[Example], base: MultiVectorEncoder) -> NDArray[np.float32]:
+def _query_vectors(
+    examples: Sequence[Example], base: MultiVectorEncoder, bf16: bool | None
+) -> NDArray[np.float32]:
     """Return the mean of each query's token vectors, ``(n_examples, dim)``, of unit length."""
     queries = sorted({example.query for example in examples})
-    encoded = base.encode_query(queries, convert_to_numpy=True)
+    with in_bf16(base.device, bf16):
+        encoded = base.encode_query(queries, convert_to_numpy=True)
     # A query that is all punctuation has no vectors, and no neighbours.
     sums = np.stack([each.sum(axis=0) for each in encoded])
     means = sums / np.maximum(np.linalg.norm(sums, axis=1, keepdims=True), 1e-9)

@@ -369,6 +369,7 @@ def test_a_passage_does_not_begin_with_its_query():
 def test_an_index_gives_pairs_of_all_its_documents(engine):
     examples = derive(engine)
     assert {"heading", "docstring"} <= {example.source for example in examples}
+    assert collect(Path("i"), examples).sha256 == collect(Path("i"), derive(engine)).sha256
 
 
 def test_pairs_come_in_one_order_wherever_the_files_lie(tmp_path):

@@ -136,9 +136,11 @@ def _words(text: str) -> list[str]:
     return _WORD.findall(text.lower())
 
 
-@lru_cache(maxsize=500_000)
-def _hash(word: str) -> int:
-    return int.from_bytes(hashlib.blake2b(word.encode("utf-8", "replace"), digest_size=8).digest())
+def _hash(text: str) -> int:
+    return int.from_bytes(hashlib.blake2b(text.encode("utf-8", "replace"), digest_size=8).digest())
+
+
+_hash_word = lru_cache(maxsize=500_000)(_hash)  # whole texts would fill it
 
 
 def _whole(words: Sequence[str]) -> int:
@@ -147,7 +149,7 @@ def _whole(words: Sequence[str]) -> int:
 
 def _grams(words: Sequence[str]) -> Hashes:
     """Return a hash for each n-gram of a text, ``(n_words - GRAM + 1,)``; none if it is shorter."""
-    hashes = np.array([_hash(word) for word in words], np.uint64)
+    hashes = np.array([_hash_word(word) for word in words], np.uint64)
     n = max(len(words) - GRAM + 1, 0)
     grams = np.zeros(n, np.uint64)
     for i in range(GRAM):  # modulo 2 ** 64

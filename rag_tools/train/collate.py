@@ -17,7 +17,7 @@ from sentence_transformers.multi_vector_encoder.data_collator import MultiVector
 from rag_tools.index.search import weigh
 from rag_tools.sentences import sentences
 from rag_tools.train.config import Settings
-from rag_tools.train.pairs import Example, draw_negatives
+from rag_tools.train.pairs import Example, by_length, draw_negatives
 from rag_tools.train.teacher import Teacher
 from rag_tools.types import Span
 
@@ -119,7 +119,7 @@ class Collator(MultiVectorEncoderDataCollator):  # type: ignore[misc] # torch is
             for example, numbers in zip(examples, drawn, strict=True)
             for i in numbers
         }
-        passages = sorted(texts, key=lambda text: (len(text), text))
+        passages = by_length(texts)
         place = {text: number for number, text in enumerate(passages)}
         marked = self._sentences(examples) if settings.weights.evidence else {}
         batch = self._tokenise("query", [example.query for example in examples], "query")

@@ -223,6 +223,20 @@ def sample_passages(examples: Iterable[Example], count: int, seed: int = 0) -> l
     ]
 
 
+def by_length(texts: Iterable[str]) -> list[str]:
+    """Order texts so that those of one batch need little padding, and always in the same way.
+
+    Not by length alone: a set has another order in each process, and what a text is padded to
+    decides how its numbers are rounded.
+
+    Examples
+    --------
+    >>> by_length({"ccc", "b", "a"})
+    ['a', 'b', 'ccc']
+    """
+    return sorted(texts, key=lambda text: (len(text), text))
+
+
 def _parse(record: Mapping[str, Any], source: str) -> Example:
     passages = tuple(record["passages"]) if "passages" in record else (record["passage"],)
     scores = tuple(map(float, record.get("scores") or ()))

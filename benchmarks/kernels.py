@@ -4,20 +4,27 @@ Usage: python benchmarks/kernels.py [--passages N] [--query-tokens N] [--bits 4|
 
 Codes are random; cells are drawn so that candidates share them as on real text. Refine and scan
 look for the ten best, and scores are spread (`SPREAD`) so that as many passages need a second look
-as on real text. Times are of the processor. The floor is one ``vpdpbusd`` per 64 products of
-bytes, timed in the same process on registers alone (AVX-512 machines only). Scores multiply each
-byte with the two bytes of a 16-bit query value, so 2.0 is the least a stage that scores everything
-can reach ("score all"); with a coarse pass it is 1.0 and what is looked at twice.
+as on real text. Times are of the processor.
+
+The floor of an instruction set is the time that its multiply instruction alone takes for as many
+products as the stage has, on registers, in the same process (``floor.cpp``, which needs a C++
+compiler). Where bytes are multiplied (``avx512vnni``, ``avxvnni``, ``neon``), a score takes two
+products for each byte, one for each byte of a 16-bit query value, so 2.0 is the least that a stage
+can reach which scores everything ("score all"); with a coarse pass it is 1.0 and what is looked at
+twice. The others (``avx2``, ``sse41``) multiply 16 bits at once, and the least is 1.0. The plain C++ kernel has
+no floor.
 """
 
 from __future__ import annotations
 
 import argparse
+import ctypes
 import os
 
 # Before NumPy loads its BLAS: everything is measured on one thread.
 os.environ.update(OPENBLAS_NUM_THREADS="1", MKL_NUM_THREADS="1", RAG_TOOLS_THREADS="1")
 
+import subprocess
 import tempfile
 import time
 from collections.abc import Callable
@@ -41,6 +48,8 @@ SPREAD = 0.05
 DIM = 128
 # Gives the candidates 0.13 distinct cells per token, as the 256 best passages of Cranfield have.
 CELL_SKEW = 24
+# Products of one multiply instruction of each instruction set.
+FLOOR_PRODUCTS = {"avx512vnni": 64, "avxvnni": 32, "avx2": 16, "sse41": 8, "neon": 16}
 REPEATS = 51
 LONGEST = 3.0  # seconds after which a measurement isn't repeated
 
@@ -56,10 +65,28 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         segment = make_segment(rng, Path(folder) / "segment", arguments.passages, arguments.bits)
         vectors = unit(rng.normal(size=(arguments.query_tokens, DIM)))
-        compare(segment, vectors, rng)
+        compare(segment, vectors, rng, Floor(Path(folder)))
 
 
-def compare(segment: Segment, vectors: NDArray[np.float32], rng: np.random.Generator) -> None:
+class Floor:
+    """The multiply instructions of ``floor.cpp``, compiled into `folder`."""
+
+    def __init__(self, folder: Path) -> None:
+        source, library = Path(__file__).with_name("floor.cpp"), folder / "floor.so"
+        compiler = os.environ.get("CXX", "c++")
+        subprocess.run([compiler, "-O3", "-shared", "-fPIC", source, "-o", library], check=True)
+        self._library = ctypes.CDLL(str(library))
+
+    def seconds(self, kernel: str, products: int) -> float:
+        """Return how long the instruction set of a kernel takes for so many products."""
+        multiply = self._library[kernel]
+        multiply.argtypes = [ctypes.c_uint64]
+        return best_of(lambda: multiply(products // FLOOR_PRODUCTS[kernel]))
+
+
+def compare(
+    segment: Segment, vectors: NDArray[np.float32], rng: np.random.Generator, floor: Floor
+) -> None:
     """Time every stage with every kernel."""
     n = len(vectors)
     weights = np.full(n, 1 / n, np.float32)
@@ -100,8 +127,9 @@ def compare(segment: Segment, vectors: NDArray[np.float32], rng: np.random.Gener
         reference = timed("numpy", work)
         for kernel in dispatch.kernel_names():
             seconds = reference if kernel == "numpy" else timed(kernel, work)
-            least = floor_seconds(tokens * n * DIM // 64) if kernel == "avx512vnni" else 0.0
-            ratio = f"{seconds / least:13.2f}" if least else f"{'':13}"
+            ratio = f"{'':13}"
+            if kernel in FLOOR_PRODUCTS:
+                ratio = f"{seconds / floor.seconds(kernel, tokens * n * DIM):13.2f}"
             print(
                 f"{stage:16} {kernel:12} {seconds * 1e3:9.3f} {reference / seconds:13.1f} {ratio}"
             )
@@ -129,13 +157,6 @@ def best_of(work: Callable[[], object]) -> float:
         if time.perf_counter() - started > LONGEST:
             break
     return best
-
-
-def floor_seconds(count: int) -> float:
-    """Return how long `count` multiply instructions take."""
-    from rag_tools.index._native import multiply_avx512vnni
-
-    return best_of(lambda: multiply_avx512vnni(count)) if count else 0.0
 
 
 def unit(rows: NDArray[np.float64]) -> NDArray[np.float32]:

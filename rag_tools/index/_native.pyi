@@ -11,9 +11,6 @@ from numpy.typing import NDArray
 def available() -> list[str]:
     """Return the instruction sets that were built and that this processor has, fastest first."""
 
-def multiply_avx512vnni(count: int) -> int:
-    """Do `count` instructions ``vpdpbusd`` and nothing else: the floor of a benchmark."""
-
 class Codebook:
     """The arrays of a codebook."""
 

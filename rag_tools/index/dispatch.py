@@ -39,15 +39,21 @@ def kernel_names() -> list[str]:
 
 
 def kernel_name() -> str:
-    """Return the kernel in use: ``avx512vnni``, ``avx2``, ``neon``, ``scalar`` or ``numpy``.
+    """Return the kernel in use: `NUMPY` or the name of a native one.
+
+    Native kernels are named after their instruction set: ``avx512vnni``, ``avxvnni``, ``avx2``,
+    ``sse41``, ``neon``, and ``scalar`` for plain C++.
 
     Raises
     ------
     ConfigurationError
         If ``RAG_TOOLS_KERNEL`` names one that can't run here.
     """
+    name = os.environ.get("RAG_TOOLS_KERNEL")
+    if name == NUMPY:
+        return NUMPY  # the way out if a native kernel is at fault: none of them is asked
     names = kernel_names()
-    name = os.environ.get("RAG_TOOLS_KERNEL") or names[0]
+    name = name or names[0]
     if name not in names:
         raise ConfigurationError(
             f"RAG_TOOLS_KERNEL={name}: this machine and build have {', '.join(names)}"

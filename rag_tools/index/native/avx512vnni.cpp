@@ -1,13 +1,11 @@
 // AVX-512 with vector neural-network instructions: Ice Lake, Zen 4 and later.
 
-#include "kernel.h"
+#include "tables.h"
 
 #if defined(__x86_64__) || defined(_M_X64)
 
 #include <immintrin.h>
 #include <string.h>
-
-#include "cpu.h"
 
 #if defined(__clang__)
 #pragma clang attribute push(__attribute__((target("avx512f,avx512bw,avx512vnni"))), \
@@ -33,6 +31,7 @@ typedef __m512i Integers;
 #endif
 
 struct Avx512Vnni {
+    static constexpr const char* kName = "avx512vnni";
     static constexpr int kWidth = 16;
     using Element = uint8_t;   // value + 128: vpdpbusd wants one operand unsigned
     using Floats = __m512;
@@ -41,15 +40,7 @@ struct Avx512Vnni {
     static void arrange(const int16_t* rows, int padded, int groups, void* arranged,
                         int32_t* bias) {
         arrange_bytes<kWidth>(rows, padded, groups, arranged);
-        for (int row = 0; row < padded; ++row) {
-            int32_t high = 0, low = 0;
-            for (int dim = 0; dim < groups * 4; ++dim) {
-                high += high_byte(rows[row * groups * 4 + dim]);
-                low += low_byte(rows[row * groups * 4 + dim]);
-            }
-            bias[row] = -128 * high;   // undoes the + 128
-            bias[padded + row] = -128 * low;
-        }
+        undo_offset(rows, padded, groups, bias);
     }
 
     template <int bits>
@@ -71,8 +62,7 @@ struct Avx512Vnni {
     }
 
     static void widen(const int8_t* values, int n, Element* out, int padded) {
-        for (int i = 0; i < n; ++i) out[i] = static_cast<uint8_t>(values[i]) ^ 0x80;
-        for (int i = n; i < padded; ++i) out[i] = 0x80;
+        widen_offset(values, n, out, padded);
     }
 
     RAG_TOOLS_INLINE static void add(Integers& sum, const __m512i& row, const __m512i& four) {
@@ -86,6 +76,7 @@ struct Avx512Vnni {
 
     struct Exact {
         static constexpr int kRegisters = 1;
+        static constexpr int kTile = 8;
         struct Row {
             __m512i high, low;
         };
@@ -112,6 +103,7 @@ struct Avx512Vnni {
 
     struct Cell {
         static constexpr int kRegisters = 1;
+        static constexpr int kTile = 8;
         using Row = __m512i;
         using Sum = Integers;
         RAG_TOOLS_INLINE static Sum start(const Tile& tile, int) {
@@ -133,6 +125,7 @@ struct Avx512Vnni {
     template <int registers>
     struct Coarse {
         static constexpr int kRegisters = registers;
+        static constexpr int kTile = 8;
         struct Row {
             __m512i first, second;
         };
@@ -168,21 +161,7 @@ struct Avx512Vnni {
 
 }  // namespace
 
-const Kernel* avx512vnni_kernel() {
-    static const Kernel kernel = Stages<Avx512Vnni>::kernel("avx512vnni", cpu_has_avx512vnni);
-    return &kernel;
-}
-
-int32_t multiply_avx512vnni(uint64_t count) {
-    constexpr int kSums = 16;
-    const __m512i ones = _mm512_set1_epi8(1);
-    __m512i sums[kSums];
-    for (__m512i& sum : sums) sum = _mm512_setzero_si512();
-    for (uint64_t done = 0; done < count; done += kSums)
-        for (__m512i& sum : sums) sum = _mm512_dpbusd_epi32(sum, ones, ones);
-    for (const __m512i& sum : sums) sums[0] = _mm512_add_epi32(sums[0], sum);
-    return _mm_cvtsi128_si32(_mm512_castsi512_si128(sums[0]));
-}
+constexpr Kernel kAvx512Vnni = Stages<Avx512Vnni>::table();
 
 }  // namespace rag_tools
 
@@ -192,7 +171,6 @@ int32_t multiply_avx512vnni(uint64_t count) {
 
 #else
 
-const rag_tools::Kernel* rag_tools::avx512vnni_kernel() { return nullptr; }
-int32_t rag_tools::multiply_avx512vnni(uint64_t) { return 0; }
+constexpr rag_tools::Kernel rag_tools::kAvx512Vnni = {};
 
 #endif

@@ -1,5 +1,6 @@
 // Every kernel against the scalar one on random inputs, without Python: for sanitizers (make
-// sanitize) and for processors that are emulated. Prints how many values agreed.
+// sanitize) and for processors that are emulated (make processors). Takes the number of rounds;
+// prints the kernels that ran and how many values agreed.
 
 #include <algorithm>
 #include <cmath>
@@ -10,6 +11,7 @@
 #include <vector>
 
 #include "compress.h"
+#include "dispatch.h"
 #include "search.h"
 
 using namespace rag_tools;
@@ -133,10 +135,9 @@ size_t compare(std::mt19937& random, int dim, int bits, int n, int n_passages, i
     std::vector<float> rows(static_cast<size_t>(n) * dim), weights(n, 1.0f / n);
     for (float& value : rows) value = normal(random);
     const Vectors vectors = {rows.data(), n, dim};
-    const std::vector<float> expected = run(*scalar_kernel(), index, vectors, weights, 1);
+    const std::vector<float> expected = run(scalar_kernel(), index, vectors, weights, 1);
     size_t agreed = 0;
-    for (const Kernel* kernel : {avx512vnni_kernel(), avx2_kernel(), neon_kernel()}) {
-        if (!kernel || !kernel->supported()) continue;
+    for (const Kernel* kernel : supported_kernels()) {
         const std::vector<float> got = run(*kernel, index, vectors, weights, 4);
         if (std::memcmp(got.data(), expected.data(), got.size() * sizeof(float)) != 0)
             fail(*kernel, "differs from scalar", dim, bits, n);
@@ -187,12 +188,13 @@ void visit_cells(std::mt19937& random) {
         return gather(kernel, {rows.data(), n, dim}, weights.data(), arrays, &boosted, &boost, 1,
                       reach, wanted, 2);
     };
-    const std::vector<Place> expected = run(*scalar_kernel());
-    for (const Kernel* kernel : {avx512vnni_kernel(), avx2_kernel(), neon_kernel()}) {
-        if (!kernel || !kernel->supported()) continue;
+    const std::vector<Place> expected = run(scalar_kernel());
+    for (const Kernel* kernel : supported_kernels()) {
         const std::vector<Place> got = run(*kernel);
-        if (got.size() != expected.size() ||
-            std::memcmp(got.data(), expected.data(), got.size() * sizeof(Place)) != 0)
+        const auto same = [](const Place& a, const Place& b) {
+            return a.segment == b.segment && a.position == b.position;
+        };
+        if (!std::equal(got.begin(), got.end(), expected.begin(), expected.end(), same))
             fail(*kernel, "gather differs from scalar", dim, 0, n);
     }
 }
@@ -216,9 +218,8 @@ void compress(std::mt19937& random) {
     for (int64_t i = 0; i < n; ++i) rows[i] = n - 1 - i;
     const Groups groups = {rows.data(), starts.data(), firsts.data(), lasts.data(), 2, n};
     std::vector<int32_t> expected(n), nearest(n);
-    assign(*scalar_kernel(), vectors.data(), n, groups, centroids, expected.data());
-    for (const Kernel* kernel : {avx512vnni_kernel(), avx2_kernel(), neon_kernel()}) {
-        if (!kernel || !kernel->supported()) continue;
+    assign(scalar_kernel(), vectors.data(), n, groups, centroids, expected.data());
+    for (const Kernel* kernel : supported_kernels()) {
         assign(*kernel, vectors.data(), n, groups, centroids, nearest.data());
         if (nearest != expected) {
             std::printf("%s assigns otherwise at %d dimensions\n", kernel->name, dim);
@@ -237,10 +238,12 @@ void compress(std::mt19937& random) {
 
 }  // namespace
 
-int main() {
+int main(int n_arguments, char** arguments) {
+    const int rounds = n_arguments > 1 ? std::atoi(arguments[1]) : 100;
+    for (const Kernel* kernel : supported_kernels()) std::printf("%s ", kernel->name);
     std::mt19937 random(1);
     size_t agreed = 0;
-    for (int round = 0; round < 100; ++round) {
+    for (int round = 0; round < rounds; ++round) {
         const int dims[] = {1, 3, 20, 32, 64, 96, 128, 130};
         const int dim = dims[random() % 8], bits = 1 << random() % 3, n = 1 + random() % 70;
         agreed += compare(random, dim, bits, n, 1 + random() % 12, 40);

@@ -2,8 +2,12 @@
 //
 // Every kernel computes the same integers and does the same float operations in the same order,
 // so all return the same bits. Files: stages.h holds the stages once, as templates over an
-// instruction set; avx512vnni.cpp, avx2.cpp, neon.cpp and scalar.cpp each supply one; search.cpp
-// drives them; module.cpp is what Python sees.
+// instruction set; avx512vnni.cpp, avxvnni.cpp, avx2.cpp, sse41.cpp, neon.cpp and scalar.cpp each
+// supply one; dispatch.cpp chooses among them; search.cpp drives them; module.cpp is what Python
+// sees.
+//
+// The files of an instruction set share nothing with the others but this header. Every function in them has internal linkage: a linker that merged copies of one function
+// could otherwise keep the copy that only some processors can run.
 
 #pragma once
 
@@ -26,8 +30,10 @@ constexpr int kMaxDim = 1024;      // up to here a sum of kQueryMax * 127 fits 3
 // A query value is kHigh times its high byte plus its low byte, both signed; the low byte is
 // within kHigh / 2 of zero. High bytes alone are a coarse query, at half the arithmetic.
 constexpr int kHigh = 128;
+namespace {
 inline int high_byte(int value) { return (value + kHigh / 2) >> 7; }
 inline int low_byte(int value) { return value - kHigh * high_byte(value); }
+}  // namespace
 
 constexpr int kRowBytes = 8;   // of a query token, per group
 
@@ -61,12 +67,6 @@ struct Query {
     const void* rows;      // padded * groups * 8 bytes, in the order the kernel arranged
     const int32_t* bias;   // (2, padded): what the kernel adds to sums of high and of low bytes
     const float* scales;   // (padded)
-
-    // The first group of the lanes from `lane` on, and the bytes from there to the next group.
-    const char* row(int lane) const {
-        return static_cast<const char*>(rows) + static_cast<ptrdiff_t>(lane) * groups * kRowBytes;
-    }
-    static int step(int width) { return width * kRowBytes; }
 };
 
 // Query tokens in one byte a value, one float scale each.
@@ -113,12 +113,14 @@ struct Tokens {
     const int8_t* values;            // (2, kValues), the codec's tables
     CodeLayout layout;
     bool wide;                       // centroids are uint32
-
-    uint32_t centroid(int64_t token) const {
-        return wide ? static_cast<const uint32_t*>(centroids)[token]
-                    : static_cast<const uint16_t*>(centroids)[token];
-    }
 };
+
+namespace {
+inline uint32_t centroid_of(const Tokens& tokens, int64_t token) {
+    return tokens.wide ? static_cast<const uint32_t*>(tokens.centroids)[token]
+                       : static_cast<const uint16_t*>(tokens.centroids)[token];
+}
+}  // namespace
 
 // Similarities of every query token to some centroids.
 struct Table {
@@ -149,9 +151,9 @@ using ScoreCentroids = void (*)(const Query&, const Centroids&, const uint32_t* 
 using ScoreTiles = void (*)(const ByteQuery&, const Tiles&, int64_t first, int64_t last,
                             void* scratch, const CellScores&);
 
+// The functions of one instruction set.
 struct Kernel {
     const char* name;
-    bool (*supported)();
 
     // Lay out the query: `rows` is (padded, groups * 4).
     void (*arrange)(const int16_t* rows, int padded, int groups, void* arranged, int32_t* bias);
@@ -173,14 +175,5 @@ struct Kernel {
     // A border that at least `wanted` of `n` values reach, and not many more if they differ.
     float (*border)(const float* values, int64_t n, int64_t wanted);
 };
-
-const Kernel* avx512vnni_kernel();
-const Kernel* avx2_kernel();
-const Kernel* neon_kernel();
-const Kernel* scalar_kernel();
-
-// Do `count` instructions vpdpbusd on 64 bytes and nothing else: the least time that so many
-// products can take. The sum is returned so that it has to be computed.
-int32_t multiply_avx512vnni(uint64_t count);
 
 }  // namespace rag_tools

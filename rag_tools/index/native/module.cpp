@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "dispatch.h"
 #include "search.h"
 
 namespace nb = nanobind;
@@ -23,21 +24,9 @@ using In = nb::ndarray<const T, nb::ndim<N>, nb::c_contig, nb::device::cpu>;
 template <int N>
 using Out = nb::ndarray<nb::numpy, float, nb::ndim<N>>;
 
-const std::vector<const Kernel*>& built() {
-    static const std::vector<const Kernel*> kernels = [] {
-        std::vector<const Kernel*> all;
-        for (const Kernel* kernel :
-             {avx512vnni_kernel(), avx2_kernel(), neon_kernel(), scalar_kernel()})
-            if (kernel) all.push_back(kernel);
-        return all;
-    }();
-    return kernels;
-}
-
 std::vector<std::string> available() {
     std::vector<std::string> names;
-    for (const Kernel* kernel : built())
-        if (kernel->supported()) names.push_back(kernel->name);
+    for (const Kernel* kernel : supported_kernels()) names.push_back(kernel->name);
     return names;
 }
 
@@ -166,11 +155,7 @@ const Place* places_of(const In<int64_t, 2>& places) {
 // One instruction set.
 class NativeKernel {
   public:
-    explicit NativeKernel(const std::string& name) {
-        for (const Kernel* kernel : built())
-            if (kernel->name == name && kernel->supported()) kernel_ = kernel;
-        require(kernel_ != nullptr, "this machine has no such kernel");
-    }
+    explicit NativeKernel(const std::string& name) : kernel_(&kernel_named(name)) {}
 
     std::string name() const { return kernel_->name; }
 
@@ -272,14 +257,8 @@ class NativeKernel {
     }
 
   private:
-    const Kernel* kernel_ = nullptr;
+    const Kernel* kernel_;
 };
-
-int32_t py_multiply(uint64_t count) {
-    require(avx512vnni_kernel() && avx512vnni_kernel()->supported(), "needs AVX-512 VNNI");
-    nb::gil_scoped_release released;
-    return multiply_avx512vnni(count);
-}
 
 }  // namespace
 
@@ -289,7 +268,6 @@ NB_MODULE(_native, m) {
     add_compress(m);
     // Arguments must have the right type already: converting would copy a mapped file.
     m.def("available", &available);
-    m.def("multiply_avx512vnni", &py_multiply, nb::arg("count"));
     nb::class_<NativeCodebook>(m, "Codebook")
         .def(nb::init<In<int8_t, 2>, In<float, 1>, In<int8_t, 2>, In<float, 1>, int>(),
              nb::arg("quantized").noconvert(), nb::arg("scales").noconvert(),

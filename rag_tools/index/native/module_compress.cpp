@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "compress.h"
+#include "dispatch.h"
 
 namespace nb = nanobind;
 using namespace rag_tools;
@@ -37,13 +38,6 @@ Out<T, N> owned(std::unique_ptr<T[]> data, std::initializer_list<size_t> shape) 
     return Out<T, N>(raw, shape, owner);
 }
 
-const Kernel& named(const std::string& name) {
-    for (const Kernel* kernel :
-         {avx512vnni_kernel(), avx2_kernel(), neon_kernel(), scalar_kernel()})
-        if (kernel && kernel->name == name && kernel->supported()) return *kernel;
-    throw std::invalid_argument("this machine and build have no such kernel");
-}
-
 Centroids centroids_of(const In<int8_t, 2>& quantized, const In<float, 1>& scales) {
     require(scales.shape(0) == quantized.shape(0), "one scale for each centroid");
     require(quantized.shape(1) >= 1 && quantized.shape(1) <= kMaxDim,
@@ -62,7 +56,7 @@ Out<int32_t, 1> py_assign(const std::string& kernel, In<float, 2> vectors, In<in
     require(lasts.shape(0) == n_groups && starts.shape(0) == n_groups + 1, "groups have ends");
     const Groups groups = {rows.data(),  starts.data(), firsts.data(),
                            lasts.data(), static_cast<int64_t>(n_groups), static_cast<int64_t>(n)};
-    const Kernel& chosen = named(kernel);
+    const Kernel& chosen = kernel_named(kernel);
     std::unique_ptr<int32_t[]> nearest(new int32_t[n]());
     {
         nb::gil_scoped_release released;

@@ -1,6 +1,6 @@
 // NEON with the dot-product instructions: ARMv8.2 and later, all Apple silicon.
 
-#include "kernel.h"
+#include "tables.h"
 
 // Clang before 16 has the intrinsics only if the whole program may use the instructions.
 #if defined(__aarch64__) && \
@@ -8,8 +8,6 @@
 
 #include <arm_neon.h>
 #include <string.h>
-
-#include "cpu.h"
 
 #if defined(__clang__)
 #pragma clang attribute push(__attribute__((target("dotprod"))), apply_to = function)
@@ -23,6 +21,7 @@ namespace rag_tools {
 namespace {
 
 struct Neon {
+    static constexpr const char* kName = "neon";
     static constexpr int kWidth = 4;
     using Element = int8_t;
     using Floats = float32x4_t;
@@ -65,6 +64,7 @@ struct Neon {
 
     struct Exact {
         static constexpr int kRegisters = 1;
+        static constexpr int kTile = 8;
         struct Row {
             int8x16_t high, low;
         };
@@ -90,6 +90,7 @@ struct Neon {
 
     struct Cell {
         static constexpr int kRegisters = 1;
+        static constexpr int kTile = 8;
         using Row = int8x16_t;
         using Sum = int32x4_t;
         RAG_TOOLS_INLINE static Sum start(const Tile&, int) { return vdupq_n_s32(0); }
@@ -106,6 +107,7 @@ struct Neon {
     template <int registers>
     struct Coarse {
         static constexpr int kRegisters = registers;
+        static constexpr int kTile = 8;
         struct Row {
             int8x16_t first, second;
         };
@@ -140,10 +142,7 @@ struct Neon {
 
 }  // namespace
 
-const Kernel* neon_kernel() {
-    static const Kernel kernel = Stages<Neon>::kernel("neon", cpu_has_dot_product);
-    return &kernel;
-}
+constexpr Kernel kNeon = Stages<Neon>::table();
 
 }  // namespace rag_tools
 
@@ -153,6 +152,6 @@ const Kernel* neon_kernel() {
 
 #else
 
-const rag_tools::Kernel* rag_tools::neon_kernel() { return nullptr; }
+constexpr rag_tools::Kernel rag_tools::kNeon = {};
 
 #endif

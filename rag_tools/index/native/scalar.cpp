@@ -1,13 +1,13 @@
 // Plain C++: every machine. Loops over lanes are short and fixed, for the compiler to vectorise.
 
 #include "stages.h"
+#include "tables.h"
 
 namespace rag_tools {
 namespace {
 
-bool always() { return true; }
-
 struct Scalar {
+    static constexpr const char* kName = "scalar";
     static constexpr int kWidth = 8;
     using Element = int16_t;
     struct Floats {
@@ -45,6 +45,7 @@ struct Scalar {
 
     struct Exact {
         static constexpr int kRegisters = 1;
+        static constexpr int kTile = 8;
         struct Row {
             const int16_t* values;   // [4][kWidth]
         };
@@ -113,9 +114,6 @@ struct Scalar {
 
 }  // namespace
 
-const Kernel* scalar_kernel() {
-    static const Kernel kernel = Stages<Scalar>::kernel("scalar", always);
-    return &kernel;
-}
+constexpr Kernel kScalar = Stages<Scalar>::table();
 
 }  // namespace rag_tools

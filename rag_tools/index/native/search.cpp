@@ -157,7 +157,7 @@ class CentroidTable {
 
     void need(const Tokens& tokens, int64_t first, int64_t last) {
         for (int64_t token = first; token < last; ++token) {
-            const uint32_t centroid = tokens.centroid(token);
+            const uint32_t centroid = centroid_of(tokens, token);
             if (centroid >= centroids_.n)
                 throw std::out_of_range("a token's centroid isn't in the codebook");
             if (rows_[centroid]) continue;

@@ -1,16 +1,17 @@
 // The stages of a kernel, written once over an instruction set.
 //
-// Included by one source file per instruction set, after the pragma that enables it; everything
-// is in an unnamed namespace and no standard template is used, so no code compiled for one
-// instruction set can be linked into another.
+// Included by one source file per instruction set, after the pragma that enables it. Everything is
+// in an unnamed namespace and no standard template is used, so no code compiled for one instruction
+// set can be linked into another; the table of the stages is constant data, so no code runs before
+// dispatch.cpp has asked the processor. tests/test_native_objects.py reads the compiled files.
 //
 // Lanes of a register are query tokens: `Isa::kWidth` of them take a step of four dimensions
-// (a group) against one token, whose four values are broadcast. A tile is up to 8 tokens against
-// one register of query tokens, so that each load of the query is used 8 times and 8 or 16
-// independent sums hide the latency of the multiply.
+// (a group) against one token, whose four values are broadcast. A tile is up to `kTile` tokens
+// against one register of query tokens, so that each load of the query is used that often and 8 to
+// 16 independent sums hide the latency of the multiply.
 //
 // An instruction set supplies
-//   kWidth             query tokens per register
+//   kName, kWidth      of its kernel; query tokens per register
 //   Element            type of a decoded residual or centroid value
 //   Floats             a register of floats
 //   arrange            lays out the query: per register, per group, 8 bytes a lane
@@ -22,7 +23,7 @@
 //                      it wouldn't pay
 //   set, load, store, plus, times, larger
 // and a product has
-//   kRegisters              of query tokens
+//   kRegisters, kTile       of query tokens; tokens of a tile, from 4 to 8
 //   Row, Sum                their values of one group; the running sum of one token
 //   start, row, add, total  total returns floats, register by register
 
@@ -40,8 +41,6 @@
 
 namespace rag_tools {
 namespace {
-
-constexpr int kTile = 8;
 
 inline float from_half(uint16_t half) {
     // Exponent and mantissa fall into place with a bias that the multiplication corrects, also
@@ -69,15 +68,41 @@ inline void arrange_bytes(const int16_t* rows, int padded, int groups, void* arr
     }
 }
 
+// Where vpdpbusd multiplies, the elements of a token are its values + 128, since it wants one
+// operand unsigned. What to add to the sums of high and of low bytes to undo that.
+inline void undo_offset(const int16_t* rows, int padded, int groups, int32_t* bias) {
+    for (int row = 0; row < padded; ++row) {
+        int32_t high = 0, low = 0;
+        for (int dim = 0; dim < groups * 4; ++dim) {
+            high += high_byte(rows[row * groups * 4 + dim]);
+            low += low_byte(rows[row * groups * 4 + dim]);
+        }
+        bias[row] = -128 * high;
+        bias[padded + row] = -128 * low;
+    }
+}
+inline void widen_offset(const int8_t* values, int n, uint8_t* out, int padded) {
+    for (int i = 0; i < n; ++i) out[i] = static_cast<uint8_t>(values[i]) ^ 0x80;
+    for (int i = n; i < padded; ++i) out[i] = 0x80;
+}
+
 // One tile of centroids.
 struct Tile {
     const int8_t* values;
     const int32_t* sums;
     int groups;
-
-    const char* row(int lane) const { return reinterpret_cast<const char*>(values) + 4 * lane; }
-    static int step(int) { return 4 * kTileCells; }
 };
+
+// The first group of the lanes from `lane` on, and the bytes from there to the next group.
+inline const char* first_row(const Query& query, int lane) {
+    return static_cast<const char*>(query.rows) +
+           static_cast<ptrdiff_t>(lane) * query.groups * kRowBytes;
+}
+inline int row_step(const Query&, int width) { return width * kRowBytes; }
+inline const char* first_row(const Tile& tile, int lane) {
+    return reinterpret_cast<const char*>(tile.values) + 4 * lane;
+}
+inline int row_step(const Tile&, int) { return 4 * kTileCells; }
 
 // Multiply N tokens with the lanes of `query` from `lane` on; hand the products to `finish`.
 // `query`: query tokens, or a tile of centroids, with which query tokens are multiplied alike.
@@ -86,11 +111,11 @@ RAG_TOOLS_INLINE void tile(const Lanes& query, int lane, const typename Isa::Ele
                            ptrdiff_t token_stride, ptrdiff_t group_stride, Finish& finish) {
     typename Product::Sum sums[N];
     for (int i = 0; i < N; ++i) sums[i] = Product::start(query, lane);
-    const char* row = query.row(lane);
+    const char* row = first_row(query, lane);
     for (int group = 0; group < query.groups; ++group) {
         const typename Product::Row values = Product::row(query, row);
         for (int i = 0; i < N; ++i) Product::add(sums[i], values, tokens + i * token_stride);
-        row += Lanes::step(Isa::kWidth);
+        row += row_step(query, Isa::kWidth);
         tokens += group_stride;
     }
     for (int i = 0; i < N; ++i)
@@ -101,16 +126,19 @@ template <class Isa, class Product, class Lanes, class Finish>
 RAG_TOOLS_INLINE void tiles(const Lanes& query, int lane, const typename Isa::Element* tokens,
                             ptrdiff_t token_stride, ptrdiff_t group_stride, int n,
                             Finish& finish) {
+    constexpr int kTile = Product::kTile;
     while (n >= kTile) {
         tile<Isa, Product, kTile>(query, lane, tokens, token_stride, group_stride, finish);
         finish.advance(kTile);
         tokens += kTile * token_stride;
         n -= kTile;
     }
-    if (n & 4) {
-        tile<Isa, Product, 4>(query, lane, tokens, token_stride, group_stride, finish);
-        finish.advance(4);
-        tokens += 4 * token_stride;
+    if constexpr (kTile > 4) {
+        if (n & 4) {
+            tile<Isa, Product, 4>(query, lane, tokens, token_stride, group_stride, finish);
+            finish.advance(4);
+            tokens += 4 * token_stride;
+        }
     }
     if (n & 2) {
         tile<Isa, Product, 2>(query, lane, tokens, token_stride, group_stride, finish);
@@ -249,7 +277,7 @@ class Decoder {
         prefetch(first / kBlockTokens);
         Block& next = blocks_[1 - current_];
         for (int64_t token = first; token < last; ++token) {
-            const ptrdiff_t centroid = static_cast<ptrdiff_t>(tokens_.centroid(token));
+            const ptrdiff_t centroid = static_cast<ptrdiff_t>(centroid_of(tokens_, token));
             const float* row =
                 table_.scores + (table_.rows ? table_.rows[centroid] : centroid) * query_.padded;
             for (int lane = 0; lane < query_.padded; lane += 16) RAG_TOOLS_PREFETCH(row + lane);
@@ -445,11 +473,12 @@ struct Stages {
         }
     }
 
-    static Kernel kernel(const char* name, bool (*supported)()) {
+    // A constant expression: the compiler evaluates it, and no code of it is left.
+    static constexpr Kernel table() {
         ScorePassages some = nullptr;
         if constexpr (Isa::kCoarse) some = coarse;
-        return {name,   supported, Isa::arrange, centroids, all_centroids,
-                maxsim, some,      similarities, border};
+        return {Isa::kName, Isa::arrange, centroids,    all_centroids,
+                maxsim,     some,         similarities, border};
     }
 
   private:

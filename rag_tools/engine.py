@@ -6,6 +6,9 @@ retrieval logic of their own.
 
 from __future__ import annotations
 
+import rag_tools.processor  # noqa: F401 - refuses one that is too old before NumPy is loaded
+
+# isort: split
 import contextlib
 import hashlib
 import os

@@ -11,6 +11,10 @@ class RagToolsError(Exception):
     """Base class: catch it to catch everything rag-tools raises on purpose."""
 
 
+class UnsupportedProcessorError(RagToolsError):
+    """The processor lacks instructions that a dependency needs."""
+
+
 class IngestError(RagToolsError):
     """A source can't become a document; the message says why."""
 

@@ -11,6 +11,9 @@ from numpy.typing import NDArray
 def available() -> list[str]:
     """Return the instruction sets that were built and that this processor has, fastest first."""
 
+def missing_instructions() -> list[str]:
+    """Return what the second level of x86-64 has and this processor lacks; nothing elsewhere."""
+
 class Codebook:
     """The arrays of a codebook."""
 

@@ -126,6 +126,19 @@ const Kernel& kernel_named(const std::string& name) {
     throw std::invalid_argument("this machine and build have no kernel " + name);
 }
 
+std::vector<std::string> missing_instructions() {
+    std::vector<std::string> missing;
+#if defined(__x86_64__) || defined(_M_X64)
+    const uint32_t features = cpuid(1, 0).ecx;
+    if (!bit(features, 0)) missing.push_back("SSE3");
+    if (!bit(features, 9)) missing.push_back("SSSE3");
+    if (!bit(features, 19)) missing.push_back("SSE4.1");
+    if (!bit(features, 20)) missing.push_back("SSE4.2");
+    if (!bit(features, 23)) missing.push_back("POPCNT");
+#endif
+    return missing;
+}
+
 const Kernel& scalar_kernel() { return kScalar; }
 
 }  // namespace rag_tools

@@ -17,6 +17,10 @@ const std::vector<const Kernel*>& supported_kernels();
 // One of them by its name; throws std::invalid_argument if there is none.
 const Kernel& kernel_named(const std::string& name);
 
+// What the second level of x86-64 has and this processor lacks, by name; empty elsewhere. No kernel
+// needs them, but Python packages do.
+std::vector<std::string> missing_instructions();
+
 // The kernel in plain C++.
 const Kernel& scalar_kernel();
 

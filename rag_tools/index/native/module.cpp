@@ -268,6 +268,7 @@ NB_MODULE(_native, m) {
     add_compress(m);
     // Arguments must have the right type already: converting would copy a mapped file.
     m.def("available", &available);
+    m.def("missing_instructions", &missing_instructions);
     nb::class_<NativeCodebook>(m, "Codebook")
         .def(nb::init<In<int8_t, 2>, In<float, 1>, In<int8_t, 2>, In<float, 1>, int>(),
              nb::arg("quantized").noconvert(), nb::arg("scales").noconvert(),

@@ -1,6 +1,6 @@
 """Answer a question as an agent does, over MCP: search, cite, verify, then say it with its sources.
 
-rag-tools index examples/corpus
+rag-tools index rag_tools/sample
 python examples/mcp_agent.py "how long may a line of code be?"
 
 Without --url the server is a process of its own, spoken to over its standard input and output.

@@ -486,12 +486,3 @@ def test_a_reader_that_goes_away(index_dir: Path):
     process.wait(timeout=60)
     assert process.stderr is not None
     assert b"Traceback" not in process.stderr.read()
-
-
-def test_demo_goes_through_the_whole_tour(indexed_corpus: Path, tmp_path: Path):
-    result = spawn("demo", "--corpus", indexed_corpus, "--index", tmp_path / "index")
-    output = result.stdout.decode("utf-8")
-    assert result.returncode == 0, result.stderr
-    for part in ("6 added", "→ search", "→ cite", "→ verify", '"status": "exact"'):
-        assert part in output
-    assert "rag-tools install claude-code --index" in output

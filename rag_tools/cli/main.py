@@ -511,18 +511,22 @@ def demo(
             metavar="DIR",
             exists=True,
             file_okay=False,
-            help="Folder to index. Default: examples/corpus.",
+            help="Folder to index. Default: the sample documents of the package.",
         ),
     ] = None,
     index: Annotated[
         Path | None,
         typer.Option(metavar="DIR", file_okay=False, help="Keep the index here."),
     ] = None,
+    full: Annotated[
+        bool,
+        typer.Option("--full", help="Index ten times as much, which a clone of the repository has."),
+    ] = False,
 ) -> None:
     """Index the sample documents, ask, verify, and do it again as an agent would, over MCP."""
     from rag_tools.cli.demo import run
 
-    run(corpus, index)
+    run(corpus, index, full=full)
 
 
 app.command("eval")(evaluate)

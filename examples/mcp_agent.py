@@ -21,6 +21,8 @@ from mcp import Client, MCPError, StdioServerParameters
 from mcp.client.streamable_http import streamable_http_client
 from mcp.types import TextContent
 
+from rag_tools.cli.output import replace_unprintable
+
 # What a host runs: `rag-tools serve`, of the Python that runs this. $RAG_TOOLS_INDEX names the
 # index, else .rag-tools here.
 SERVER = StdioServerParameters(
@@ -116,4 +118,5 @@ def main(
 
 
 if __name__ == "__main__":
+    replace_unprintable()
     typer.run(main)

@@ -342,6 +342,14 @@ def test_verify_reads_what_search_and_cite_print(index_dir: Path, found: dict, t
     assert human.stdout.count("exact") >= count
 
 
+def test_verify_reads_what_powershell_redirects(index_dir: Path, found: dict, tmp_path: Path):
+    file = tmp_path / "citations.json"
+    for encoding in ("utf-16", "utf-8-sig"):  # version 5 writes the one for >, and has the other
+        file.write_text(json.dumps(found) + "\r\n", encoding=encoding)
+        checked = Verifications(**loaded(call("verify", file, "--index", index_dir, "--json")))
+        assert {each.status for each in checked.verifications} == {"exact"}
+
+
 def test_verify_fails_when_a_quote_does_not_hold(index_dir: Path, found: dict):
     citation = found["results"][0]["citations"][0]
     made_up = {**citation, "quote": "Water boils at 12 degrees on Tuesdays."}

@@ -98,9 +98,7 @@ def test_without_a_script_the_interpreter_starts_it(
     assert done.stdout.startswith(b"rag-tools ")
 
 
-def test_uvx_that_is_not_on_the_path(
-    tmp_path: Path, path: Path, monkeypatch: pytest.MonkeyPatch
-):
+def test_uvx_that_is_not_on_the_path(tmp_path: Path, path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(program, "_maker", lambda prefix: "uv")
     monkeypatch.setenv("PATH", str(tmp_path))
     assert program.program() == ["uvx", "rag-tools"]

@@ -5,14 +5,11 @@ from __future__ import annotations
 import json
 import os
 import re
-import shlex
-import shutil
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from subprocess import list2cmdline
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -30,7 +27,7 @@ from rag_tools.cli.output import console, one_line, visible
 from rag_tools.engine import Engine
 from rag_tools.types import Citation
 from rag_tools_mcp.install.hosts import HOSTS
-from rag_tools_mcp.install.program import program
+from rag_tools_mcp.install.program import typed
 
 SAMPLE = Path(rag_tools.__file__).parent / "sample"
 """Few enough documents that a slow laptop answers from them within seconds; in every wheel."""
@@ -66,14 +63,11 @@ class _Tour:
     ----------
     out
         Where to.
-    program
-        The words that start rag-tools in the reader's shell.
     kept
         The option that names the index, if it stays.
     """
 
     out: Console
-    program: tuple[str, ...]
     kept: tuple[str, ...]
 
     def step(self, title: str, *commands: tuple[str, ...], into: str | None = None) -> None:
@@ -84,7 +78,7 @@ class _Tour:
         self.out.print()
         self.out.rule(Text(title, style="bold"), align="left")
         for number, command in enumerate(commands):
-            line = typed([*self.program, *command, *self.kept])
+            line = typed(*command, *self.kept)
             if into is not None and number == 0:
                 line = f"{line} > {into}"
             self.out.print(Text(f"$ {one_line(line)}", style="dim"), soft_wrap=True)
@@ -109,13 +103,10 @@ def run(corpus: Path | None, index: Path | None, *, full: bool = False) -> None:
         There is no clone around the package.
     """
     roots = _roots(corpus, full)
-    kept = () if index is None else ("--index", _relative(index))
-    tour = _Tour(console(), tuple(_program()), kept)
-    where = "./.rag-tools, or --index DIR" if index is None else _relative(index)
-    tour.out.print(
-        "Each command can be typed as it is shown, one after the other; the index is then in "
-        f"{where}."
-    )
+    tour = _Tour(console(), () if index is None else ("--index", _relative(index)))
+    tour.out.print("Each command can be typed as it is shown, one after the other.")
+    if index is None:
+        tour.out.print("Yours keep their index in .rag-tools; that of this demo is temporary.")
     with _directory(index) as directory:
         with Engine.open(directory, create=True) as engine:
             _index(engine, roots, tour)
@@ -123,28 +114,6 @@ def run(corpus: Path | None, index: Path | None, *, full: bool = False) -> None:
             _check(engine, tour)
         _as_an_agent(directory, tour)
     _connect(tour)
-
-
-def typed(words: Sequence[str], *, windows: bool = os.name == "nt") -> str:
-    """Return the line that runs a command when it is typed into a shell of this system.
-
-    Examples
-    --------
-    >>> typed(["rag-tools", "search", "What's new?"], windows=True)
-    'rag-tools search "What\'s new?"'
-    """
-    return list2cmdline(words) if windows else shlex.join(words)
-
-
-def _program() -> list[str]:
-    """Return how the reader starts this rag-tools: by its name where PATH leads to it."""
-    start, *rest = program()
-    name = Path(start).stem
-    if shutil.which(name) == start:
-        start = name
-    elif os.sep in (relative := _relative(Path(start))):
-        start = relative
-    return [start, *rest]
 
 
 def _relative(path: Path) -> str:
@@ -197,7 +166,8 @@ def _check(engine: Engine, tour: _Tour) -> None:
     if citation is None:  # nothing like it in a corpus of the user's own
         return
     verify = ("verify", _CITATIONS)
-    tour.step("Check a citation", ("cite", CLAIM, "--limit", "1", "--json"), verify, into=_CITATIONS)
+    cite = ("cite", CLAIM, "--limit", "1", "--json")
+    tour.step("Check a citation", cite, verify, into=_CITATIONS)
     show.verifications([engine.verify(citation)], tour.out)
     tampered = _tampered(citation)
     before, after = citation.quote.split(None, 1)[0], tampered.quote.split(None, 1)[0]

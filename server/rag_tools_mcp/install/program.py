@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import sys
 import sysconfig
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
+from subprocess import list2cmdline
 from typing import Literal
 
 DISTRIBUTION = "rag-tools"
@@ -29,6 +32,34 @@ def program() -> list[str]:
         return [_found("pipx") or "pipx", "run", *_from("--spec"), COMMAND]
     installed = _found(COMMAND, sysconfig.get_path("scripts"))
     return [installed] if installed else [sys.executable, "-m", "rag_tools.cli.main"]
+
+
+def typed(*arguments: str) -> str:
+    """Return the line that runs `rag-tools` with `arguments` when it is typed here.
+
+    That is its name where PATH leads to it, and else the shortest path.
+    """
+    start, *rest = program()
+    name = Path(start).stem
+    if _found(name) == start:
+        start = name
+    elif Path(start).is_relative_to(here := Path.cwd()):
+        relative = str(Path(start).relative_to(here))
+        start = relative if os.sep in relative else os.path.join(os.curdir, relative)  # noqa: PTH118
+    return line([start, *rest, *arguments])
+
+
+def line(words: Sequence[str], *, windows: bool = os.name == "nt") -> str:
+    r"""Return words as they are typed into a shell of this system.
+
+    Examples
+    --------
+    >>> print(line(["rag-tools", "search", "What's new?"], windows=True))
+    rag-tools search "What's new?"
+    >>> print(line(["rag-tools", "search", "What's new?"], windows=False))
+    rag-tools search 'What'"'"'s new?'
+    """
+    return list2cmdline(words) if windows else shlex.join(words)
 
 
 def _maker(prefix: Path) -> Literal["uv", "pipx"] | None:

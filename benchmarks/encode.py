@@ -22,7 +22,8 @@ from rag_tools.encode.checkpoint import load_checkpoint
 from rag_tools.encode.encoder import Encoder
 from rag_tools.ingest.load import load
 
-CORPUS = Path(__file__).parent.parent / "examples" / "corpus"
+ROOT = Path(__file__).parent.parent
+FOLDERS = (ROOT / "rag_tools" / "sample", ROOT / "examples" / "corpus")
 SUFFIXES = {".html", ".md", ".py", ".rst", ".txt"}
 QUERY_TOKENS = 32
 BATCH = 16  # 8 to 64 are within a tenth of each other here
@@ -66,7 +67,8 @@ def main() -> None:
 def passages(count: int) -> list[str]:
     """Cut the sample documents into passages of 100 words and draw from them evenly."""
     texts = []
-    for path in sorted(path for path in CORPUS.rglob("*") if path.suffix in SUFFIXES):
+    files = (path for folder in FOLDERS for path in folder.rglob("*") if path.suffix in SUFFIXES)
+    for path in sorted(files, key=lambda path: path.name):
         words = load(path).text.split()
         texts += [" ".join(words[i : i + 100]) for i in range(0, len(words) - 99, 100)]
     return texts[:: max(len(texts) // count, 1)][:count]

@@ -1,6 +1,6 @@
 """Chat with your documents: every answer is made of quotes that were checked in their sources.
 
-rag-tools index examples/corpus
+rag-tools index rag_tools/sample
 python examples/chat.py
 
 No model takes part and no key is needed: what isn't in the documents isn't said. With --model NAME

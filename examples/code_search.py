@@ -109,7 +109,10 @@ def definition(document: Document, citation: Citation) -> tuple[BlockKind, tuple
 def editor_link(document: Document, citation: Citation) -> str:
     """Return the link that opens Visual Studio Code, and its like, at a quote."""
     (line, _), (column, _) = line_columns(document.text, Span(citation.start, citation.end))
-    return f"vscode://file{urlsplit(document.uri).path}:{line}:{column}"
+    # The URI less its scheme, with the name of a share if the file is on one.
+    address = urlsplit(document.uri)
+    share = f"//{address.netloc}" if address.netloc else ""
+    return f"vscode://file{share}{address.path}:{line}:{column}"
 
 
 def show_symbols(found: Symbols, engine: Engine) -> None:

@@ -1,6 +1,6 @@
 """Answer a question from your own documents with LlamaIndex, every source cited.
 
-rag-tools index examples/corpus
+rag-tools index rag_tools/sample
 python examples/llama_index_rag.py "how long may a line of code be?"
 """
 

@@ -1,6 +1,6 @@
 """Answer a question as an agent does, over MCP: search, cite, verify, then say it with its sources.
 
-rag-tools index examples/corpus
+rag-tools index rag_tools/sample
 python examples/mcp_agent.py "how long may a line of code be?"
 
 Without --url the server is a process of its own, spoken to over its standard input and output.
@@ -20,6 +20,8 @@ import typer
 from mcp import Client, MCPError, StdioServerParameters
 from mcp.client.streamable_http import streamable_http_client
 from mcp.types import TextContent
+
+from rag_tools.cli.output import replace_unprintable
 
 # What a host runs: `rag-tools serve`, of the Python that runs this. $RAG_TOOLS_INDEX names the
 # index, else .rag-tools here.
@@ -116,4 +118,5 @@ def main(
 
 
 if __name__ == "__main__":
+    replace_unprintable()
     typer.run(main)

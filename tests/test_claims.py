@@ -338,7 +338,7 @@ def test_the_documented_python_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
     with Engine.open(tmp_path / ".rag-tools", create=True) as engine:
-        engine.sync([ROOT / "examples" / "corpus" / "pep-0008.rst"])
+        engine.sync([ROOT / "rag_tools" / "sample" / "pep-0008.rst"])
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("RAG_TOOLS_INDEX", raising=False)
     document = (ROOT / "docs" / "citations.md").read_text(encoding="utf-8")

@@ -342,6 +342,14 @@ def test_verify_reads_what_search_and_cite_print(index_dir: Path, found: dict, t
     assert human.stdout.count("exact") >= count
 
 
+def test_verify_reads_what_powershell_redirects(index_dir: Path, found: dict, tmp_path: Path):
+    file = tmp_path / "citations.json"
+    for encoding in ("utf-16", "utf-8-sig"):  # version 5 writes the one for >, and has the other
+        file.write_text(json.dumps(found) + "\r\n", encoding=encoding)
+        checked = Verifications(**loaded(call("verify", file, "--index", index_dir, "--json")))
+        assert {each.status for each in checked.verifications} == {"exact"}
+
+
 def test_verify_fails_when_a_quote_does_not_hold(index_dir: Path, found: dict):
     citation = found["results"][0]["citations"][0]
     made_up = {**citation, "quote": "Water boils at 12 degrees on Tuesdays."}
@@ -486,12 +494,3 @@ def test_a_reader_that_goes_away(index_dir: Path):
     process.wait(timeout=60)
     assert process.stderr is not None
     assert b"Traceback" not in process.stderr.read()
-
-
-def test_demo_goes_through_the_whole_tour(indexed_corpus: Path, tmp_path: Path):
-    result = spawn("demo", "--corpus", indexed_corpus, "--index", tmp_path / "index")
-    output = result.stdout.decode("utf-8")
-    assert result.returncode == 0, result.stderr
-    for part in ("6 added", "→ search", "→ cite", "→ verify", '"status": "exact"'):
-        assert part in output
-    assert "rag-tools install claude-code --index" in output

@@ -278,6 +278,12 @@ class TestUnreadable:
         assert names(tmp_path) == ["a.md", "sub/b.md"]
 
     @posix_only
+    def test_a_name_that_starts_with_a_backslash(self, tmp_path):
+        (tmp_path / ".gitignore").write_text("a.md\n", encoding="utf-8")
+        make(tmp_path, "a.md", "\\a.md")
+        assert names(tmp_path) == ["\\a.md"]
+
+    @posix_only
     def test_fifos_and_sockets_are_left_out(self, tmp_path, monkeypatch):
         make(tmp_path, "a.md")
         os.mkfifo(tmp_path / "pipe.md")

@@ -271,13 +271,15 @@ def test_the_agent_refuses_what_is_not_there():
 
 
 def test_the_documented_commands_run(environment: dict[str, str], tmp_path: Path):
-    """In a folder like a clone, with a corner of the corpus and of the source."""
+    """In a folder like a clone, with some of the sample documents and of the source."""
     examples = tmp_path / "examples"
-    (examples / "corpus").mkdir(parents=True)
-    for source in [*EXAMPLES.glob("*.py"), EXAMPLES / "corpus" / "backoff.py"]:
-        (examples / source.relative_to(EXAMPLES)).write_bytes(source.read_bytes())
+    examples.mkdir()
+    for source in EXAMPLES.glob("*.py"):
+        (examples / source.name).write_bytes(source.read_bytes())
     shutil.copytree(EXAMPLES / "manuals", examples / "manuals")
-    (tmp_path / "rag_tools" / "cite").mkdir(parents=True)
+    for name in ("cite", "sample"):
+        (tmp_path / "rag_tools" / name).mkdir(parents=True)
+    shutil.copy(ROOT / "rag_tools" / "sample" / "backoff.py", tmp_path / "rag_tools" / "sample")
     for name in ("locate.py", "quote.py"):
         shutil.copy(ROOT / "rag_tools" / "cite" / name, tmp_path / "rag_tools" / "cite")
     environment.pop("RAG_TOOLS_INDEX")

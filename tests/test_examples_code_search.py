@@ -38,7 +38,7 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (tree / "queue" / "queue.js").write_text(JAVASCRIPT, encoding="utf-8")
     shutil.copy(ROOT / "rag_tools" / "cite" / "verify.py", tree)
     shutil.copy(ROOT / "rag_tools" / "sentences.py", tree)
-    shutil.copy(ROOT / "examples" / "corpus" / "README.md", tree)
+    shutil.copy(ROOT / "rag_tools" / "sample" / "README.md", tree)
     search(tree, "anything")
     return tree
 

@@ -33,11 +33,11 @@ def commands():
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """A working directory with a corner of the sample corpus, and the folders that are named."""
-    corpus = tmp_path / "examples" / "corpus"
+    """A working directory with some of the sample documents, and the folders that are named."""
+    corpus = tmp_path / "rag_tools" / "sample"
     corpus.mkdir(parents=True)
     for name in ("pep-0008.rst", "backoff.py"):
-        shutil.copy(ROOT / "examples" / "corpus" / name, corpus)
+        shutil.copy(ROOT / "rag_tools" / "sample" / name, corpus)
     for name in ("notes", "src/project"):
         shutil.copytree(corpus, tmp_path / name)
     monkeypatch.chdir(tmp_path)

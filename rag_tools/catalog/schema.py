@@ -16,6 +16,7 @@ from typing import Any
 
 from rag_tools.catalog import lexical
 from rag_tools.errors import IndexCorruptError, IndexNotFoundError, IndexVersionError
+from rag_tools.file_uri import sqlite_uri
 from rag_tools.index.arrayfile import FORMAT_VERSION, check_version
 
 FILE_NAME = "catalog.sqlite"
@@ -146,7 +147,7 @@ def connect(directory: Path, *, write: bool = False) -> sqlite3.Connection:
         mode = "ro&immutable=1"
     try:
         connection = sqlite3.connect(
-            f"{path.absolute().as_uri()}?mode={mode}",
+            f"{sqlite_uri(path.absolute())}?mode={mode}",
             uri=True,
             isolation_level=None,
             timeout=_BUSY_SECONDS,

@@ -6,8 +6,9 @@ import json
 import os
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -25,16 +26,24 @@ from rag_tools.cli import show
 from rag_tools.cli.output import console, one_line, visible
 from rag_tools.engine import Engine
 from rag_tools.types import Citation
-from rag_tools_mcp.install.hosts import HOSTS, program
+from rag_tools_mcp.install.hosts import HOSTS
+from rag_tools_mcp.install.program import typed
+
+SAMPLE = Path(rag_tools.__file__).parent / "sample"
+"""Few enough documents that a slow laptop answers from them within seconds; in every wheel."""
+
+CORPUS = Path(rag_tools.__file__).parents[1] / "examples" / "corpus"
+"""Ten times as much of the same kind; in a clone only."""
 
 QUESTIONS = (
     "How many spaces per indentation level?",
     "Why was the print statement replaced with a function?",
-    "How do I write a conditional expression?",
-    "What does the walrus operator do?",
+    "Which syntax was chosen for conditional expressions?",
+    "When does zip raise an error?",
     "Who decides whether a PEP is accepted?",
     "How long to wait before the next attempt?",
 )
+UNANSWERED = "Who wrote Hamlet?"
 CLAIM = "Lines of Python code should be at most 79 characters long."
 
 _SHOWN_CHARACTERS = 72
@@ -43,37 +52,88 @@ _SHOWN_CHARACTERS = 72
 _SHOWN_ITEMS = 2
 """Of each list in what the agent sees."""
 
+_CITATIONS = "citations.json"
 
-def run(corpus: Path | None, index: Path | None) -> None:
-    """Index `corpus`, ask, cite and verify; then do the same as an MCP client.
+
+@dataclass(frozen=True)
+class _Tour:
+    """What is printed: titles, and the commands that do what is shown below them.
+
+    Attributes
+    ----------
+    out
+        Where to.
+    kept
+        The option that names the index, if it stays.
+    """
+
+    out: Console
+    kept: tuple[str, ...]
+
+    def step(self, title: str, *commands: tuple[str, ...], into: str | None = None) -> None:
+        """Print the title of what comes and the commands that a reader may type for the same.
+
+        Output of the first one goes to the file `into`.
+        """
+        self.out.print()
+        self.out.rule(Text(title, style="bold"), align="left")
+        for number, command in enumerate(commands):
+            line = typed(*command, *self.kept)
+            if into is not None and number == 0:
+                line = f"{line} > {into}"
+            self.out.print(Text(f"$ {one_line(line)}", style="dim"), soft_wrap=True)
+        self.out.print()
+
+
+def run(corpus: Path | None, index: Path | None, *, full: bool = False) -> None:
+    """Index documents, ask, cite and verify; then do the same as an MCP client.
 
     Parameters
     ----------
     corpus
-        Folder to index; the sample corpus of the clone if None.
+        Folder to index; the sample documents if None.
     index
         Where the index stays; None makes one that is removed in the end.
+    full
+        Index the sample documents and the rest of their kind, which a clone has.
+
+    Raises
+    ------
+    typer.BadParameter
+        There is no clone around the package.
     """
-    corpus = corpus or _sample_corpus()
-    out = console()
+    roots = _roots(corpus, full)
+    tour = _Tour(console(), () if index is None else ("--index", _relative(index)))
+    tour.out.print("Each command can be typed as it is shown, one after the other.")
+    if index is None:
+        tour.out.print("Yours keep their index in .rag-tools; that of this demo is temporary.")
     with _directory(index) as directory:
         with Engine.open(directory, create=True) as engine:
-            _index(engine, corpus, out)
-            _ask(engine, out)
-            _check(engine, out)
-        _as_an_agent(directory, out)
-    _connect(out)
+            _index(engine, roots, tour)
+            _ask(engine, tour)
+            _check(engine, tour)
+        _as_an_agent(directory, tour)
+    _connect(tour)
 
 
-def _sample_corpus() -> Path:
-    for root in (Path.cwd(), Path(rag_tools.__file__).parents[1]):
-        corpus = root / "examples" / "corpus"
-        if corpus.is_dir():
-            return corpus
-    raise typer.BadParameter(
-        "no examples/corpus here; run this in a clone of rag-tools, or give a folder of yours",
-        param_hint="--corpus",
-    )
+def _relative(path: Path) -> str:
+    """Return a path as short as it can be typed here."""
+    absolute, here = path.absolute(), Path.cwd()
+    return str(absolute.relative_to(here) if absolute.is_relative_to(here) else absolute)
+
+
+def _roots(corpus: Path | None, full: bool) -> list[Path]:
+    if not full:
+        return [corpus or SAMPLE]
+    if corpus is not None:
+        raise typer.BadParameter("give either --corpus or --full", param_hint="--full")
+    if not CORPUS.is_dir():
+        raise typer.BadParameter(
+            "the other documents are in the repository of rag-tools and not in the package; leave "
+            "out --full, or run this in a clone",
+            param_hint="--full",
+        )
+    return [SAMPLE, CORPUS]
 
 
 @contextmanager
@@ -85,26 +145,34 @@ def _directory(index: Path | None) -> Iterator[Path]:
             yield Path(directory)
 
 
-def _index(engine: Engine, corpus: Path, out: Console) -> None:
-    _step("Index a folder", f"rag-tools index {corpus}", out)
+def _index(engine: Engine, roots: Sequence[Path], tour: _Tour) -> None:
+    tour.step("Index a folder", ("index", *map(_relative, roots)))
     with show.progress() as progress:
-        report = engine.sync([corpus], progress=progress)
-    show.sync_report(report, out)
+        report = engine.sync(roots, progress=progress)
+    show.sync_report(report, tour.out)
 
 
-def _ask(engine: Engine, out: Console) -> None:
-    for question in QUESTIONS:
-        _step("Ask", f'rag-tools search "{question}" --limit 1', out)
-        show.search_results(engine.search(question, limit=1), out)
+def _ask(engine: Engine, tour: _Tour) -> None:
+    asked = [("Ask", question) for question in QUESTIONS]
+    for title, question in [*asked, ("Ask what isn't in the documents", UNANSWERED)]:
+        tour.step(title, ("search", question, "--limit", "1"))
+        show.search_results(engine.search(question, limit=1), tour.out)
 
 
-def _check(engine: Engine, out: Console) -> None:
-    _step("Find support for a claim", f'rag-tools cite "{CLAIM}" --limit 2', out)
-    found = engine.cite(CLAIM, limit=2)
-    show.support(found, out)
-    _step("Check citations, one of them tampered with", "rag-tools verify citations.json", out)
-    citations = [*found.citations[:1], *(_tampered(each) for each in found.citations[:1])]
-    show.verifications([engine.verify(each) for each in citations], out)
+def _check(engine: Engine, tour: _Tour) -> None:
+    tour.step("Find support for a claim", ("cite", CLAIM, "--limit", "2"))
+    show.support(engine.cite(CLAIM, limit=2), tour.out)
+    (citation,) = engine.cite(CLAIM, limit=1).citations[:1] or (None,)
+    if citation is None:  # nothing like it in a corpus of the user's own
+        return
+    verify = ("verify", _CITATIONS)
+    cite = ("cite", CLAIM, "--limit", "1", "--json")
+    tour.step("Check a citation", cite, verify, into=_CITATIONS)
+    show.verifications([engine.verify(citation)], tour.out)
+    tampered = _tampered(citation)
+    before, after = citation.quote.split(None, 1)[0], tampered.quote.split(None, 1)[0]
+    tour.step(f"Check it with another word in {_CITATIONS}: {after} for {before}", verify)
+    show.verifications([engine.verify(tampered)], tour.out)
 
 
 def _tampered(citation: Citation) -> Citation:
@@ -113,9 +181,10 @@ def _tampered(citation: Citation) -> Citation:
     return citation.model_copy(update={"quote": f"Never {rest}"})
 
 
-def _as_an_agent(directory: Path, out: Console) -> None:
+def _as_an_agent(directory: Path, tour: _Tour) -> None:
     """Make the same calls through the MCP client, as an agent's host does."""
-    _step("The same, as an agent sees it over MCP", "rag-tools serve", out)
+    tour.step("The same, as an agent sees it over MCP", ("serve",))
+    out = tour.out
     tools, calls = anyio.run(_over_mcp, directory)
     listed = Table.grid(padding=(0, 2))
     for tool in tools:
@@ -167,19 +236,8 @@ def _short(value: object) -> object:
     return value
 
 
-def _connect(out: Console) -> None:
-    """Print what makes a host serve the user's own folder."""
-    index = Path.home() / ".rag-tools"
-    command = program() or "rag-tools"
-    index_it = f'{command} index YOUR_FOLDER --index "{index}"'
-    _step("Your own folder", index_it, out)
-    for name, host in HOSTS.items():
-        out.print(Text(f"\n{host.title}", style="bold"))
-        out.print(Text(f'{command} install {name} --index "{index}"'), soft_wrap=True)
-
-
-def _step(title: str, command: str, out: Console) -> None:
-    out.print()
-    out.rule(Text(title, style="bold"), align="left")
-    out.print(Text(f"$ {one_line(command)}", style="dim"), soft_wrap=True)
-    out.print()
+def _connect(tour: _Tour) -> None:
+    """Print what makes a host serve the user's own documents."""
+    own = replace(tour, kept=("--index", str(Path.home() / ".rag-tools")))
+    own.step("Your own documents, in the folder that holds them", ("index", "."))
+    own.step("Your agent", *(("install", name) for name in HOSTS))

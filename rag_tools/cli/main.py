@@ -7,6 +7,7 @@ skipped, 130 interrupted.
 
 from __future__ import annotations
 
+import codecs
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -17,7 +18,7 @@ from typer.core import TyperGroup
 from rag_tools import __version__
 from rag_tools.cli import options
 from rag_tools.cli.evaluate import evaluate
-from rag_tools.cli.output import complain, console, write, write_json
+from rag_tools.cli.output import complain, console, replace_unprintable, write, write_json
 from rag_tools.cli.train import average, export, mine, train
 from rag_tools.errors import InvalidQueryError, RagToolsError
 from rag_tools_mcp.install.hosts import HostName, Scope
@@ -484,6 +485,7 @@ def install(
     """Make a host start the server: shows the change to its configuration, and asks."""
     from rag_tools.engine import default_directory
     from rag_tools_mcp.install import hosts
+    from rag_tools_mcp.install.program import typed
 
     directory = (index or default_directory()).absolute()
     command = hosts.launch(directory)
@@ -491,7 +493,8 @@ def install(
         write(hosts.snippet(host, command).text + "\n")
         return
     if not directory.exists():
-        complain(f"there is no index yet; make it: rag-tools index PATH --index {directory}")
+        make_it = typed("index", "PATH", "--index", str(directory))
+        complain(f"there is no index yet; make it: {make_it}")
     _make(hosts.install(host, scope, command), yes)
 
 
@@ -511,18 +514,22 @@ def demo(
             metavar="DIR",
             exists=True,
             file_okay=False,
-            help="Folder to index. Default: examples/corpus.",
+            help="Folder to index. Default: the sample documents of the package.",
         ),
     ] = None,
     index: Annotated[
         Path | None,
         typer.Option(metavar="DIR", file_okay=False, help="Keep the index here."),
     ] = None,
+    full: Annotated[
+        bool,
+        typer.Option("--full", help="Index ten times as much, which needs a clone."),
+    ] = False,
 ) -> None:
     """Index the sample documents, ask, verify, and do it again as an agent would, over MCP."""
     from rag_tools.cli.demo import run
 
-    run(corpus, index)
+    run(corpus, index, full=full)
 
 
 app.command("eval")(evaluate)
@@ -563,7 +570,9 @@ def _read(file: str) -> str:
     """
     try:
         data = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
-        return data.decode("utf-8-sig")
+        # What PowerShell 5 writes to a file with > has a byte order mark of UTF-16.
+        marked = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+        return data.decode("utf-16" if marked else "utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise InvalidQueryError(f"can't read {file}: {error}") from None
 
@@ -598,10 +607,7 @@ def _parsed(text: str, file: str) -> Any:  # noqa: ANN401 - whatever the JSON ho
 
 def main() -> None:
     """Run the command line."""
-    for stream in (sys.stdout, sys.stderr):
-        # A title that the terminal's encoding lacks must not end in a traceback.
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="replace")
+    replace_unprintable()
     app()
 
 

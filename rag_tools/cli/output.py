@@ -55,6 +55,17 @@ def as_json(value: BaseModel) -> str:
     return re.sub("[\x7f-\x9f]", lambda match: f"\\u{ord(match[0]):04x}", document)
 
 
+def replace_unprintable() -> None:
+    """Let characters that standard output and error can't encode become question marks.
+
+    A title with an arrow must not end in a traceback where the output goes to a code page of
+    Windows, as that of a pipe does.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")
+
+
 def write(text: str) -> None:
     """Write `text` to standard output as UTF-8, whatever encoding the terminal is set to."""
     sys.stdout.flush()

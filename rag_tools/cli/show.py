@@ -8,8 +8,7 @@ from contextlib import contextmanager
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urldefrag, urlsplit
-from urllib.request import url2pathname
+from urllib.parse import urldefrag
 
 from rich import box
 from rich.console import Console
@@ -17,6 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from rag_tools.cli.output import complain, console, one_line, visible, write
+from rag_tools.file_uri import path_of
 from rag_tools.types import (
     Aligned,
     Citation,
@@ -306,11 +306,9 @@ def location(url: str) -> str:
 
 def _path(address: str) -> str:
     """Return the file that a URL names, relative if below the working directory, or the URL."""
-    parts = urlsplit(address)
-    if parts.scheme != "file":
+    path = path_of(address)
+    if path is None:
         return address
-    share = f"//{parts.netloc}" if parts.netloc else ""
-    path = Path(url2pathname(share + parts.path))
     return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
 
 

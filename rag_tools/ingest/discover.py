@@ -7,6 +7,8 @@ comparing with what is indexed in ``sync``.
 from __future__ import annotations
 
 import os
+import stat
+import sys
 from collections import deque
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -209,7 +211,7 @@ class _Walk:
         for entry in entries:
             if entry.name == ".git" or (entry.name.startswith(".") and not self._hidden):
                 continue
-            if entry.is_symlink():
+            if _is_link(entry):
                 self._links.append((entry, folder))
             else:
                 self._enter(entry, folder)
@@ -258,10 +260,18 @@ class _Walk:
         return not self.wanted(relative) or _ignored(entry.path, folder.ignores)
 
 
+def _is_link(entry: os.DirEntry[str]) -> bool:
+    """Tell whether an entry leads elsewhere; on Windows a junction does, and isn't a symlink."""
+    if sys.platform == "win32":
+        tag = entry.stat(follow_symlinks=False).st_reparse_tag
+        return entry.is_symlink() or tag == stat.IO_REPARSE_TAG_MOUNT_POINT
+    return entry.is_symlink()
+
+
 def _ignored(path: str, ignores: Iterable[_Ignore]) -> bool:
     """Tell whether the innermost ignore file with a word on `path` says to ignore it."""
     for folder, patterns in ignores:
-        relative = path[len(folder) :].lstrip("/\\").replace(os.sep, "/")
+        relative = path[len(folder) :].lstrip(f"/{os.sep}").replace(os.sep, "/")
         verdict = patterns.check_file(printable(relative)).include
         if verdict is not None:
             return verdict

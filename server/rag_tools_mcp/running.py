@@ -89,7 +89,9 @@ def _serve_http(settings: Settings, http: Http) -> None:
             uvicorn.Server(config).run([listening])
         else:
             # Each worker leaves its numbers there, and any of them tells the sum.
-            os.environ[FILES_VARIABLE] = stack.enter_context(TemporaryDirectory())
+            # Windows keeps a file that a process still has open: leave it then.
+            folder = TemporaryDirectory(ignore_cleanup_errors=True)
+            os.environ[FILES_VARIABLE] = stack.enter_context(folder)
             Multiprocess(config, _Listening([listening])).run()
 
 

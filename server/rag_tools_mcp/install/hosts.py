@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,6 +16,7 @@ from typing import Any, Literal, NamedTuple
 
 from rag_tools.errors import HostError
 from rag_tools_mcp.install.changes import Change, read
+from rag_tools_mcp.install.program import program
 
 HostName = Literal["claude-code", "claude-desktop", "vscode", "cursor", "copilot-cli", "codex"]
 Scope = Literal["user", "project"]
@@ -121,19 +121,12 @@ HOSTS: Mapping[HostName, Host] = {
 }
 
 
-def program() -> str | None:
-    """Return the path of the command `rag-tools` of this environment, if it was installed."""
-    return shutil.which("rag-tools", path=str(Path(sys.executable).parent))
-
-
 def launch(index: Path) -> list[str]:
     """Return the command that serves the index in `index`, in absolute paths.
 
     Hosts start it in a folder and with a PATH of their own.
     """
-    installed = program()
-    command = [installed, "serve"] if installed else [sys.executable, "-m", "rag_tools_mcp"]
-    return [*command, "--index", str(index.absolute())]
+    return [*program(), "serve", "--index", str(index.absolute())]
 
 
 def snippet(name: HostName, command: Sequence[str]) -> Snippet:

@@ -11,8 +11,8 @@ products as the stage has, on registers, in the same process (``floor.cpp``, whi
 compiler). Where bytes are multiplied (``avx512vnni``, ``avxvnni``, ``neon``), a score takes two
 products for each byte, one for each byte of a 16-bit query value, so 2.0 is the least that a stage
 can reach which scores everything ("score all"); with a coarse pass it is 1.0 and what is looked at
-twice. The others (``avx2``, ``sse41``) multiply 16 bits at once, and the least is 1.0. The plain C++ kernel has
-no floor.
+twice. The others (``avx2``, ``sse41``) multiply 16 bits at once, and the least is 1.0. The
+kernel in plain C++ has no floor.
 """
 
 from __future__ import annotations

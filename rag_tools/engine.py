@@ -264,8 +264,8 @@ class Engine:
         IndexLockedError
             If another process is writing.
         InvalidQueryError
-            If the time a document may take isn't positive, the template has an unknown field, a path isn't `within` the folders, or nothing in
-            them was synced before and there are no paths.
+            If the time for a document isn't positive, the template has an unknown field, a path
+            isn't `within` the folders, or nothing in them was synced before and there are no paths.
         """
         timeout = DEFAULT_TIMEOUT if document_timeout is None else document_timeout
         if not timeout > 0:

@@ -122,7 +122,9 @@ MAX_LABEL_LENGTH = 200
 """Most characters of a title or a heading as a label; the text itself keeps them all."""
 
 _MAX_PATH_LENGTH = 600
-"""Most characters of the labels of a block's path together; beyond, outer ones are left out."""
+"""Most characters of a block's path as it is shown; beyond, outer entries are left out."""
+
+_SEPARATOR_LENGTH = 3  # of " > "
 
 
 def label(text: str) -> str:
@@ -149,12 +151,12 @@ def label(text: str) -> str:
 
 def _labels(path: tuple[str, ...]) -> tuple[str, ...]:
     """Return a block's path as labels: each cut, the outer ones left out if they are too many."""
-    if sum(map(len, path)) <= MAX_LABEL_LENGTH:
+    if sum(map(len, path)) + _SEPARATOR_LENGTH * len(path) <= MAX_LABEL_LENGTH:
         return path
     kept: list[str] = []
     length = 0
     for title in map(label, reversed(path)):
-        length += len(title)
+        length += len(title) + _SEPARATOR_LENGTH
         if kept and length > _MAX_PATH_LENGTH:
             break
         kept.append(title)
@@ -589,7 +591,12 @@ class Status(_Value):
 
 
 class Progress(Protocol):
-    """Called as long work advances: `stage`, units `done`, units in `total` (0: not known)."""
+    """Called as long work advances: `stage`, units `done`, units in `total` (0: not known).
+
+    A stage's `done` doesn't fall. What is counted depends on the stage: ``scan``, files looked at;
+    ``index``, expected characters of text, of a total that stays the same; ``encode``, passages;
+    ``cluster``, centroids; ``search``, queries; ``questions``, questions.
+    """
 
     def __call__(self, stage: str, done: int, total: int) -> None:
         """Take note."""

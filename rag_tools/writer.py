@@ -159,6 +159,7 @@ class Writer:
     ) -> None:
         try:
             if kind is KeyboardInterrupt:
+                self._progress = None  # which may have raised it, and would again
                 self._keep_finished()
                 self.commit()
             elif kind is None:

@@ -574,7 +574,7 @@ def test_interrupted_sync_keeps_what_was_finished(tmp_path, monkeypatch, segment
     monkeypatch.setattr("rag_tools.writer._QUEUE_PASSAGES", 2)
 
     def interrupt(stage, done, total):
-        if stage == "index" and done > total / 10:
+        if stage == "index" and done > total / 2:
             raise KeyboardInterrupt
 
     with Engine.open(tmp_path / "i", create=True) as engine:

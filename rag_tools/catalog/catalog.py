@@ -242,7 +242,10 @@ def encode_document(document: Document) -> DocumentColumns:
         It holds what can't be stored, such as a lone surrogate in a heading. A `Document` refuses
         most of that when it is made.
     """
-    for name in (document.media_type, *(title for block in document.blocks for title in block.path)):
+    for name in (
+        document.media_type,
+        *(title for block in document.blocks for title in block.path),
+    ):
         name.encode("utf-8")
     return DocumentColumns(
         document.id,

@@ -30,7 +30,8 @@ _LEADING = re.compile(r"(?:\s|(?:[-*+•>|]|\(?\d{1,3}[.)]|\[[ xX]\])(?=\s))*")
 _TRAILING = " \t\r\n|"
 # Marks of emphasis, code, quotations, tables and links, and the targets of links.
 _MARKUP = re.compile(
-    r"\*+|~~|`+|(?<!\w)_++|(?<!_)_++(?!\w)|^[ ]{0,3}>+|\||!?\[(?=[^\[\]]*\]\()|\]\([^()\s]*\)", re.MULTILINE
+    r"\*+|~~|`+|(?<!\w)_++|(?<!_)_++(?!\w)|^[ ]{0,3}>+|\||!?\[(?=[^\[\]]*\]\()|\]\([^()\s]*\)",
+    re.MULTILINE,
 )
 _STOPS = ".!?…。！？"
 # Characters before which a marker would become the text of a link, or a definition.

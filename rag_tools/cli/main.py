@@ -130,9 +130,7 @@ def index(
     ] = "64MiB",
     document_timeout: Annotated[
         float,
-        typer.Option(
-            metavar="SECONDS", help="Skip documents that can't be parsed in this time."
-        ),
+        typer.Option(metavar="SECONDS", help="Skip documents that can't be parsed in this time."),
     ] = 60.0,
     url_template: Annotated[
         str | None,

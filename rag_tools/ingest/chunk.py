@@ -215,7 +215,9 @@ def _checked_blocks(document: Document) -> Sequence[Block]:
             )
         position = block.end
     if position != length:
-        raise InvalidDocumentError(f"{document.uri}: the blocks end at {position}, the text at {length}")
+        raise InvalidDocumentError(
+            f"{document.uri}: the blocks end at {position}, the text at {length}"
+        )
     return document.blocks
 
 

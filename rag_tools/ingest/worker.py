@@ -122,8 +122,8 @@ class Worker:
         except TimeoutError:
             self._end()
             raise UnreadableFileError(
-                f"{printable(name)}: not parsed within {self._timeout:g} seconds; simplify or split "
-                "it, or allow more time (--document-timeout, document_timeout)"
+                f"{printable(name)}: not parsed within {self._timeout:g} seconds; simplify or "
+                "split it, or allow more time (--document-timeout, document_timeout)"
             ) from None
         except (OSError, EOFError):
             status = self._end(grace=_GRACE_SECONDS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from itertools import pairwise
 
 import pytest
 from rich.console import Console
@@ -45,7 +46,7 @@ def test_a_sync_rises_steadily_to_a_total_that_stays(tmp_path, mixed, monkeypatc
         assert shares == sorted(shares)
         assert shares[0] == 0 and shares[-1] == 1
         # It moves with the passages, not in a few leaps: a large file is a tenth of all.
-        steps = [after - before for before, after in zip(shares, shares[1:], strict=False)]
+        steps = [after - before for before, after in pairwise(shares)]
         assert max(steps) < 0.15
         assert shares[-2] > 0.9
 
@@ -97,7 +98,7 @@ def test_a_bar_shows_the_share_and_a_time_left_that_does_not_jump():
             hours, minutes, seconds = map(int, text.split(" left")[0].split()[-1].split(":"))
             estimates.append(hours * 3600 + minutes * 60 + seconds)
             assert abs(estimates[-1] - (100 - step)) <= 0.25 * (100 - step) + 2
-    assert max(abs(a - b) for a, b in zip(estimates, estimates[1:], strict=False)) < 20
+    assert max(abs(a - b) for a, b in pairwise(estimates)) < 20
     bars.advance("index", 1_000_000, 1_000_000)
     assert "100 %" in shown(bars) and "left" not in shown(bars)
 

@@ -35,6 +35,9 @@ SOURCES = {
 }
 
 
+PIECES = ["{", "}", "=", "(", ";", "\n", "😀", "={}", "=()=>{}", "=function(){}", "=class{}"]
+
+
 def tiles(document: Document) -> bool:
     ends = [0, *(block.end for block in document.blocks)]
     starts = [*(block.start for block in document.blocks), len(document.text)]
@@ -48,13 +51,21 @@ def broken(draw):
     source = SOURCES[suffix]
     for _ in range(draw(st.integers(1, 6))):
         start, end = sorted(draw(st.tuples(*[st.integers(0, len(source))] * 2)))
-        piece = draw(st.sampled_from(["", "{", "}", "=", "(", ";", "\n", "😀", source[start:end]]))
+        piece = draw(st.sampled_from([*PIECES, *source.split(), source[start:end]]))
         source = source[:start] + piece * draw(st.integers(0, 3)) + source[end:]
     return suffix, source
 
 
-@settings(max_examples=400, deadline=None)
-@given(broken())
+@st.composite
+def jumbled(draw):
+    """Words of a source in some language, in any order."""
+    suffix = draw(st.sampled_from(sorted(SOURCES)))
+    words = st.sampled_from([*PIECES, *SOURCES[suffix].split()])
+    return suffix, draw(st.sampled_from(["", " "])).join(draw(st.lists(words, max_size=12)))
+
+
+@settings(max_examples=600, deadline=None)
+@given(broken() | jumbled())
 def test_blocks_of_broken_code_tile_the_text(given_source):
     suffix, source = given_source
     document = load_code(source.encode(), uri="memory:x", name=f"x{suffix}")
@@ -139,7 +150,7 @@ def code(name):
         (_plain, lambda n: "title" + "_" * n + "x"),
         (
             lambda page: load_html(page.encode(), uri="memory:x", name="a.html"),
-            lambda n: "<div>" + "".join(f"<a{i}>x</a{i}>" for i in range(n // 10)) + "</div>",
+            lambda n: "<div>" + "".join(f"<a{i}>x</a{i}>" for i in range(n)) + "</div>",
         ),
         (
             lambda source: load_bytes(source.encode(), uri="memory:x", name="a.rst"),

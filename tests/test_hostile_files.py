@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rag_tools import Document, Engine
-from rag_tools.cite.claims import _plain
+from rag_tools.cite.claims import _needs_citation, _plain
 from rag_tools.errors import SkippedDocumentsError
 from rag_tools.ingest.code import LANGUAGES, load_code
 from rag_tools.ingest.docx import load_docx
@@ -148,6 +148,7 @@ def code(name):
         (sentences, lambda n: "\u2003" * n + "x"),
         (sentences, lambda n: "x. _" * n),
         (_plain, lambda n: "title" + "_" * n + "x"),
+        (_needs_citation, lambda n: "three words and a" + "?" * n + "x"),
         (
             lambda page: load_html(page.encode(), uri="memory:x", name="a.html"),
             lambda n: "<div>" + "".join(f"<a{i}>x</a{i}>" for i in range(n)) + "</div>",

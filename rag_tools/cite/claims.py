@@ -40,8 +40,7 @@ _JOINING = ("(", "[", ":")
 # Sentences that speak to the reader, or of the writer, or announce what follows.
 _NEEDLESS = re.compile(
     r"""
-      .*[?？][\W_]*\Z
-    | .*[:：][\W_]*\Z
+      (?>.*[^\W_]|)[\W_]*?[?？:：]     # after the last word; atomic, so that it is looked for once
     | (?:hi|hello|hey|dear|greetings|welcome|sorry|apologies|unfortunately,?\s+i)\b
     | (?:many\s+)?thank(?:s|\s+you)\b | (?:good|great|excellent)\s+question\b
     | you(?:['’]re|\s+are)\s+(?:very\s+)?welcome\b

@@ -42,6 +42,7 @@ from rag_tools.errors import (
     IngestError,
     InvalidQueryError,
     NotFoundError,
+    SkippedDocumentsError,
 )
 from rag_tools.hits import hits
 from rag_tools.index.arrayfile import FORMAT_VERSION
@@ -52,9 +53,10 @@ from rag_tools.index.search import EFFORTS, Quality, Query, Signals, search, wei
 from rag_tools.ingest.chunk import MIN_PASSAGE_TOKENS
 from rag_tools.ingest.discover import inside
 from rag_tools.ingest.load import DEFAULT_MAX_BYTES, load
+from rag_tools.ingest.worker import DEFAULT_TIMEOUT, Worker
 from rag_tools.offload import offload
 from rag_tools.reader import Reader
-from rag_tools.sync import SyncOptions, source_root, sync
+from rag_tools.sync import Meter, SyncOptions, source_root, sync
 from rag_tools.types import (
     Citation,
     CitedAnswer,
@@ -64,6 +66,7 @@ from rag_tools.types import (
     Filter,
     Progress,
     SearchResults,
+    Skipped,
     Span,
     Status,
     Support,
@@ -220,6 +223,7 @@ class Engine:
         hidden: bool = False,
         gitignore: bool = True,
         max_bytes: int | None = None,
+        document_timeout: float | None = None,
         url_template: str | None = None,
         within: Sequence[str | Path] = (),
         progress: Progress | None = None,
@@ -242,6 +246,9 @@ class Engine:
             Leave out what .gitignore files name.
         max_bytes
             Report and skip larger files; default 64 MiB.
+        document_timeout
+            Report and skip a file that isn't parsed within so many seconds; default 60. Files that
+            a parser could stall or crash on are parsed in a process of their own.
         url_template
             Makes the urls of citations from now on, whatever was synced before: such as
             ``https://docs.example.com/{relative_path}#L{first_line}``; see `cite_span` for the
@@ -251,16 +258,21 @@ class Engine:
             files. `paths` must lie in them, links that lead out of them aren't followed, and what
             was synced before keeps its options.
         progress
-            Called as work advances. If it raises, the work ends; what was committed stays.
+            Called as work advances, with the stage ``scan`` while files are looked at, then
+            ``index``, whose total stays the same. If it raises, the work ends; what was committed
+            stays.
 
         Raises
         ------
         IndexLockedError
             If another process is writing.
         InvalidQueryError
-            If the template has an unknown field, a path isn't `within` the folders, or nothing in
-            them was synced before and there are no paths.
+            If the time for a document isn't positive, the template has an unknown field, a path
+            isn't `within` the folders, or nothing in them was synced before and there are no paths.
         """
+        timeout = DEFAULT_TIMEOUT if document_timeout is None else document_timeout
+        if not timeout > 0:
+            raise InvalidQueryError(f"{timeout:g} seconds for a document: allow more than 0")
         if url_template:
             check_url_template(url_template)
         options = SyncOptions(tuple(include), tuple(exclude), hidden, gitignore)
@@ -272,15 +284,17 @@ class Engine:
                     f"{str(path)!r} isn't in a folder that may be indexed: "
                     f"{', '.join(map(str, folders))}"
                 )
-        with self._writer(progress) as writer:
+        meter = Meter(progress)
+        with Worker(timeout=timeout) as worker, self._writer(meter) as writer:
             if url_template is not None:
                 writer.set_url_template(url_template or None)
             return sync(
                 writer,
                 [(root, options) for root in roots],
+                worker=worker,
                 max_bytes=DEFAULT_MAX_BYTES if max_bytes is None else max_bytes,
+                meter=meter,
                 within=folders,
-                progress=progress,
             )
 
     def add(
@@ -294,15 +308,24 @@ class Engine:
         ------
         IndexLockedError
             If another process is writing.
-        ValueError
-            If the blocks of a document don't tile its text.
+        SkippedDocumentsError
+            If some documents can't be indexed, such as one whose blocks don't tile its text. It
+            says which and why. The others were added; earlier versions of these stay.
         """
-        ids = []
+        added: list[str] = []
+        skipped: list[Skipped] = []
         with self._writer(progress) as writer:
             for document in documents:
-                writer.put(document)
-                ids.append(document.id)
-        return tuple(ids)
+                try:
+                    prepared = writer.prepare(document)
+                except IngestError as error:
+                    skipped.append(Skipped(path=document.uri, reason=str(error)))
+                    continue
+                writer.put(prepared)
+                added.append(document.id)
+        if skipped:
+            raise SkippedDocumentsError(tuple(added), tuple(skipped))
+        return tuple(added)
 
     def delete(self, document_ids: Iterable[str]) -> int:
         """Delete documents; unknown ids are ignored. Return how many there were.

@@ -6,6 +6,11 @@ reading code. Programming errors stay ``TypeError`` or ``ValueError``.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rag_tools.types import Skipped
+
 
 class RagToolsError(Exception):
     """Base class: catch it to catch everything rag-tools raises on purpose."""
@@ -29,6 +34,32 @@ class UnreadableFileError(IngestError):
 
 class FileTooLargeError(IngestError):
     """The file is larger than the configured limit."""
+
+
+class InvalidDocumentError(IngestError, ValueError):
+    """The blocks of a document don't tile its text."""
+
+
+class SkippedDocumentsError(IngestError, ValueError):
+    """Some of several documents can't be indexed; the others are.
+
+    Attributes
+    ----------
+    added
+        Ids of the documents that were added.
+    skipped
+        The ids of the others, with the reasons.
+    """
+
+    def __init__(self, added: tuple[str, ...], skipped: tuple[Skipped, ...]) -> None:
+        reasons = "; ".join(each.reason for each in skipped[:3])
+        more = f"; and {len(skipped) - 3} more" if len(skipped) > 3 else ""
+        super().__init__(
+            f"{len(skipped)} of {len(added) + len(skipped)} documents can't be indexed, the others "
+            f"were added: {reasons}{more}"
+        )
+        self.added = added
+        self.skipped = skipped
 
 
 class CheckpointError(RagToolsError):
@@ -77,3 +108,21 @@ class ConfigurationError(RagToolsError):
 
 class HostError(RagToolsError):
     """The configuration of a program that starts the MCP server can't be read or changed."""
+
+
+def fault(name: str, problem: str, error: Exception) -> str:
+    """Return the reason why a document is skipped, for an error that nobody expected.
+
+    Parameters
+    ----------
+    name
+        What a person calls the document.
+    problem
+        What couldn't be done with it.
+    """
+    if isinstance(error, MemoryError):
+        return f"{name}: {problem}: it needs more memory than there is; split the document"
+    return (
+        f"{name}: {problem} ({type(error).__name__}: {error}); "
+        "this is a fault of rag-tools, please report it with the document"
+    )

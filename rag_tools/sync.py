@@ -1,7 +1,8 @@
 """Bringing an index in step with files: read what changed, drop what vanished.
 
 A file whose size and time are those recorded costs a stat; one that was touched costs a hash;
-only new bytes are parsed and encoded.
+only new bytes are parsed and encoded. What there is to read is known before the first file is, so
+that progress has a total.
 """
 
 from __future__ import annotations
@@ -9,27 +10,36 @@ from __future__ import annotations
 import hashlib
 import os
 import time
+from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from rag_tools.catalog import catalog
 from rag_tools.catalog.catalog import SourceState
 from rag_tools.errors import (
     IngestError,
+    InvalidDocumentError,
     InvalidQueryError,
     UnreadableFileError,
     UnsupportedFormatError,
+    fault,
 )
 from rag_tools.ingest.discover import Discovered, discover, inside
-from rag_tools.ingest.load import load_bytes, printable, read
+from rag_tools.ingest.load import harmless, printable, read
+from rag_tools.ingest.worker import Worker
 from rag_tools.types import Progress, Skipped, SyncReport, document_id
 from rag_tools.writer import Writer
 
 # A file written again within this time of being read may keep its size and time stamp (file
 # systems tick coarsely), so a stamp this fresh isn't trusted the next time.
 _RACY_NS = 2_000_000_000
+
+# Characters of text to expect for a byte of a file, where it isn't about one. Only the time left
+# depends on it.
+_TEXT_SHARE = {".docx": 0.3, ".htm": 0.4, ".html": 0.4, ".pdf": 0.05, ".xhtml": 0.4}
+_FINISHING_SHARE = 0.05  # of the work: training or growing the codebook, writing, committing
 
 
 @dataclass(frozen=True)
@@ -81,18 +91,106 @@ class _Tally:
     unsupported: int = 0
 
 
+class _Planned(NamedTuple):
+    """A file to be read, unless its bytes turn out to be those that are known."""
+
+    file: Discovered
+    name: str
+    known: tuple[str, SourceState] | None
+    size: int
+    is_root: bool
+
+    @property
+    def characters(self) -> int:
+        """How many characters of text to expect, at least 1: its share of the work."""
+        share = _TEXT_SHARE.get(self.file.path.suffix.lower(), 1.0)
+        return max(1, int(self.size * share))
+
+
+class Meter:
+    """What of a sync's work is done, as one number that rises to a total known from the start.
+
+    Work is measured in expected characters of text. Those of a file are done when its last passage
+    is encoded, and a part of them with each passage before. It is the writer's `Progress`.
+
+    Parameters
+    ----------
+    report
+        Whom to tell, with the stages ``scan`` (files looked at, no total) and ``index``
+        (characters).
+    """
+
+    def __init__(self, report: Progress | None) -> None:
+        self._report = report
+        self._work = 0
+        self._total = 0
+        self._done = 0  # of files that are finished
+        self._shown = 0
+        self._expected = 0  # passages that were announced
+        self._waiting: deque[tuple[int, int, int]] = deque()  # last passage, passages, characters
+
+    def scanned(self, files: int) -> None:
+        """Take note that so many files have been looked at."""
+        if self._report:
+            self._report("scan", files, 0)
+
+    def plan(self, characters: int) -> None:
+        """Set the total: from here on it doesn't change."""
+        self._work = characters
+        self._total = characters + int(characters * _FINISHING_SHARE)
+        self._show(0)
+
+    def encoding(self, characters: int, passages: int) -> None:
+        """Announce that a file is handed to the writer."""
+        if not passages:
+            self.settled(characters)
+            return
+        self._expected += passages
+        self._waiting.append((self._expected, passages, characters))
+
+    def settled(self, characters: int) -> None:
+        """Take note that nothing of a file needs to be encoded."""
+        self._done += characters
+        self._show(0)
+
+    def finish(self) -> None:
+        """Take note that everything is committed."""
+        self._done, self._shown = self._total, self._total
+        self._waiting.clear()
+        self._show(0)
+
+    def __call__(self, stage: str, done: int, total: int) -> None:
+        """Take what the writer reports: ``encode`` with passages, ``cluster`` with centroids."""
+        part = 0
+        if stage == "encode":
+            while self._waiting and self._waiting[0][0] <= done:
+                self._done += self._waiting.popleft()[2]
+            if self._waiting:
+                last, passages, characters = self._waiting[0]
+                part = characters * (passages - (last - done)) // passages
+        elif self._done >= self._work and total:
+            part = (self._total - self._work) * min(done, total) // (total + 1)
+        self._show(part)
+
+    def _show(self, part: int) -> None:
+        self._shown = max(self._shown, min(self._done + part, self._total))
+        if self._report:
+            self._report("index", self._shown, self._total)
+
+
 def sync(
     writer: Writer,
     roots: Sequence[tuple[Path, SyncOptions]],
     *,
+    worker: Worker,
     max_bytes: int,
+    meter: Meter,
     within: Sequence[Path] = (),
-    progress: Progress | None = None,
 ) -> SyncReport:
     """Bring the index in step with the files under `roots`.
 
-    A file that can't be read or parsed is reported and skipped; if an earlier version of it is
-    indexed, that one stays.
+    A file that can't be read, parsed or made ready, whatever is raised, is reported and skipped;
+    if an earlier version of it is indexed, that one stays.
 
     Parameters
     ----------
@@ -100,8 +198,12 @@ def sync(
         Absolute paths of folders or files, with their options; none: those synced before, with
         the options used then. A root synced before that lies inside one of them keeps its own
         options and is synced too.
+    worker
+        Parses the files.
     max_bytes
         Files larger than this are reported and skipped.
+    meter
+        Told of what is done; the writer's progress too.
     within
         Resolved folders. If there are any, `roots` lie in them, links that lead out of them are
         reported and skipped, and what was synced before is synced as it was then: its options
@@ -128,23 +230,25 @@ def sync(
     given = given or stored
     every = stored | given
     below = tuple(map(_prefix, given))
+    planned: list[_Planned] = []
     for path, (root, options) in every.items():
         inner = [other for name, (other, _) in every.items() if name.startswith(_prefix(path))]
         # One that nobody named isn't missed once its files have been removed.
         if path in given or (
             path.startswith(below) and (os.path.lexists(root) or _known(writer, root, inner))
         ):
-            _sync_root(
-                writer,
-                root,
-                options,
-                tally,
-                inner,
-                max_bytes=max_bytes,
-                within=within,
-                progress=progress,
-            )
+            planned += _plan_root(writer, root, options, tally, inner, within=within, meter=meter)
+    # In the order of a hash: what the codebook is trained on, the first files, is then a fair
+    # sample of all of them, and so is what the time left is estimated by; and the order is the
+    # same every time.
+    planned.sort(key=lambda item: document_id(item.file.path.as_uri()))
+    meter.plan(sum(item.characters for item in planned))
+    if not all(harmless(item.file.path.name, item.size) for item in planned):
+        worker.start()
+    for item in planned:
+        _sync_file(writer, worker, item, tally, max_bytes=max_bytes, meter=meter)
     writer.commit()
+    meter.finish()
     return SyncReport(
         added=tuple(tally.added),
         updated=tuple(tally.updated),
@@ -167,17 +271,17 @@ def _as_before(
     return max(around, key=lambda root: len(root[0]), default=(path, new))
 
 
-def _sync_root(
+def _plan_root(
     writer: Writer,
     root: Path,
     options: SyncOptions,
     tally: _Tally,
     inner: Sequence[Path],
     *,
-    max_bytes: int,
     within: Sequence[Path],
-    progress: Progress | None,
-) -> None:
+    meter: Meter,
+) -> list[_Planned]:
+    """Return the files under a root that must be read; remove those that vanished."""
     name = printable(str(root))
     known = _known(writer, root, inner)
     try:
@@ -185,7 +289,7 @@ def _sync_root(
     except OSError as error:  # in a folder that can't be looked into
         reason = error.strerror or str(error)
         tally.skipped.append(Skipped(path=name, reason=reason))
-        return
+        return []
     if not exists:
         # Where the folder around it is gone as well, a drive was unplugged rather than a file
         # deleted, and what was indexed stays.
@@ -194,7 +298,7 @@ def _sync_root(
             writer.forget_root(name)
         else:
             tally.skipped.append(Skipped(path=name, reason="no such file or folder"))
-        return
+        return []
     files, skipped, unsupported = discover(
         root,
         include=options.include,
@@ -204,19 +308,10 @@ def _sync_root(
         apart=inner,
         within=within,
     )
-    # In the order of a hash: what the codebook is trained on, the first files, is then a fair
-    # sample of all of them, and the order is the same every time.
-    files = sorted(files, key=lambda file: document_id(file.path.as_uri()))
     tally.skipped += skipped
     tally.unsupported += unsupported
     writer.set_root(name, options.as_json())
-    for done, file in enumerate(files):
-        if progress:
-            progress("files", done, len(files))
-        _sync_file(writer, root, file, known, tally, max_bytes=max_bytes)
-    if progress:
-        progress("files", len(files), len(files))
-    present = {printable(str(file.path)) for file in files}
+    present = {printable(str(file.path)): file for file in files}
     # What is a link that isn't followed, or lies under an unreadable folder, hasn't vanished: we
     # just can't see it.
     blind = tuple(_prefix(item.path) for item in skipped)
@@ -229,37 +324,63 @@ def _sync_root(
         },
         tally,
     )
+    planned: list[_Planned] = []
+    for seen, (path, file) in enumerate(present.items()):
+        meter.scanned(seen)
+        size = _size_if_changed(file.path, known.get(path))
+        if size is None:
+            tally.unchanged += 1
+        else:
+            planned.append(_Planned(file, path, known.get(path), size, file.path == root))
+    return planned
+
+
+def _size_if_changed(path: Path, known: tuple[str, SourceState] | None) -> int | None:
+    """Return the size of a file that must be read; None if its size and time are those known."""
+    try:
+        status = path.stat()
+    except (OSError, RuntimeError):
+        return 0  # which reading it will report
+    if known and (status.st_mtime_ns, status.st_size) == (known[1].mtime_ns, known[1].size):
+        return None
+    return status.st_size
 
 
 def _sync_file(
     writer: Writer,
-    root: Path,
-    file: Discovered,
-    indexed: dict[str, tuple[str, SourceState]],
+    worker: Worker,
+    item: _Planned,
     tally: _Tally,
     *,
     max_bytes: int,
+    meter: Meter,
 ) -> None:
-    name = printable(str(file.path))
-    known = indexed.get(name)
+    file, known = item.file, item.known
     try:
         data, state = _read_if_changed(file.path, known and known[1], max_bytes=max_bytes)
         if data is None:
             tally.unchanged += 1
             if known and state != known[1]:
                 writer.touch(known[0], state)
+            meter.settled(item.characters)
             return
-        document = load_bytes(data, name=file.path.name, uri=file.path.as_uri())
-    except IngestError as error:
-        if isinstance(error, UnsupportedFormatError) and file.path != root:
+        document = worker.load(data, name=file.path.name, uri=file.path.as_uri())
+        metadata = {**document.metadata, "path": file.relative}
+        document = document.model_copy(update={"metadata": metadata})
+        prepared = writer.prepare(document, (item.name, state))
+    except Exception as error:
+        # Whatever it is, this file is to blame: nothing here touches the index.
+        if isinstance(error, UnsupportedFormatError) and not item.is_root:
             tally.unsupported += 1
+        elif isinstance(error, IngestError) and not isinstance(error, InvalidDocumentError):
+            tally.skipped.append(Skipped(path=item.name, reason=str(error)))
         else:
-            tally.skipped.append(Skipped(path=name, reason=str(error)))
+            reason = fault(file.relative, "can't be indexed", error)
+            tally.skipped.append(Skipped(path=item.name, reason=reason))
+        meter.settled(item.characters)
         return
-    document = document.model_copy(
-        update={"metadata": {**document.metadata, "path": file.relative}}
-    )
-    writer.put(document, (name, state))
+    meter.encoding(item.characters, len(prepared.passages))
+    writer.put(prepared)
     (tally.updated if known else tally.added).append(document.id)
 
 

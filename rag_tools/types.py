@@ -118,6 +118,51 @@ class SourceMap(_Value):
     elements: tuple[Element, ...] = ()
 
 
+MAX_LABEL_LENGTH = 200
+"""Most characters of a title or a heading as a label; the text itself keeps them all."""
+
+_MAX_PATH_LENGTH = 600
+"""Most characters of a block's path as it is shown; beyond, outer entries are left out."""
+
+_SEPARATOR_LENGTH = 3  # of " > "
+
+
+def label(text: str) -> str:
+    """Return a title or heading short enough to stand beside every result.
+
+    Longer than `MAX_LABEL_LENGTH`, it is cut after a word, or within one that is as long as that,
+    and ends with ``…``.
+
+    Examples
+    --------
+    >>> label("Install")
+    'Install'
+    >>> label("word " * 50)[-15:]
+    'word word word…'
+    """
+    if len(text) <= MAX_LABEL_LENGTH:
+        return text
+    kept = text[:MAX_LABEL_LENGTH]  # room for the ellipsis: what is cut off is at least one
+    words = kept.rsplit(None, 1) if not kept[-1].isspace() else [kept]
+    if len(words) == 2 and len(words[0]) >= MAX_LABEL_LENGTH // 2:
+        kept = words[0]
+    return kept[: MAX_LABEL_LENGTH - 1].rstrip() + "…"
+
+
+def _labels(path: tuple[str, ...]) -> tuple[str, ...]:
+    """Return a block's path as labels: each cut, the outer ones left out if they are too many."""
+    if sum(map(len, path)) + _SEPARATOR_LENGTH * len(path) <= MAX_LABEL_LENGTH:
+        return path
+    kept: list[str] = []
+    length = 0
+    for title in map(label, reversed(path)):
+        length += len(title) + _SEPARATOR_LENGTH
+        if kept and length > _MAX_PATH_LENGTH:
+            break
+        kept.append(title)
+    return tuple(reversed(kept))
+
+
 def document_id(uri: str) -> str:
     """Return the stable id of the document at `uri`: 80 bits of its SHA-256 in hexadecimal."""
     return hashlib.sha256(uri.encode("utf-8")).hexdigest()[:20]
@@ -135,11 +180,12 @@ class Document(_Value):
     id
         Stable identity; derived from `uri` when not given.
     title
-        For people; the last part of `uri` when not given.
+        For people; the last part of `uri` when not given. A long one is cut, see `label`.
     media_type
         IANA media type of the source.
     blocks
-        Structure; empty means one paragraph.
+        Structure; empty means one paragraph. Long entries of their paths are cut likewise, and
+        of a very long path the outer entries are left out.
     source_map
         Positions in the source, if the source isn't plain text.
     metadata
@@ -176,6 +222,22 @@ class Document(_Value):
                 "decode the source with errors='replace'"
             ) from None
         return value
+
+    @field_validator("title")
+    @classmethod
+    def _short_title(cls, value: str) -> str:
+        return label(value)
+
+    @field_validator("blocks")
+    @classmethod
+    def _short_paths(cls, blocks: tuple[Block, ...]) -> tuple[Block, ...]:
+        short: dict[tuple[str, ...], tuple[str, ...]] = {}
+        for block in blocks:
+            if block.path not in short:
+                short[block.path] = _labels(block.path)
+        if all(path is kept for path, kept in short.items()):
+            return blocks
+        return tuple(block._replace(path=short[block.path]) for block in blocks)
 
     @field_validator("metadata")
     @classmethod
@@ -529,7 +591,12 @@ class Status(_Value):
 
 
 class Progress(Protocol):
-    """Called as long work advances: `stage`, units `done`, units in `total` (0: not known)."""
+    """Called as long work advances: `stage`, units `done`, units in `total` (0: not known).
+
+    A stage's `done` doesn't fall. What is counted depends on the stage: ``scan``, files looked at;
+    ``index``, expected characters of text, of a total that stays the same; ``encode``, passages;
+    ``cluster``, centroids; ``search``, queries; ``questions``, questions.
+    """
 
     def __call__(self, stage: str, done: int, total: int) -> None:
         """Take note."""

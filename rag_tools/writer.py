@@ -28,7 +28,7 @@ from rag_tools.catalog.catalog import NewPassage, SourceState, transaction
 from rag_tools.catalog.schema import FILE_NAME, NEW_FILE_NAME, connect, create
 from rag_tools.encode.embeddings import Embeddings
 from rag_tools.encode.encoder import Encoder
-from rag_tools.errors import IndexCorruptError, IndexLockedError
+from rag_tools.errors import IndexCorruptError, IndexLockedError, IngestError, fault
 from rag_tools.index.codebook import CODEBOOKS, Codebook
 from rag_tools.index.segment import SEGMENTS, Segment, compress, write_segment
 from rag_tools.ingest.chunk import chunk, context
@@ -45,12 +45,19 @@ _MAX_DEAD = 0.3  # share of tombstones a segment is compacted beyond
 _MAX_CODEBOOK_PARTS = 8
 
 
-class _Pending(NamedTuple):
-    """A document to insert at the next commit, and the sequence numbers of its passages so far."""
+class Prepared(NamedTuple):
+    """A document that is ready to be put: its passages, its columns, the file it was read from."""
 
     document: Document
     passages: list[Passage]
+    columns: catalog.DocumentColumns
     source: tuple[str, SourceState] | None
+
+
+class _Pending(NamedTuple):
+    """A document to insert at the next commit, and the sequence numbers of its passages so far."""
+
+    prepared: Prepared
     sequence: list[int]
 
 
@@ -152,6 +159,7 @@ class Writer:
     ) -> None:
         try:
             if kind is KeyboardInterrupt:
+                self._progress = None  # which may have raised it, and would again
                 self._keep_finished()
                 self.commit()
             elif kind is None:
@@ -161,20 +169,43 @@ class Writer:
             self.connection.close()
             self._lock.release()
 
-    def put(self, document: Document, source: tuple[str, SourceState] | None = None) -> None:
+    def prepare(
+        self, document: Document, source: tuple[str, SourceState] | None = None
+    ) -> Prepared:
+        """Split a document into passages and make it ready to be stored; the index isn't touched.
+
+        All that can fail because of what a document holds fails here. What is raised by `put` and
+        `commit` is trouble with the index.
+
+        Raises
+        ------
+        InvalidDocumentError
+            The blocks of the document don't tile its text.
+        IngestError
+            Something else about the document can't be handled.
+        """
+        try:
+            passages = chunk(document, self._encoder, passage_tokens=self._passage_tokens)
+            return Prepared(document, passages, catalog.encode_document(document), source)
+        except IngestError:
+            raise
+        except Exception as error:
+            raise IngestError(fault(document.uri, "can't be made ready to index", error)) from error
+
+    def put(self, prepared: Prepared) -> None:
         """Add a document, or replace the one with its id, at the next commit.
 
         Commits by itself when enough has gathered, so that an interruption loses little.
         """
+        document = prepared.document
         batch = self._batch
         if document.id in batch.documents:
             self.commit()
             batch = self._batch
-        passages = chunk(document, self._encoder, passage_tokens=self._passage_tokens)
-        pending = _Pending(document, passages, source, [])
+        pending = _Pending(prepared, [])
         batch.documents[document.id] = pending
         batch.deleted.add(document.id)
-        for passage in passages:
+        for passage in prepared.passages:
             pending.sequence.append(self._queue(document, passage))
             if len(batch.encoded) >= 2 * _SEGMENT_PASSAGES:  # one huge document
                 self._cut()
@@ -217,12 +248,12 @@ class Writer:
             places = _places(ids, [passages for _, passages, _ in batch.cuts])
             self._delete_documents(batch.deleted)
             self._drop_empty_segments(keep=ids)
-            for document, passages, source, sequence in batch.documents.values():
+            for (document, passages, columns, source), sequence in batch.documents.values():
                 rows = [
                     NewPassage(passage, *places(number))
                     for passage, number in zip(passages, sequence, strict=True)
                 ]
-                catalog.insert_document(self.connection, document, rows, source)
+                catalog.insert_document(self.connection, document, columns, rows, source)
             for id, state in batch.touched.items():
                 catalog.touch_source(self.connection, id, state)
             for path, options in batch.roots.items():
@@ -336,15 +367,15 @@ class Writer:
         finished = [
             pending
             for pending in batch.documents.values()
-            if len(pending.sequence) == len(pending.passages)
+            if len(pending.sequence) == len(pending.prepared.passages)
             and all(number < encoded for number in pending.sequence[-1:])
         ]
         end = max((entry.sequence[-1] + 1 for entry in finished if entry.sequence), default=0)
         if end < cut:  # a segment holds passages of what was interrupted
             self._batch = _Batch()
             return
-        batch.deleted -= batch.documents.keys() - {entry.document.id for entry in finished}
-        batch.documents = {entry.document.id: entry for entry in finished}
+        batch.deleted -= batch.documents.keys() - {entry.prepared.document.id for entry in finished}
+        batch.documents = {entry.prepared.document.id: entry for entry in finished}
         del batch.encoded[end - cut :]
         batch.queue.clear()
 

@@ -263,7 +263,7 @@ class TestContext:
 
     def test_entry_too_long_by_itself_is_dropped(self):
         document = text_document("Prose.", Block("paragraph", 0, 6, ("word " * 100,)))
-        assert passages_of(document)[0].path == ()
+        assert passages_of(document, 60)[0].path == ()
 
 
 class TestLongRuns:

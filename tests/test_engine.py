@@ -460,17 +460,17 @@ def test_a_file_that_breaks_is_reported_and_its_last_good_version_stays(tmp_path
 def test_a_parser_that_fails_unexpectedly_costs_one_file(tmp_path, monkeypatch):
     source = tmp_path / "docs"
     source.mkdir()
-    (source / "a.html").write_text("<p>Herons stand in the reeds.")
+    (source / "a.md").write_text("Herons stand in the reeds.")
     (source / "b.txt").write_text("Cranes fly in a wedge.")
 
     def fail(data, *, uri, name):
         raise RecursionError("too deep")
 
-    monkeypatch.setattr("rag_tools.ingest.html.load_html", fail)
+    monkeypatch.setattr("rag_tools.ingest.markdown.load_markdown", fail)
     with Engine.open(tmp_path / "i", create=True) as engine:
         report = engine.sync([source])
         assert len(report.added) == 1
-        assert "a.html: can't be parsed (RecursionError: too deep)" in report.skipped[0].reason
+        assert "a.md: can't be parsed (RecursionError: too deep)" in report.skipped[0].reason
 
 
 def test_sync_of_what_never_was_is_reported(tmp_path):
@@ -574,7 +574,7 @@ def test_interrupted_sync_keeps_what_was_finished(tmp_path, monkeypatch, segment
     monkeypatch.setattr("rag_tools.writer._QUEUE_PASSAGES", 2)
 
     def interrupt(stage, done, total):
-        if stage == "encode" and done == 7:
+        if stage == "index" and done > total / 2:
             raise KeyboardInterrupt
 
     with Engine.open(tmp_path / "i", create=True) as engine:

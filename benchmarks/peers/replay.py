@@ -80,7 +80,8 @@ def write_index(
     encoder = ReplayEncoder(part)
     with Writer(folder, encoder, passage_tokens=180, bits=bits) as writer:  # type: ignore[arg-type]
         for number in range(n_passages):
-            writer.put(Document(text=str(number), uri=f"{_URI}{number}", title="-"))
+            document = Document(text=str(number), uri=f"{_URI}{number}", title="-")
+            writer.put(writer.prepare(document))
 
 
 def passage_numbers(folder: Path) -> dict[int, NDArray[np.int64]]:

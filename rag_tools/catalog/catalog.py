@@ -53,6 +53,19 @@ class NewPassage(NamedTuple):
     position: int
 
 
+class DocumentColumns(NamedTuple):
+    """What the catalog stores of a document, without its passages and its file, as it stores it."""
+
+    id: str
+    uri: str
+    title: str
+    media_type: str
+    sha256: str
+    text: bytes
+    structure: bytes
+    metadata: str
+
+
 @contextlib.contextmanager
 def transaction(connection: sqlite3.Connection, *, write: bool = False) -> Iterator[None]:
     """Run a block on one committed state; commit what it wrote, or roll back if it raises."""
@@ -220,32 +233,46 @@ def touch_source(connection: sqlite3.Connection, id: str, state: SourceState) ->
     )
 
 
+def encode_document(document: Document) -> DocumentColumns:
+    """Return what is to be stored of a document.
+
+    Raises
+    ------
+    ValueError
+        It holds what can't be stored, such as a lone surrogate in a heading. A `Document` refuses
+        most of that when it is made.
+    """
+    for name in (
+        document.media_type,
+        *(title for block in document.blocks for title in block.path),
+    ):
+        name.encode("utf-8")
+    return DocumentColumns(
+        document.id,
+        document.uri,
+        document.title,
+        document.media_type,
+        document.sha256,
+        zlib.compress(document.text.encode("utf-8")),
+        _encode_structure(document),
+        json.dumps(document.metadata, ensure_ascii=False),
+    )
+
+
 def insert_document(
     connection: sqlite3.Connection,
     document: Document,
+    columns: DocumentColumns,
     passages: Sequence[NewPassage],
     source: tuple[str, SourceState] | None,
 ) -> None:
-    """Insert a document and its passages."""
+    """Insert a document and its passages; `columns` are what `encode_document` made of it."""
     path, state = source or (None, SourceState(0, 0, ""))
     cursor = connection.execute(
         "INSERT INTO document (id, uri, title, media_type, sha256, text, structure, metadata, "
         "source_path, source_size, source_mtime_ns, source_sha256) "
         "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        [
-            document.id,
-            document.uri,
-            document.title,
-            document.media_type,
-            document.sha256,
-            zlib.compress(document.text.encode("utf-8")),
-            _encode_structure(document),
-            json.dumps(document.metadata, ensure_ascii=False),
-            path,
-            state.size,
-            state.mtime_ns,
-            state.sha256,
-        ],
+        [*columns, path, state.size, state.mtime_ns, state.sha256],
     )
     owner = cursor.lastrowid
     keys = []

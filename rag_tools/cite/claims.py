@@ -30,7 +30,8 @@ _LEADING = re.compile(r"(?:\s|(?:[-*+•>|]|\(?\d{1,3}[.)]|\[[ xX]\])(?=\s))*")
 _TRAILING = " \t\r\n|"
 # Marks of emphasis, code, quotations, tables and links, and the targets of links.
 _MARKUP = re.compile(
-    r"\*+|~~|`+|(?<!\w)_+|_+(?!\w)|^[ ]{0,3}>+|\||!?\[(?=[^\[\]]*\]\()|\]\([^()\s]*\)", re.MULTILINE
+    r"\*+|~~|`+|(?<!\w)_++|(?<!_)_++(?!\w)|^[ ]{0,3}>+|\||!?\[(?=[^\[\]]*\]\()|\]\([^()\s]*\)",
+    re.MULTILINE,
 )
 _STOPS = ".!?…。！？"
 # Characters before which a marker would become the text of a link, or a definition.
@@ -39,8 +40,7 @@ _JOINING = ("(", "[", ":")
 # Sentences that speak to the reader, or of the writer, or announce what follows.
 _NEEDLESS = re.compile(
     r"""
-      .*[?？][\W_]*\Z
-    | .*[:：][\W_]*\Z
+      (?>.*[^\W_]|)[\W_]*?[?？:：]     # after the last word; atomic, so that it is looked for once
     | (?:hi|hello|hey|dear|greetings|welcome|sorry|apologies|unfortunately,?\s+i)\b
     | (?:many\s+)?thank(?:s|\s+you)\b | (?:good|great|excellent)\s+question\b
     | you(?:['’]re|\s+are)\s+(?:very\s+)?welcome\b

@@ -129,6 +129,10 @@ def index(
     max_file_size: Annotated[
         str, typer.Option(metavar="SIZE", help="Skip files larger than this.")
     ] = "64MiB",
+    document_timeout: Annotated[
+        float,
+        typer.Option(metavar="SECONDS", help="Skip documents that can't be parsed in this time."),
+    ] = 60.0,
     url_template: Annotated[
         str | None,
         typer.Option(
@@ -187,6 +191,7 @@ def index(
                 hidden=hidden,
                 gitignore=not no_gitignore,
                 max_bytes=max_bytes,
+                document_timeout=document_timeout,
                 url_template=url_template,
                 progress=progress,
             )

@@ -261,29 +261,18 @@ def _plain(value: object) -> str:
 
 @contextmanager
 def progress() -> Iterator[Progress | None]:
-    """Show the progress of long work on standard error if that is a terminal."""
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-    from rich.progress import Progress as Bars
+    """Show the progress of long work on standard error if that is a terminal.
 
+    Each stage has a line, which goes when the next one comes if it hadn't a total.
+    """
     err = console(stderr=True)
     if not err.is_terminal:
         yield None
         return
-    columns = (
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-    )
-    with Bars(*columns, console=err, transient=True) as bars:
-        tasks = {}
+    from rag_tools.cli.bars import Bars
 
-        def advance(stage: str, done: int, total: int) -> None:
-            if stage not in tasks:
-                tasks[stage] = bars.add_task(one_line(stage), total=None)
-            bars.update(tasks[stage], completed=done, total=total or None)
-
-        yield advance
+    with Bars(err) as bars:
+        yield bars.advance
 
 
 def location(url: str) -> str:

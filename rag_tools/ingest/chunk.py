@@ -13,6 +13,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from rag_tools.errors import InvalidDocumentError
 from rag_tools.sentences import lines, sentences
 from rag_tools.types import Block, Document, Passage, Span
 
@@ -99,7 +100,9 @@ def chunk(
     Raises
     ------
     ValueError
-        A parameter is out of range, or the blocks don't tile the text.
+        A parameter is out of range.
+    InvalidDocumentError
+        The blocks don't tile the text.
     """
     if passage_tokens < MIN_PASSAGE_TOKENS:
         raise ValueError(
@@ -206,13 +209,15 @@ def _checked_blocks(document: Document) -> Sequence[Block]:
     position = 0
     for block in document.blocks:
         if block.start != position or block.end < position:
-            raise ValueError(
+            raise InvalidDocumentError(
                 f"{document.uri}: block {block.start}–{block.end} doesn't follow on {position}; "
                 "the blocks of a document must tile its text"
             )
         position = block.end
     if position != length:
-        raise ValueError(f"{document.uri}: the blocks end at {position}, the text at {length}")
+        raise InvalidDocumentError(
+            f"{document.uri}: the blocks end at {position}, the text at {length}"
+        )
     return document.blocks
 
 

@@ -228,8 +228,10 @@ _ANONYMOUS = frozenset({"arrow_function", "class", "function_expression", "gener
 
 _LINE_END = re.compile(rb"\r\n|\r|\n")
 _WORD = re.compile(rb"[0-9A-Za-z_\x80-\xff]")
-_RECEIVER = re.compile(r"(\w+)(?:\[[^\]]*\])?\s*\)")
-_SCOPE = re.compile(r"::(?![^<]*>)")
+_IDENTIFIER = re.compile(r"\w++")
+_ANGLE = re.compile(r"[<>]")
+_CONTINUATION = bytes(range(0x80, 0xC0))
+"""The bytes of UTF-8 that don't begin a character."""
 
 
 def load_code(data: bytes, *, uri: str, name: str) -> Document:
@@ -274,7 +276,8 @@ def _in_code_points(openings: Iterable[Opening], source: bytes) -> Iterator[Open
     """Convert the offsets of `openings`, in order, from bytes of UTF-8 to code points."""
     code_points = position = 0
     for opening in openings:
-        code_points += len(source[position : opening.start].decode("utf-8"))
+        # Counted, not decoded: an offset inside a character counts it as being before.
+        code_points += len(source[position : opening.start].translate(None, _CONTINUATION))
         position = opening.start
         yield opening._replace(start=code_points)
 
@@ -301,13 +304,23 @@ def _openings(definitions: Iterable[_Definition], source: bytes) -> Iterator[Ope
 
 
 def _all_openings(definitions: Iterable[_Definition], source: bytes) -> Iterator[Opening]:
+    """Yield every opening, in order of `start` whatever the definitions are."""
     enclosing = [_Definition(0, len(source), "code", ())]
+    position = 0  # of the last opening
     yield Opening("code", 0)
     for definition in definitions:
-        yield from _closings(enclosing, definition.start, source)
-        yield Opening(definition.kind, definition.start, definition.path)
+        # Where the syntax is broken, what belongs to a definition (a comment, its wrapper) may
+        # begin before the definition ahead of it: each character goes to the first that has it.
+        start = max(definition.start, position)
+        for closing in _closings(enclosing, start, source):
+            position = max(position, closing.start)
+            yield closing._replace(start=position)
+        position = start
+        yield Opening(definition.kind, start, definition.path)
         enclosing.append(definition)
-    yield from _closings(enclosing, len(source), source)
+    for closing in _closings(enclosing, len(source), source):
+        position = max(position, closing.start)
+        yield closing._replace(start=position)
 
 
 def _closings(enclosing: list[_Definition], until: int, source: bytes) -> Iterator[Opening]:
@@ -352,7 +365,7 @@ class _Reader:
             start = self._line_start(start) if wrapper_start is None else wrapper_start
             kind = self._kind(child)
             if kind is not None:
-                inner = (*path, *_names(child))
+                inner = (*path, *_names(child, node))
                 yield _Definition(start, child.end_byte, kind, inner)
                 body = child.child_by_field_name("body")
                 if kind == "class" and body is not None:
@@ -398,25 +411,57 @@ class _Reader:
         return position if position == 0 or self._source[position - 1] in b"\r\n" else start
 
 
-def _names(node: Node) -> tuple[str, ...]:
+def _names(node: Node, parent: Node) -> tuple[str, ...]:
     """Return the name of a definition, or the names that qualify it and its own."""
     if node.type == "impl_item":
         names = [_text(node.child_by_field_name(field)) for field in ("trait", "type")]
         return (" for ".join(name for name in names if name),)
     if node.type == "method_declaration" and (receiver := node.child_by_field_name("receiver")):
-        type_name = _RECEIVER.search(_text(receiver))
-        return (*(type_name.groups() if type_name else ()), _text(node.child_by_field_name("name")))
-    named = _named(node)
-    name = _text(named)
-    return tuple(part.strip("\"' ") for part in _SCOPE.split(name) if part.strip("\"' "))
+        return (*_receiver_type(_text(receiver)), _text(node.child_by_field_name("name")))
+    parts = _scopes(_text(_named(node, parent)))
+    return tuple(part.strip("\"' ") for part in parts if part.strip("\"' "))
 
 
-def _named(node: Node) -> Node | None:
+def _receiver_type(receiver: str) -> list[str]:
+    """Return the type that a Go method belongs to; nothing if its receiver has none.
+
+    Examples
+    --------
+    >>> _receiver_type("(t *Tree[K, V])"), _receiver_type("(")
+    (['Tree'], [])
+    """
+    declared, _, _ = receiver.partition(")")
+    declared, _, _ = declared.partition("[")
+    return _IDENTIFIER.findall(declared)[-1:]
+
+
+def _scopes(name: str) -> list[str]:
+    """Split a name at each ``::`` that doesn't stand within the arguments of a template.
+
+    Examples
+    --------
+    >>> _scopes("std::map<a::b, c>::at")
+    ['std', 'map<a::b, c>', 'at']
+    """
+    parts = name.split("::")
+    scopes = [[parts[-1]]]  # from the last to the first, each with its parts from last to first
+    angle = ""  # the first angle bracket after the place that is looked at
+    for part, following in zip(reversed(parts[:-1]), reversed(parts[1:]), strict=True):
+        if found := _ANGLE.search(following):
+            angle = found.group()
+        if angle == ">":
+            scopes[-1].append(part)
+        else:
+            scopes.append([part])
+    return ["::".join(reversed(scope)) for scope in reversed(scopes)]
+
+
+def _named(node: Node, parent: Node) -> Node | None:
     """Return the node that names a definition, by its fields or those of what it is bound to."""
     name = node.child_by_field_name("name")
-    if name is None and node.type in _ANONYMOUS and node.parent is not None:
+    if name is None and node.type in _ANONYMOUS:
         for field in ("name", "left", "property"):
-            name = name or node.parent.child_by_field_name(field)
+            name = name or parent.child_by_field_name(field)
     if name is None:  # C: the name is the innermost declarator
         while node is not None and (inner := node.child_by_field_name("declarator")) is not None:
             name = node = inner

@@ -303,19 +303,19 @@ def _outline_level(properties: Any, inherited: int | None) -> int | None:  # noq
     return int(level) + 1 if level in tuple("012345678") else None  # 9 is body text
 
 
-def _read_styles(styles: Any) -> dict[str, tuple[int | None, bool]]:  # noqa: ANN401
+def _read_styles(styles: Any) -> dict[str | None, tuple[int | None, bool]]:  # noqa: ANN401
     """Return, per style id, the heading level if any and whether it is a list style."""
     by_id = {style.get(qn("w:styleId")): style for style in styles.iterchildren(qn("w:style"))}
-    resolved: dict[str, tuple[int | None, bool]] = {}
+    resolved: dict[str | None, tuple[int | None, bool]] = {}
     for style_id in by_id:
-        chain: list[Any] = []  # the style and those it is based on
-        current = by_id.get(style_id)
-        while current is not None and current not in chain:
-            chain.append(current)
-            based_on = current.find(qn("w:basedOn"))
-            current = None if based_on is None else by_id.get(based_on.get(qn("w:val")))
-        level, is_list = None, False
-        for style in reversed(chain):
+        chain: dict[str | None, Any] = {}  # the style and those it is based on, until one is known
+        current = style_id
+        while current in by_id and current not in chain and current not in resolved:
+            chain[current] = by_id[current]
+            based_on = by_id[current].find(qn("w:basedOn"))
+            current = None if based_on is None else based_on.get(qn("w:val"))
+        level, is_list = resolved.get(current, (None, False))
+        for each, style in reversed(chain.items()):
             name = style.find(qn("w:name"))
             name = "" if name is None else name.get(qn("w:val"), "")
             properties = style.find(qn("w:pPr"))
@@ -327,5 +327,5 @@ def _read_styles(styles: Any) -> dict[str, tuple[int | None, bool]]:  # noqa: AN
                 level = _outline_level(properties, level)
             has_number = properties is not None and properties.find(qn("w:numPr")) is not None
             is_list = is_list or has_number or name.startswith("List")
-        resolved[style_id] = (level, is_list)
+            resolved[each] = (level, is_list)
     return resolved

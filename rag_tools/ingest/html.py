@@ -189,6 +189,7 @@ class _Frame:
     runs_before: int
     outer_cell: int | None = None  # of a table: the cell it stands in
     children: Counter[str] = field(default_factory=Counter)  # tag → number seen so far
+    all_children: Counter[str] | None = None  # tag → number in the page, counted when needed
 
 
 @dataclass(slots=True)
@@ -288,8 +289,11 @@ class _Rendering:
         tag = element.tag
         parent.children[tag] += 1
         index = parent.children[tag]
-        is_alone = index == 1 and next(element.itersiblings(tag), None) is None
-        step = tag if is_alone else f"{tag}[{index}]"
+        if parent.all_children is None:  # once: to look at the siblings of each is quadratic
+            around = element.getparent()
+            siblings = [element] if around is None else around.iterchildren("*")
+            parent.all_children = Counter(sibling.tag for sibling in siblings)
+        step = tag if parent.all_children[tag] == 1 else f"{tag}[{index}]"
         kind, group = parent.kind, parent.group
         own_kind: BlockKind | None = None
         if tag in _HEADINGS:

@@ -11,7 +11,12 @@ from importlib import import_module
 from pathlib import Path, PurePath
 from typing import cast
 
-from rag_tools.errors import FileTooLargeError, UnreadableFileError, UnsupportedFormatError
+from rag_tools.errors import (
+    FileTooLargeError,
+    UnreadableFileError,
+    UnsupportedFormatError,
+    fault,
+)
 from rag_tools.ingest.code import LANGUAGES
 from rag_tools.ingest.text import FORMATS
 from rag_tools.types import Document
@@ -29,6 +34,24 @@ _LOADERS: dict[str, str] = {
     ".pdf": "pdf",
     ".docx": "docx",
 }
+
+# Loaders written in Python whose time grows with the size of the file alone, and the bytes up to
+# which nothing can go wrong with them that deserves a process of their own.
+_HARMLESS = {"text": 256 * 1024, "markdown": 32 * 1024, "rst": 256 * 1024}
+
+
+def harmless(name: str, size: int) -> bool:
+    """Tell whether a file can neither crash nor stall the process that parses it.
+
+    Parameters
+    ----------
+    name
+        Of the file.
+    size
+        Its bytes.
+    """
+    loader = _LOADERS.get(_suffix(name))
+    return loader is None or size <= _HARMLESS.get(loader, 0)
 
 
 def supported(path: Path) -> bool:
@@ -111,9 +134,7 @@ def load_bytes(data: bytes, *, name: str, uri: str) -> Document:
         raise UnsupportedFormatError(str(error)) from error
     except Exception as error:
         # Parsers fail on hostile files in ways they don't document; one file must not end a sync.
-        raise UnreadableFileError(
-            f"{printable(name)}: can't be parsed ({type(error).__name__}: {error})"
-        ) from error
+        raise UnreadableFileError(fault(printable(name), "can't be parsed", error)) from error
 
 
 def printable(name: str) -> str:

@@ -36,7 +36,6 @@ _TOP_OF_VIEW = {
     pdfium_c.PDFDEST_VIEW_FITBH: 0,
 }
 _NO_BOX = (0.0, 0.0, 0.0, 0.0)
-_TITLE_CHARACTERS = 200
 _SAMPLED_CHARACTERS = 500  # of a page, to see which way up its text is
 _NO_TITLES = ("", "untitled")  # what programs write when nobody gave a title
 
@@ -80,7 +79,7 @@ def load_pdf(data: bytes, *, uri: str, name: str) -> Document:
         )
     text, source_map, lines = _assemble(pages)
     if title.casefold() in _NO_TITLES:
-        title = _collapse(text.lstrip().split("\n", 1)[0])[:_TITLE_CHARACTERS]
+        title = _collapse(text.lstrip().split("\n", 1)[0])
     return Document(
         text=text,
         uri=uri,

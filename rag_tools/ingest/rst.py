@@ -25,7 +25,7 @@ _CODE_DIRECTIVE = re.compile(
     r"\.\. +(?:code|code-block|sourcecode|parsed-literal|literalinclude|math|raw|doctest"
     r"|testcode|testsetup|testoutput|productionlist|highlight|csv-table|include)::"
 )
-_TABLE_BORDER = re.compile(r"\+[-=+]{2,}|=+(?: +=+)+\s*\Z")
+_TABLE_BORDER = re.compile(r"\+[-=+]{2,}|=++(?: ++=++)++\s*\Z")
 
 
 class _Line(NamedTuple):

@@ -1,0 +1,337 @@
+"""Parsing in a process of its own, which can be ended: with a deadline and a limit of memory.
+
+A hostile or odd file may keep a parser busy for hours, make it take all memory, or crash it. In
+a worker process that costs the file and not the sync. The worker is this module, run by
+`subprocess` with a bare interpreter rather than by `multiprocessing`, which would run the
+caller's ``__main__`` again. It and its parent exchange pickles, each after its length, over the
+worker's standard input and output; whatever else is printed in it goes nowhere.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import pickle
+import queue
+import signal
+import struct
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from io import BytesIO
+from types import TracebackType
+from typing import Any, BinaryIO, NamedTuple, Self
+
+from rag_tools import errors
+from rag_tools.errors import IngestError, UnreadableFileError
+from rag_tools.ingest.load import harmless, load_bytes, printable
+from rag_tools.types import Document
+
+DEFAULT_TIMEOUT = 60.0
+"""Seconds after which a document that is still being parsed is given up."""
+
+MAX_MEMORY = 4 * 1024**3
+"""Bytes of address space that a worker may take, where the system can limit that (Linux)."""
+
+_START_SECONDS = 60.0
+_POLL_SECONDS = 0.1  # Ctrl-C interrupts no wait on Windows
+_CPU_SECONDS_MORE = 5.0
+_GRACE_SECONDS = 1.0  # what has just closed its pipes may not have ended yet
+_LENGTH = struct.Struct(">Q")
+_READY = b"ready"
+
+# The worker imports what its parent does, from where it does.
+_COMMAND = (
+    "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
+    "from rag_tools.ingest.worker import main; main()"
+)
+
+_logger = logging.getLogger(__name__)
+
+
+class _Request(NamedTuple):
+    data: bytes
+    name: str
+    uri: str
+    timeout: float
+
+
+class _Failure(NamedTuple):
+    """Why a document couldn't be loaded: an exception of `rag_tools.errors`."""
+
+    error: str
+    message: str
+
+
+class Worker:
+    """Loads documents, in a worker process where a parser could do harm; a context manager.
+
+    The process is started when it is first needed, used for many documents, and replaced after it
+    had to be ended. Not safe to share between threads.
+
+    Parameters
+    ----------
+    timeout
+        Seconds that a document may take.
+    """
+
+    def __init__(self, *, timeout: float = DEFAULT_TIMEOUT) -> None:
+        self._timeout = timeout
+        self._process: subprocess.Popen[bytes] | None = None
+        self._ready: Future[bytes] | None = None
+        self._pipe = ThreadPoolExecutor(1, thread_name_prefix="rag-tools-worker")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the process."""
+        self._end()
+        self._pipe.shutdown()
+
+    def load(self, data: bytes, *, name: str, uri: str) -> Document:
+        """Do what `load_bytes` does, within the limits.
+
+        Raises
+        ------
+        UnsupportedFormatError
+            As `load_bytes` does.
+        UnreadableFileError
+            As `load_bytes` does; or it took too long or too much memory, or the parser crashed.
+        """
+        if harmless(name, len(data)):
+            return load_bytes(data, name=name, uri=uri)
+        process = self._started()
+        if process is None:
+            return load_bytes(data, name=name, uri=uri)
+        request = pickle.dumps(_Request(data, name, uri, self._timeout), pickle.HIGHEST_PROTOCOL)
+        try:
+            answer = self._wait(self._pipe.submit(_exchange, process, request), self._timeout)
+        except TimeoutError:
+            self._end()
+            raise UnreadableFileError(
+                f"{printable(name)}: not parsed within {self._timeout:g} seconds; simplify or "
+                "split it, or allow more time (--document-timeout, document_timeout)"
+            ) from None
+        except (OSError, EOFError):
+            status = self._end(grace=_GRACE_SECONDS)
+            raise UnreadableFileError(_obituary(printable(name), status)) from None
+        except BaseException:
+            self._end()  # the rest of the answer would be taken for that of the next document
+            raise
+        found = _Answers(BytesIO(answer)).load()
+        if isinstance(found, _Failure):
+            raise getattr(errors, found.error)(found.message)
+        assert isinstance(found, Document)
+        return found
+
+    def start(self) -> None:
+        """Start the process, without waiting until it is ready, for a document that needs it."""
+        if self._process is not None and self._process.poll() is None:
+            return
+        self._end()
+        try:
+            self._process = _spawn()
+        except OSError as error:
+            _logger.warning("can't start a process to parse files in: %s", error)
+            return
+        self._ready = self._pipe.submit(_receive, self._process.stdout)
+
+    def _started(self) -> subprocess.Popen[bytes] | None:
+        """Return the process, ready; None where there can't be one, as in a frozen program."""
+        self.start()
+        if self._process is None or self._ready is None:
+            return None
+        try:
+            if self._wait(self._ready, _START_SECONDS) == _READY:
+                return self._process
+        except (OSError, EOFError) as error:  # TimeoutError is an OSError
+            _logger.warning("the process to parse files in didn't start: %s", error)
+        self._end()
+        return None
+
+    def _wait(self, answer: Future[bytes], seconds: float) -> bytes:
+        """Return what the worker answers; raises TimeoutError if it doesn't in time."""
+        until = time.monotonic() + seconds
+        while not answer.done():
+            left = until - time.monotonic()
+            if left <= 0:
+                raise TimeoutError
+            wait([answer], timeout=min(left, _POLL_SECONDS))
+        return answer.result()
+
+    def _end(self, *, grace: float = 0) -> int:
+        """End the process, if there is one and it doesn't end by itself; return its exit status."""
+        process, self._process, self._ready = self._process, None, None
+        if process is None:
+            return 0
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(timeout=grace)
+        process.kill()
+        status = process.wait()
+        for pipe in (process.stdin, process.stdout):
+            if pipe is not None:
+                # The thread that still reads or writes meets the end of the pipe by itself.
+                self._pipe.submit(_close, pipe)
+        return status
+
+
+def _close(pipe: Any) -> None:  # noqa: ANN401 - typeshed's IO[bytes]
+    with contextlib.suppress(OSError):
+        pipe.close()
+
+
+def _spawn() -> subprocess.Popen[bytes]:
+    if not sys.executable or getattr(sys, "frozen", False):
+        raise OSError("this program isn't run by a Python interpreter that could be started again")
+    return subprocess.Popen(
+        # -P: no file in the working directory takes the place of a module.
+        [sys.executable, "-P", "-c", _COMMAND, json.dumps(sys.path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},  # each of its threads reserves memory
+        # Ctrl-C is for the parent, which ends the worker; on Windows no console window opens.
+        start_new_session=True,
+        creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
+    )
+
+
+def _exchange(process: subprocess.Popen[bytes], request: bytes) -> bytes:
+    assert process.stdin is not None
+    _send(process.stdin, request)
+    return _receive(process.stdout)
+
+
+def _send(pipe: Any, message: bytes) -> None:  # noqa: ANN401 - typeshed's IO[bytes]
+    pipe.write(_LENGTH.pack(len(message)))
+    pipe.write(message)
+    pipe.flush()
+
+
+def _receive(pipe: Any) -> bytes:  # noqa: ANN401 - typeshed's IO[bytes]
+    """Return the next message; raises EOFError if there is none, or not all of it."""
+    head = pipe.read(_LENGTH.size)
+    if len(head) < _LENGTH.size:
+        raise EOFError
+    (length,) = _LENGTH.unpack(head)
+    message: bytes = pipe.read(length)
+    if len(message) < length:
+        raise EOFError
+    return message
+
+
+def _obituary(name: str, status: int) -> str:
+    """Return why a document is skipped in which the worker ended by itself."""
+    if status < 0:
+        with contextlib.suppress(ValueError):
+            cause = signal.Signals(-status).name
+            return (
+                f"{name}: the parser crashed ({cause}), or the system ended it for want of memory; "
+                "convert the file to another format, and please report it"
+            )
+    return (
+        f"{name}: the parser crashed (exit status {status}); convert the file to another format, "
+        "and please report it"
+    )
+
+
+class _Answers(pickle.Unpickler):
+    """Reads what a worker answers: values of ours, and no call of anything else."""
+
+    def find_class(self, module: str, name: str) -> Any:  # noqa: ANN401
+        """Return a class that an answer may hold."""
+        if module == "rag_tools.types" or (module, name) == (__name__, _Failure.__name__):
+            return super().find_class(module, name)
+        raise pickle.UnpicklingError(f"{module}.{name} in the answer of a worker")
+
+
+# -- in the worker -----------------------------------------------------------------------------
+
+
+def main() -> None:
+    """Serve requests until standard input ends."""
+    requests, answers = _take_pipes()
+    _end_with_parent()
+    _limit_memory()
+    inbox: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+    threading.Thread(target=_read, args=(requests, inbox), daemon=True).start()
+    _send(answers, _READY)
+    while True:
+        request: _Request = pickle.loads(inbox.get())
+        _limit_cpu(request.timeout)
+        _send(answers, _answer(request))
+
+
+def _take_pipes() -> tuple[BinaryIO, BinaryIO]:
+    """Return standard input and output, and put the null device in their place for all others."""
+    requests, answers = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
+    with open(os.devnull, "r+b") as null:  # noqa: PTH123 - a device
+        os.dup2(null.fileno(), 0)
+        os.dup2(null.fileno(), 1)
+    return requests, answers
+
+
+def _read(requests: BinaryIO, inbox: queue.SimpleQueue[bytes]) -> None:
+    """Pass requests on; end the process, whatever it is doing, when the parent has gone."""
+    try:
+        while True:
+            inbox.put(_receive(requests))
+    except (EOFError, OSError):
+        os._exit(0)
+
+
+def _answer(request: _Request) -> bytes:
+    found: Document | _Failure
+    try:
+        found = load_bytes(request.data, name=request.name, uri=request.uri)
+        return pickle.dumps(found, pickle.HIGHEST_PROTOCOL)
+    except IngestError as error:
+        found = _Failure(type(error).__name__, str(error))
+    except Exception as error:
+        reason = errors.fault(printable(request.name), "can't be parsed", error)
+        found = _Failure(UnreadableFileError.__name__, reason)
+    return pickle.dumps(found, pickle.HIGHEST_PROTOCOL)
+
+
+def _end_with_parent() -> None:
+    """Have Linux end the worker with its parent, even while a parser holds the interpreter."""
+    if sys.platform == "linux":
+        import ctypes
+
+        set_parent_death_signal = 1  # PR_SET_PDEATHSIG
+        with contextlib.suppress(OSError, AttributeError):
+            ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGKILL)
+
+
+def _limit_memory() -> None:
+    if sys.platform == "linux":
+        import resource
+
+        _, hard = resource.getrlimit(resource.RLIMIT_AS)
+        limit = MAX_MEMORY if hard == resource.RLIM_INFINITY else min(MAX_MEMORY, hard)
+        resource.setrlimit(resource.RLIMIT_AS, (limit, hard))
+
+
+def _limit_cpu(timeout: float) -> None:
+    """Have the system end the worker some time after its parent should have."""
+    if sys.platform != "win32":
+        import resource
+
+        usage = resource.getrusage(resource.RUSAGE_SELF)
+        limit = int(usage.ru_utime + usage.ru_stime + timeout + _CPU_SECONDS_MORE) + 1
+        _, hard = resource.getrlimit(resource.RLIMIT_CPU)
+        if hard == resource.RLIM_INFINITY or limit < hard:
+            resource.setrlimit(resource.RLIMIT_CPU, (limit, hard))

@@ -49,6 +49,7 @@ from rag_tools.index.search import EFFORTS, Quality, Query, Signals, search, wei
 from rag_tools.ingest.chunk import MIN_PASSAGE_TOKENS
 from rag_tools.ingest.discover import inside
 from rag_tools.ingest.load import DEFAULT_MAX_BYTES, load
+from rag_tools.limits import MAX_QUERY, check_answer, check_query
 from rag_tools.offload import offload
 from rag_tools.reader import Reader
 from rag_tools.sync import SyncOptions, source_root, sync
@@ -336,7 +337,8 @@ class Engine:
         Parameters
         ----------
         query
-            A question or keywords; or what `offload` made of them.
+            A question or keywords, of `limits.MAX_QUERY` characters at most; or what `offload`
+            made of them.
         limit
             At most so many hits.
         filter
@@ -353,8 +355,8 @@ class Engine:
         Raises
         ------
         InvalidQueryError
-            If the query is blank, the limit isn't positive, the filter can't be used, or there
-            is no such quality.
+            If the query is blank or too long, the limit isn't positive, the filter can't be used,
+            or there is no such quality.
         """
         _check(limit, quality)
         text, embeddings = self._encoded(query)
@@ -437,9 +439,9 @@ class Engine:
         Raises
         ------
         InvalidQueryError
-            If the query is blank or isn't valid Unicode.
+            If the query is blank, too long or isn't valid Unicode.
         """
-        _check_text(query)
+        check_query(query)
         if self._batch is None:
             await offload(self._ready)
         assert self._batch is not None
@@ -462,7 +464,7 @@ class Engine:
         and errors are those of `search`.
         """
         for query in queries:
-            _check_text(query)
+            check_query(query)
         _check(limit, quality)
         encoder = self._ready()
 
@@ -489,7 +491,7 @@ class Engine:
     ) -> Support:
         """Return how far the documents support `claim`, and the quotes that bear on it best.
 
-        Parameters are those of `search`; `limit` is the most citations returned.
+        Parameters and errors are those of `search`; `limit` is the most citations returned.
         """
         found = self.search(claim, limit=2 * limit, filter=filter, explain=True, quality=quality)
         citations = strongest(citation for hit in found.results for citation in hit.citations)
@@ -504,17 +506,18 @@ class Engine:
         Parameters
         ----------
         answer
-            In Markdown. Its own markers and list of references are left out; sentences that need
-            no citation stay as they are, see `statements`.
+            In Markdown, of `limits.MAX_ANSWER` characters at most. Its own markers and list of
+            references are left out; sentences that need no citation stay as they are, see
+            `statements`.
         filter, quality
             As in `search`.
 
         Raises
         ------
         InvalidQueryError
-            If the answer isn't valid Unicode, or the filter can't be used.
+            If the answer is blank, too long or isn't valid Unicode, a statement of it is longer
+            than a claim may be, or the filter can't be used.
         """
-        _check_text(answer)
         _check(1, quality)
 
         def cite(claim: str) -> Support:
@@ -657,8 +660,9 @@ class Engine:
         Raises
         ------
         InvalidQueryError
-            If the answer quotes nothing.
+            If the answer quotes nothing, or is longer than `limits.MAX_ANSWER` characters.
         """
+        check_answer(answer)
         found = quotations(answer)
         if not found:
             raise InvalidQueryError(
@@ -730,7 +734,9 @@ class Engine:
                 for id in map(document_id, map(_uri, quotation.sources))
                 if catalog.document_key(view.connection, id) is not None
             ]
-        ids = ids or [hit.document_id for hit in self.search(quotation.text).results] or [""]
+        if not ids:  # its beginning tells where a long quotation is from
+            ids = [hit.document_id for hit in self.search(quotation.text[:MAX_QUERY]).results]
+        ids = ids or [""]
         citations = parse_citations(
             [{"document_id": id, "quote": quotation.text} for id in dict.fromkeys(ids)]
         )
@@ -754,7 +760,7 @@ class Engine:
     def _encoded(self, query: str | EncodedQuery) -> EncodedQuery:
         if isinstance(query, EncodedQuery):
             return query
-        _check_text(query)
+        check_query(query)
         return EncodedQuery(query, self._ready().encode_query(query))
 
     @property
@@ -837,13 +843,6 @@ def _bytes_on_disk(directory: Path) -> int:
         with contextlib.suppress(FileNotFoundError):
             total += path.stat().st_size if path.is_file() else 0
     return total
-
-
-def _check_text(query: str) -> None:
-    if not query.strip():
-        raise InvalidQueryError("the query is empty: ask a question or give keywords")
-    if any("\ud800" <= char <= "\udfff" for char in query):
-        raise InvalidQueryError("the query isn't valid Unicode: it was not given as UTF-8")
 
 
 def _check(limit: int, quality: Quality) -> None:

@@ -29,6 +29,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
 from rag_tools.cite import heatmap
 from rag_tools.errors import RagToolsError
+from rag_tools.limits import MAX_QUERY
 from rag_tools.types import Fetched, Verification
 from rag_tools_mcp.collections import Collections, Seen
 from rag_tools_mcp.pages import (
@@ -64,6 +65,9 @@ _REPORT_SECONDS = 0.1
 _Scalar = str | int | float | bool
 _Caller = Context[Any, Any]
 
+Query = Annotated[
+    str, Field(description="What to look for: words or a question.", max_length=MAX_QUERY)
+]
 Filter = Annotated[
     dict[str, _Scalar | list[_Scalar]] | None,
     Field(
@@ -106,7 +110,7 @@ class Tools:
     async def search(
         self,
         context: _Caller,
-        query: Annotated[str, Field(description="What to look for: words or a question.")],
+        query: Query,
         limit: Annotated[int, Field(ge=1, le=100, description="Passages to return.")] = 10,
         filter: Filter = None,
         cursor: Annotated[
@@ -146,7 +150,9 @@ class Tools:
     async def cite(
         self,
         context: _Caller,
-        claim: Annotated[str, Field(description="The statement, in a full sentence.")],
+        claim: Annotated[
+            str, Field(description="The statement, in a full sentence.", max_length=MAX_QUERY)
+        ],
         limit: Annotated[int, Field(ge=1, le=50, description="Quotes to return.")] = 8,
         filter: Filter = None,
         max_chars: MaxChars = _MAX_CHARS,
@@ -308,7 +314,7 @@ class OpenAITools:
     async def search(
         self,
         context: _Caller,
-        query: Annotated[str, Field(description="What to look for: words or a question.")],
+        query: Query,
     ) -> Annotated[CallToolResult, OpenAIResults]:
         """Find passages of the user's documents; fetch a result's id to read it."""
         engine = await _opened(context, self._seen(), None)
@@ -414,10 +420,13 @@ class StrictTool(Tool):
 
     def _complaint(self, error: ValidationError) -> str:
         problems = []
-        for problem in error.errors(include_url=False, include_context=False):
+        for problem in error.errors(include_url=False):
             name = ".".join(map(str, problem["loc"]))
             if problem["type"] == "extra_forbidden":
                 problems.append(f"unknown argument {name}")
+            elif problem["type"] == "string_too_long":
+                given, limit = len(problem["input"]), problem["ctx"]["max_length"]
+                problems.append(f"{name} has {given:,} characters, and {limit:,} are the limit")
             else:
                 problems.append(f"{name}: {problem['msg']}")
         known = ", ".join(self.parameters["properties"]) or "no arguments"

@@ -30,6 +30,7 @@ from rag_tools.cite.claims import QUOTES, cited_answer
 from rag_tools.cite.locate import check_url_template, cite_span
 from rag_tools.cite.quote import strongest
 from rag_tools.cite.verify import parse_citations, verify
+from rag_tools.disk import failures_named
 from rag_tools.encode.batch import Batch
 from rag_tools.encode.checkpoint import Checkpoint, load_checkpoint
 from rag_tools.encode.embeddings import EncodedQuery
@@ -157,6 +158,8 @@ class Engine:
             If there is no index and `create` is false.
         IndexCorruptError, IndexVersionError
             If the directory holds something else, or a newer format. Nothing is changed.
+        IndexAccessError
+            If the index can't be read or made, and not because of what is in it.
         IndexMismatchError
             If `checkpoint`, `passage_tokens`, `bits` or `dim` differ from those the index was
             made with.
@@ -166,7 +169,9 @@ class Engine:
             If the checkpoint can't be read.
         """
         directory = Path(directory) if directory is not None else default_directory()
-        if create and not (directory / schema.FILE_NAME).exists():
+        with failures_named(directory):
+            missing = not (directory / schema.FILE_NAME).exists()
+        if create and missing:
             _create(
                 directory,
                 checkpoint,
@@ -255,6 +260,8 @@ class Engine:
         ------
         IndexLockedError
             If another process is writing.
+        IndexAccessError
+            If the disk is full, a permission is missing or the like: what was committed stays.
         InvalidQueryError
             If the template has an unknown field, a path isn't `within` the folders, or nothing in
             them was synced before and there are no paths.
@@ -292,6 +299,8 @@ class Engine:
         ------
         IndexLockedError
             If another process is writing.
+        IndexAccessError
+            If the disk is full, a permission is missing or the like: what was committed stays.
         ValueError
             If the blocks of a document don't tile its text.
         """
@@ -309,6 +318,8 @@ class Engine:
         ------
         IndexLockedError
             If another process is writing.
+        IndexAccessError
+            If the disk is full, a permission is missing or the like: what was committed stays.
         """
         with self._writer(None) as writer:
             known = [
@@ -788,7 +799,8 @@ class Engine:
         encoder = self._ready()
         with (
             self._writing,
-            schema.damage_named(self.directory),
+            # Files that can't be read may be those of the caller's documents.
+            failures_named(self.directory, files=False),
             Writer(
                 self.directory,
                 encoder,
@@ -839,8 +851,8 @@ def _create(
 def _bytes_on_disk(directory: Path) -> int:
     total = 0
     for path in directory.rglob("*"):
-        # A writer may sweep a file while we look.
-        with contextlib.suppress(FileNotFoundError):
+        # A writer may sweep a file while we look, and some may be out of reach.
+        with contextlib.suppress(OSError):
             total += path.stat().st_size if path.is_file() else 0
     return total
 

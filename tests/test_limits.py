@@ -73,7 +73,9 @@ def test_a_statement_that_is_too_long_is_named_before_anything_is_asked():
 def test_a_long_quotation_is_looked_for_by_its_beginning(tmp_path: Path):
     from rag_tools import Document
 
-    text = "".join(f"Clause {n} of the treaty names the port of number {n * 7}.\n" for n in range(400))
+    text = "".join(
+        f"Clause {n} of the treaty names the port of number {n * 7}.\n" for n in range(400)
+    )
     assert len(text) > 2 * MAX_QUERY
     with Engine.open(tmp_path, create=True) as engine:
         engine.add([Document(uri="test:treaty", text=text), Document(uri="test:x", text="Other.")])

@@ -7,6 +7,7 @@ skipped, 130 interrupted.
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -43,6 +44,25 @@ class _Commands(TyperGroup):
         except KeyboardInterrupt:
             complain("interrupted")
             raise typer.Exit(EXIT_INTERRUPTED) from None
+        except BrokenPipeError:  # whoever reads has enough: click ends the program
+            raise
+        except OSError as error:  # such as a full disk under what we print
+            from rag_tools.disk import described
+
+            complain(described(error))
+            _forget_output()
+            raise typer.Exit(EXIT_FAILED) from None
+
+
+def _forget_output() -> None:
+    """Drop what can't be written, which Python would try, and complain about, once more."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(null, sys.stdout.fileno())
+    finally:
+        os.close(null)
 
 
 app = typer.Typer(
@@ -59,6 +79,7 @@ IndexOption = Annotated[
         "--index",
         metavar="DIR",
         file_okay=False,
+        readable=False,  # opening it says why it can't be read, and what to do
         help="Directory of the index. Default: $RAG_TOOLS_INDEX, else ./.rag-tools.",
     ),
 ]

@@ -254,7 +254,7 @@ class Client:
         )
         if page.left_out:
             raise InvalidQueryError(f"limit {limit}: the quotes are too long for one answer")
-        return Support.model_validate(page.model_dump(exclude={"left_out"}))
+        return Support.model_validate(page.model_dump(exclude={"left_out", "shortened"}))
 
     async def _fetch(self, id: str, start: int, end: int | None) -> Fetched:
         async def read(id: str, start: int, end: int | None) -> Fetched:

@@ -43,6 +43,7 @@ from rag_tools_mcp.pages import (
     cite_page,
     documents_page,
     fetched_page,
+    label,
     offset,
     search_page,
     status_page,
@@ -76,8 +77,10 @@ Filter = Annotated[
     ),
 ]
 MaxChars = Annotated[int, Field(ge=1_000, description="Length of the JSON returned, at most.")]
+_Name = Annotated[str, Field(max_length=64)]
+_Id = Annotated[str, Field(max_length=600)]  # a document's has 512 characters at most, and a range
 Collection = Annotated[
-    str | None, Field(description="Collection to use; status lists them. Default: the only one.")
+    _Name | None, Field(description="Collection to use; status lists them. Default: the only one.")
 ]
 
 
@@ -114,7 +117,7 @@ class Tools:
         limit: Annotated[int, Field(ge=1, le=100, description="Passages to return.")] = 10,
         filter: Filter = None,
         cursor: Annotated[
-            str | None, Field(description="next_cursor of the search to continue.")
+            _Id | None, Field(description="next_cursor of the search to continue.")
         ] = None,
         max_chars: MaxChars = _MAX_CHARS,
         collection: Collection = None,
@@ -135,7 +138,7 @@ class Tools:
     def fetch(
         self,
         context: _Caller,
-        id: Annotated[str, Field(description="document_id, or the id of a search result.")],
+        id: Annotated[_Id, Field(description="document_id, or the id of a search result.")],
         start: Annotated[int, Field(ge=0, description="First character to return.")] = 0,
         end: Annotated[
             int | None, Field(ge=0, description="Character to stop before; the end by default.")
@@ -202,7 +205,7 @@ class Tools:
         filter: Filter = None,
         limit: Annotated[int, Field(ge=1, le=200, description="Documents to return.")] = 50,
         cursor: Annotated[
-            str | None, Field(description="next_cursor of the list to continue.")
+            _Id | None, Field(description="next_cursor of the list to continue.")
         ] = None,
         max_chars: MaxChars = _MAX_CHARS,
         collection: Collection = None,
@@ -323,7 +326,7 @@ class OpenAITools:
             results = tuple(
                 OpenAIResult(
                     id=hit.id,
-                    title=" > ".join(filter(None, (hit.title, hit.heading))),
+                    title=label(" > ".join(filter(None, (hit.title, hit.heading)))),
                     url=hit.url,
                 )
                 for hit in engine.search(query).results
@@ -336,7 +339,7 @@ class OpenAITools:
         self,
         context: _Caller,
         id: Annotated[
-            str,
+            _Id,
             Field(description="The id of a search result, or metadata.document_id or next_id."),
         ],
     ) -> Annotated[CallToolResult, Fetched]:

@@ -33,6 +33,7 @@ from rag_tools.cite.claims import QUOTES, cited_answer
 from rag_tools.cite.locate import check_url_template, cite_span
 from rag_tools.cite.quote import strongest
 from rag_tools.cite.verify import parse_citations, verify
+from rag_tools.disk import failures_named
 from rag_tools.encode.batch import Batch
 from rag_tools.encode.checkpoint import Checkpoint, load_checkpoint
 from rag_tools.encode.embeddings import EncodedQuery
@@ -54,6 +55,7 @@ from rag_tools.ingest.chunk import MIN_PASSAGE_TOKENS
 from rag_tools.ingest.discover import inside
 from rag_tools.ingest.load import DEFAULT_MAX_BYTES, load
 from rag_tools.ingest.worker import DEFAULT_TIMEOUT, Worker
+from rag_tools.limits import MAX_QUERY, check_answer, check_query
 from rag_tools.offload import offload
 from rag_tools.reader import Reader
 from rag_tools.sync import Meter, SyncOptions, source_root, sync
@@ -162,6 +164,8 @@ class Engine:
             If there is no index and `create` is false.
         IndexCorruptError, IndexVersionError
             If the directory holds something else, or a newer format. Nothing is changed.
+        IndexAccessError
+            If the index can't be read or made, and not because of what is in it.
         IndexMismatchError
             If `checkpoint`, `passage_tokens`, `bits` or `dim` differ from those the index was
             made with.
@@ -171,7 +175,9 @@ class Engine:
             If the checkpoint can't be read.
         """
         directory = Path(directory) if directory is not None else default_directory()
-        if create and not (directory / schema.FILE_NAME).exists():
+        with failures_named(directory):
+            missing = not (directory / schema.FILE_NAME).exists()
+        if create and missing:
             _create(
                 directory,
                 checkpoint,
@@ -266,6 +272,8 @@ class Engine:
         ------
         IndexLockedError
             If another process is writing.
+        IndexAccessError
+            If the disk is full, a permission is missing or the like: what was committed stays.
         InvalidQueryError
             If the time for a document isn't positive, the template has an unknown field, a path
             isn't `within` the folders, or nothing in them was synced before and there are no paths.
@@ -311,6 +319,8 @@ class Engine:
         SkippedDocumentsError
             If some documents can't be indexed, such as one whose blocks don't tile its text. It
             says which and why. The others were added; earlier versions of these stay.
+        IndexAccessError
+            If the disk is full, a permission is missing or the like: what was committed stays.
         """
         added: list[str] = []
         skipped: list[Skipped] = []
@@ -334,6 +344,8 @@ class Engine:
         ------
         IndexLockedError
             If another process is writing.
+        IndexAccessError
+            If the disk is full, a permission is missing or the like: what was committed stays.
         """
         with self._writer(None) as writer:
             known = [
@@ -362,7 +374,8 @@ class Engine:
         Parameters
         ----------
         query
-            A question or keywords; or what `offload` made of them.
+            A question or keywords, of `limits.MAX_QUERY` characters at most; or what `offload`
+            made of them.
         limit
             At most so many hits.
         filter
@@ -379,8 +392,8 @@ class Engine:
         Raises
         ------
         InvalidQueryError
-            If the query is blank, the limit isn't positive, the filter can't be used, or there
-            is no such quality.
+            If the query is blank or too long, the limit isn't positive, the filter can't be used,
+            or there is no such quality.
         """
         _check(limit, quality)
         text, embeddings = self._encoded(query)
@@ -463,9 +476,9 @@ class Engine:
         Raises
         ------
         InvalidQueryError
-            If the query is blank or isn't valid Unicode.
+            If the query is blank, too long or isn't valid Unicode.
         """
-        _check_text(query)
+        check_query(query)
         if self._batch is None:
             await offload(self._ready)
         assert self._batch is not None
@@ -488,7 +501,7 @@ class Engine:
         and errors are those of `search`.
         """
         for query in queries:
-            _check_text(query)
+            check_query(query)
         _check(limit, quality)
         encoder = self._ready()
 
@@ -515,7 +528,7 @@ class Engine:
     ) -> Support:
         """Return how far the documents support `claim`, and the quotes that bear on it best.
 
-        Parameters are those of `search`; `limit` is the most citations returned.
+        Parameters and errors are those of `search`; `limit` is the most citations returned.
         """
         found = self.search(claim, limit=2 * limit, filter=filter, explain=True, quality=quality)
         citations = strongest(citation for hit in found.results for citation in hit.citations)
@@ -530,17 +543,18 @@ class Engine:
         Parameters
         ----------
         answer
-            In Markdown. Its own markers and list of references are left out; sentences that need
-            no citation stay as they are, see `statements`.
+            In Markdown, of `limits.MAX_ANSWER` characters at most. Its own markers and list of
+            references are left out; sentences that need no citation stay as they are, see
+            `statements`.
         filter, quality
             As in `search`.
 
         Raises
         ------
         InvalidQueryError
-            If the answer isn't valid Unicode, or the filter can't be used.
+            If the answer is blank, too long or isn't valid Unicode, a statement of it is longer
+            than a claim may be, or the filter can't be used.
         """
-        _check_text(answer)
         _check(1, quality)
 
         def cite(claim: str) -> Support:
@@ -683,8 +697,9 @@ class Engine:
         Raises
         ------
         InvalidQueryError
-            If the answer quotes nothing.
+            If the answer quotes nothing, or is longer than `limits.MAX_ANSWER` characters.
         """
+        check_answer(answer)
         found = quotations(answer)
         if not found:
             raise InvalidQueryError(
@@ -756,7 +771,9 @@ class Engine:
                 for id in map(document_id, map(_uri, quotation.sources))
                 if catalog.document_key(view.connection, id) is not None
             ]
-        ids = ids or [hit.document_id for hit in self.search(quotation.text).results] or [""]
+        if not ids:  # its beginning tells where a long quotation is from
+            ids = [hit.document_id for hit in self.search(quotation.text[:MAX_QUERY]).results]
+        ids = ids or [""]
         citations = parse_citations(
             [{"document_id": id, "quote": quotation.text} for id in dict.fromkeys(ids)]
         )
@@ -780,7 +797,7 @@ class Engine:
     def _encoded(self, query: str | EncodedQuery) -> EncodedQuery:
         if isinstance(query, EncodedQuery):
             return query
-        _check_text(query)
+        check_query(query)
         return EncodedQuery(query, self._ready().encode_query(query))
 
     @property
@@ -808,7 +825,8 @@ class Engine:
         encoder = self._ready()
         with (
             self._writing,
-            schema.damage_named(self.directory),
+            # Files that can't be read may be those of the caller's documents.
+            failures_named(self.directory, files=False),
             Writer(
                 self.directory,
                 encoder,
@@ -859,17 +877,10 @@ def _create(
 def _bytes_on_disk(directory: Path) -> int:
     total = 0
     for path in directory.rglob("*"):
-        # A writer may sweep a file while we look.
-        with contextlib.suppress(FileNotFoundError):
+        # A writer may sweep a file while we look, and some may be out of reach.
+        with contextlib.suppress(OSError):
             total += path.stat().st_size if path.is_file() else 0
     return total
-
-
-def _check_text(query: str) -> None:
-    if not query.strip():
-        raise InvalidQueryError("the query is empty: ask a question or give keywords")
-    if any("\ud800" <= char <= "\udfff" for char in query):
-        raise InvalidQueryError("the query isn't valid Unicode: it was not given as UTF-8")
 
 
 def _check(limit: int, quality: Quality) -> None:

@@ -74,6 +74,13 @@ class IndexCorruptError(RagToolsError):
     """The directory isn't a rag-tools index, or a file of it is damaged or missing."""
 
 
+class IndexAccessError(RagToolsError):
+    """The index can't be read or written: a full disk, a missing permission, a failing device.
+
+    Nothing says that it is damaged: what was committed is there when the trouble is over.
+    """
+
+
 class IndexVersionError(RagToolsError):
     """The index was written by a newer format version than this release reads."""
 

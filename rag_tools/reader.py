@@ -19,7 +19,8 @@ import numpy as np
 
 from rag_tools.catalog import catalog
 from rag_tools.catalog.catalog import transaction
-from rag_tools.catalog.schema import FILE_NAME, connect, damage_named
+from rag_tools.catalog.schema import FILE_NAME, connect
+from rag_tools.disk import failures_named
 from rag_tools.errors import IndexCorruptError, IndexMismatchError
 from rag_tools.index.arrayfile import ArrayFile
 from rag_tools.index.codebook import CODEBOOKS, Codebook
@@ -59,7 +60,7 @@ class Reader:
 
     Raises
     ------
-    IndexNotFoundError, IndexCorruptError, IndexVersionError
+    IndexNotFoundError, IndexCorruptError, IndexVersionError, IndexAccessError, IndexLockedError
         If it can't be opened.
     """
 
@@ -82,6 +83,8 @@ class Reader:
         ------
         IndexCorruptError
             If what is read in the block is damaged.
+        IndexAccessError, IndexLockedError
+            If it can't be read, and not because of what is in it.
         IndexMismatchError
             If the index isn't the one that was opened.
         """
@@ -89,7 +92,7 @@ class Reader:
             raise IndexMismatchError(
                 f"{self._directory} was deleted or replaced since it was opened: open it again"
             )
-        with damage_named(self._directory), self._connection() as connection:
+        with failures_named(self._directory), self._connection() as connection:
             missing = None
             while True:
                 with transaction(connection):
@@ -176,10 +179,11 @@ class Reader:
 
     def _identity(self) -> tuple[int, int] | None:
         """Return what tells the catalog's file from any other, as long as we hold it open."""
-        try:
-            status = (self._directory / FILE_NAME).stat()
-        except FileNotFoundError:
-            return None
+        with failures_named(self._directory):
+            try:
+                status = (self._directory / FILE_NAME).stat()
+            except (FileNotFoundError, NotADirectoryError):
+                return None
         return status.st_dev, status.st_ino
 
     def _load(self, connection: sqlite3.Connection, generation: int) -> Snapshot:

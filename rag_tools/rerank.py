@@ -16,7 +16,7 @@ from pydantic import BaseModel, Field, PrivateAttr
 from rag_tools.cite.quote import Quote, quotes
 from rag_tools.encode.checkpoint import load_checkpoint
 from rag_tools.encode.encoder import Encoder
-from rag_tools.errors import InvalidQueryError
+from rag_tools.limits import check_query
 
 
 class Ranked(NamedTuple):
@@ -53,10 +53,9 @@ def rerank(encoder: Encoder, query: str, texts: Sequence[str]) -> list[Ranked]:
     Raises
     ------
     InvalidQueryError
-        If the query is blank.
+        If the query is blank, too long or isn't valid Unicode.
     """
-    if not query.strip():
-        raise InvalidQueryError("the query is empty: ask a question or give keywords")
+    check_query(query)
     vectors = encoder.encode_query(query).vectors  # (n_query_tokens, dim)
     weights = np.full(len(vectors), 1 / len(vectors), np.float32)
     ranked = []
@@ -103,6 +102,6 @@ class Reranker(BaseModel):
         Raises
         ------
         InvalidQueryError
-            If the query is blank.
+            If the query is blank, too long or isn't valid Unicode.
         """
         return rerank(self._encoder, query, texts)[: self.top_n]

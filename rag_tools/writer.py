@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from rag_tools.catalog import catalog
 from rag_tools.catalog.catalog import NewPassage, SourceState, transaction
 from rag_tools.catalog.schema import FILE_NAME, NEW_FILE_NAME, connect, create
+from rag_tools.disk import failures_named
 from rag_tools.encode.embeddings import Embeddings
 from rag_tools.encode.encoder import Encoder
 from rag_tools.errors import IndexCorruptError, IndexLockedError, IngestError, fault
@@ -116,6 +117,8 @@ class Writer:
     ------
     IndexLockedError
         If another process is writing.
+    IndexAccessError
+        If the directory can't be written.
     """
 
     def __init__(
@@ -448,10 +451,13 @@ class Writer:
         known = {row.file for row in catalog.segments(self.connection)}
         known |= set(catalog.codebook_files(self.connection))
         for folder in (SEGMENTS, CODEBOOKS):
-            for path in (self._directory / folder).iterdir():
+            with failures_named(self._directory):
+                paths = list((self._directory / folder).iterdir())
+            for path in paths:
                 if path.name not in known:
-                    # Windows keeps a file that a reader has mapped; a later sweep gets it.
-                    with contextlib.suppress(PermissionError):
+                    # Windows keeps a file that a reader has mapped, a disk may fail: a later sweep
+                    # gets it, and what was committed is no worse for it.
+                    with contextlib.suppress(OSError):
                         path.unlink()
 
 
@@ -462,7 +468,14 @@ def create_index(directory: Path, settings: Mapping[str, Any]) -> None:
     ------
     IndexCorruptError
         If the directory holds something else; nothing of it is touched.
+    IndexAccessError
+        If it can't be made there.
     """
+    with failures_named(directory):
+        _create_index(directory, settings)
+
+
+def _create_index(directory: Path, settings: Mapping[str, Any]) -> None:
     ours = {LOCK, SEGMENTS, CODEBOOKS, FILE_NAME, NEW_FILE_NAME}
     if directory.exists():
         if not directory.is_dir():
@@ -511,10 +524,11 @@ def _halved(embeddings: Embeddings) -> _Encoded:
 
 def _acquire(directory: Path) -> FileLock:
     guard = FileLock(directory / LOCK, timeout=0)
-    try:
-        guard.acquire()
-    except Timeout:
-        raise IndexLockedError(
-            f"another process is writing to {directory}: wait for it, or stop it"
-        ) from None
+    with failures_named(directory):
+        try:
+            guard.acquire()
+        except Timeout:
+            raise IndexLockedError(
+                f"another process is writing to {directory}: wait for it, or stop it"
+            ) from None
     return guard

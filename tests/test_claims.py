@@ -14,7 +14,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from openai.types.responses.response_output_text import AnnotationURLCitation
-from programs import ROOT
 from pydantic import TypeAdapter
 from serving import RAG_TOOLS
 
@@ -329,26 +328,3 @@ def test_the_command_takes_a_claim_or_an_answer(arguments: list[str], index_dir:
     done = subprocess.run(command, input="", capture_output=True, encoding="utf-8", check=False)
     assert done.returncode == 2
     assert "CLAIM" in done.stderr
-
-
-# --- the documentation ---------------------------------------------------------------------------
-
-
-def test_the_documented_python_runs(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-):
-    with Engine.open(tmp_path / ".rag-tools", create=True) as engine:
-        engine.sync([ROOT / "rag_tools" / "sample" / "pep-0008.rst"])
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("RAG_TOOLS_INDEX", raising=False)
-    document = (ROOT / "docs" / "citations.md").read_text(encoding="utf-8")
-    blocks = re.findall(r"^```python\n(.*?)^```", document, re.DOTALL | re.MULTILINE)
-    names: dict[str, object] = {}
-    for block in blocks:
-        exec(compile(block, "citations.md", "exec"), names)
-    printed = capsys.readouterr().out
-    assert not printed.startswith("supported")
-    assert "no quote says: 120" in printed
-    assert "79 characters [1]." in printed
-    assert "William Shakespeare.\n" in printed
-    assert printed.rstrip().endswith("True")  # low confidence

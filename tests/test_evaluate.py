@@ -297,7 +297,7 @@ def test_bm25_finds_words_in_whole_documents(dataset):
     assert run["q3"].keys() <= DOCUMENTS.keys()
 
 
-def test_the_documentation_runs(tmp_path, monkeypatch, capsys):
+def test_the_documented_commands_run(tmp_path, monkeypatch):
     text = (ROOT / "docs" / "evaluation.md").read_text(encoding="utf-8")
     shutil.copytree(ROOT / "tests" / "data", tmp_path / "data" / "questions")
     for name in ("new", "old"):
@@ -311,9 +311,6 @@ def test_the_documentation_runs(tmp_path, monkeypatch, capsys):
         result = evaluate(*command[2:], "--queries", 4)
         assert result.exit_code == 0, result.stderr
         assert ("verbatim" if "--citations" in command else "nDCG@10") in result.stdout
-    (example,) = re.findall(r"^```python\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
-    exec(compile(example, "evaluation.md", "exec"), {})
-    assert re.fullmatch(r"0\.\d+ \(0\.\d+, 0\.\d+\)\n", capsys.readouterr().out)
 
 
 def test_the_sample_of_the_tests_can_be_read():

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from frameworks import QUESTIONS, ROOT, run_document, storm
+from frameworks import QUESTIONS, ROOT, storm
 from serving import served
 
 from rag_tools import Engine
@@ -562,24 +562,7 @@ async def test_the_reranker_orders_documents_and_adds_quotes():
     assert both[1].metadata["source"] == "a"
 
 
-# --- documentation -------------------------------------------------------------------------------
-
-
-def test_the_documentation_runs(
-    index_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
-):
-    defined = run_document("langchain.md", index_dir, tmp_path, monkeypatch)
-    printed = capsys.readouterr().out
-    assert "exact\n" in printed
-    assert defined["message"].artifact
-    assert (
-        defined["cited"][0].metadata["citations"][0]["quote"] == "Keys are rotated every 90 days."
-    )
-    quote = defined["documents"][0].metadata["citations"][0]["quote"]
-    assert defined["citation"]["cited_text"] == quote
-    assert f"{len('At most 79 characters ')} {quote}" in printed
-    for name in ("retriever", "served", "store"):
-        defined[name].engine.close()
+# --- the example ----------------------------------------------------------------------------------
 
 
 def test_the_example_cites(

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from frameworks import QUESTIONS, ROOT, run_document, storm
+from frameworks import QUESTIONS, ROOT, storm
 from serving import served
 
 from rag_tools import Engine
@@ -499,21 +499,7 @@ def test_what_the_index_does_not_do_is_refused(
     assert index.engine.status().documents == 0
 
 
-# --- documentation -------------------------------------------------------------------------------
-
-
-def test_the_documentation_runs(
-    index_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
-):
-    defined = run_document("llamaindex.md", index_dir, tmp_path, monkeypatch)
-    printed = capsys.readouterr().out
-    assert "exact\n" in printed
-    assert "[True]\n" in printed
-    assert "Keys are rotated every 90 days." in printed
-    assert len(defined["response"].source_nodes) == 3
-    assert isinstance(defined["answer"], CitedResponse)
-    for name in ("retriever", "served", "index"):
-        defined[name].engine.close()
+# --- the example ----------------------------------------------------------------------------------
 
 
 def test_the_example_cites(

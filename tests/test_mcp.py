@@ -153,9 +153,9 @@ def test_a_request_leads_to_the_tool_that_it_is_about(tmp_path: Path):
 
 def test_search_returns_what_the_command_line_returns(agent: Agent, engine: Engine):
     page = agent.call("search", query="two high tides a day")
-    extra = {key: page.pop(key) for key in ("left_out", "next_cursor")}
+    extra = {key: page.pop(key) for key in ("left_out", "shortened", "next_cursor")}
     assert page == json.loads(as_json(engine.search("two high tides a day")))
-    assert extra == {"left_out": 0, "next_cursor": None}
+    assert extra == {"left_out": 0, "shortened": 0, "next_cursor": None}
     for hit in page["results"]:
         assert hit["id"]
         assert hit["title"]
@@ -211,7 +211,7 @@ def test_verify_one_and_several(agent: Agent):
 
 def test_status(agent: Agent, engine: Engine):
     expected = {"name": "default", "status": json.loads(as_json(engine.status())), "error": None}
-    assert agent.call("status") == {"collections": [expected], "left_out": 0}
+    assert agent.call("status") == {"collections": [expected], "left_out": 0, "shortened": 0}
 
 
 def test_the_longest_passages_fit_into_pages(tmp_path: Path):

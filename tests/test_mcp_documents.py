@@ -97,15 +97,17 @@ def test_documents_are_listed_in_order_of_id_page_by_page(many: Path):
     run(many, ask)
 
 
-def test_a_document_that_cannot_be_listed_says_how_much_it_needs(tmp_path: Path):
+def test_a_document_that_does_not_fit_is_listed_without_its_metadata(tmp_path: Path):
     with Engine.open(tmp_path, create=True) as engine:
         engine.add([Document(uri="test:a", text="a", metadata={"note": "n" * 5_000})])
 
     async def ask(client: Client) -> None:
-        said = message(await client.call_tool("list_documents", {"max_chars": 1_000}))
-        needed = int(said.split("max_chars=")[1].split()[0])
-        result = await client.call_tool("list_documents", {"max_chars": needed})
-        assert len(result.content[0].text) <= needed
+        page = await call(client, "list_documents", max_chars=1_000)
+        assert [entry["metadata"] for entry in page["documents"]] == [{}]
+        assert page["shortened"] == 1
+        page = await call(client, "list_documents", max_chars=6_000)
+        assert page["documents"][0]["metadata"] == {"note": "n" * 5_000}
+        assert page["shortened"] == 0
 
     run(tmp_path, ask)
 

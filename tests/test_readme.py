@@ -47,13 +47,9 @@ def folder(tmp_path, monkeypatch):
     return tmp_path
 
 
-def test_the_python_example_runs_and_prints_citations(folder, capsys):
+def test_the_python_example_is_short():  # that it runs: `test_docs`
     (example,) = blocks("python")
     assert len(example.splitlines()) <= 10
-    exec(compile(example, "README.md", "exec"), {})
-    printed = capsys.readouterr().out
-    assert "79 characters" in printed
-    assert "pep-0008.rst#L" in printed
 
 
 def test_every_command_runs(folder):

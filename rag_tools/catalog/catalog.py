@@ -73,7 +73,8 @@ def transaction(connection: sqlite3.Connection, *, write: bool = False) -> Itera
     try:
         yield
     except BaseException:
-        connection.execute("ROLLBACK")
+        if connection.in_transaction:  # a full disk has SQLite roll back by itself
+            connection.execute("ROLLBACK")
         raise
     connection.execute("COMMIT")
 

@@ -10,12 +10,14 @@ import contextlib
 import json
 import os
 import sqlite3
-from collections.abc import Iterator, Mapping
+import stat
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from rag_tools.catalog import lexical
-from rag_tools.errors import IndexCorruptError, IndexNotFoundError, IndexVersionError
+from rag_tools.disk import failures_named
+from rag_tools.errors import IndexCorruptError, IndexNotFoundError
 from rag_tools.file_uri import sqlite_uri
 from rag_tools.index.arrayfile import FORMAT_VERSION, check_version
 
@@ -86,11 +88,28 @@ CREATE TABLE tombstone (
 
 
 def create(path: Path, settings: Mapping[str, Any]) -> None:
-    """Create an empty catalog with some settings, whole or not at all."""
+    """Create an empty catalog with some settings, whole or not at all.
+
+    Raises
+    ------
+    IndexAccessError
+        If it can't be written.
+    """
     # A half-made catalog must never be taken for one: make it beside, then rename.
     temporary = path.with_name(NEW_FILE_NAME)
-    temporary.unlink(missing_ok=True)
-    connection = sqlite3.connect(temporary, isolation_level=None)
+    with failures_named(path.parent):
+        temporary.unlink(missing_ok=True)
+        try:
+            _fill(temporary, settings)
+            temporary.replace(path)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                temporary.unlink()
+            raise
+
+
+def _fill(path: Path, settings: Mapping[str, Any]) -> None:
+    connection = sqlite3.connect(path, isolation_level=None)
     try:
         connection.executescript(
             # Without a journal, which a crash would leave behind.
@@ -105,21 +124,6 @@ def create(path: Path, settings: Mapping[str, Any]) -> None:
         )
     finally:
         connection.close()
-    temporary.replace(path)
-
-
-@contextlib.contextmanager
-def damage_named(directory: Path) -> Iterator[None]:
-    """Run a block; raise `IndexCorruptError` if it finds the catalog in `directory` damaged."""
-    try:
-        yield
-    except sqlite3.DatabaseError as error:
-        code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the rest says where
-        if code not in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
-            raise
-        raise IndexCorruptError(
-            f"{directory / FILE_NAME} is damaged ({error}): delete {directory} and index again"
-        ) from error
 
 
 def connect(directory: Path, *, write: bool = False) -> sqlite3.Connection:
@@ -131,43 +135,57 @@ def connect(directory: Path, *, write: bool = False) -> sqlite3.Connection:
         If there is none.
     IndexCorruptError
         If it isn't ours or is damaged.
+    IndexAccessError, IndexLockedError
+        If it can't be read, and not because of what is in it.
     IndexVersionError
         If a release with another format wrote it.
     """
     path = directory / FILE_NAME
-    if not path.is_file():
-        raise IndexNotFoundError(f"no index at {directory}: run 'rag-tools index PATH' first")
+    with failures_named(directory):
+        try:
+            mode = path.stat().st_mode
+        except (FileNotFoundError, NotADirectoryError):
+            raise IndexNotFoundError(
+                f"no index at {directory}: run 'rag-tools index PATH' first"
+            ) from None
+        if not stat.S_ISREG(mode):
+            raise IndexCorruptError(
+                f"{path} is no file and can't be opened as a catalog: name another directory"
+            )
+        connection = _open(path)
+        try:
+            _prepare(connection, path, write=write)
+        except BaseException:
+            connection.close()
+            raise
+    return connection
+
+
+def _open(path: Path) -> sqlite3.Connection:
     # A reader shares memory with the writer through a file in the directory. Where we can't write,
     # somebody else still may: only without a log of commits can the file be read as it stands.
-    if os.access(directory, os.W_OK):
+    if os.access(path.parent, os.W_OK):
         mode = "rw"
     elif path.with_name(f"{FILE_NAME}-wal").exists():
         mode = "ro"
     else:
         mode = "ro&immutable=1"
-    try:
-        connection = sqlite3.connect(
-            f"{sqlite_uri(path.absolute())}?mode={mode}",
-            uri=True,
-            isolation_level=None,
-            timeout=_BUSY_SECONDS,
-            check_same_thread=False,
-        )
-        application = connection.execute("PRAGMA application_id").fetchone()[0]
-        version = connection.execute("PRAGMA user_version").fetchone()[0]
-    except sqlite3.DatabaseError as error:
-        raise IndexCorruptError(
-            f"{path} can't be opened as a catalog ({error}): name another directory, "
-            "or delete this one and index again"
-        ) from error
+    return sqlite3.connect(
+        f"{sqlite_uri(path.absolute())}?mode={mode}",
+        uri=True,
+        isolation_level=None,
+        timeout=_BUSY_SECONDS,
+        check_same_thread=False,
+    )
+
+
+def _prepare(connection: sqlite3.Connection, path: Path, *, write: bool) -> None:
+    """Refuse what isn't our catalog, or of another format; set how it is used."""
+    application = connection.execute("PRAGMA application_id").fetchone()[0]
+    version = connection.execute("PRAGMA user_version").fetchone()[0]
     if application != _APPLICATION_ID:
-        connection.close()
         raise IndexCorruptError(f"{path} is a database of another program: name another directory")
-    try:
-        check_version(path, version)
-    except IndexVersionError:
-        connection.close()
-        raise
+    check_version(path, version)
     if write:
         connection.execute("PRAGMA journal_mode = WAL")
         # A commit survives power loss, not only a crash of the process.
@@ -175,4 +193,3 @@ def connect(directory: Path, *, write: bool = False) -> sqlite3.Connection:
         connection.execute("PRAGMA foreign_keys = ON")
     else:
         connection.execute("PRAGMA query_only = ON")
-    return connection

@@ -16,6 +16,8 @@ from markdown_it import MarkdownIt
 from rag_tools.cite.answer import without_references
 from rag_tools.cite.formats import references
 from rag_tools.cite.markers import markers, unmarkable, unmarked
+from rag_tools.errors import InvalidQueryError
+from rag_tools.limits import check_answer, check_query
 from rag_tools.sentences import lines, sentences
 from rag_tools.types import Citation, CitedAnswer, Claim, Span, Support
 
@@ -24,6 +26,9 @@ QUOTES = 3
 
 MIN_WORDS = 3
 """Words of a statement; what has fewer says too little by itself to be looked for."""
+
+MAX_NESTING = 20
+"""Markers inside each other: each level takes another look at the whole answer."""
 
 _WORD = re.compile(r"\w+")
 _LEADING = re.compile(r"(?:\s|(?:[-*+•>|]|\(?\d{1,3}[.)]|\[[ xX]\])(?=\s))*")
@@ -77,9 +82,19 @@ def cited_answer(answer: str, cite: Callable[[str], Support]) -> CitedAnswer:
     cite
         Tells how far a statement is supported, and by which quotes. Those of an unsupported one
         are not cited. It is given blanks in place of mark-up.
+
+    Raises
+    ------
+    InvalidQueryError
+        If the answer is blank, too long or isn't valid Unicode, or a statement of it is longer
+        than a claim may be: nothing was asked then.
     """
+    check_answer(answer)
     text = draft(answer)
     found = statements(text)
+    for statement in found:
+        start, end = statement.span
+        check_query(text[start:end], f"the statement that starts with {text[start : start + 40]!r}")
     numbers: dict[tuple[str, int, int], int] = {}
     citations: list[Citation] = []
     claims: list[Claim] = []
@@ -110,11 +125,21 @@ def cited_answer(answer: str, cite: Callable[[str], Support]) -> CitedAnswer:
 
 
 def draft(answer: str) -> str:
-    """Return an answer without the markers and the list of references that it may have."""
+    """Return an answer without the markers and the list of references that it may have.
+
+    Raises
+    ------
+    InvalidQueryError
+        If markers stand in each other more than `MAX_NESTING` deep.
+    """
     plain = without_references(answer)
-    while markers(plain):  # without one, brackets around it may make another
-        plain = unmarked(plain)
-    return plain
+    for _ in range(MAX_NESTING):
+        if not markers(plain):
+            return plain
+        plain = unmarked(plain)  # without one, brackets around it may make another
+    raise InvalidQueryError(
+        f"brackets with numbers stand in each other {MAX_NESTING} deep or more: write [1][2]"
+    )
 
 
 def statements(text: str) -> list[Statement]:

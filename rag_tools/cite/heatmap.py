@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from collections import deque
 from collections.abc import Iterable, Sequence
 from html import escape
 from itertools import pairwise
@@ -166,16 +167,23 @@ def _text(text: str, start: int, cited: Sequence[Citation], query: str) -> str:
 
 
 def _marked(text: str, quotes: Sequence[Span], coloured: Sequence[tuple[Span, float, str]]) -> str:
-    """Return `text` with the quotes marked and words coloured: span, similarity, label."""
+    """Return `text` with the quotes marked and words coloured: span, similarity, label.
+
+    The words are in order of their spans.
+    """
     spans = [*quotes, *(span for span, _, _ in coloured)]
     borders = {border for span in spans for border in span if 0 < border < len(text)}
     parts = []
     marked = False
+    waiting = deque(coloured)
+    covering: list[tuple[Span, float, str]] = []
     for start, end in pairwise(sorted({0, len(text)} | borders)):
         if marked != (marked := any(quote.start <= start < quote.end for quote in quotes)):
             parts.append("<mark>" if marked else "</mark>")
         piece = _shown(text[start:end])
-        covering = [word for word in coloured if word[0].start <= start < word[0].end]
+        while waiting and waiting[0][0].start <= start:
+            covering.append(waiting.popleft())
+        covering = [word for word in covering if start < word[0].end]
         if covering:
             _, similarity, label = max(covering, key=lambda word: word[1])
             level = min(_LEVELS - 1, int(_LEVELS * max(0.0, similarity)))

@@ -8,6 +8,7 @@ skipped, 130 interrupted.
 from __future__ import annotations
 
 import codecs
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -33,7 +34,19 @@ EXIT_INTERRUPTED = 130
 
 
 class _Commands(TyperGroup):
-    """Turns what goes wrong in a command into one line on standard error and an exit code."""
+    """Turns what goes wrong in a command into one line on standard error and an exit code.
+
+    And shows help without the type of flags: that they are <bool> says nothing to who reads it.
+    """
+
+    def get_params(self, ctx: Any) -> Any:  # noqa: ANN401 - click's signature
+        return _without_types(super().get_params(ctx))
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ANN401 - click's signature
+        command = super().get_command(ctx, cmd_name)
+        if command is not None:
+            _without_types(command.get_params(ctx))
+        return command
 
     def invoke(self, ctx: Any) -> Any:  # noqa: ANN401 - click's signature
         try:
@@ -44,12 +57,39 @@ class _Commands(TyperGroup):
         except KeyboardInterrupt:
             complain("interrupted")
             raise typer.Exit(EXIT_INTERRUPTED) from None
+        except BrokenPipeError:  # whoever reads has enough: click ends the program
+            raise
+        except OSError as error:  # such as a full disk under what we print
+            from rag_tools.disk import described
+
+            complain(described(error))
+            _forget_output()
+            raise typer.Exit(EXIT_FAILED) from None
+
+
+def _without_types(parameters: list[Any]) -> list[Any]:
+    """Return parameters of a command, the flags among them with nothing to be shown as a value."""
+    for parameter in parameters:
+        if getattr(parameter, "is_flag", False):
+            parameter.metavar = ""
+    return parameters
+
+
+def _forget_output() -> None:
+    """Drop what can't be written, which Python would try, and complain about, once more."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(null, sys.stdout.fileno())
+    finally:
+        os.close(null)
 
 
 app = typer.Typer(
     cls=_Commands,
     no_args_is_help=True,
-    add_completion=False,
+    add_completion=False,  # two more options in every help, for what few ask for
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -60,6 +100,7 @@ IndexOption = Annotated[
         "--index",
         metavar="DIR",
         file_okay=False,
+        readable=False,  # opening it says why it can't be read, and what to do
         help="Directory of the index. Default: $RAG_TOOLS_INDEX, else ./.rag-tools.",
     ),
 ]

@@ -31,6 +31,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from rag_tools.disk import failures_named
 from rag_tools.errors import IndexCorruptError, IndexVersionError
 
 FORMAT_VERSION = 3
@@ -125,8 +126,13 @@ def writing(path: Path, kind: str) -> Iterator[ArrayWriter]:
         Where to; an existing file is replaced atomically.
     kind
         What the file is (``"segment"``, ``"codebook"``), checked on opening.
+
+    Raises
+    ------
+    IndexAccessError
+        If it can't be written.
     """
-    with open_atomically(path) as file:
+    with failures_named(path), open_atomically(path) as file:
         writer = ArrayWriter(file)
         yield writer
         writer.finish(kind)
@@ -163,6 +169,8 @@ class ArrayFile:
     ------
     IndexCorruptError
         If the file is missing, foreign, truncated, or its header doesn't match its checksum.
+    IndexAccessError
+        If it can't be read.
     IndexVersionError
         If another release wrote it that had another format.
     """
@@ -170,9 +178,8 @@ class ArrayFile:
     def __init__(self, path: Path, kind: str) -> None:
         self.path = path
         try:
-            data = np.memmap(path, dtype=np.uint8, mode="r")
-        except FileNotFoundError as error:
-            raise IndexCorruptError(f"{path} is missing: index again from the sources") from error
+            with failures_named(path):
+                data = _mapped(path)
         except ValueError as error:  # an empty file can't be mapped
             raise IndexCorruptError(f"{path} is empty: index again from the sources") from error
         header = _read_header(path, data)
@@ -208,6 +215,17 @@ class ArrayFile:
         for name, entry in self._entries.items():
             if zlib.crc32(self[name].tobytes()) != entry["crc32"]:
                 raise IndexCorruptError(f"{self.path}: array {name!r} is damaged; index again")
+
+
+def _mapped(path: Path) -> NDArray[np.uint8]:
+    try:
+        return np.memmap(path, dtype=np.uint8, mode="r")
+    except FileNotFoundError as error:
+        raise IndexCorruptError(f"{path} is missing: index again from the sources") from error
+    except IsADirectoryError as error:
+        raise IndexCorruptError(
+            f"{path} is a folder and no file: index again from the sources"
+        ) from error
 
 
 def _read_header(path: Path, data: NDArray[np.uint8]) -> dict[str, Any]:

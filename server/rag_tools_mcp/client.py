@@ -6,14 +6,13 @@ The MCP SDK is imported by the first `Client`, so that `open_index` costs nothin
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Mapping
-from contextlib import ExitStack
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
+from concurrent.futures import Future
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeGuard, TypeVar
 
 import anyio
-from anyio.from_thread import start_blocking_portal
 from pydantic import BaseModel, ValidationError
 
 from rag_tools.errors import ConfigurationError, InvalidQueryError, ServerError
@@ -28,7 +27,7 @@ from rag_tools.types import (
     Support,
     Verification,
 )
-from rag_tools_mcp.handoff import Handoff
+from rag_tools_mcp.handoff import ClosedError, Worker
 from rag_tools_mcp.limits import RETRY_AFTER
 
 if TYPE_CHECKING:
@@ -127,16 +126,17 @@ class Client:
         self.collection = collection
         self._era: tuple[str, DiscoverResult | None] = ("auto", None)
         headers = {} if token is None else {"Authorization": f"Bearer {token}"}
-        with ExitStack() as stack:
-            portal = stack.enter_context(start_blocking_portal(name="rag-tools-client"))
-            loop = portal.call(asyncio.get_running_loop)
-            self._handoff = Handoff(loop, at_once=_CONNECTIONS)
-            http = httpx2.AsyncClient(headers=headers, timeout=httpx2.Timeout(30, read=300))
-            self._http = stack.enter_context(portal.wrap_async_context_manager(http))
-            stack.callback(portal.call, self._handoff.close)
+        self._worker = Worker(
+            lambda: httpx2.AsyncClient(headers=headers, timeout=httpx2.Timeout(30, read=300)),
+            name="rag-tools-client",
+            at_once=_CONNECTIONS,
+        )
+        try:
             # What the first request negotiated, no other has to.
-            self._era = self._handoff.submit(self._request(_era)).result()
-            self._opened = stack.pop_all()
+            self._era = self._submit(self._request(_era)).result()
+        except BaseException:
+            self.close()
+            raise
 
     def __str__(self) -> str:
         return self.url
@@ -153,8 +153,11 @@ class Client:
         self.close()
 
     def close(self) -> None:
-        """Close the connections; calls that are under way are cancelled."""
-        self._opened.close()
+        """Close the connections; calls that are under way are cancelled.
+
+        A client that isn't closed ends with the program, or when nothing refers to it any more.
+        """
+        self._worker.close()
 
     def search(self, query: str, *, limit: int = 10, filter: Filter | None = None) -> SearchResults:
         """Return what `Engine.search` does; `limit` is `MAX_HITS` at most.
@@ -166,21 +169,21 @@ class Client:
         ServerError
             If the server refuses the query, or can't be reached. All methods raise it.
         """
-        return self._handoff.submit(self._search(query, limit, filter)).result()
+        return self._submit(self._search(query, limit, filter)).result()
 
     async def asearch(
         self, query: str, *, limit: int = 10, filter: Filter | None = None
     ) -> SearchResults:
         """Return what `search` does."""
-        return await asyncio.wrap_future(self._handoff.submit(self._search(query, limit, filter)))
+        return await asyncio.wrap_future(self._submit(self._search(query, limit, filter)))
 
     def cite(self, claim: str, *, limit: int = 8, filter: Filter | None = None) -> Support:
         """Return what `Engine.cite` does; `limit` is 50 at most."""
-        return self._handoff.submit(self._cite(claim, limit, filter)).result()
+        return self._submit(self._cite(claim, limit, filter)).result()
 
     async def acite(self, claim: str, *, limit: int = 8, filter: Filter | None = None) -> Support:
         """Return what `cite` does."""
-        return await asyncio.wrap_future(self._handoff.submit(self._cite(claim, limit, filter)))
+        return await asyncio.wrap_future(self._submit(self._cite(claim, limit, filter)))
 
     def cite_answer(self, answer: str, *, filter: Filter | None = None) -> CitedAnswer:
         """Return what `Engine.cite_answer` does: the server is asked about each statement."""
@@ -190,27 +193,33 @@ class Client:
 
     def fetch(self, id: str, *, start: int = 0, end: int | None = None) -> Fetched:
         """Return what `Engine.fetch` does."""
-        return self._handoff.submit(self._fetch(id, start, end)).result()
+        return self._submit(self._fetch(id, start, end)).result()
 
     async def afetch(self, id: str, *, start: int = 0, end: int | None = None) -> Fetched:
         """Return what `fetch` does."""
-        return await asyncio.wrap_future(self._handoff.submit(self._fetch(id, start, end)))
+        return await asyncio.wrap_future(self._submit(self._fetch(id, start, end)))
 
     def verify(self, citation: Citation | Mapping[str, Any]) -> Verification:
         """Return what `Engine.verify` does: sources are read where the server runs."""
-        return self._handoff.submit(self._verify(citation)).result()
+        return self._submit(self._verify(citation)).result()
 
     async def averify(self, citation: Citation | Mapping[str, Any]) -> Verification:
         """Return what `verify` does."""
-        return await asyncio.wrap_future(self._handoff.submit(self._verify(citation)))
+        return await asyncio.wrap_future(self._submit(self._verify(citation)))
 
     def status(self) -> Status:
         """Return what `Engine.status` does."""
-        return self._handoff.submit(self._status()).result()
+        return self._submit(self._status()).result()
 
     async def astatus(self) -> Status:
         """Return what `status` does."""
-        return await asyncio.wrap_future(self._handoff.submit(self._status()))
+        return await asyncio.wrap_future(self._submit(self._status()))
+
+    def _submit(self, asked: Coroutine[Any, Any, _Result]) -> Future[_Result]:
+        try:
+            return self._worker.submit(asked)
+        except ClosedError:
+            raise ServerError(f"{self.url}: this client was closed; make another") from None
 
     # -- on the client's thread ------------------------------------------------------------------
 
@@ -245,7 +254,7 @@ class Client:
         )
         if page.left_out:
             raise InvalidQueryError(f"limit {limit}: the quotes are too long for one answer")
-        return Support.model_validate(page.model_dump(exclude={"left_out"}))
+        return Support.model_validate(page.model_dump(exclude={"left_out", "shortened"}))
 
     async def _fetch(self, id: str, start: int, end: int | None) -> Fetched:
         async def read(id: str, start: int, end: int | None) -> Fetched:
@@ -320,7 +329,7 @@ class Client:
         from mcp.shared.exceptions import MCPError
 
         transport = streamable_http_client(
-            self.url, http_client=self._http, max_sse_event_size=None
+            self.url, http_client=self._worker.resource, max_sse_event_size=None
         )
         mode, known = self._era
         try:

@@ -1,15 +1,146 @@
-"""Handing coroutines to an event loop that runs on another thread."""
+"""An event loop that runs on a thread of its own, and handing coroutines to it."""
 
 from __future__ import annotations
 
 import asyncio
+import atexit
+import threading
+import time
+import weakref
 from collections import deque
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
+from contextlib import AbstractAsyncContextManager, suppress
+from dataclasses import dataclass
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 _Result = TypeVar("_Result")
+_Resource = TypeVar("_Resource")
+
+_EXIT_SECONDS = 2.0  # that a program waits at its end for what it didn't close
+
+
+class ClosedError(Exception):
+    """What should run a coroutine was closed."""
+
+
+class Worker(Generic[_Resource]):
+    """An event loop on a thread, and what is open on it for as long.
+
+    It ends when it is closed, when nobody has it any more, and with the program. The thread is a
+    daemon, which an ending program doesn't wait for: one that forgot to close a worker would else
+    never end. At its exit a program gives workers two seconds to close what they opened.
+
+    Parameters
+    ----------
+    open
+        Called on the thread: what is to be open there.
+    name
+        Of the thread.
+    at_once
+        Coroutines that run at the same time.
+
+    Attributes
+    ----------
+    resource
+        What is open.
+    """
+
+    def __init__(
+        self,
+        open: Callable[[], AbstractAsyncContextManager[_Resource]],
+        *,
+        name: str,
+        at_once: int,
+    ) -> None:
+        # The thread knows nothing of this object, which could else never be garbage.
+        started: Future[tuple[_Resource, Handoff, Callable[[], None]]] = Future()
+        thread = threading.Thread(
+            target=_work, args=(open, at_once, started), name=name, daemon=True
+        )
+        thread.start()
+        self.resource, self._handoff, end = started.result()
+        self._running = _Running(thread, end)
+        _unclosed.add(self._running)
+        weakref.finalize(self, self._running.end).atexit = False
+
+    def submit(self, asked: Coroutine[Any, Any, _Result]) -> Future[_Result]:
+        """Return what will be the result; to cancel it cancels the coroutine.
+
+        Raises
+        ------
+        ClosedError
+            The worker was closed.
+        """
+        return self._handoff.submit(asked)
+
+    def close(self) -> None:
+        """Cancel what is under way, close what is open and end the thread; again: nothing."""
+        self._running.end()
+        self._running.thread.join()
+
+
+@dataclass(frozen=True, eq=False)
+class _Running:
+    """The thread of a worker, and what makes it end."""
+
+    thread: threading.Thread
+    ask: Callable[[], None]
+
+    def end(self) -> None:
+        _unclosed.discard(self)
+        self.ask()
+
+
+_unclosed: set[_Running] = set()
+
+
+@atexit.register
+def _end_all() -> None:
+    running = list(_unclosed)
+    for each in running:
+        each.end()
+    deadline = time.monotonic() + _EXIT_SECONDS
+    for each in running:
+        each.thread.join(max(0.0, deadline - time.monotonic()))
+
+
+def _work(
+    open: Callable[[], AbstractAsyncContextManager[_Resource]],
+    at_once: int,
+    started: Future[tuple[_Resource, Handoff, Callable[[], None]]],
+) -> None:
+    """Run an event loop until it is told to end."""
+    loop = asyncio.new_event_loop()
+
+    async def work() -> None:
+        ending = asyncio.Event()
+
+        def end() -> None:
+            with suppress(RuntimeError):  # it has ended
+                loop.call_soon_threadsafe(ending.set)
+
+        async with open() as resource:
+            handoff = Handoff(loop, at_once=at_once)
+            started.set_result((resource, handoff, end))
+            await ending.wait()
+            handoff.close()
+            tasks = asyncio.all_tasks() - {asyncio.current_task()}
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    try:
+        loop.run_until_complete(work())
+        loop.run_until_complete(loop.shutdown_asyncgens())
+    except BaseException as error:
+        if started.done():
+            raise
+        started.set_exception(error)
+    finally:
+        # Not `asyncio.run`, which ends by starting a thread: a program that exits can't.
+        loop.close()
 
 
 class Handoff:
@@ -24,20 +155,36 @@ class Handoff:
         self._loop, self._at_once = loop, at_once
         self._asked: deque[tuple[Coroutine[Any, Any, Any], Future[Any]]] = deque()
         self._woken = False
+        self._closed = False
         self._running = 0
 
     def submit(self, asked: Coroutine[Any, Any, _Result]) -> Future[_Result]:
-        """Return what will be the result; to cancel it cancels the coroutine."""
+        """Return what will be the result; to cancel it cancels the coroutine.
+
+        Raises
+        ------
+        ClosedError
+            It was closed.
+        """
+        if self._closed:
+            asked.close()
+            raise ClosedError
         answer: Future[_Result] = Future()
         self._asked.append((asked, answer))
-        if not self._woken:
+        if self._closed:  # meanwhile, and perhaps without a look at this one
+            self._drop()
+        elif not self._woken:
             self._woken = True
-            self._loop.call_soon_threadsafe(self._wake)
+            with suppress(RuntimeError):  # the loop has ended, and drops what was asked
+                self._loop.call_soon_threadsafe(self._wake)
         return answer
 
     def close(self) -> None:
         """Cancel what hasn't started, and start nothing more; on the thread of the loop."""
-        self._at_once = 0
+        self._closed = True
+        self._drop()
+
+    def _drop(self) -> None:
         while self._asked:
             asked, answer = self._asked.popleft()
             asked.close()
@@ -48,7 +195,7 @@ class Handoff:
         self._start()
 
     def _start(self) -> None:
-        while self._asked and self._running < self._at_once:
+        while self._asked and self._running < self._at_once and not self._closed:
             asked, answer = self._asked.popleft()
             self._running += 1
             task = self._loop.create_task(asked)

@@ -1,21 +1,38 @@
 """Log lines as JSON on standard error.
 
 They tell who called what and how it ended. They hold no document text, and what was searched for
-only if that is asked for: of an exception they keep the type and the place, not its message.
+only if that is asked for: of an exception they keep the type and the place, not its message. What
+callers choose is cut and escaped where a line is made, whoever logs it: no line is long, and none
+can drive the terminal that shows it.
 """
 
 from __future__ import annotations
 
 import json
 import logging
+import re
 import sys
 import traceback
 from contextvars import ContextVar
 from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from opentelemetry import trace
+
+MAX_FIELD = 500
+"""Characters of a text in a log line; of a longer one the beginning is kept, and its length."""
+
+_MAX_FRAMES = 50  # the last ones of a traceback
+_MAX_ITEMS = 100
+
+# What JSON may hold bare: DEL and C1 controls (U+009B starts an escape sequence), line and
+# paragraph separators (some readers of logs end a line there), bidirectional marks (they reorder
+# what a person reads) and lone surrogates (they can't be written).
+_UNSAFE = re.compile(
+    "[\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufeff]"
+)
 
 logger = logging.getLogger("rag_tools_mcp")
 
@@ -57,8 +74,24 @@ class _JsonLines(logging.Formatter):
             line["error"] = type(error).__qualname__
             line["at"] = [
                 f"{Path(frame.filename).name}:{frame.lineno} {frame.name}"
-                for frame in traceback.extract_tb(error.__traceback__)
+                for frame in traceback.extract_tb(error.__traceback__)[-_MAX_FRAMES:]
             ]
-        return json.dumps(
-            {key: value for key, value in line.items() if value is not None}, ensure_ascii=False
+        kept = {key: _cut(value) for key, value in line.items() if value is not None}
+        return _UNSAFE.sub(
+            lambda match: f"\\u{ord(match[0]):04x}", json.dumps(kept, ensure_ascii=False)
         )
+
+
+def _cut(value: Any) -> Any:  # noqa: ANN401 - whatever JSON holds
+    """Return a value of a field with each text in it cut to `MAX_FIELD` characters."""
+    if isinstance(value, str):
+        if len(value) <= MAX_FIELD:
+            return value
+        return f"{value[:MAX_FIELD]}… ({len(value):,} characters)"
+    if isinstance(value, dict):
+        return {_cut(str(key)): _cut(each) for key, each in islice(value.items(), _MAX_ITEMS)}
+    if isinstance(value, list | tuple):
+        return [_cut(each) for each in value[:_MAX_ITEMS]]
+    if value is None or isinstance(value, int | float):
+        return value
+    return _cut(str(value))

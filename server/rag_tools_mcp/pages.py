@@ -2,15 +2,19 @@
 
 `max_chars` always counts the JSON of the structured content. What is shown to a person beside it,
 in `_meta`, doesn't reach the model and isn't counted.
+
+An entry is shortened rather than refused, so that no document keeps others from being seen: its
+title and headings first, which may be of any length, then its quotes, its text, its metadata.
 """
 
 from __future__ import annotations
 
 import json
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import islice
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from mcp.server.mcpserver.exceptions import ToolError
 from mcp.types import CallToolResult, TextContent
@@ -40,7 +44,20 @@ MAX_CURSOR = 1_000
 _COUNTS = 16
 """Characters that the counts and the cursor of a page may add to those of an empty one."""
 
+LABEL = 200
+"""Characters of a title or a heading that are always shown."""
+
+_LABELS = frozenset({"title", "heading"})
+_PLACES = frozenset({"uri", "url"})
+_LONGEST_PLACE = 2_000  # characters of an address that are shown where it doesn't fit whole
+
 _Item = TypeVar("_Item", bound=BaseModel)
+
+
+_SHORTENED = (
+    "Entries of which a part is left out: of a long title or heading, or, with more max_chars, of "
+    "quotes, text or metadata."
+)
 
 
 class SearchPage(SearchResults):
@@ -52,12 +69,14 @@ class SearchPage(SearchResults):
     next_cursor: str | None = Field(
         default=None, description="Pass it as cursor to get the passages after these."
     )
+    shortened: int = Field(default=0, description=_SHORTENED)
 
 
 class CitePage(Support):
     """Quotes, best first, as many as fit."""
 
     left_out: int = Field(default=0, description="Quotes that didn't fit into max_chars.")
+    shortened: int = Field(default=0, description=_SHORTENED)
 
 
 class VerifyPage(Verifications):
@@ -66,6 +85,7 @@ class VerifyPage(Verifications):
     left_out: int = Field(
         default=0, description="Citations, the last ones, that weren't checked for want of room."
     )
+    shortened: int = Field(default=0, description=_SHORTENED)
 
 
 class DocumentsPage(BaseModel):
@@ -77,6 +97,7 @@ class DocumentsPage(BaseModel):
     next_cursor: str | None = Field(
         default=None, description="Pass it as cursor to get the documents after these."
     )
+    shortened: int = Field(default=0, description=_SHORTENED)
 
 
 class SyncPage(BaseModel):
@@ -93,6 +114,7 @@ class SyncPage(BaseModel):
     seconds: float
     skipped: tuple[Skipped, ...] = ()
     left_out: int = Field(default=0, description="Skipped sources that didn't fit into max_chars.")
+    shortened: int = Field(default=0, description=_SHORTENED)
 
 
 class CollectionStatus(BaseModel):
@@ -112,6 +134,7 @@ class StatusPage(BaseModel):
 
     collections: tuple[CollectionStatus, ...] = ()
     left_out: int = Field(default=0, description="Collections that didn't fit into max_chars.")
+    shortened: int = Field(default=0, description=_SHORTENED)
 
 
 def tool_result(value: BaseModel, *, view: str | None = None) -> CallToolResult:
@@ -152,17 +175,18 @@ def search_page(found: SearchResults, *, skip: int, limit: int, max_chars: int) 
     Raises
     ------
     ToolError
-        Not even the first of them fits.
+        Not even the first of them fits when it is shortened.
     """
     hits = [_unaligned(hit) for hit in found.results[skip : skip + limit]]
     page = SearchPage(**{**dict(found), "results": ()})
-    kept = _fitting(page, hits, max_chars, "passage")
+    kept = _fitting(page, hits, max_chars, "passage", _shorter_hit)
     after = skip + len(kept)
     more = len(kept) < len(hits) or (len(hits) == limit and after <= MAX_CURSOR)
     return page.model_copy(
         update={
-            "results": tuple(kept),
+            "results": kept.items,
             "left_out": len(hits) - len(kept),
+            "shortened": kept.shortened,
             "next_cursor": str(after) if more else None,
         }
     )
@@ -174,13 +198,18 @@ def cite_page(found: Support, *, max_chars: int) -> CitePage:
     Raises
     ------
     ToolError
-        Not even the first of them fits.
+        Not even the first of them fits when it is shortened.
     """
     citations = [_plain(citation) for citation in found.citations]
     page = CitePage(**{**dict(found), "citations": ()})
-    kept = _fitting(page, citations, max_chars, "quote")
-    left_out = len(citations) - len(kept)
-    return page.model_copy(update={"citations": tuple(kept), "left_out": left_out})
+    kept = _fitting(page, citations, max_chars, "quote", _shorter_citation)
+    return page.model_copy(
+        update={
+            "citations": kept.items,
+            "left_out": len(citations) - len(kept),
+            "shortened": kept.shortened,
+        }
+    )
 
 
 def verify_page(found: Iterator[Verification], *, given: int, max_chars: int) -> VerifyPage:
@@ -196,8 +225,10 @@ def verify_page(found: Iterator[Verification], *, given: int, max_chars: int) ->
     ToolError
         Not even the first of them fits.
     """
-    kept = _fitting(VerifyPage(), found, max_chars, "verification")
-    return VerifyPage(verifications=tuple(kept), left_out=given - len(kept))
+    kept = _fitting(VerifyPage(), found, max_chars, "verification", _shorter_verification)
+    return VerifyPage(
+        verifications=kept.items, left_out=given - len(kept), shortened=kept.shortened
+    )
 
 
 def documents_page(found: Iterator[DocumentEntry], *, limit: int, max_chars: int) -> DocumentsPage:
@@ -208,19 +239,22 @@ def documents_page(found: Iterator[DocumentEntry], *, limit: int, max_chars: int
     Raises
     ------
     ToolError
-        Not even the first of them fits.
+        Not even the first of them fits when it is shortened.
     """
-    kept: list[DocumentEntry] = []
-    size = _size(DocumentsPage())
-    for entry in islice(found, limit + 1):
+    kept: _Kept[DocumentEntry] = _Kept()
+    size = _size(DocumentsPage()) + _COUNTS
+    cursor = None
+    for whole in islice(found, limit + 1):
+        own = len(json.dumps(whole.id, ensure_ascii=False))  # as cursor of this page
+        entry = _shown(whole, max_chars - size - own - 1, max_chars, kept, _shorter_document)
         size += _size(entry) + 1
-        with_cursor = size + len(json.dumps(entry.id, ensure_ascii=False))
-        if len(kept) == limit or with_cursor > max_chars:
+        if len(kept) == limit or size + own > max_chars:
             if not kept:
-                raise _too_small("document", with_cursor)
-            return DocumentsPage(documents=tuple(kept), next_cursor=kept[-1].id)
-        kept.append(entry)
-    return DocumentsPage(documents=tuple(kept))
+                raise _too_small("document", size + own)
+            cursor = kept.items[-1].id
+            break
+        kept = kept.and_(entry, whole)
+    return DocumentsPage(documents=kept.items, next_cursor=cursor, shortened=kept.shortened)
 
 
 def fetched_page(
@@ -235,8 +269,12 @@ def fetched_page(
     ToolError
         Not even one character fits.
     """
-    fetched = engine.fetch(id, start=start, end=end)
+    fetched = _labelled(engine.fetch(id, start=start, end=end), max_chars)
     metadata = dict(fetched.metadata, next_start=fetched.metadata["end"])
+    if _size(fetched.model_copy(update={"text": "", "metadata": metadata})) > max_chars // 2:
+        # The document's own metadata leave too little room for its text.
+        metadata = {name: metadata[name] for name in _RANGE}
+        fetched = _place_cut(fetched, max_chars)
     empty = _size(fetched.model_copy(update={"text": "", "metadata": metadata}))
     text = _cut(fetched.text, max_chars - empty)
     if fetched.text and not text:
@@ -255,10 +293,10 @@ def status_page(found: Iterator[CollectionStatus], *, known: int, max_chars: int
     Raises
     ------
     ToolError
-        Not even the first of them fits.
+        Not even the first of them fits when it is shortened.
     """
-    kept = _fitting(StatusPage(), found, max_chars, "collection")
-    return StatusPage(collections=tuple(kept), left_out=known - len(kept))
+    kept = _fitting(StatusPage(), found, max_chars, "collection", _shorter_collection)
+    return StatusPage(collections=kept.items, left_out=known - len(kept), shortened=kept.shortened)
 
 
 def sync_page(report: SyncReport, *, max_chars: int) -> SyncPage:
@@ -272,33 +310,208 @@ def sync_page(report: SyncReport, *, max_chars: int) -> SyncPage:
         encoded_passages=report.encoded_passages,
         seconds=round(report.seconds, 3),
     )
-    kept = _fitting(page, report.skipped, max_chars, None)  # what is done is no error
+    # What is done is no error, however little of it can be told.
+    kept = _fitting(page, report.skipped, max_chars, None, _shorter_source)
     return page.model_copy(
-        update={"skipped": tuple(kept), "left_out": len(report.skipped) - len(kept)}
+        update={
+            "skipped": kept.items,
+            "left_out": len(report.skipped) - len(kept),
+            "shortened": kept.shortened,
+        }
     )
 
 
+def label(text: str, most: int = LABEL) -> str:
+    """Return a title or a heading, cut if it is longer than anybody reads.
+
+    Examples
+    --------
+    >>> label("Boiling water"), label("ab" * 200, 5)
+    ('Boiling water', 'abab…')
+    """
+    return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
+@dataclass(frozen=True)
+class _Kept(Generic[_Item]):
+    """The entries of a page, and how many of them aren't whole."""
+
+    items: tuple[_Item, ...] = ()
+    shortened: int = 0
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def and_(self, item: _Item, whole: _Item) -> _Kept[_Item]:
+        return _Kept((*self.items, item), self.shortened + (item is not whole))
+
+
 def _fitting(
-    empty: BaseModel, items: Iterable[_Item], max_chars: int, what: str | None
-) -> Sequence[_Item]:
+    empty: BaseModel,
+    items: Iterable[_Item],
+    max_chars: int,
+    what: str | None,
+    shorter: Sequence[_Cut[_Item]],
+) -> _Kept[_Item]:
     """Return the first items that fit into the page `empty` of at most `max_chars`.
 
-    If not even one does, that is an error, unless there is no word for `what` it is.
+    The first one is shortened until it fits. If it can't be, that is an error, unless there is no
+    word for `what` it is.
     """
-    kept: list[_Item] = []
+    kept: _Kept[_Item] = _Kept()
     size = _size(empty) + _COUNTS
-    for item in items:
+    for whole in items:
+        item = _shown(whole, max_chars - size - 1, max_chars, kept, shorter)
         size += _size(item) + 1
         if size > max_chars:
             if what and not kept:
                 raise _too_small(what, size)
             break
-        kept.append(item)
+        kept = kept.and_(item, whole)
     return kept
 
 
 def _too_small(what: str, size: int) -> ToolError:
     return ToolError(f"the first {what} takes {size} characters; pass max_chars={size} or more")
+
+
+_Cut = Callable[[_Item, int], _Item]
+"""Returns an entry cut so that it takes so many characters of JSON at most, if that is possible."""
+
+_RANGE = (
+    "document_id",
+    "document_sha256",
+    "media_type",
+    "start",
+    "end",
+    "total_characters",
+    "next_start",
+)
+"""What `fetch` says in the metadata of a text, beside the document's own."""
+
+
+def _shown(
+    item: _Item, room: int, max_chars: int, kept: _Kept[_Item], shorter: Sequence[_Cut[_Item]]
+) -> _Item:
+    """Return an entry as a page shows it: the first one shortened, step by step, to fit in `room`.
+
+    A later one that doesn't fit begins the next page.
+    """
+    item = _labelled(item, max_chars)
+    for cut in shorter if not kept else ():
+        if _size(item) <= room:
+            break
+        item = cut(item, room)
+    return item
+
+
+def _labelled(item: _Item, max_chars: int) -> _Item:
+    """Return an entry with no title and no heading in it that takes much of a page."""
+    most = max(LABEL, max_chars // 100)
+    return _mapped(item, _LABELS, lambda text: label(text, most))
+
+
+def _place_cut(item: _Item, room: int) -> _Item:
+    """Return an entry with no address in it that is longer than those that browsers take."""
+    most = max(LABEL, min(_LONGEST_PLACE, room // 8))
+    return _mapped(item, _PLACES, lambda text: label(text, most))
+
+
+def _mapped(item: _Item, names: frozenset[str], change: Callable[[str], str]) -> _Item:
+    """Return an entry with the texts of these names changed, in what it holds as well."""
+    update: dict[str, Any] = {}
+    for name in type(item).model_fields:
+        value = getattr(item, name)
+        new: Any = value
+        if name in names and isinstance(value, str):
+            new = change(value)
+        elif isinstance(value, BaseModel):
+            new = _mapped(value, names, change)
+        elif isinstance(value, tuple) and value and isinstance(value[0], BaseModel):
+            mapped = tuple(_mapped(each, names, change) for each in value)
+            if any(a is not b for a, b in zip(mapped, value, strict=True)):
+                new = mapped
+        if new is not value:
+            update[name] = new
+    return item.model_copy(update=update) if update else item
+
+
+def _fewer_citations(hit: Hit, room: int) -> Hit:
+    while hit.citations and _size(hit) > room:
+        hit = hit.model_copy(update={"citations": hit.citations[:-1]})
+    return hit
+
+
+def _less_text(hit: Hit, room: int) -> Hit:
+    """Return a hit with the beginning of its text: its range says which part that is."""
+    empty = _size(hit.model_copy(update={"text": ""}))
+    text = _cut(hit.text, room - empty)
+    return hit.model_copy(update={"text": text, "end": hit.start + len(text)})
+
+
+def _small_metadata(item: _Item, room: int) -> _Item:
+    """Return an entry without metadata that take more than half of the room."""
+    without = _without_metadata(item, room)
+    return without if _size(item) - _size(without) > room // 2 else item
+
+
+def _without_metadata(item: _Item, room: int) -> _Item:
+    return item.model_copy(update={"metadata": {}})
+
+
+def _less_quote(citation: Citation, room: int) -> Citation:
+    """Return a citation of the beginning of a quote, with the places that still hold."""
+    empty = _size(citation.model_copy(update={"quote": "", "suffix": ""}))
+    quote = _cut(citation.quote, room - empty)
+    if len(quote) == len(citation.quote):
+        return citation
+    # Where the shorter quote ends isn't known; where it starts is.
+    return citation.model_copy(
+        update={
+            "quote": quote,
+            "end": citation.start + len(quote),
+            "suffix": "",
+            "lines": None,
+            "columns": None,
+            "boxes": (),
+        }
+    )
+
+
+def _shorter_quote(found: Verification, room: int) -> Verification:
+    around = _size(found) - _size(found.citation)
+    citation = _less_quote(_place_cut(found.citation, room), room - around)
+    return found.model_copy(update={"citation": citation, "detail": label(found.detail)})
+
+
+def _fewer_roots(found: CollectionStatus, room: int) -> CollectionStatus:
+    status = found.status
+    while status is not None and status.roots and _size(found) > room:
+        status = status.model_copy(update={"roots": status.roots[: len(status.roots) // 2]})
+        found = found.model_copy(update={"status": status})
+    return found
+
+
+def _shorter_error(found: CollectionStatus, room: int) -> CollectionStatus:
+    return found.model_copy(update={"error": found.error and label(found.error)})
+
+
+def _shorter_reason(skipped: Skipped, room: int) -> Skipped:
+    return skipped.model_copy(update={"path": label(skipped.path), "reason": label(skipped.reason)})
+
+
+_shorter_hit: Sequence[_Cut[Hit]] = (
+    _place_cut,
+    _small_metadata,
+    _fewer_citations,
+    _less_text,
+    _without_metadata,
+)
+_shorter_citation: Sequence[_Cut[Citation]] = (_place_cut, _less_quote)
+_shorter_verification: Sequence[_Cut[Verification]] = (_shorter_quote,)
+_shorter_document: Sequence[_Cut[DocumentEntry]] = (_place_cut, _without_metadata)
+_shorter_collection: Sequence[_Cut[CollectionStatus]] = (_fewer_roots, _shorter_error)
+_shorter_source: Sequence[_Cut[Skipped]] = (_shorter_reason,)
 
 
 _MAX_ESCAPED = 6

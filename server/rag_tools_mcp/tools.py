@@ -29,6 +29,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
 from rag_tools.cite import heatmap
 from rag_tools.errors import RagToolsError
+from rag_tools.limits import MAX_QUERY
 from rag_tools.types import Fetched, Verification
 from rag_tools_mcp.collections import Collections, Seen
 from rag_tools_mcp.pages import (
@@ -42,6 +43,7 @@ from rag_tools_mcp.pages import (
     cite_page,
     documents_page,
     fetched_page,
+    label,
     offset,
     search_page,
     status_page,
@@ -64,6 +66,9 @@ _REPORT_SECONDS = 0.1
 _Scalar = str | int | float | bool
 _Caller = Context[Any, Any]
 
+Query = Annotated[
+    str, Field(description="What to look for: words or a question.", max_length=MAX_QUERY)
+]
 Filter = Annotated[
     dict[str, _Scalar | list[_Scalar]] | None,
     Field(
@@ -72,8 +77,10 @@ Filter = Annotated[
     ),
 ]
 MaxChars = Annotated[int, Field(ge=1_000, description="Length of the JSON returned, at most.")]
+_Name = Annotated[str, Field(max_length=64)]
+_Id = Annotated[str, Field(max_length=600)]  # a document's has 512 characters at most, and a range
 Collection = Annotated[
-    str | None, Field(description="Collection to use; status lists them. Default: the only one.")
+    _Name | None, Field(description="Collection to use; status lists them. Default: the only one.")
 ]
 
 
@@ -106,11 +113,11 @@ class Tools:
     async def search(
         self,
         context: _Caller,
-        query: Annotated[str, Field(description="What to look for: words or a question.")],
+        query: Query,
         limit: Annotated[int, Field(ge=1, le=100, description="Passages to return.")] = 10,
         filter: Filter = None,
         cursor: Annotated[
-            str | None, Field(description="next_cursor of the search to continue.")
+            _Id | None, Field(description="next_cursor of the search to continue.")
         ] = None,
         max_chars: MaxChars = _MAX_CHARS,
         collection: Collection = None,
@@ -131,7 +138,7 @@ class Tools:
     def fetch(
         self,
         context: _Caller,
-        id: Annotated[str, Field(description="document_id, or the id of a search result.")],
+        id: Annotated[_Id, Field(description="document_id, or the id of a search result.")],
         start: Annotated[int, Field(ge=0, description="First character to return.")] = 0,
         end: Annotated[
             int | None, Field(ge=0, description="Character to stop before; the end by default.")
@@ -146,7 +153,9 @@ class Tools:
     async def cite(
         self,
         context: _Caller,
-        claim: Annotated[str, Field(description="The statement, in a full sentence.")],
+        claim: Annotated[
+            str, Field(description="The statement, in a full sentence.", max_length=MAX_QUERY)
+        ],
         limit: Annotated[int, Field(ge=1, le=50, description="Quotes to return.")] = 8,
         filter: Filter = None,
         max_chars: MaxChars = _MAX_CHARS,
@@ -196,7 +205,7 @@ class Tools:
         filter: Filter = None,
         limit: Annotated[int, Field(ge=1, le=200, description="Documents to return.")] = 50,
         cursor: Annotated[
-            str | None, Field(description="next_cursor of the list to continue.")
+            _Id | None, Field(description="next_cursor of the list to continue.")
         ] = None,
         max_chars: MaxChars = _MAX_CHARS,
         collection: Collection = None,
@@ -308,7 +317,7 @@ class OpenAITools:
     async def search(
         self,
         context: _Caller,
-        query: Annotated[str, Field(description="What to look for: words or a question.")],
+        query: Query,
     ) -> Annotated[CallToolResult, OpenAIResults]:
         """Find passages of the user's documents; fetch a result's id to read it."""
         engine = await _opened(context, self._seen(), None)
@@ -317,7 +326,7 @@ class OpenAITools:
             results = tuple(
                 OpenAIResult(
                     id=hit.id,
-                    title=" > ".join(filter(None, (hit.title, hit.heading))),
+                    title=label(" > ".join(filter(None, (hit.title, hit.heading)))),
                     url=hit.url,
                 )
                 for hit in engine.search(query).results
@@ -330,7 +339,7 @@ class OpenAITools:
         self,
         context: _Caller,
         id: Annotated[
-            str,
+            _Id,
             Field(description="The id of a search result, or metadata.document_id or next_id."),
         ],
     ) -> Annotated[CallToolResult, Fetched]:
@@ -414,10 +423,13 @@ class StrictTool(Tool):
 
     def _complaint(self, error: ValidationError) -> str:
         problems = []
-        for problem in error.errors(include_url=False, include_context=False):
+        for problem in error.errors(include_url=False):
             name = ".".join(map(str, problem["loc"]))
             if problem["type"] == "extra_forbidden":
                 problems.append(f"unknown argument {name}")
+            elif problem["type"] == "string_too_long":
+                given, limit = len(problem["input"]), problem["ctx"]["max_length"]
+                problems.append(f"{name} has {given:,} characters, and {limit:,} are the limit")
             else:
                 problems.append(f"{name}: {problem['msg']}")
         known = ", ".join(self.parameters["properties"]) or "no arguments"

@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
 NODE := build/node
 
-.PHONY: demo test test-torch test-clients conformance bundle lint sanitize clean
+.PHONY: demo test test-torch test-clients conformance processors processors-tools bundle lint sanitize clean
 
 demo: $(VENV)/core
 	$(BIN)/rag-tools demo
@@ -41,6 +41,17 @@ $(VENV)-langchain/installed: Makefile
 # The official suites against the MCP server, and its bundle, checked.
 conformance: $(STAMP) $(NODE)/installed
 	$(BIN)/python -m pytest tests/conformance/suites.py
+
+# The product on processors that this machine hasn't got, and the compiled code of every compiler. Needs
+# Linux on x86-64, and Debian's packages PROCESSORS, which `make processors-tools` installs as root.
+PROCESSORS := clang qemu-user g++-aarch64-linux-gnu debootstrap
+processors: $(STAMP)
+	$(BIN)/python tests/processors/aarch64.py build/aarch64
+	$(BIN)/python -m pytest tests/processors/inspection.py tests/processors/emulation.py
+
+processors-tools:
+	apt-get update -qq
+	apt-get install -qq --no-install-recommends $(PROCESSORS)
 
 # dist/rag-tools-VERSION.mcpb for desktop programs, dist/server.json for the MCP registry, which knows
 # the server by a name made from the REPOSITORY: https://github.com/OWNER/NAME.

@@ -12,13 +12,13 @@ import anyio
 import pytest
 from mcp import Client
 
+from rag_tools.aio import offload, take_turns
 from rag_tools.encode.batch import Batch
 from rag_tools.encode.checkpoint import load_checkpoint
 from rag_tools.encode.embeddings import Embeddings
 from rag_tools.encode.encoder import Encoder
 from rag_tools.engine import Engine
 from rag_tools.errors import InvalidQueryError
-from rag_tools.offload import offload, take_turns
 from rag_tools_mcp.collections import Collections
 from rag_tools_mcp.server import build
 
@@ -221,9 +221,9 @@ def hold(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Engine], Held]]:
 
     def holding(engine: Engine) -> Held:
         engine.warm()
-        assert engine._encoder is not None
-        session = Held(engine._encoder)
-        monkeypatch.setattr(engine._encoder, "_session", session)
+        encoder = engine._opened.encoder
+        session = Held(encoder)
+        monkeypatch.setattr(encoder, "_session", session)
         sessions.append(session)
         return session
 

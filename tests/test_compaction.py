@@ -154,7 +154,7 @@ def stored_vectors(engine):
     """Embeddings by passage id, as they are stored."""
     from rag_tools.catalog import catalog
 
-    with engine._reader.view() as view:
+    with engine._opened.reader.view() as view:
         return {
             catalog.passage_id(view.connection, id, int(position)): segment.vectors(
                 *map(int, segment.token_offsets[position : position + 2])

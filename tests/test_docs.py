@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 
 import rag_tools
 from rag_tools.cli.main import app
-from rag_tools.engine import DEFAULT_BITS
+from rag_tools.creation import DEFAULT_BITS
 from rag_tools.evaluate.dataset import read
 from rag_tools.evaluate.systems import Plan
 from rag_tools_mcp.collections import Collections

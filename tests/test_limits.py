@@ -31,11 +31,11 @@ JUST = LONG[:MAX_QUERY]
         lambda engine, text: asyncio.run(engine.asearch(text)),
         lambda engine, text: engine.search_batch(["tides", text]),
         lambda engine, text: engine.cite(text),
-        lambda engine, text: asyncio.run(engine.offload(text, lambda query: query)),
+        lambda engine, text: asyncio.run(engine.aio.cite(text, then=lambda found: found)),
         lambda engine, text: engine.cite_answer(f"See. {text}."),
         lambda _, text: Reranker().rank(text, ["tides"]),
     ],
-    ids=["search", "asearch", "search_batch", "cite", "offload", "cite_answer", "rerank"],
+    ids=["search", "asearch", "search_batch", "cite", "aio.cite", "cite_answer", "rerank"],
 )
 def test_a_query_that_is_too_long_is_refused_with_both_lengths(engine: Engine, ask):
     with pytest.raises(InvalidQueryError, match=r"11,2\d\d characters, and 8,000 are the limit"):

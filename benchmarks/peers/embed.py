@@ -22,10 +22,10 @@ import numpy as np
 import typer
 from embeddings import QUERIES
 
+from rag_tools.creation import DEFAULT_PASSAGE_TOKENS
 from rag_tools.encode.checkpoint import load_checkpoint
 from rag_tools.encode.embeddings import Embeddings
 from rag_tools.encode.encoder import Encoder
-from rag_tools.engine import DEFAULT_PASSAGE_TOKENS
 from rag_tools.evaluate.dataset import Dataset, find, read
 from rag_tools.ingest.chunk import chunk, context
 from rag_tools.ingest.load import load_bytes

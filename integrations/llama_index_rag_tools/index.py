@@ -15,9 +15,9 @@ from llama_index.core.storage.storage_context import StorageContext
 
 from llama_index_rag_tools.nodes import to_document
 from llama_index_rag_tools.retriever import RagToolsRetriever
+from rag_tools.aio import offload
 from rag_tools.engine import Engine
 from rag_tools.errors import NotFoundError
-from rag_tools.offload import offload
 from rag_tools.types import Document as Indexed
 from rag_tools.types import Filter
 from rag_tools_mcp.client import open_to_write

@@ -100,8 +100,8 @@ def evaluate(
     if exact and (bits is not None or quality is not None):
         raise typer.BadParameter("--float has no index: leave out --bits and --quality")
     from rag_tools.cli import show
+    from rag_tools.creation import DEFAULT_BITS
     from rag_tools.encode.checkpoint import load_checkpoint
-    from rag_tools.engine import DEFAULT_BITS
     from rag_tools.evaluate import report
     from rag_tools.evaluate.systems import Plan
     from rag_tools.index.search import Signals

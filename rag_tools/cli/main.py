@@ -529,7 +529,7 @@ def install(
     yes: YesOption = False,
 ) -> None:
     """Make a host start the server: shows the change to its configuration, and asks."""
-    from rag_tools.engine import default_directory
+    from rag_tools.creation import default_directory
     from rag_tools_mcp.install import hosts
     from rag_tools_mcp.install.program import typed
 

@@ -16,12 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rag_tools.catalog import lexical
+from rag_tools.creation import DEFAULT_PASSAGE_TOKENS
 from rag_tools.encode.embeddings import Embeddings
 from rag_tools.encode.encoder import Encoder
-from rag_tools.engine import DEFAULT_PASSAGE_TOKENS
 from rag_tools.evaluate.dataset import Dataset
 from rag_tools.evaluate.measures import DEPTH, Run
-from rag_tools.index.search import BM25_HALF, Signals, weigh
+from rag_tools.index.search import Signals, weigh
 from rag_tools.ingest.chunk import chunk
 from rag_tools.types import Document, Progress
 
@@ -153,12 +153,12 @@ def run_maxsim(
         scores = _maxsim(passages, encoded, signals)  # (n_queries, n_passages)
         if passages.pooled is not None and signals.pooled:
             vectors = np.stack(list(map(_pooled, encoded)))
-            scores += signals.pooled * (vectors @ passages.pooled.vectors.T)
+            scores += signals.of_pooled(vectors @ passages.pooled.vectors.T)
         if signals.lexical:
             for row, text, query in zip(scores, queries.values(), encoded, strict=True):
                 keys, bm25 = _bm25(connection, passages, text, query)
-                weight = signals.adapted(encoder.pieces_per_word(text, query)).lexical
-                row[keys] += weight * (bm25 / (bm25 + BM25_HALF))
+                adapted = signals.adapted(encoder.pieces_per_word(text, query))
+                row[keys] += adapted.of_words(bm25)
         run |= _ranked(dataset, list(queries), scores, passages.owners)
         if progress:
             progress("search", len(run), len(dataset.queries))

@@ -13,9 +13,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from rag_tools.creation import DEFAULT_BITS, check_dim
 from rag_tools.encode.checkpoint import Checkpoint
 from rag_tools.encode.encoder import Encoder
-from rag_tools.engine import DEFAULT_BITS, Engine, check_dim
+from rag_tools.engine import Engine
 from rag_tools.errors import ConfigurationError
 from rag_tools.evaluate import exhaustive, retrieve
 from rag_tools.evaluate.dataset import Dataset

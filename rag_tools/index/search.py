@@ -114,6 +114,14 @@ class Signals:
         factor = 1 + _PER_PIECE * max(pieces_per_word - _KNOWN_PIECES, 0)
         return replace(self, lexical=self.lexical * min(factor, _LARGEST_FACTOR))
 
+    def of_words(self, bm25: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return what BM25 adds to MaxSim."""
+        return (self.lexical * (bm25 / (bm25 + BM25_HALF))).astype(np.float32, copy=False)
+
+    def of_pooled(self, cosines: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return what the cosines of pooled vectors add to MaxSim."""
+        return self.pooled * cosines
+
     @property
     def ceiling(self) -> float:
         """The highest score there can be."""
@@ -243,7 +251,7 @@ def score_signals(
             low, high = np.searchsorted(places[:, 0], [number, number + 1])
             if segment.pooled is not None and low < high:
                 rows, scales = (part[places[low:high, 1]] for part in segment.pooled)
-                scores[low:high] = signals.pooled * ((rows @ query.pooled) * scales)
+                scores[low:high] = signals.of_pooled((rows @ query.pooled) * scales)
     listed, gains = lexical
     at = np.searchsorted(_keys(places), _keys(listed))
     found = at < len(places)
@@ -284,8 +292,7 @@ def _lexical(snapshot: Snapshot, query: Query, signals: Signals) -> Lexical:
     if not signals.lexical:
         return np.empty((0, 2), np.int64), np.empty(0, np.float32)
     numbers = np.searchsorted(np.fromiter(snapshot.segments, np.int64), places[:, 0])
-    gains = signals.lexical * (bm25 / (bm25 + BM25_HALF))
-    return np.stack([numbers, places[:, 1]], axis=1), gains.astype(np.float32)
+    return np.stack([numbers, places[:, 1]], axis=1), signals.of_words(bm25)
 
 
 def _keys(places: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -31,9 +31,9 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route, request_response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from rag_tools.aio import take_turns
 from rag_tools.cores import available_cores
 from rag_tools.errors import RagToolsError
-from rag_tools.offload import take_turns
 from rag_tools.types import Status
 from rag_tools_mcp import auth, logs
 from rag_tools_mcp.auth import Authenticate, Caller

@@ -30,7 +30,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 from rag_tools.cite import heatmap
 from rag_tools.errors import RagToolsError
 from rag_tools.limits import MAX_QUERY
-from rag_tools.types import Fetched, Verification
+from rag_tools.types import Fetched, SearchResults, Support, Verification
 from rag_tools_mcp.collections import Collections, Seen
 from rag_tools_mcp.pages import (
     CitePage,
@@ -54,7 +54,6 @@ from rag_tools_mcp.pages import (
 from rag_tools_mcp.viewer import TOOL_META
 
 if TYPE_CHECKING:
-    from rag_tools.encode.embeddings import EncodedQuery
     from rag_tools.engine import Engine
 
 _SURROGATE = re.compile("[\ud800-\udfff]")  # JSON can hold one, UTF-8 can't
@@ -127,13 +126,14 @@ class Tools:
         shown = client_supports_apps(context)
         engine = await _opened(context, self._seen(), collection)
 
-        def answer(query: EncodedQuery) -> CallToolResult:
-            found = engine.search(query, limit=skip + limit, filter=filter, explain=shown)
+        def answer(found: SearchResults) -> CallToolResult:
             page = search_page(found, skip=skip, limit=limit, max_chars=max_chars)
             hits = found.results[skip : skip + len(page.results)]
-            return tool_result(page, view=heatmap.hits(query.text, hits) if shown else None)
+            return tool_result(page, view=heatmap.hits(found.query, hits) if shown else None)
 
-        return await engine.offload(query, answer)
+        return await engine.aio.search(
+            query, limit=skip + limit, filter=filter, explain=shown, then=answer
+        )
 
     def fetch(
         self,
@@ -165,13 +165,12 @@ class Tools:
         shown = client_supports_apps(context)
         engine = await _opened(context, self._seen(), collection)
 
-        def answer(claim: EncodedQuery) -> CallToolResult:
-            found = engine.cite(claim, limit=limit, filter=filter, explain=shown)
+        def answer(found: Support) -> CallToolResult:
             page = cite_page(found, max_chars=max_chars)
             quotes = found.citations[: len(page.citations)]
-            return tool_result(page, view=heatmap.citations(claim.text, quotes) if shown else None)
+            return tool_result(page, view=heatmap.citations(claim, quotes) if shown else None)
 
-        return await engine.offload(claim, answer)
+        return await engine.aio.cite(claim, limit=limit, filter=filter, explain=shown, then=answer)
 
     def verify(
         self,
@@ -322,18 +321,18 @@ class OpenAITools:
         """Find passages of the user's documents; fetch a result's id to read it."""
         engine = await _opened(context, self._seen(), None)
 
-        def answer(query: EncodedQuery) -> CallToolResult:
+        def answer(found: SearchResults) -> CallToolResult:
             results = tuple(
                 OpenAIResult(
                     id=hit.id,
                     title=label(" > ".join(filter(None, (hit.title, hit.heading)))),
                     url=hit.url,
                 )
-                for hit in engine.search(query).results
+                for hit in found.results
             )
             return tool_result(OpenAIResults(results=results))
 
-        return await engine.offload(query, answer)
+        return await engine.aio.search(query, then=answer)
 
     def fetch(
         self,

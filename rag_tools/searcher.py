@@ -1,0 +1,240 @@
+"""Searching an index, and citing from it.
+
+`Searcher.search` is a query's way through the product: encode, prepare (weights of the query's
+tokens, BM25), select what the filter leaves, run the stages of `rag_tools.index.search`, assemble
+hits, judge their confidence. All of it reads one committed state.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
+
+import numpy as np
+
+from rag_tools.catalog import catalog, lexical
+from rag_tools.catalog.filters import compile_filter
+from rag_tools.cite import support
+from rag_tools.cite.claims import QUOTES, cited_answer
+from rag_tools.cite.quote import strongest
+from rag_tools.encode.embeddings import EncodedQuery
+from rag_tools.encode.encoder import BATCH
+from rag_tools.errors import InvalidQueryError
+from rag_tools.hits import hits
+from rag_tools.index.dispatch import thread_count, use_one_thread
+from rag_tools.index.search import EFFORTS, Quality, Query, Signals, search, weigh
+from rag_tools.index.snapshot import Selection
+from rag_tools.limits import check_query
+from rag_tools.opened import OpenIndex
+from rag_tools.reader import View
+from rag_tools.types import CitedAnswer, Filter, Hit, SearchResults, Support
+
+
+class Searcher:
+    """The reading side of an engine that ranks. Safe to share between threads."""
+
+    def __init__(self, opened: OpenIndex) -> None:
+        self._opened = opened
+
+    def search(
+        self,
+        query: str | EncodedQuery,
+        *,
+        limit: int = 10,
+        filter: Filter | None = None,
+        explain: bool = False,
+        quality: Quality = "balanced",
+        cite: bool = True,
+    ) -> SearchResults:
+        """Return the passages that answer `query` best, with citations.
+
+        Parameters
+        ----------
+        query
+            A question or keywords, of `limits.MAX_QUERY` characters at most; or one that is encoded
+            already.
+        limit
+            At most so many hits.
+        filter
+            Restriction on documents, see `Filter`; applied before ranking.
+        explain
+            Give every citation its alignment.
+        quality
+            ``exact`` scores every passage, ``balanced`` those that can be expected to matter,
+            ``fast`` fewer; an index that is small is scored whole anyway, see `EFFORTS`.
+        cite
+            False leaves out the citations, and with them the confidence: where only ranks
+            matter, a hundred hits take a third of the time.
+
+        Raises
+        ------
+        InvalidQueryError
+            If the query is blank or too long, the limit isn't positive, the filter can't be used,
+            or there is no such quality.
+        """
+        _check(limit, quality)
+        encoded = self._encoded(query)
+        opened = self._opened
+        pieces = opened.encoder.pieces_per_word(encoded.text, encoded.embeddings)
+        signals = opened.signals.adapted(pieces)
+        restriction = compile_filter(filter or {})
+        with opened.reader.view() as view:
+            prepared = _prepared(view, encoded, signals, restriction)
+            matches = search(
+                view.snapshot,
+                prepared,
+                _selection(view, restriction) if filter else view.snapshot.everything,
+                limit=limit,
+                signals=signals,
+                effort=EFFORTS[quality],
+            )
+            found = hits(
+                opened.reader,
+                view,
+                matches,
+                prepared,
+                encoded.embeddings.spans if explain else None,
+                limit=limit,
+                ceiling=signals.ceiling,
+                cite=cite,
+            )
+        return self._judged(encoded.text, found, cited=cite)
+
+    def search_batch(
+        self,
+        queries: Sequence[str],
+        *,
+        limit: int = 10,
+        filter: Filter | None = None,
+        explain: bool = False,
+        quality: Quality = "balanced",
+        cite: bool = True,
+    ) -> list[SearchResults]:
+        """Search for each of some queries: the same results as one by one, in less time.
+
+        Every query runs on one thread, and as many run at once as there are cores. Parameters
+        and errors are those of `search`.
+        """
+        for query in queries:
+            check_query(query)
+        _check(limit, quality)
+        encoder = self._opened.encoder
+
+        def encoded(texts: Sequence[str]) -> list[EncodedQuery]:
+            return list(map(EncodedQuery, texts, encoder.encode_queries(texts)))
+
+        def found(query: EncodedQuery) -> SearchResults:
+            return self.search(
+                query, limit=limit, filter=filter, explain=explain, quality=quality, cite=cite
+            )
+
+        with ThreadPoolExecutor(thread_count(), initializer=use_one_thread) as pool:
+            groups = [queries[i : i + BATCH] for i in range(0, len(queries), BATCH)]
+            return list(pool.map(found, chain.from_iterable(pool.map(encoded, groups))))
+
+    def cite(
+        self,
+        claim: str | EncodedQuery,
+        *,
+        limit: int = 8,
+        filter: Filter | None = None,
+        explain: bool = False,
+        quality: Quality = "balanced",
+    ) -> Support:
+        """Return how far the documents support `claim`, and the quotes that bear on it best.
+
+        Parameters and errors are those of `search`; `limit` is the most citations returned.
+        """
+        found = self.search(claim, limit=2 * limit, filter=filter, explain=True, quality=quality)
+        citations = strongest(citation for hit in found.results for citation in hit.citations)
+        assessed = support.assess(
+            found.query, citations[:limit], calibrated=self._opened.calibrated
+        )
+        return assessed if explain else assessed.unaligned()
+
+    def cite_answer(
+        self, answer: str, *, filter: Filter | None = None, quality: Quality = "balanced"
+    ) -> CitedAnswer:
+        """Return a draft answer with citations: which statements the documents support, and where.
+
+        Parameters
+        ----------
+        answer
+            In Markdown, of `limits.MAX_ANSWER` characters at most. Its own markers and list of
+            references are left out; sentences that need no citation stay as they are, see
+            `statements`.
+        filter, quality
+            As in `search`.
+
+        Raises
+        ------
+        InvalidQueryError
+            If the answer is blank, too long or isn't valid Unicode, a statement of it is longer
+            than a claim may be, or the filter can't be used.
+        """
+        _check(1, quality)
+
+        def cite(claim: str) -> Support:
+            return self.cite(claim, limit=QUOTES, filter=filter, quality=quality)
+
+        return cited_answer(answer, cite)
+
+    def _encoded(self, query: str | EncodedQuery) -> EncodedQuery:
+        if isinstance(query, EncodedQuery):
+            return query
+        check_query(query)
+        return EncodedQuery(query, self._opened.encoder.encode_query(query))
+
+    def _judged(self, query: str, found: tuple[Hit, ...], *, cited: bool) -> SearchResults:
+        """Return the results with how likely the hits answer, where that was measured."""
+        sure = None
+        if cited and found and self._opened.calibrated:
+            sure = support.confidence(query, found[0])
+        return SearchResults(
+            query=query,
+            results=found,
+            confidence=sure,
+            low_confidence=sure is not None and sure < support.calibration().low,
+        )
+
+
+_Restriction = tuple[str, Sequence[str | int | float]]
+"""A condition on documents in SQL, and its parameters, from `compile_filter`."""
+
+
+def _prepared(
+    view: View, encoded: EncodedQuery, signals: Signals, restriction: _Restriction
+) -> Query:
+    """Return a query as the stages read it: with its tokens' weights and what BM25 lists."""
+    embeddings, snapshot = encoded.embeddings, view.snapshot
+    frequencies = snapshot.document_frequencies(embeddings.token_ids)
+    condition, parameters = restriction
+    listed = lexical.bm25(
+        view.connection,
+        lexical.telling_words(encoded.text, embeddings.spans, frequencies, snapshot.n_passages),
+        limit=lexical.LISTED,
+        condition=condition,
+        parameters=parameters,
+    )
+    return Query(
+        vectors=embeddings.vectors,
+        weights=weigh(frequencies, snapshot.n_passages, exponent=signals.idf),
+        pooled=embeddings.pooled,
+        lexical=(
+            catalog.places_of(view.connection, [key for key, _ in listed]),
+            np.array([score for _, score in listed], dtype=np.float32),
+        ),
+    )
+
+
+def _selection(view: View, restriction: _Restriction) -> Selection:
+    """Return the live passages of the documents that a filter leaves."""
+    return view.snapshot.select(catalog.places(view.connection, *restriction))
+
+
+def _check(limit: int, quality: Quality) -> None:
+    if limit < 1:
+        raise InvalidQueryError(f"limit {limit}: ask for at least one result")
+    if quality not in EFFORTS:
+        raise InvalidQueryError(f"quality {quality!r}: choose {', '.join(EFFORTS)}")

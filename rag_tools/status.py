@@ -1,0 +1,51 @@
+"""What an index holds and how it was built."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+
+from rag_tools.catalog import catalog
+from rag_tools.index.arrayfile import FORMAT_VERSION
+from rag_tools.index.dispatch import kernel_name
+from rag_tools.index.loss import mean as mean_loss
+from rag_tools.opened import OpenIndex
+from rag_tools.types import Status
+
+
+def status(opened: OpenIndex) -> Status:
+    """Return what the index holds and how it was built."""
+    with opened.reader.view() as view:
+        counts = catalog.counts(view.connection)
+        roots = tuple(catalog.roots(view.connection))
+        snapshot = view.snapshot
+    loss = mean_loss((segment.loss, segment.n_tokens) for segment in snapshot.segments.values())
+    return Status(
+        index=str(opened.directory),
+        format_version=FORMAT_VERSION,
+        checkpoint=opened.settings.checkpoint or "bundled",
+        dim=opened.settings.dim,
+        bits=opened.settings.bits,
+        passage_tokens=opened.settings.passage_tokens,
+        roots=roots,
+        documents=counts.documents,
+        passages=counts.passages,
+        tombstones=counts.tombstones,
+        tokens=sum(segment.n_tokens for segment in snapshot.segments.values()),
+        segments=len(snapshot.segments),
+        centroids=0 if snapshot.codebook is None else len(snapshot.codebook),
+        cosine=None if loss is None else loss.cosine,
+        maxsim_error=None if loss is None else loss.maxsim,
+        generation=snapshot.generation,
+        bytes=_bytes_on_disk(opened.directory),
+        kernel=kernel_name(),
+    )
+
+
+def _bytes_on_disk(directory: Path) -> int:
+    total = 0
+    for path in directory.rglob("*"):
+        # A writer may sweep a file while we look, and some may be out of reach.
+        with suppress(OSError):
+            total += path.stat().st_size if path.is_file() else 0
+    return total

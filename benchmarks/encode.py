@@ -4,10 +4,10 @@ Usage: python benchmarks/encode.py BASE [--passages N] [--threads N] [--rounds N
 
 BASE is all-MiniLM-L6-v2: a directory or a Hub id (needs the extra [torch]). Both encode the same
 passages of 100 words, in turns; PyTorch sorts them by length and takes batches of 16.
-Then queries of 32 tokens on one thread. Times are of the wall, medians of the rounds; the ratio is
-given of processor time as well with ``--threads 1``, since other work on the machine changes that less
-(PyTorch's further threads spin while they wait, which isn't work). The first line says what the times
-depend on: the processor's features that matter here, and the versions.
+Then queries of 32 tokens on one thread. Times are of the wall, medians of the rounds. With
+``--threads 1`` the ratio is given of processor time as well, which other work on the machine
+changes less; PyTorch's further threads spin while they wait, which isn't work. The first line says
+what the times depend on: the processor's features that matter here, and the versions.
 """
 
 from __future__ import annotations

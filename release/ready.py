@@ -1,7 +1,7 @@
 """Whether a tag may be published: ``ready.py TAG REPOSITORY`` names what is missing and fails.
 
-The version is written once, in ``rag_tools/__init__.py``. Here it is compared with the tag, and with
-what people read about the release.
+The version is written once, in ``rag_tools/__init__.py``. Here it is compared with the tag, and
+with what people read about the release.
 """
 
 from __future__ import annotations

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,6 @@ import typer
 from mcp import Client
 from mcp.types import Tool
 
-import rag_tools
 from rag_tools.cli.main import app
 from rag_tools_mcp.collections import Collections
 from rag_tools_mcp.install.hosts import HOSTS, settings_folder, snippet
@@ -91,8 +89,3 @@ def test_the_configuration_by_hand_is_what_the_program_prints():
     (written,) = re.findall(r"For `(\w+)`:\n\n```json\n(.*?)\n```", MCP, re.DOTALL)
     name, text = written
     assert text == snippet(name, ["rag-tools", "serve", "--index", "/path/to/index"]).text
-
-
-def test_the_version_is_the_same_everywhere():
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    assert project.get("version", rag_tools.__version__) == rag_tools.__version__

@@ -10,6 +10,7 @@
 # and certificates are those that this machine is set up with.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+PATH=$PATH:/usr/sbin:/sbin  # where debootstrap and chroot are
 
 work=$PWD/build/release    # what the Debians see as /mnt
 roots=$PWD/build/roots
@@ -20,6 +21,8 @@ main() {
 	mkdir -p "$work"/{source,wheels,built/{bookworm,trixie,pure}} "$roots"
 	local started=$SECONDS
 	install_tools
+	say "the configuration"
+	check_configuration
 	say "the source distribution"
 	"$tools/bin/python" -m build --quiet --sdist --outdir "$work/source" .
 	"$tools/bin/twine" check --strict "$work"/source/*.tar.gz
@@ -39,12 +42,20 @@ main() {
 say() { printf '== %s\n' "$*"; }
 
 install_tools() {
-	[ -e "$tools/installed" ] && return
+	[ "$tools/installed" -nt pyproject.toml ] && return
 	say "the tools"
 	"${PYTHON:-python3}" -m venv "$tools"
 	"$tools/bin/python" -m pip install --quiet --upgrade pip
 	"$tools/bin/python" -m pip install --quiet --group release
 	touch "$tools/installed"
+}
+
+check_configuration() {
+	local platform
+	for platform in linux macos windows; do
+		"$tools/bin/cibuildwheel" --print-build-identifiers --platform "$platform" | paste -s -d ' '
+	done
+	"$tools/bin/zizmor" --offline --quiet --pedantic .github/workflows
 }
 
 can_make_roots() {
@@ -151,6 +162,7 @@ make_builder() {
 # Debian's mirror of this machine; debootstrap's own choice where apt has none.
 mirror() {
 	command -v apt-get >/dev/null || return 0
+	# shellcheck disable=SC2016 # apt replaces it
 	apt-get indextargets 'Created-By: Packages' 'Label: Debian' --format '$(SITE)' | head -n 1
 }
 
@@ -172,6 +184,7 @@ inside() {
 	local root=$roots/$1
 	shift
 	touch "$root/etc/resolv.conf"
+	# shellcheck disable=SC2016 # the inner shell expands them
 	unshare "${apart[@]}" bash -euc '
 		root=$1 shared=$2 certificates=$3
 		shift 3
@@ -195,14 +208,18 @@ for name in http_proxy https_proxy no_proxy HTTP_PROXY HTTPS_PROXY NO_PROXY PIP_
 	PIP_TRUSTED_HOST PIP_DEFAULT_TIMEOUT PIP_NO_CACHE_DIR; do
 	[ -z "${!name:-}" ] || settings+=("$name=${!name}")
 done
-if [ -z "${PIP_INDEX_URL:-}" ] && index=$("${PYTHON:-python3}" -m pip config get global.index-url 2>/dev/null); then
+if [ -z "${PIP_INDEX_URL:-}" ] &&
+	index=$("${PYTHON:-python3}" -m pip config get global.index-url 2>/dev/null); then
 	settings+=("PIP_INDEX_URL=$index")
 fi
 
 seen() { printf '/mnt/%s' "${1#"$work/"}"; }  # a file's path in a root
 
 one() {
-	[ $# -eq 1 ] && [ -e "$1" ] || { say "not one file: $*"; return 1; } >&2
+	if [ $# -ne 1 ] || [ ! -e "$1" ]; then
+		say "not one file: $*" >&2
+		return 1
+	fi
 	printf '%s' "$1"
 }
 

@@ -7,7 +7,8 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
 NODE := build/node
 
-.PHONY: demo test test-torch test-clients conformance processors processors-tools bundle lint sanitize clean
+.PHONY: demo test test-torch test-clients conformance processors processors-tools bundle \
+	wheel-check lint sanitize clean
 
 demo: $(VENV)/core
 	$(BIN)/rag-tools demo
@@ -58,6 +59,10 @@ processors-tools:
 REPOSITORY ?=
 bundle: $(STAMP) $(NODE)/installed
 	$(BIN)/python server/bundle/build.py dist $(REPOSITORY)
+
+# The wheels, built from the source distribution and used in clean Debians. Needs root and debootstrap.
+wheel-check:
+	PYTHON=$(PYTHON) release/check_wheels.sh
 
 # The suites' programs, with the Node that they need.
 $(NODE)/installed: tests/conformance/package.json tests/conformance/package-lock.json

@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 import json
 import re
-import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,6 @@ from mcp import Client
 from mcp.types import Tool
 from typer.testing import CliRunner
 
-import rag_tools
 from rag_tools.cli.main import app
 from rag_tools.creation import DEFAULT_BITS
 from rag_tools.evaluate.dataset import read
@@ -199,8 +197,3 @@ def test_the_configuration_by_hand_is_what_the_program_prints():
     (written,) = re.findall(r"For `(\w+)`:\n\n```json\n(.*?)\n```", MCP, re.DOTALL)
     name, text = written
     assert text == snippet(name, ["rag-tools", "serve", "--index", "/path/to/index"]).text
-
-
-def test_the_version_is_the_same_everywhere():
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    assert project.get("version", rag_tools.__version__) == rag_tools.__version__

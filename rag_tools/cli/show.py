@@ -150,7 +150,8 @@ def status(found: Status, out: Console) -> None:
     if found.kernel == "numpy":
         complain(
             "searches run on NumPy, many times slower: the native kernels weren't built, or "
-            "RAG_TOOLS_KERNEL says so; install a C++ compiler and reinstall rag-tools"
+            "RAG_TOOLS_KERNEL says so; install a C++ compiler and reinstall rag-tools: "
+            "pip install --force-reinstall --no-deps --no-cache-dir --no-binary rag-tools rag-tools"
         )
 
 

@@ -1,7 +1,7 @@
 """Build what is published beside the package: ``build.py DIRECTORY [REPOSITORY]``.
 
 ``rag-tools-VERSION.mcpb``, which desktop programs install with a click, and ``server.json`` for the
-MCP registry. The version is that of pyproject.toml, the tools are those that the server lists.
+MCP registry. The version is that of the package, the tools are those that the server lists.
 
 The registry knows a server by a name that only the owner of its repository, or domain, can publish:
 it is derived from REPOSITORY, by default the URL that pyproject.toml gives as ``Repository``. Where
@@ -25,6 +25,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 from urllib.parse import urlsplit
 
+from rag_tools import __version__
 from rag_tools_mcp.collections import DEFAULT_NAME, Collections
 from rag_tools_mcp.server import build
 
@@ -52,19 +53,19 @@ def main(directory: Path, repository: str | None = None) -> None:
     directory.mkdir(parents=True, exist_ok=True)
     repository = repository or project.get("urls", {}).get("Repository")
     if repository:
-        _write(directory / "server.json", _registered(project["version"], repository))
+        _write(directory / "server.json", _registered(repository))
     else:
         sys.stderr.write("no server.json: give the URL of the repository, which names the server\n")
     with TemporaryDirectory() as folder:
         _fill(Path(folder), project)
-        bundle = directory / f"rag-tools-{project['version']}.mcpb"
+        bundle = directory / f"rag-tools-{__version__}.mcpb"
         _run(str(PROGRAMS / "mcpb"), "pack", folder, str(bundle))
 
 
-def _registered(version: str, repository: str) -> dict[str, Any]:
+def _registered(repository: str) -> dict[str, Any]:
     server = _read("server.json")
-    packages = [{**package, "version": version} for package in server["packages"]]
-    named: dict[str, Any] = {"name": registry_name(repository), "version": version}
+    packages = [{**package, "version": __version__} for package in server["packages"]]
+    named: dict[str, Any] = {"name": registry_name(repository), "version": __version__}
     if urlsplit(repository).hostname == _GITHUB:
         named["repository"] = {"url": repository, "source": "github"}
     return {**server, **named, "packages": packages}
@@ -97,13 +98,13 @@ def _fill(folder: Path, project: dict[str, Any]) -> None:
     _run(*pip, "--wheel-dir", str(folder), str(ROOT))
     (wheel,) = folder.glob("*.whl")
     settings = PROJECT.format(
-        version=project["version"], python=project["requires-python"], wheel=wheel.name
+        version=__version__, python=project["requires-python"], wheel=wheel.name
     )
     (folder / "pyproject.toml").write_text(settings, encoding="utf-8")
     (folder / "server").mkdir()
     copy(HERE / "main.py", folder / "server")
     copy(ROOT / "LICENSE", folder)
-    manifest = {**_read("manifest.json"), "version": project["version"], "tools": _tools(folder)}
+    manifest = {**_read("manifest.json"), "version": __version__, "tools": _tools(folder)}
     _write(folder / "manifest.json", manifest)
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from rag_tools.errors import UnsupportedProcessorError
 
 try:
-    from rag_tools.index import _native
+    import rag_tools.index._native as _native
 except ModuleNotFoundError:
     # Installed without a compiler: NumPy, which comes next, says what it lacks itself.
     _MISSING: list[str] = []

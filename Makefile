@@ -58,11 +58,11 @@ processors-tools:
 # the server by a name made from the REPOSITORY: https://github.com/OWNER/NAME.
 REPOSITORY ?=
 bundle: $(STAMP) $(NODE)/installed
-	$(BIN)/python server/bundle/build.py dist $(REPOSITORY)
+	$(BIN)/python .ci/release/bundle/build.py dist $(REPOSITORY)
 
 # The wheels, built from the source distribution and used in clean Debians. Needs root and debootstrap.
 wheel-check:
-	PYTHON=$(PYTHON) release/check_wheels.sh
+	PYTHON=$(PYTHON) .ci/release/check_wheels.sh
 
 # The suites' programs, with the Node that they need.
 $(NODE)/installed: tests/conformance/package.json tests/conformance/package-lock.json

@@ -8,7 +8,7 @@ from pathlib import Path
 from rag_tools.catalog import catalog
 from rag_tools.index.arrayfile import FORMAT_VERSION
 from rag_tools.index.dispatch import kernel_name
-from rag_tools.index.loss import mean as mean_loss
+from rag_tools.index.distortion import mean as mean_loss
 from rag_tools.opened import OpenIndex
 from rag_tools.types import Status
 

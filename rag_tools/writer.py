@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from rag_tools.catalog import catalog
 from rag_tools.catalog.catalog import NewPassage, SourceState, transaction
 from rag_tools.catalog.schema import FILE_NAME, NEW_FILE_NAME, connect, create
+from rag_tools.compaction import SegmentSize, plan
 from rag_tools.disk import failures_named
 from rag_tools.encode.embeddings import Embeddings
 from rag_tools.encode.encoder import Encoder
@@ -40,9 +41,6 @@ LOCK = "writer.lock"
 _QUEUE_PASSAGES = 256  # encoded together: keeps all cores busy on documents of one passage
 _SEGMENT_PASSAGES = 4096  # committed at: about 190 MB of half-precision embeddings in memory
 _COMMIT_SECONDS = 60.0  # and committed at the latest: what a kill can lose
-_MAX_SEGMENTS = 8  # compacted beyond, full ones aside
-_FULL_TOKENS = 16_000_000  # a segment this large is left alone: 1.3 GB at 4 bits
-_MAX_DEAD = 0.3  # share of tombstones a segment is compacted beyond
 _MAX_CODEBOOK_PARTS = 8
 
 
@@ -276,11 +274,17 @@ class Writer:
         """
         if self._codebook is None:
             return
-        groups = self._to_compact()
+        rows = {row.id: row for row in catalog.segments(self.connection)}
+        groups = plan(
+            [
+                SegmentSize(row.id, row.passages, row.tokens, len(self._live(row.id, row.passages)))
+                for row in rows.values()
+            ]
+        )
         if groups and len(self._codebook_files) > 1:  # a single part is mapped, not copied
             self._write_codebook(self._codebook, first=0)
-        for rows in groups:
-            self._merge(rows, self._codebook)
+        for group in groups:
+            self._merge([rows[id] for id in group], self._codebook)
         self._sweep()
 
     def _merge(self, rows: list[catalog.SegmentRow], codebook: Codebook) -> None:
@@ -420,28 +424,6 @@ class Writer:
 
     def _path(self, file: str) -> Path:
         return self._directory / SEGMENTS / file
-
-    def _to_compact(self) -> list[list[catalog.SegmentRow]]:
-        """Return groups of segments, each to be merged into one."""
-        rows = catalog.segments(self.connection)
-        small = [row for row in rows if row.tokens < _FULL_TOKENS]
-        dying = {
-            row
-            for row in rows
-            if len(self._live(row.id, row.passages)) < (1 - _MAX_DEAD) * row.passages
-        }
-        chosen = dying.union(small if len(small) > _MAX_SEGMENTS else ())
-        groups: list[list[catalog.SegmentRow]] = []
-        total = 0
-        for row in sorted(chosen, key=lambda row: (row.tokens, row.id)):
-            # No segment is merged with smaller ones than half of it: a passage is then moved
-            # O(log n) times over the life of the index.
-            if not groups or row.tokens > 2 * total or total + row.tokens > _FULL_TOKENS:
-                groups.append([])
-                total = 0
-            groups[-1].append(row)
-            total += row.tokens
-        return [sorted(group) for group in groups if len(group) > 1 or dying.intersection(group)]
 
     def _live(self, segment: int, passages: int) -> NDArray[np.intp]:
         return np.setdiff1d(np.arange(passages), catalog.tombstones(self.connection, segment))

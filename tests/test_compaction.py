@@ -11,7 +11,7 @@ from rag_tools import Document, Engine
 from rag_tools.errors import IndexMismatchError, InvalidQueryError
 from rag_tools.index import segment as module
 from rag_tools.index.codebook import Codebook
-from rag_tools.index.loss import Loss, mean
+from rag_tools.index.distortion import Loss, mean
 from rag_tools.index.segment import Segment, Tokens, compress, write_segment
 
 

@@ -369,7 +369,7 @@ def test_compaction_moves_no_more_at_once_than_fits_into_memory(tmp_path, monkey
             engine.add(documents[4 * n : 4 * n + 4])
             if n == 0:
                 tokens = engine.status().tokens
-                monkeypatch.setattr("rag_tools.writer._FULL_TOKENS", 3 * tokens)
+                monkeypatch.setattr("rag_tools.compaction.FULL_TOKENS", 3 * tokens)
         before = passage_ids(engine)
         assert 3 <= engine.status().segments <= 8
         assert len(before) == len(documents)

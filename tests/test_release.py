@@ -22,7 +22,7 @@ REPOSITORY = "https://code.example.org/someone/rag-tools"
 
 def program(name: str) -> ModuleType:
     spec = importlib.util.spec_from_file_location(
-        f"release_{name}", ROOT / "release" / f"{name}.py"
+        f"release_{name}", ROOT / ".ci" / "release" / f"{name}.py"
     )
     assert spec is not None
     assert spec.loader is not None

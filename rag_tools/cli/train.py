@@ -19,7 +19,7 @@ from rag_tools.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from rag_tools.train.pairs import Collection
-    from rag_tools.train.teacher import Teacher
+    from rag_tools.train.scores import Teacher
 
 EXIT_INTERRUPTED = 130
 

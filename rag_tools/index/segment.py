@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from rag_tools.index.arrayfile import ArrayFile, writing
 from rag_tools.index.codebook import Codebook
 from rag_tools.index.dispatch import NUMPY, kernel_name, native
-from rag_tools.index.loss import Loss, mean, measure
+from rag_tools.index.distortion import Loss, mean, measure
 from rag_tools.index.residual import BLOCK_TOKENS, deinterleave, interleave
 
 SEGMENTS = "segments"

@@ -18,7 +18,7 @@ from rag_tools.index.search import weigh
 from rag_tools.sentences import sentences
 from rag_tools.train.config import Settings
 from rag_tools.train.pairs import Example, by_length, draw_negatives
-from rag_tools.train.teacher import Teacher
+from rag_tools.train.scores import Teacher
 from rag_tools.types import Span
 
 OUTSIDE = -1

@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 import numpy as np
 
@@ -23,10 +23,8 @@ from rag_tools.evaluate.retrieve import index_dataset, run_engine
 from rag_tools.index.search import Signals
 from rag_tools.train.leakage import near_duplicates
 from rag_tools.train.pairs import Example, read_examples, write_example
+from rag_tools.train.scores import Scores, Teacher, normalised
 from rag_tools.types import Progress
-
-if TYPE_CHECKING:
-    from rag_tools.train.teacher import Scores, Teacher
 
 _TOGETHER = 64  # queries mined, scored and written at a time
 
@@ -152,19 +150,6 @@ def _mean(one: Mapping[str, float], other: Mapping[str, float]) -> dict[str, flo
     """Return the mean of two scores of the same documents, each normalised."""
     scores = (normalised(np.array([each[id] for id in one], np.float32)) for each in (one, other))
     return dict(zip(one, map(float, np.mean(list(scores), axis=0)), strict=True))
-
-
-def normalised(scores: Scores) -> Scores:
-    """Return scores with mean 0 and deviation 1; equal scores are all 0.
-
-    Examples
-    --------
-    >>> normalised(np.array([1.0, 3.0], np.float32))
-    array([-1.,  1.], dtype=float32)
-    """
-    deviation = scores.std()
-    result: Scores = (scores - scores.mean()) / (deviation if deviation > 0 else 1)
-    return result
 
 
 class _Corpus:

@@ -6,7 +6,6 @@ Whether they do is measured by `rag_tools.train.mine.rerank`.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,19 +13,11 @@ from sentence_transformers import CrossEncoder, MultiVectorEncoder, SentenceTran
 
 from rag_tools.errors import CheckpointError
 from rag_tools.train.kind import kind
-from rag_tools.train.mine import normalised
 from rag_tools.train.pairs import by_length
 from rag_tools.train.precision import in_bf16
+from rag_tools.train.scores import Scores, Teacher, normalised
 
-Scores = NDArray[np.float32]
 _BATCH = 16
-
-
-class Teacher(Protocol):
-    """Scores candidates for queries."""
-
-    def __call__(self, queries: Sequence[str], candidates: Sequence[Sequence[str]]) -> list[Scores]:
-        """Return for each query the scores of its candidates, ``(n_candidates,)`` each."""
 
 
 class Ensemble:

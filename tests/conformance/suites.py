@@ -98,7 +98,7 @@ REPOSITORY = "https://github.com/someone/rag-tools"
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What `make bundle` builds; it validates the manifest."""
     directory = tmp_path_factory.mktemp("dist")
-    build = ROOT / "server" / "bundle" / "build.py"
+    build = ROOT / ".ci" / "release" / "bundle" / "build.py"
     subprocess.run([sys.executable, str(build), str(directory), REPOSITORY], check=True)
     return directory
 

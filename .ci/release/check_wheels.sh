@@ -9,7 +9,7 @@
 # The Debians are made by debootstrap and kept in build/roots. The mirror, the package index, proxies
 # and certificates are those that this machine is set up with.
 set -euo pipefail
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/../.."
 PATH=$PATH:/usr/sbin:/sbin  # where debootstrap and chroot are
 
 work=$PWD/build/release    # what the Debians see as /mnt
@@ -26,7 +26,7 @@ main() {
 	say "the source distribution"
 	"$tools/bin/python" -m build --quiet --sdist --outdir "$work/source" .
 	"$tools/bin/twine" check --strict "$work"/source/*.tar.gz
-	cp release/smoke.py "$work"
+	cp .ci/release/smoke.py "$work"
 	if ! can_make_roots; then
 		say "skipped: the wheels were not built and not tried in clean Debians, which needs $missing"
 		[ "${CI:-}" != true ] || exit 1
@@ -35,7 +35,7 @@ main() {
 	at_once check_release bookworm cp311-cp311 -- check_release trixie cp312-abi3
 	say "a wheel without native code"
 	check_pure
-	"$tools/bin/python" release/contents.py "$work"/wheels/*.whl
+	"$tools/bin/python" .ci/release/contents.py "$work"/wheels/*.whl
 	say "the wheels are fine: $((SECONDS - started)) s"
 }
 

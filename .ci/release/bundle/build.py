@@ -30,7 +30,7 @@ from rag_tools_mcp.collections import DEFAULT_NAME, Collections
 from rag_tools_mcp.server import build
 
 HERE = Path(__file__).parent
-ROOT = HERE.parents[1]
+ROOT = HERE.parents[2]
 PROGRAMS = ROOT / "build" / "node" / "node_modules" / ".bin"
 
 _GITHUB = "github.com"

@@ -1,0 +1,50 @@
+"""Which segments to merge: a plan that is made of their sizes alone.
+
+It touches no file, so that it can be tested on sizes that were made up. `rag_tools.writer` carries
+it out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+MAX_SEGMENTS = 8
+"""Segments are merged when there are more than this, those that are full aside."""
+
+FULL_TOKENS = 16_000_000
+"""A segment of this many tokens is left alone: 1.3 GB at 4 bits."""
+
+MAX_DEAD = 0.3
+"""A segment is rewritten when more than this share of its passages is dead."""
+
+
+class SegmentSize(NamedTuple):
+    """What the plan reads of a segment; `passages` counts dead ones too, `live` doesn't."""
+
+    id: int
+    passages: int
+    tokens: int
+    live: int
+
+
+def plan(sizes: Sequence[SegmentSize]) -> list[list[int]]:
+    """Return groups of segment ids, each to be merged into one segment, in ascending order.
+
+    A group of one is a segment that is rewritten to be rid of its dead passages. No segment is
+    merged with others that have less than half of its tokens together: a passage is then moved
+    O(log n) times over the life of an index of n passages.
+    """
+    small = [size for size in sizes if size.tokens < FULL_TOKENS]
+    dying = {size.id for size in sizes if size.live < (1 - MAX_DEAD) * size.passages}
+    crowded = len(small) > MAX_SEGMENTS
+    chosen = [size for size in sizes if size.id in dying or (crowded and size.tokens < FULL_TOKENS)]
+    groups: list[list[int]] = []
+    total = 0
+    for size in sorted(chosen, key=lambda size: (size.tokens, size.id)):
+        if not groups or size.tokens > 2 * total or total + size.tokens > FULL_TOKENS:
+            groups.append([])
+            total = 0
+        groups[-1].append(size.id)
+        total += size.tokens
+    return [sorted(group) for group in groups if len(group) > 1 or group[0] in dying]

@@ -281,7 +281,7 @@ def test_claims_and_searches_of_a_server_are_encoded_together(index_dir: Path, h
             first = asyncio.create_task(client.call_tool("search", {"query": "bees"}))
             await begun(held)
             others = asyncio.create_task(ask(client, QUESTIONS))
-            batch = collections.engine()._batch
+            batch = collections.engine()._opened.batch
             assert batch is not None
             while len(batch) < 2 * len(QUESTIONS):
                 await asyncio.sleep(0.001)

@@ -172,12 +172,12 @@ def test_an_index_of_any_bits_and_dimensions_through_compaction(tmp_path, bits, 
         for animal in animals
     ]
     with Engine.open(tmp_path / "i", create=True, bits=bits, dim=dim) as engine:
-        monkeypatch.setattr("rag_tools.writer._MAX_SEGMENTS", 99)
+        monkeypatch.setattr("rag_tools.compaction.MAX_SEGMENTS", 99)
         engine.add(documents[:5])
         engine.add(documents[5:])
         before = stored_vectors(engine)
         assert engine.status().segments == 2
-        monkeypatch.setattr("rag_tools.writer._MAX_SEGMENTS", 1)
+        monkeypatch.setattr("rag_tools.compaction.MAX_SEGMENTS", 1)
         engine.delete([documents[0].id])
         status = engine.status()
         assert status.segments == 1 and status.tombstones == 0

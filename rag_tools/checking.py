@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urldefrag
 
-from rag_tools.catalog import catalog
-from rag_tools.catalog.catalog import SourceState
+from rag_tools.catalog.rows import SourceState
 from rag_tools.cite.answer import Quotation, quotations
 from rag_tools.cite.verify import parse_citations, verify
 from rag_tools.errors import IngestError, InvalidQueryError
@@ -50,13 +49,13 @@ class Checker:
         if not isinstance(citation, Citation):
             (citation,) = parse_citations([citation])
         with self._reader.view() as view:
-            key = catalog.document_key(view.connection, citation.document_id)
+            key = view.catalog.document_key(citation.document_id)
             if key is None:  # perhaps the same text under another name
-                key = catalog.document_key_by_text(view.connection, citation.document_sha256)
+                key = view.catalog.document_key_by_text(citation.document_sha256)
             if key is None:
                 return verify(citation, indexed=None, source=None)
             indexed = self._reader.document(view, key)
-            path, state = catalog.source(view.connection, key)
+            path, state = view.catalog.source(key)
             url_template = view.url_template
         source = _reread(path, state, indexed)
         return verify(citation, indexed=indexed, source=source, url_template=url_template)
@@ -87,7 +86,7 @@ class Checker:
             ids = [
                 id
                 for id in map(document_id, map(_uri, quotation.sources))
-                if catalog.document_key(view.connection, id) is not None
+                if view.catalog.document_key(id) is not None
             ]
         if not ids:  # its beginning tells where a long quotation is from
             ids = [

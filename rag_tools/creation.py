@@ -11,7 +11,6 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Self
 
-from rag_tools.catalog import catalog
 from rag_tools.encode.checkpoint import Checkpoint, load_checkpoint
 from rag_tools.errors import IndexMismatchError, InvalidQueryError
 from rag_tools.index.residual import BITS
@@ -59,7 +58,7 @@ class IndexSettings:
     def read(cls, view: View) -> Self:
         """Return the settings of an index that is open."""
         names = (field.name for field in fields(cls))
-        return cls(**{name: catalog.setting(view.connection, name) for name in names})
+        return cls(**{name: view.catalog.setting(name) for name in names})
 
     def as_json(self) -> dict[str, Any]:
         """Return the form stored in the catalog."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
-from rag_tools.catalog import catalog
 from rag_tools.catalog.filters import compile_filter
 from rag_tools.cite.locate import cite_span
 from rag_tools.errors import InvalidQueryError, NotFoundError
@@ -31,7 +30,7 @@ class Documents:
             If no document has this id.
         """
         with self._reader.view() as view:
-            key = catalog.document_key(view.connection, id)
+            key = view.catalog.document_key(id)
             if key is None:
                 raise NotFoundError(f"no document has the id {id!r}: search for it")
             return self._reader.document(view, key)
@@ -63,7 +62,7 @@ class Documents:
         with self._reader.view() as view:
             # No id and no title holds a lone surrogate.
             known = text.encode("utf-8", "replace").decode("utf-8")
-            return tuple(catalog.ids_like(view.connection, known, limit=limit))
+            return tuple(view.catalog.ids_like(known, limit=limit))
 
     def versions(self, known: Versions | None = None) -> Versions:
         """Return which version of each document the index holds; `known` if it is still true."""
@@ -71,7 +70,7 @@ class Documents:
             generation = view.snapshot.generation
             if known is not None and known.generation == generation:
                 return known
-            return Versions(generation, catalog.document_keys(view.connection))
+            return Versions(generation, view.catalog.document_keys())
 
     def fetch(self, id: str, *, start: int = 0, end: int | None = None) -> Fetched:
         """Return a document's text, or a passage's.
@@ -92,9 +91,9 @@ class Documents:
             If the range isn't within the document.
         """
         with self._reader.view() as view:
-            key = catalog.document_key(view.connection, id)
+            key = view.catalog.document_key(id)
             if key is None and (passage := _passage_range(id)):
-                key = catalog.document_key(view.connection, id.rpartition(":")[0])
+                key = view.catalog.document_key(id.rpartition(":")[0])
                 start, end = passage
             if key is None:
                 raise NotFoundError(f"no document or passage has the id {id!r}: search for it")
@@ -130,8 +129,8 @@ class Documents:
         # Not in one view: a reader that dawdles would keep the writer's log from being emptied.
         while True:
             with self._reader.view() as view:
-                entries = catalog.entries(
-                    view.connection, condition, parameters, after=after, limit=_LISTED_TOGETHER
+                entries = view.catalog.entries(
+                    condition, parameters, after=after, limit=_LISTED_TOGETHER
                 )
             yield from entries
             if len(entries) < _LISTED_TOGETHER:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from rag_tools.catalog import catalog
+from rag_tools.catalog.rows import heading
 from rag_tools.cite.locate import cite_span
 from rag_tools.cite.quote import Section, alignment, distinct, quotes
 from rag_tools.index.kernels import similarities
@@ -51,12 +51,12 @@ def hits(
         Whether to quote; else no hit has citations.
     """
     ranked = sorted(
-        (-match.score, catalog.passage_id(view.connection, match.segment, match.position), match)
+        (-match.score, view.catalog.passage_id(match.segment, match.position), match)
         for match in matches
     )
     found = []
     for _, id, match in ranked[:limit]:
-        row = catalog.passage_at(view.connection, match.segment, match.position)
+        row = view.catalog.passage_at(match.segment, match.position)
         found.append((match, reader.document(view, row.document), row.passage, id))
     # Of one hit together: where the lines of a document start is remembered for a few documents.
     located = [
@@ -81,7 +81,7 @@ def hits(
             text=document.text[passage.start : passage.end],
             start=passage.start,
             end=passage.end,
-            heading=catalog.heading(passage) or None,
+            heading=heading(passage) or None,
             metadata=document.metadata,
             citations=cited,
         )

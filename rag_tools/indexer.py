@@ -10,7 +10,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from rag_tools.catalog import catalog
 from rag_tools.cite.locate import check_url_template
 from rag_tools.disk import failures_named
 from rag_tools.errors import IngestError, InvalidQueryError, SkippedDocumentsError
@@ -163,7 +162,7 @@ class Indexer:
             known = [
                 id
                 for id in dict.fromkeys(document_ids)
-                if catalog.document_key(writer.connection, id) is not None
+                if writer.catalog.document_key(id) is not None
             ]
             for id in known:
                 writer.delete(id)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import sqlite3
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator
@@ -17,9 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
-from rag_tools.catalog import catalog
-from rag_tools.catalog.catalog import transaction
-from rag_tools.catalog.schema import FILE_NAME, connect
+from rag_tools.catalog.catalog import Catalog
+from rag_tools.catalog.schema import FILE_NAME
 from rag_tools.disk import failures_named
 from rag_tools.errors import IndexCorruptError, IndexMismatchError
 from rag_tools.index.arrayfile import ArrayFile
@@ -37,15 +35,15 @@ class View:
 
     Attributes
     ----------
-    connection
-        The catalog, inside a transaction.
+    catalog
+        In one committed state.
     snapshot
         Of the same commit.
     url_template
         Makes the urls of citations, see `cite_span`; None: the source's own.
     """
 
-    connection: sqlite3.Connection
+    catalog: Catalog
     snapshot: Snapshot
     url_template: str | None
 
@@ -66,13 +64,13 @@ class Reader:
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
-        self._idle: list[sqlite3.Connection] = []
+        self._idle: list[Catalog] = []
         self._closed = False
         self._lock = threading.Lock()
         self._snapshot: Snapshot | None = None
         self._documents: OrderedDict[int, Document] = OrderedDict()
         self._cached_characters = 0
-        with self._connection():  # refuses what can't be opened
+        with self._catalog():  # refuses what can't be opened
             self._opened = self._identity()
 
     @contextlib.contextmanager
@@ -92,13 +90,13 @@ class Reader:
             raise IndexMismatchError(
                 f"{self._directory} was deleted or replaced since it was opened: open it again"
             )
-        with failures_named(self._directory), self._connection() as connection:
+        with failures_named(self._directory), self._catalog() as catalog:
             missing = None
             while True:
-                with transaction(connection):
-                    generation = catalog.setting(connection, "generation", 0)
+                with catalog.state():
+                    generation = catalog.setting("generation", 0)
                     try:
-                        snapshot = self._load(connection, generation)
+                        snapshot = self._load(catalog, generation)
                     except IndexCorruptError as error:
                         if generation == missing or not isinstance(
                             error.__cause__, FileNotFoundError
@@ -107,8 +105,8 @@ class Reader:
                         # A writer deletes the files of a commit after a later one: read that.
                         missing = generation
                         continue
-                    template = catalog.setting(connection, "url_template")
-                    yield View(connection, snapshot, template)
+                    template = catalog.setting("url_template")
+                    yield View(catalog, snapshot, template)
                     return
 
     def document(self, view: View, key: int) -> Document:
@@ -117,7 +115,7 @@ class Reader:
             if key in self._documents:
                 self._documents.move_to_end(key)
                 return self._documents[key]
-        document = catalog.document(view.connection, key)
+        document = view.catalog.document(key)
         with self._lock:
             if key not in self._documents:  # another thread may have been faster
                 self._documents[key] = document
@@ -141,19 +139,18 @@ class Reader:
             Naming the first file that is damaged.
         """
         with self.view() as view:
-            (found,) = view.connection.execute("PRAGMA quick_check(1)").fetchone()
-            if found != "ok":
+            if found := view.catalog.damage():
                 raise IndexCorruptError(
                     f"{self._directory / FILE_NAME} is damaged ({found}): "
                     f"delete {self._directory} and index again"
                 )
-            for file in catalog.codebook_files(view.connection):
+            for file in view.catalog.codebook_files():
                 ArrayFile(self._directory / CODEBOOKS / file, "codebook").check()
-            for row in catalog.segments(view.connection):
+            for row in view.catalog.segments():
                 ArrayFile(self._directory / SEGMENTS / row.file, "segment").check()
 
     def close(self) -> None:
-        """Close the connections: those in use, when their view ends."""
+        """Close the catalogs: those in use, when their view ends."""
         with self._lock:
             self._closed = True
             self._snapshot = None
@@ -161,21 +158,21 @@ class Reader:
                 self._idle.pop().close()
 
     @contextlib.contextmanager
-    def _connection(self) -> Iterator[sqlite3.Connection]:
-        """Lend a connection: as many are open as there were views at once, not threads ever."""
+    def _catalog(self) -> Iterator[Catalog]:
+        """Lend a catalog: as many are open as there were views at once, not threads ever."""
         with self._lock:
-            connection = self._idle.pop() if self._idle else None
-        connection = connection or connect(self._directory)
+            catalog = self._idle.pop() if self._idle else None
+        catalog = catalog or Catalog.open(self._directory)
         try:
-            yield connection
+            yield catalog
         finally:
-            # Where only others can write, a connection may not see what they commit later.
+            # Where only others can write, an open catalog may not see what they commit later.
             lasting = os.access(self._directory, os.W_OK)
             with self._lock:
                 if self._closed or not lasting:
-                    connection.close()
+                    catalog.close()
                 else:
-                    self._idle.append(connection)
+                    self._idle.append(catalog)
 
     def _identity(self) -> tuple[int, int] | None:
         """Return what tells the catalog's file from any other, as long as we hold it open."""
@@ -186,22 +183,22 @@ class Reader:
                 return None
         return status.st_dev, status.st_ino
 
-    def _load(self, connection: sqlite3.Connection, generation: int) -> Snapshot:
+    def _load(self, catalog: Catalog, generation: int) -> Snapshot:
         """Return the snapshot of this transaction's commit."""
         with self._lock:
             known = self._snapshot
             if known is not None and known.generation == generation:
                 return known
-            files = catalog.codebook_files(connection)
+            files = catalog.codebook_files()
             paths = [self._directory / CODEBOOKS / file for file in files]
             codebook = Codebook.read(paths) if paths else None
             segments, live = {}, {}
-            for row in catalog.segments(connection) if codebook else ():
+            for row in catalog.segments() if codebook else ():
                 assert codebook is not None
                 segment = Segment(self._directory / SEGMENTS / row.file, codebook)
                 segments[row.id] = segment
                 live[row.id] = np.ones(len(segment), dtype=np.bool_)
-                live[row.id][catalog.tombstones(connection, row.id)] = False
+                live[row.id][catalog.tombstones(row.id)] = False
             snapshot = Snapshot(generation, codebook, segments, live)
             if known is None or known.generation < generation:
                 self._snapshot = snapshot

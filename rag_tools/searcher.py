@@ -11,9 +11,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
 
-import numpy as np
-
-from rag_tools.catalog import catalog, lexical
+from rag_tools.catalog import lexical
 from rag_tools.catalog.filters import compile_filter
 from rag_tools.cite import support
 from rag_tools.cite.claims import QUOTES, cited_answer
@@ -210,27 +208,18 @@ def _prepared(
     embeddings, snapshot = encoded.embeddings, view.snapshot
     frequencies = snapshot.document_frequencies(embeddings.token_ids)
     condition, parameters = restriction
-    listed = lexical.bm25(
-        view.connection,
-        lexical.telling_words(encoded.text, embeddings.spans, frequencies, snapshot.n_passages),
-        limit=lexical.LISTED,
-        condition=condition,
-        parameters=parameters,
-    )
+    words = lexical.telling_words(encoded.text, embeddings.spans, frequencies, snapshot.n_passages)
     return Query(
         vectors=embeddings.vectors,
         weights=weigh(frequencies, snapshot.n_passages, exponent=signals.idf),
         pooled=embeddings.pooled,
-        lexical=(
-            catalog.places_of(view.connection, [key for key, _ in listed]),
-            np.array([score for _, score in listed], dtype=np.float32),
-        ),
+        lexical=view.catalog.bm25(words, condition=condition, parameters=parameters),
     )
 
 
 def _selection(view: View, restriction: _Restriction) -> Selection:
     """Return the live passages of the documents that a filter leaves."""
-    return view.snapshot.select(catalog.places(view.connection, *restriction))
+    return view.snapshot.select(view.catalog.places(*restriction))
 
 
 def _check(limit: int, quality: Quality) -> None:

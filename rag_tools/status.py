@@ -5,7 +5,6 @@ from __future__ import annotations
 from contextlib import suppress
 from pathlib import Path
 
-from rag_tools.catalog import catalog
 from rag_tools.index.arrayfile import FORMAT_VERSION
 from rag_tools.index.dispatch import kernel_name
 from rag_tools.index.distortion import mean as mean_loss
@@ -16,8 +15,8 @@ from rag_tools.types import Status
 def status(opened: OpenIndex) -> Status:
     """Return what the index holds and how it was built."""
     with opened.reader.view() as view:
-        counts = catalog.counts(view.connection)
-        roots = tuple(catalog.roots(view.connection))
+        counts = view.catalog.counts()
+        roots = tuple(view.catalog.roots())
         snapshot = view.snapshot
     loss = mean_loss((segment.loss, segment.n_tokens) for segment in snapshot.segments.values())
     return Status(

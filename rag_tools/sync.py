@@ -16,8 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from rag_tools.catalog import catalog
-from rag_tools.catalog.catalog import SourceState
+from rag_tools.catalog.rows import SourceState
 from rag_tools.errors import (
     IngestError,
     InvalidDocumentError,
@@ -213,7 +212,7 @@ def sync(
     tally = _Tally()
     stored = {
         path: (Path(path), SyncOptions.from_json(options))
-        for path, options in catalog.roots(writer.connection).items()
+        for path, options in writer.catalog.roots().items()
     }
     given = {printable(str(root)): (root, options) for root, options in roots}
     if within:
@@ -293,7 +292,7 @@ def _plan_root(
     if not exists:
         # Where the folder around it is gone as well, a drive was unplugged rather than a file
         # deleted, and what was indexed stays.
-        if name in catalog.roots(writer.connection) and root.parent.exists():
+        if name in writer.catalog.roots() and root.parent.exists():
             _remove(writer, known, tally)
             writer.forget_root(name)
         else:
@@ -407,7 +406,7 @@ def _known(writer: Writer, root: Path, inner: Sequence[Path]) -> dict[str, tuple
     """Return the files known under `root`, less those of the roots inside it."""
     path = printable(str(root))
     apart = tuple(_prefix(printable(str(other))) for other in inner)
-    known = catalog.sources(writer.connection, path, _prefix(path))
+    known = writer.catalog.sources(path, _prefix(path))
     return {path: entry for path, entry in known.items() if not _prefix(path).startswith(apart)}
 
 

@@ -23,9 +23,15 @@ import numpy as np
 from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
-from rag_tools.catalog import catalog
-from rag_tools.catalog.catalog import NewPassage, SourceState, transaction
-from rag_tools.catalog.schema import FILE_NAME, NEW_FILE_NAME, connect, create
+from rag_tools.catalog.rows import (
+    DocumentColumns,
+    NewPassage,
+    SegmentRow,
+    SourceState,
+    encode_document,
+)
+from rag_tools.catalog.schema import FILE_NAME, NEW_FILE_NAME, create
+from rag_tools.catalog.writing import CatalogWriter
 from rag_tools.compaction import SegmentSize, plan
 from rag_tools.disk import failures_named
 from rag_tools.encode.embeddings import Embeddings
@@ -49,7 +55,7 @@ class Prepared(NamedTuple):
 
     document: Document
     passages: list[Passage]
-    columns: catalog.DocumentColumns
+    columns: DocumentColumns
     source: tuple[str, SourceState] | None
 
 
@@ -106,8 +112,8 @@ class Writer:
 
     Attributes
     ----------
-    connection
-        The catalog, for reading; changes go through the methods.
+    catalog
+        For reading; changes go through the methods.
     encoded_passages
         How many passages this session has encoded.
 
@@ -137,9 +143,9 @@ class Writer:
         self._batch = _Batch()
         self._lock = _acquire(directory)
         try:
-            self.connection = connect(directory, write=True)
+            self.catalog = CatalogWriter.open(directory)
             self._sweep()
-            self._codebook_files = catalog.codebook_files(self.connection)
+            self._codebook_files = self.catalog.codebook_files()
             self._codebook = (
                 Codebook.read([directory / CODEBOOKS / file for file in self._codebook_files])
                 if self._codebook_files
@@ -167,7 +173,7 @@ class Writer:
                 self.commit()
                 self.compact()
         finally:
-            self.connection.close()
+            self.catalog.close()
             self._lock.release()
 
     def prepare(
@@ -187,7 +193,7 @@ class Writer:
         """
         try:
             passages = chunk(document, self._encoder, passage_tokens=self._passage_tokens)
-            return Prepared(document, passages, catalog.encode_document(document), source)
+            return Prepared(document, passages, encode_document(document), source)
         except IngestError:
             raise
         except Exception as error:
@@ -226,7 +232,7 @@ class Writer:
 
     def set_root(self, path: str, options: dict[str, Any]) -> None:
         """Remember a synced path and its options at the next commit."""
-        if catalog.roots(self.connection).get(path) != options:
+        if self.catalog.roots().get(path) != options:
             self._batch.roots[path] = options
 
     def forget_root(self, path: str) -> None:
@@ -244,7 +250,7 @@ class Writer:
         self._encode()
         self._cut()
         batch, self._batch = self._batch, _Batch()
-        with transaction(self.connection, write=True):
+        with self.catalog.transaction():
             ids = self._insert_segments(batch.cuts)
             places = _places(ids, [passages for _, passages, _ in batch.cuts])
             self._delete_documents(batch.deleted)
@@ -254,16 +260,16 @@ class Writer:
                     NewPassage(passage, *places(number))
                     for passage, number in zip(passages, sequence, strict=True)
                 ]
-                catalog.insert_document(self.connection, document, columns, rows, source)
+                self.catalog.insert_document(document, columns, rows, source)
             for id, state in batch.touched.items():
-                catalog.touch_source(self.connection, id, state)
+                self.catalog.touch_source(id, state)
             for path, options in batch.roots.items():
                 if options is None:
-                    catalog.delete_root(self.connection, path)
+                    self.catalog.delete_root(path)
                 else:
-                    catalog.set_root(self.connection, path, options)
+                    self.catalog.set_root(path, options)
             for name, value in batch.settings.items():
-                catalog.set_setting(self.connection, name, value)
+                self.catalog.set_setting(name, value)
             self._finish_transaction()
         self._sweep()
 
@@ -274,7 +280,7 @@ class Writer:
         """
         if self._codebook is None:
             return
-        rows = {row.id: row for row in catalog.segments(self.connection)}
+        rows = {row.id: row for row in self.catalog.segments()}
         groups = plan(
             [
                 SegmentSize(row.id, row.passages, row.tokens, len(self._live(row.id, row.passages)))
@@ -287,7 +293,7 @@ class Writer:
             self._merge([rows[id] for id in group], self._codebook)
         self._sweep()
 
-    def _merge(self, rows: list[catalog.SegmentRow], codebook: Codebook) -> None:
+    def _merge(self, rows: list[SegmentRow], codebook: Codebook) -> None:
         """Replace segments by one of what is live in them."""
         live = [self._live(row.id, row.passages) for row in rows]
         file = f"{uuid.uuid4().hex}.seg"
@@ -298,11 +304,11 @@ class Writer:
         )
         write_segment(self._path(file), runs, codebook)
         merged = Segment(self._path(file), codebook)
-        with transaction(self.connection, write=True):
+        with self.catalog.transaction():
             (id,) = self._insert_segments([(file, len(merged), merged.n_tokens)])
             first = 0
             for row, positions in zip(rows, live, strict=True):
-                catalog.move(self.connection, (row.id, positions), (id, first))
+                self.catalog.move((row.id, positions), (id, first))
                 first += len(positions)
             self._drop_empty_segments(keep=[])
             self._finish_transaction()
@@ -360,7 +366,7 @@ class Writer:
         if known is None:
             codebook = Codebook.train(vectors, token_ids, bits=self._bits, progress=self._progress)
             return self._write_codebook(codebook, first=0)
-        stored = sum(row.tokens for row in catalog.segments(self.connection))
+        stored = sum(row.tokens for row in self.catalog.segments())
         gathered = sum(tokens for _, _, tokens in self._batch.cuts)
         n_tokens = stored + gathered + len(token_ids)
         grown = known.grow(vectors, token_ids, n_tokens=n_tokens, progress=self._progress)
@@ -390,24 +396,24 @@ class Writer:
 
     def _delete_documents(self, ids: Iterable[str]) -> None:
         for id in sorted(ids):
-            key = catalog.document_key(self.connection, id)
+            key = self.catalog.document_key(id)
             if key is not None:
-                catalog.delete_document(self.connection, key)
+                self.catalog.delete_document(key)
 
     def _insert_segments(self, cuts: Iterable[tuple[str, int, int]]) -> list[int]:
         return [
-            catalog.insert_segment(self.connection, file, passages=passages, tokens=tokens)
+            self.catalog.insert_segment(file, passages=passages, tokens=tokens)
             for file, passages, tokens in cuts
         ]
 
     def _drop_empty_segments(self, *, keep: Iterable[int]) -> None:
-        for id in set(catalog.empty_segments(self.connection)) - set(keep):
-            catalog.delete_segment(self.connection, id)
+        for id in set(self.catalog.empty_segments()) - set(keep):
+            self.catalog.delete_segment(id)
 
     def _finish_transaction(self) -> None:
-        catalog.set_codebook_files(self.connection, self._codebook_files)
-        generation = catalog.setting(self.connection, "generation", 0)
-        catalog.set_setting(self.connection, "generation", generation + 1)
+        self.catalog.set_codebook_files(self._codebook_files)
+        generation = self.catalog.setting("generation", 0)
+        self.catalog.set_setting("generation", generation + 1)
 
     def _write_codebook(self, codebook: Codebook, *, first: int) -> Codebook:
         """Write the centroids from `first` on, and make `codebook` that of the next commit."""
@@ -426,12 +432,12 @@ class Writer:
         return self._directory / SEGMENTS / file
 
     def _live(self, segment: int, passages: int) -> NDArray[np.intp]:
-        return np.setdiff1d(np.arange(passages), catalog.tombstones(self.connection, segment))
+        return np.setdiff1d(np.arange(passages), self.catalog.tombstones(segment))
 
     def _sweep(self) -> None:
         """Delete the files that no commit refers to."""
-        known = {row.file for row in catalog.segments(self.connection)}
-        known |= set(catalog.codebook_files(self.connection))
+        known = {row.file for row in self.catalog.segments()}
+        known |= set(self.catalog.codebook_files())
         for folder in (SEGMENTS, CODEBOOKS):
             with failures_named(self._directory):
                 paths = list((self._directory / folder).iterdir())

@@ -152,11 +152,10 @@ def test_the_measured_loss_is_what_search_loses(tmp_path):
 
 def stored_vectors(engine):
     """Embeddings by passage id, as they are stored."""
-    from rag_tools.catalog import catalog
 
     with engine._opened.reader.view() as view:
         return {
-            catalog.passage_id(view.connection, id, int(position)): segment.vectors(
+            view.catalog.passage_id(id, int(position)): segment.vectors(
                 *map(int, segment.token_offsets[position : position + 2])
             )
             for id, segment in view.snapshot.segments.items()

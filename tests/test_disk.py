@@ -18,8 +18,8 @@ from pathlib import Path
 import pytest
 
 from rag_tools import Document, Engine
-from rag_tools.catalog import catalog
 from rag_tools.catalog.schema import FILE_NAME
+from rag_tools.catalog.writing import CatalogWriter
 from rag_tools.disk import failures_named
 from rag_tools.errors import IndexAccessError, IndexCorruptError, IndexLockedError
 
@@ -334,7 +334,7 @@ def test_a_catalog_that_cannot_grow_keeps_the_last_commit_and_says_full(tmp_path
     with (
         pytest.raises(IndexAccessError, match="free some space"),
         failures_named(tmp_path),
-        catalog.transaction(connection, write=True),
+        CatalogWriter(connection).transaction(),
     ):
         connection.execute("INSERT INTO t VALUES (zeroblob(100000))")
     assert not connection.in_transaction

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rag_tools.catalog import catalog, lexical
+from rag_tools.catalog import lexical
 from rag_tools.engine import Engine
 from rag_tools.evaluate.dataset import read
 from rag_tools.evaluate.measures import measure
@@ -58,7 +58,7 @@ def test_the_catalog_lists_passages_in_the_order_promised(indexed):
     """Many rows come from SQLite as one, and the rows of an aggregate have no order."""
     with Reader(indexed.directory).view() as view:
         words = ["the", "of", "in", "and", "was"]
-        listed = lexical.bm25(view.connection, words, limit=50)
+        listed = view.catalog.bm25(words, limit=50)
         rows = view.connection.execute(
             "SELECT rowid, -rank FROM lexical WHERE lexical MATCH ? ORDER BY rank, rowid LIMIT 50",
             [" OR ".join(words)],
@@ -67,10 +67,10 @@ def test_the_catalog_lists_passages_in_the_order_promised(indexed):
         assert [score for _, score in listed] == pytest.approx([score for _, score in rows])
         keys = [key for key, _ in listed][::-1]
         assert len(keys) > 20
-        one_by_one = [catalog.places_of(view.connection, [key])[0].tolist() for key in keys]
-        assert catalog.places_of(view.connection, keys).tolist() == one_by_one
-        assert catalog.places_of(view.connection, []).shape == (0, 2)
-        everything = catalog.places(view.connection, "1", [])
+        one_by_one = [view.catalog.places_of([key])[0].tolist() for key in keys]
+        assert view.catalog.places_of(keys).tolist() == one_by_one
+        assert view.catalog.places_of([]).shape == (0, 2)
+        everything = view.catalog.places("1", [])
         assert {tuple(place) for place in one_by_one} <= {
             tuple(place) for place in everything.tolist()
         }

@@ -7,6 +7,7 @@ the encoding. Every passage is a document whose text is its number.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -15,7 +16,6 @@ import numpy as np
 from embeddings import Passages
 from numpy.typing import NDArray
 
-from rag_tools.catalog.catalog import transaction
 from rag_tools.catalog.schema import connect
 from rag_tools.encode.embeddings import Embeddings
 from rag_tools.index.codebook import CODEBOOKS
@@ -86,13 +86,11 @@ def write_index(
 
 def passage_numbers(folder: Path) -> dict[int, NDArray[np.int64]]:
     """Return segment id → the numbers of its passages, by position."""
-    connection = connect(folder)
-    with transaction(connection):
+    with closing(connect(folder)) as connection:
         rows = connection.execute(
             "SELECT passage.segment, passage.position, document.uri "
             "FROM passage JOIN document ON document.key = passage.document"
         ).fetchall()
-    connection.close()
     table = np.array(
         [(segment, position, int(uri.removeprefix(_URI))) for segment, position, uri in rows]
     )

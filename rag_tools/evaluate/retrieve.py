@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from rag_tools.catalog import catalog, lexical
+from rag_tools.catalog import lexical
 from rag_tools.engine import Engine
 from rag_tools.evaluate.dataset import Dataset
 from rag_tools.evaluate.exhaustive import Pooled, documents
@@ -71,7 +71,7 @@ def stored_pooled(directory: Path, dataset: Dataset) -> Pooled | None:
             rows, scales = segment.pooled
             vectors.append(rows * scales[:, None])
             for position in range(len(segment)):
-                passage = catalog.passage_id(view.connection, id, position)
+                passage = view.catalog.passage_id(id, position)
                 owners.append(numbers[passage.rpartition(":")[0]])
     reader.close()
     if not vectors:

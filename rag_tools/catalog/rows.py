@@ -1,0 +1,114 @@
+"""What the catalog's rows hold, and how a document is stored in one."""
+
+from __future__ import annotations
+
+import json
+import zlib
+from typing import NamedTuple
+
+from rag_tools.types import Block, Document, Passage, SourceMap
+
+
+class SourceState(NamedTuple):
+    """A synced file as it was read: size, modification time, hash of its bytes."""
+
+    size: int
+    mtime_ns: int
+    sha256: str
+
+
+class SegmentRow(NamedTuple):
+    """A live segment."""
+
+    id: int
+    file: str
+    passages: int
+    tokens: int
+
+
+class PassageRow(NamedTuple):
+    """A live passage: its key and the key of its document."""
+
+    key: int
+    document: int
+    passage: Passage
+
+
+class NewPassage(NamedTuple):
+    """A passage to insert, and the place of its embeddings."""
+
+    passage: Passage
+    segment: int
+    position: int
+
+
+class DocumentColumns(NamedTuple):
+    """What the catalog stores of a document, without its passages and its file, as it stores it."""
+
+    id: str
+    uri: str
+    title: str
+    media_type: str
+    sha256: str
+    text: bytes
+    structure: bytes
+    metadata: str
+
+
+class Counts(NamedTuple):
+    """Sizes of what is live."""
+
+    documents: int
+    passages: int
+    tombstones: int
+
+
+def heading(passage: Passage) -> str:
+    """Return the heading path of a passage as the lexical index and people read it."""
+    return " > ".join(passage.path)
+
+
+def encode_document(document: Document) -> DocumentColumns:
+    """Return what is to be stored of a document.
+
+    Raises
+    ------
+    ValueError
+        It holds what can't be stored, such as a lone surrogate in a heading. A `Document` refuses
+        most of that when it is made.
+    """
+    for name in (
+        document.media_type,
+        *(title for block in document.blocks for title in block.path),
+    ):
+        name.encode("utf-8")
+    return DocumentColumns(
+        document.id,
+        document.uri,
+        document.title,
+        document.media_type,
+        document.sha256,
+        zlib.compress(document.text.encode("utf-8")),
+        _encode_structure(document),
+        json.dumps(document.metadata, ensure_ascii=False),
+    )
+
+
+def _encode_structure(document: Document) -> bytes:
+    source_map = document.source_map
+    structure = {
+        "blocks": document.blocks,
+        "source_map": None if source_map is None else source_map.model_dump(mode="json"),
+    }
+    return zlib.compress(json.dumps(structure, ensure_ascii=False).encode("utf-8"))
+
+
+def decode_structure(stored: bytes) -> tuple[tuple[Block, ...], SourceMap | None]:
+    """Return the blocks and the source map that are stored with a document."""
+    structure = json.loads(zlib.decompress(stored))
+    blocks = tuple(
+        Block(kind, start, end, tuple(path)) for kind, start, end, path in structure["blocks"]
+    )
+    raw = structure["source_map"]
+    source_map = None if raw is None else SourceMap.model_validate(raw)
+    return blocks, source_map

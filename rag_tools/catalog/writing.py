@@ -1,0 +1,145 @@
+"""Writing the catalog: what is written in one transaction is committed together or not at all."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rag_tools.catalog import lexical, schema
+from rag_tools.catalog.catalog import Catalog
+from rag_tools.catalog.rows import DocumentColumns, NewPassage, SourceState, heading
+from rag_tools.types import Document
+
+
+class CatalogWriter(Catalog):
+    """An open catalog, for the one process that writes."""
+
+    @classmethod
+    def open(cls, directory: Path) -> Self:
+        """Open the catalog of the index in `directory`; errors as of `schema.connect`."""
+        return cls(schema.connect(directory, write=True))
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Commit what a ``with`` block writes, durably, or nothing of it if it raises."""
+        with self._transaction("BEGIN IMMEDIATE"):
+            yield
+
+    def set_setting(self, key: str, value: Any) -> None:  # noqa: ANN401
+        """Store a JSON-serialisable setting."""
+        self._connection.execute(
+            "INSERT INTO setting VALUES (?, ?) "
+            "ON CONFLICT (key) DO UPDATE SET value = excluded.value",
+            [key, json.dumps(value)],
+        )
+
+    def set_root(self, path: str, options: dict[str, Any]) -> None:
+        """Remember a synced path."""
+        self._connection.execute(
+            "INSERT INTO root VALUES (?, ?) "
+            "ON CONFLICT (path) DO UPDATE SET options = excluded.options",
+            [path, json.dumps(options)],
+        )
+
+    def delete_root(self, path: str) -> None:
+        """Forget a synced path."""
+        self._connection.execute("DELETE FROM root WHERE path = ?", [path])
+
+    def touch_source(self, id: str, state: SourceState) -> None:
+        """Record that a file has another size or time but the same bytes."""
+        self._connection.execute(
+            "UPDATE document SET source_size = ?, source_mtime_ns = ? WHERE id = ?",
+            [state.size, state.mtime_ns, id],
+        )
+
+    def insert_document(
+        self,
+        document: Document,
+        columns: DocumentColumns,
+        passages: Sequence[NewPassage],
+        source: tuple[str, SourceState] | None,
+    ) -> None:
+        """Insert a document and its passages; `columns` are what `encode_document` made of it."""
+        path, state = source or (None, SourceState(0, 0, ""))
+        cursor = self._connection.execute(
+            "INSERT INTO document (id, uri, title, media_type, sha256, text, structure, metadata, "
+            "source_path, source_size, source_mtime_ns, source_sha256) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            [*columns, path, state.size, state.mtime_ns, state.sha256],
+        )
+        owner = cursor.lastrowid
+        keys = []
+        for passage, segment, position in passages:
+            cursor.execute(
+                "INSERT INTO passage (document, start, end, path, segment, position) "
+                "VALUES (?, ?, ?, ?, ?, ?)",
+                [owner, passage.start, passage.end, json.dumps(passage.path), segment, position],
+            )
+            keys.append(int(cursor.lastrowid or 0))
+        lexical.add(
+            self._connection,
+            (
+                (key, document.text[new.passage.start : new.passage.end], heading(new.passage))
+                for key, new in zip(keys, passages, strict=True)
+            ),
+        )
+
+    def delete_document(self, key: int) -> None:
+        """Delete a document: its passages become tombstones of their segments. O(its passages)."""
+        stored = self.document(key)
+        rows = list(self._passages("p.document = ?", [key]))
+        lexical.remove(
+            self._connection,
+            (
+                (row.key, stored.text[row.passage.start : row.passage.end], heading(row.passage))
+                for row in rows
+            ),
+        )
+        self._connection.execute(
+            "INSERT INTO tombstone SELECT segment, position FROM passage WHERE document = ?", [key]
+        )
+        self._connection.execute("DELETE FROM passage WHERE document = ?", [key])
+        self._connection.execute("DELETE FROM document WHERE key = ?", [key])
+
+    def move(self, old: tuple[int, NDArray[np.intp]], new: tuple[int, int]) -> None:
+        """Record that embeddings now stand in another segment, in a row.
+
+        Parameters
+        ----------
+        old
+            Segment and positions.
+        new
+            Segment and the first position.
+        """
+        segment, positions = old
+        self._connection.executemany(
+            "UPDATE passage SET segment = ?, position = ? WHERE segment = ? AND position = ?",
+            (
+                (new[0], new[1] + at, segment, int(position))
+                for at, position in enumerate(positions)
+            ),
+        )
+
+    def insert_segment(self, file: str, *, passages: int, tokens: int) -> int:
+        """Insert a live segment; return its id, which is never used again."""
+        cursor = self._connection.execute(
+            "INSERT INTO segment (file, passages, tokens) VALUES (?, ?, ?)",
+            [file, passages, tokens],
+        )
+        return int(cursor.lastrowid or 0)
+
+    def delete_segment(self, id: int) -> None:
+        """Delete a segment that no live passage stands in, and its tombstones."""
+        self._connection.execute("DELETE FROM tombstone WHERE segment = ?", [id])
+        self._connection.execute("DELETE FROM segment WHERE id = ?", [id])
+
+    def set_codebook_files(self, files: Sequence[str]) -> None:
+        """Replace the list of the codebook's parts."""
+        self._connection.execute("DELETE FROM codebook")
+        self._connection.executemany("INSERT INTO codebook VALUES (?, ?)", list(enumerate(files)))

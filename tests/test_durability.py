@@ -33,14 +33,16 @@ def step(*_):
 
 WATCHED = {"os.rename", "os.remove", "os.truncate"}
 sys.addaudithook(lambda event, arguments: event in WATCHED and step())
-connect = sys.modules["rag_tools.writer"].connect
+schema = sys.modules["rag_tools.catalog.schema"]
+connect = schema.connect
 
-def traced(*arguments, **options):
-    connection = connect(*arguments, **options)
-    connection.set_trace_callback(step)
+def traced(directory, *, write=False):
+    connection = connect(directory, write=write)
+    if write:
+        connection.set_trace_callback(step)
     return connection
 
-sys.modules["rag_tools.writer"].connect = traced
+schema.connect = traced
 fsync = os.fsync
 os.fsync = lambda descriptor: (step(), fsync(descriptor), step())
 engine.add([Document(uri="test:a", text="New rivers flow."), Document(uri="test:c", text="Added.")])

@@ -58,8 +58,9 @@ def test_the_catalog_lists_passages_in_the_order_promised(indexed):
     """Many rows come from SQLite as one, and the rows of an aggregate have no order."""
     with Reader(indexed.directory).view() as view:
         words = ["the", "of", "in", "and", "was"]
-        listed = view.catalog.bm25(words, limit=50)
-        rows = view.connection.execute(
+        connection = view.catalog._connection
+        listed = lexical.bm25(connection, words, limit=50)
+        rows = connection.execute(
             "SELECT rowid, -rank FROM lexical WHERE lexical MATCH ? ORDER BY rank, rowid LIMIT 50",
             [" OR ".join(words)],
         ).fetchall()

@@ -48,7 +48,7 @@ conformance: $(STAMP) $(NODE)/installed
 PROCESSORS := clang qemu-user g++-aarch64-linux-gnu debootstrap
 processors: $(STAMP)
 	$(BIN)/python tests/processors/aarch64.py build/aarch64
-	$(BIN)/python -m pytest tests/processors/inspection.py tests/processors/emulation.py
+	$(BIN)/python -m pytest -n 2 tests/processors/inspection.py tests/processors/emulation.py
 
 processors-tools:
 	apt-get update -qq

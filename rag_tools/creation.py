@@ -11,12 +11,16 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Self
 
+from rag_tools.catalog import schema
+from rag_tools.disk import failures_named
 from rag_tools.encode.checkpoint import Checkpoint, load_checkpoint
-from rag_tools.errors import IndexMismatchError, InvalidQueryError
+from rag_tools.errors import IndexCorruptError, IndexMismatchError, InvalidQueryError
+from rag_tools.index.codebook import CODEBOOKS
 from rag_tools.index.residual import BITS
+from rag_tools.index.segment import SEGMENTS
 from rag_tools.ingest.chunk import MIN_PASSAGE_TOKENS
 from rag_tools.reader import View
-from rag_tools.writer import create_index
+from rag_tools.writer import LOCK, acquire
 
 DEFAULT_DIRECTORY = ".rag-tools"
 DEFAULT_PASSAGE_TOKENS = 180
@@ -121,10 +125,31 @@ def create(
         bits=bits,
         passage_tokens=passage_tokens,
     )
-    create_index(directory, {**settings.as_json(), "generation": 0})
+    with failures_named(directory):
+        _make(directory, {**settings.as_json(), "generation": 0})
 
 
 def check_dim(dim: int | None, checkpoint: Checkpoint) -> None:
     """Raise `InvalidQueryError` unless tokens can have `dim` of the checkpoint's dimensions."""
     if dim is not None and not MIN_DIM <= dim <= checkpoint.dim:
         raise InvalidQueryError(f"{dim} dimensions: choose {MIN_DIM} to {checkpoint.dim}")
+
+
+def _make(directory: Path, settings: Mapping[str, Any]) -> None:
+    """Make the files of an empty index, unless another process has just made them."""
+    ours = {LOCK, SEGMENTS, CODEBOOKS, schema.FILE_NAME, schema.NEW_FILE_NAME}
+    if directory.exists():
+        if not directory.is_dir():
+            raise IndexCorruptError(f"{directory} is a file: name a directory for the index")
+        foreign = sorted({entry.name for entry in directory.iterdir()} - ours)
+        if foreign:
+            raise IndexCorruptError(
+                f"{directory} isn't an index and isn't empty (it holds {foreign[0]!r}): "
+                "name an empty or new directory"
+            )
+    directory.mkdir(parents=True, exist_ok=True)
+    with acquire(directory):
+        if not (directory / schema.FILE_NAME).exists():
+            (directory / SEGMENTS).mkdir(exist_ok=True)
+            (directory / CODEBOOKS).mkdir(exist_ok=True)
+            schema.create(directory / schema.FILE_NAME, settings)

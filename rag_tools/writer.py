@@ -13,7 +13,7 @@ import itertools
 import time
 import uuid
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -30,13 +30,12 @@ from rag_tools.catalog.rows import (
     SourceState,
     encode_document,
 )
-from rag_tools.catalog.schema import FILE_NAME, NEW_FILE_NAME, create
 from rag_tools.catalog.writing import CatalogWriter
 from rag_tools.compaction import SegmentSize, plan
 from rag_tools.disk import failures_named
 from rag_tools.encode.embeddings import Embeddings
 from rag_tools.encode.encoder import Encoder
-from rag_tools.errors import IndexCorruptError, IndexLockedError, IngestError, fault
+from rag_tools.errors import IndexLockedError, IngestError, fault
 from rag_tools.index.codebook import CODEBOOKS, Codebook
 from rag_tools.index.segment import SEGMENTS, Segment, compress, write_segment
 from rag_tools.ingest.chunk import chunk, context
@@ -141,7 +140,7 @@ class Writer:
         self._bits = bits
         self._progress = progress
         self._batch = _Batch()
-        self._lock = _acquire(directory)
+        self._lock = acquire(directory)
         try:
             self.catalog = CatalogWriter.open(directory)
             self._sweep()
@@ -449,39 +448,6 @@ class Writer:
                         path.unlink()
 
 
-def create_index(directory: Path, settings: Mapping[str, Any]) -> None:
-    """Make an empty index, unless another process has just made one.
-
-    Raises
-    ------
-    IndexCorruptError
-        If the directory holds something else; nothing of it is touched.
-    IndexAccessError
-        If it can't be made there.
-    """
-    with failures_named(directory):
-        _create_index(directory, settings)
-
-
-def _create_index(directory: Path, settings: Mapping[str, Any]) -> None:
-    ours = {LOCK, SEGMENTS, CODEBOOKS, FILE_NAME, NEW_FILE_NAME}
-    if directory.exists():
-        if not directory.is_dir():
-            raise IndexCorruptError(f"{directory} is a file: name a directory for the index")
-        foreign = sorted({entry.name for entry in directory.iterdir()} - ours)
-        if foreign:
-            raise IndexCorruptError(
-                f"{directory} isn't an index and isn't empty (it holds {foreign[0]!r}): "
-                "name an empty or new directory"
-            )
-    directory.mkdir(parents=True, exist_ok=True)
-    with _acquire(directory):
-        if not (directory / FILE_NAME).exists():
-            (directory / SEGMENTS).mkdir(exist_ok=True)
-            (directory / CODEBOOKS).mkdir(exist_ok=True)
-            create(directory / FILE_NAME, settings)
-
-
 def _places(ids: list[int], sizes: list[int]) -> Callable[[int], tuple[int, int]]:
     """Return the function from a passage's sequence number to its segment and position."""
     starts = [0, *itertools.accumulate(sizes)]
@@ -510,7 +476,8 @@ def _halved(embeddings: Embeddings) -> _Encoded:
     )
 
 
-def _acquire(directory: Path) -> FileLock:
+def acquire(directory: Path) -> FileLock:
+    """Return the lock of the one process that writes; `IndexLockedError` if another holds it."""
     guard = FileLock(directory / LOCK, timeout=0)
     with failures_named(directory):
         try:

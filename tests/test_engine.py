@@ -835,9 +835,9 @@ def test_check_finds_a_flipped_bit(tmp_path, folder):
 
 
 def hold_the_lock(directory, ready, release):
-    from rag_tools.writer import _acquire
+    from rag_tools.writer import acquire
 
-    with _acquire(directory):
+    with acquire(directory):
         ready.set()
         release.wait(30)
 

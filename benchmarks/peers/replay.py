@@ -16,12 +16,12 @@ import numpy as np
 from embeddings import Passages
 from numpy.typing import NDArray
 
-from rag_tools.catalog.schema import connect
+from rag_tools.catalog.schema import FILE_NAME, connect, create
 from rag_tools.encode.embeddings import Embeddings
 from rag_tools.index.codebook import CODEBOOKS
 from rag_tools.index.segment import SEGMENTS
 from rag_tools.types import Document
-from rag_tools.writer import Writer, create_index
+from rag_tools.writer import Writer
 
 PART = 4096  # passages that are looked up at a time
 _URI = "replay:"
@@ -73,10 +73,10 @@ def write_index(
     folder: Path, part: Callable[[int], Passages], n_passages: int, *, bits: int = 4
 ) -> None:
     """Index passages, as a session of `Engine.add` would."""
-    create_index(
-        folder,
-        {"checkpoint": None, "fingerprint": "", "dim": 128, "bits": bits, "passage_tokens": 180},
-    )
+    (folder / SEGMENTS).mkdir(parents=True)
+    (folder / CODEBOOKS).mkdir()
+    settings = {"checkpoint": None, "fingerprint": "", "dim": 128, "bits": bits}
+    create(folder / FILE_NAME, {**settings, "passage_tokens": 180, "generation": 0})
     encoder = ReplayEncoder(part)
     with Writer(folder, encoder, passage_tokens=180, bits=bits) as writer:  # type: ignore[arg-type]
         for number in range(n_passages):

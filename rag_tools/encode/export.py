@@ -20,8 +20,9 @@ from sentence_transformers import MultiVectorEncoder
 
 from rag_tools.encode import samples
 from rag_tools.encode.checkpoint import MODEL_FILES, Checkpoint, load_checkpoint
-from rag_tools.encode.encoder import INDEPENDENT_ROWS, WIDTH, Encoder, load_session
+from rag_tools.encode.encoder import INDEPENDENT_ROWS, WIDTH, Encoder
 from rag_tools.encode.quantise import quantise
+from rag_tools.encode.session import load_session
 from rag_tools.errors import CheckpointError
 
 # The files must agree with the source on these: short enough for any length limit.

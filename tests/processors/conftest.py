@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import pytest
 
-_COVERED = pytest.StashKey[list[str]]()
-
-
-def pytest_configure(config):
-    config.covered = _COVERED
-    config.stash[_COVERED] = []
-
-
-def pytest_terminal_summary(terminalreporter, config):
-    if config.stash[_COVERED]:
+def pytest_terminal_summary(terminalreporter):
+    covered = [
+        value
+        for report in terminalreporter.stats.get("passed", [])
+        for name, value in report.user_properties
+        if name == "covered"
+    ]
+    if covered:
         terminalreporter.section("covered")
-        for line in config.stash[_COVERED]:
+        for line in sorted(covered):
             terminalreporter.line(line)

@@ -14,6 +14,7 @@ import os
 import platform
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -126,10 +127,10 @@ def expected(tmp_path_factory) -> dict[str, Any]:
     return tour(natively, tmp_path_factory.mktemp("expected") / "index")
 
 
-@pytest.fixture(scope="session")
-def covered(request) -> list[str]:
-    """What the summary says was covered."""
-    return request.config.stash[request.config.covered]
+@pytest.fixture
+def covered(record_property) -> Callable[[str], None]:
+    """Has a line in the summary say what was covered."""
+    return lambda line: record_property("covered", line)
 
 
 def same(got: dict[str, Any], expected: dict[str, Any]) -> None:
@@ -146,7 +147,7 @@ def test_the_product(tmp_path, expected, covered, processor):
     got = tour(processor.python, tmp_path / "index")
     assert got["kernel"] == processor.kernels[0]
     same(got, expected)
-    covered.append(f"{processor.model}: index, search, cite, verify with {got['kernel']}")
+    covered(f"{processor.model}: index, search, cite, verify with {got['kernel']}")
 
 
 @each
@@ -160,7 +161,7 @@ def test_kernels(covered, processor):
         *("-k", "not depends_on_nothing"),  # work for several threads takes minutes here
     )
     assert done.returncode == 0, done.stdout[-3000:]
-    covered.append(f"{processor.model}: tests of {', '.join(processor.kernels)}")
+    covered(f"{processor.model}: tests of {', '.join(processor.kernels)}")
 
 
 @each
@@ -175,7 +176,7 @@ def test_the_check_without_python(tmp_path, covered, processor):
     assert done.returncode == 0, done.stdout + done.stderr
     *names, _agreed, _values, _agree = done.stdout.split()
     assert names == list(processor.kernels)
-    covered.append(f"{processor.model}: C++ check of {', '.join(names)}")
+    covered(f"{processor.model}: C++ check of {', '.join(names)}")
 
 
 @on_x86
@@ -187,7 +188,7 @@ def test_a_processor_that_is_too_old_gets_a_sentence(covered, model):
     assert len(lines) == 1
     assert "this processor lacks" in lines[0]
     assert "SSE4.2" in lines[0]
-    covered.append(f"{model}: refused with a sentence")
+    covered(f"{model}: refused with a sentence")
 
 
 @pytest.mark.parametrize("kernel", FORCED)
@@ -195,7 +196,7 @@ def test_the_product_natively_with_every_kernel(tmp_path, expected, covered, ker
     got = tour(natively, tmp_path / "index", RAG_TOOLS_KERNEL=kernel)
     assert got["kernel"] == kernel
     same(got, expected)
-    covered.append(f"this processor: index, search, cite, verify with {kernel}")
+    covered(f"this processor: index, search, cite, verify with {kernel}")
 
 
 @each

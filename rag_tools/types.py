@@ -531,13 +531,42 @@ class Skipped(_Value):
 
 
 class SyncReport(_Value):
-    """What a sync did. Ids, in the order they were handled."""
+    """What a sync did.
+
+    Attributes
+    ----------
+    added, updated, removed
+        Ids, in the order they were handled.
+    unchanged
+        Files that were indexed before and are the same.
+    unsupported
+        Files that were left out because no loader reads them.
+    unsupported_types
+        How many of them there are of each type, the most common first: a suffix in lower case,
+        ``""`` for files without one, ``special`` for FIFOs, sockets and the like. ``other`` is
+        the number of all types after the first twelve.
+    secrets
+        Files that were left out because by their names they hold keys, passwords or tokens.
+        Patterns of ``include`` that name them bring them in.
+    ignored
+        Files and folders that were left out because ``.ragignore`` or git's ignore files name
+        them; a folder counts once, whatever is in it.
+    skipped
+        What can't be read or parsed, and why.
+    encoded_passages
+        How many passages went through the encoder.
+    seconds
+        How long it took.
+    """
 
     added: tuple[str, ...] = ()
     updated: tuple[str, ...] = ()
     removed: tuple[str, ...] = ()
     unchanged: int = 0
     unsupported: int = 0
+    unsupported_types: dict[str, int] = Field(default_factory=dict)
+    secrets: int = 0
+    ignored: int = 0
     skipped: tuple[Skipped, ...] = ()
     encoded_passages: int = 0
     seconds: float = 0.0

@@ -131,11 +131,26 @@ def sync_report(report: SyncReport, out: Console) -> None:
         "updated": len(report.updated),
         "removed": len(report.removed),
         "unchanged": report.unchanged,
-        "unsupported left out": report.unsupported,
         "skipped": len(report.skipped),
     }
     out.print(", ".join(f"{count:,} {what}" for what, count in counts.items()), soft_wrap=True)
+    if parts := list(_left_out(report)):
+        out.print(Text(one_line(f"left out: {'; '.join(parts)}")), soft_wrap=True)
     out.print(f"{report.encoded_passages:,} passages encoded in {report.seconds:.1f} s")
+
+
+def _left_out(report: SyncReport) -> Iterator[str]:
+    """Yield what was left out for what it is: by type, then secrets, then what is ignored."""
+    if report.unsupported_types:
+        yield ", ".join(
+            f"{count:,} {type or 'without a suffix'}"
+            for type, count in report.unsupported_types.items()
+        )
+    if report.secrets:
+        what = "file" if report.secrets == 1 else "files"
+        yield f"{report.secrets:,} {what} of secrets (name them with --include to index them)"
+    if report.ignored:
+        yield f"{report.ignored:,} ignored"
 
 
 def status(found: Status, out: Console) -> None:

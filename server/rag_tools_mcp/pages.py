@@ -110,6 +110,16 @@ class SyncPage(BaseModel):
     removed: int
     unchanged: int
     unsupported: int
+    unsupported_types: dict[str, int] = Field(
+        default_factory=dict,
+        description="How many of the unsupported files have each suffix; the empty one is none.",
+    )
+    secrets: int = Field(
+        default=0, description="Files that by their names hold keys or passwords: not indexed."
+    )
+    ignored: int = Field(
+        default=0, description="Files and folders that .ragignore or git's ignore files name."
+    )
     encoded_passages: int
     seconds: float
     skipped: tuple[Skipped, ...] = ()
@@ -307,6 +317,9 @@ def sync_page(report: SyncReport, *, max_chars: int) -> SyncPage:
         removed=len(report.removed),
         unchanged=report.unchanged,
         unsupported=report.unsupported,
+        unsupported_types=report.unsupported_types,
+        secrets=report.secrets,
+        ignored=report.ignored,
         encoded_passages=report.encoded_passages,
         seconds=round(report.seconds, 3),
     )

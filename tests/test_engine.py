@@ -251,6 +251,42 @@ def test_filters_are_applied_before_ranking(engine):
         engine.search("water", filter={"a": None})
 
 
+PATHS = ["blog/[slug]/page.md", "blog/s/page.md", "[2023] plan?.md", "a*b.md", "aXb.md"]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "found"),
+    [
+        # The class in it matches another path too.
+        ("blog/[slug]/page.md", {"blog/[slug]/page.md", "blog/s/page.md"}),
+        ("./blog/[slug]/page.md", {"blog/[slug]/page.md", "blog/s/page.md"}),
+        ("[2023] plan?.md", {"[2023] plan?.md"}),
+        ("aXb.md", {"aXb.md"}),
+        ("a*b.md", {"a*b.md", "aXb.md"}),
+        ("a?b.md", {"a*b.md", "aXb.md"}),
+        ("blog/*", {"blog/[slug]/page.md", "blog/s/page.md"}),
+        ("blog/[slug]/*", {"blog/[slug]/page.md", "blog/s/page.md"}),
+        ("blog/[[]slug]/*", {"blog/[slug]/page.md"}),
+        ("[2023]*", {"[2023] plan?.md"}),
+        (["[2023] plan?.md", "aXb.md"], {"[2023] plan?.md", "aXb.md"}),
+        ("[", set()),
+    ],
+)
+def test_a_path_finds_itself_and_globs_find_others(path_engine, wanted, found):
+    results = path_engine.search("rivers", filter={"path": wanted}).results
+    assert {hit.metadata["path"] for hit in results} == found
+
+
+@pytest.fixture(scope="module")
+def path_engine(tmp_path_factory):
+    with Engine.open(tmp_path_factory.mktemp("paths"), create=True) as engine:
+        engine.add(
+            Document(uri=f"test:{path}", text=f"Fact {n} on rivers.", metadata={"path": path})
+            for n, path in enumerate(PATHS)
+        )
+        yield engine
+
+
 def test_metadata_of_added_documents_can_be_filtered_on(tmp_path):
     with Engine.open(tmp_path, create=True) as engine:
         engine.add(

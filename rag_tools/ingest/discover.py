@@ -293,11 +293,7 @@ class _Walk:
     def _leave_out(self, entry: os.DirEntry[str], folder: _Folder, *, is_folder: bool) -> bool:
         """Tell whether a rule leaves an entry out, and count it if it isn't one of the caller."""
         relative = folder.relative + printable(entry.name)
-        if is_folder:
-            wanted = not self._exclude.match(relative + "/")
-        else:
-            wanted = self.wanted(relative)
-        if not wanted:
+        if self._exclude.match(relative + "/") if is_folder else not self.wanted(relative):
             return True
         if folder.ignores.ignored(entry.path + "/" * is_folder):
             self.left_out.ignored += 1

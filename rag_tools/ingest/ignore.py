@@ -134,13 +134,13 @@ def _repository_around(folder: Path) -> Path | None:
 
 
 def pattern_lines(data: bytes) -> list[str]:
-    """Return the lines of an ignore file as git tells them apart.
+    r"""Return the lines of an ignore file as git tells them apart.
 
     A byte order mark belongs to none of them, and only line feeds end one.
 
     Examples
     --------
-    >>> pattern_lines("\N{BYTE ORDER MARK}a\\r\\nb".encode())
+    >>> pattern_lines("\ufeffa\r\nb".encode())
     ['a', 'b']
     """
     text = data.decode("utf-8", "replace").removeprefix("\N{BYTE ORDER MARK}")
@@ -213,11 +213,11 @@ def _variables(path: Path, includes: int) -> Iterator[tuple[str, str]]:
 
 
 def _parsed(text: str) -> Iterator[tuple[str, str]]:
-    """Yield the names, in lower case, and values in the text of a configuration file.
+    r"""Yield the names, in lower case, and values in the text of a configuration file.
 
     Examples
     --------
-    >>> list(_parsed('[core]\\n excludesFile = "~/a b" ; mine\\n[core "x"] y = 1\\nbare'))
+    >>> list(_parsed('[core]\n excludesFile = "~/a b" ; mine\n[core "x"] y = 1\nbare'))
     [('core.excludesfile', '~/a b'), ('core.x.y', '1'), ('core.x.bare', '')]
     """
     text = text.removeprefix("\N{BYTE ORDER MARK}").replace("\r\n", "\n")

@@ -361,7 +361,10 @@ class TestMarkdown:
             ('# <img alt="Flux &amp; Co" src=l.png>', "Flux & Co"),
             ("# Deploy [#](#deploy)", "Deploy"),
             ("# Deploy[^1] [[guides/host|the host]] now", "Deploy the host now"),
-            ('<h1 align="center">\n  <img src=l.png><br>Flux &amp; <em>Co</em>\n</h1>', "Flux & Co"),
+            (
+                '<h1 align="center">\n  <img src=l.png><br>Flux &amp; <em>Co</em>\n</h1>',
+                "Flux & Co",
+            ),
             ('<div><H1><img src=l.png alt="Flux"></H1><p>x</p></div>', "Flux"),
             ("<!-- <h1>old</h1> -->\n<h1>new</h1>", "new"),
             ("<!-- <h1>old</h1> --><h1>new</h1>", "new"),
@@ -505,6 +508,24 @@ class TestRst:
         assert title("a.rst", RST) == "PEP 8 – Style Guide for Code"
         assert title("a.rst", "Text.\n\nFirst\n=====\n") == "First"
         assert title("a.rst", "Only text.\n") == "a.rst"
+
+    @pytest.mark.parametrize(
+        ("written", "read"),
+        [
+            ("Using :ref:`the queue <queue-label>`", "Using the queue"),
+            (":class:`~shop.cart.Cart` and :func:`!add`", "Cart and add"),
+            (":py:meth:`Cart.add`", "Cart.add"),
+            ("``pip install`` with *care* and **speed**", "pip install with care and speed"),
+            ("``*args`` and ``:x:`y` ``", "*args and :x:`y`"),
+            ("See `the guide <http://x>`_ or `that`__ or Other_", "See the guide or that or Other"),
+            ("The |name| queue [1]_ [#note]_", "The name queue"),
+            (r"snake\_ and a \* b * c", "snake_ and a * b * c"),
+            ("2 * 3 * 4 and __init__ and a_b", "2 * 3 * 4 and __init__ and a_b"),
+            ("Errors: a summary", "Errors: a summary"),
+        ],
+    )
+    def test_title_as_a_reader_sees_it(self, written, read):
+        assert title("a.rst", f"{written}\n{'=' * 70}\n\nText.\n") == read
 
     def test_dashes_under_a_longer_line_of_text(self):
         assert [kind for kind, _, _ in outline("a.rst", "Some text\n--\n\nmore\n")] == [

@@ -38,15 +38,15 @@ def end(text: str) -> int:
 
 
 def title(text: str) -> str:
-    """Return the title that front matter, with its fences, states on one line; ``""`` if none.
+    r"""Return the title that front matter, with its fences, states on one line; ``""`` if none.
 
     Examples
     --------
-    >>> title("---\\ntitle: 'It''s on'  # still\\n---\\n")
+    >>> title("---\ntitle: 'It''s on'  # still\n---\n")
     "It's on"
-    >>> title("---\\ntitle: >-\\n  Two\\n  lines\\n---\\n")
+    >>> title("---\ntitle: >-\n  Two\n  lines\n---\n")
     'Two lines'
-    >>> title('+++\\ntitle = "Mine"\\n+++\\n')
+    >>> title('+++\ntitle = "Mine"\n+++\n')
     'Mine'
     """
     rows = [line.of(text).rstrip() for line in lines(text)]

@@ -30,10 +30,10 @@ _KINDS: dict[str, BlockKind] = {
 }
 # What generators of sites take from the end of a heading: its id, its classes.
 _ATTRIBUTES = re.compile(
-    r"\s*(?:\{:?\s*(?:[#.][\w:.-]+|-|[\w-]+=(?:\"[^\"{}]*\"|[^\s{}]+))(?:\s[^{}]*)?\}"
+    r"(?<!\s)\s*+(?:\{:?\s*(?:[#.][\w:.-]+|-|[\w-]+=(?:\"[^\"{}]*\"|[^\s{}]+))(?:\s[^{}]*)?\}"
     r"|\{/\*[^{}]*\*/\})\s*\Z"
 )
-_CLOSING_HASHES = re.compile(r"\s+#+\s*\Z")
+_CLOSING_HASHES = re.compile(r"(?<!\s)\s++#+\s*\Z")
 _FOOTNOTE = re.compile(r"\[\^[^\]\s]{1,100}\]")
 _WIKI_LINK = re.compile(r"\[\[(?:[^\[\]|]{1,200}\|)?([^\[\]|]{1,200})\]\]")
 _PERMALINK = frozenset({"#", "¶", "§", "🔗"})

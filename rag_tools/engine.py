@@ -16,6 +16,7 @@ import re
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from types import TracebackType
@@ -423,18 +424,13 @@ class Engine:
                 if filter
                 else snapshot.everything
             )
-            matches = search(
-                snapshot,
-                prepared,
-                selection,
-                limit=limit,
-                signals=signals,
-                effort=EFFORTS[quality],
+            find = partial(
+                search, snapshot, prepared, selection, signals=signals, effort=EFFORTS[quality]
             )
             found = hits(
                 self._reader,
                 view,
-                matches,
+                lambda wanted: find(limit=wanted),
                 prepared,
                 embeddings.spans if explain else None,
                 limit=limit,

@@ -325,6 +325,24 @@ class Citation(_Value):
     alignment: tuple[Aligned, ...] | None = None
 
 
+class Copy(_Value):
+    """Another passage that says what a hit says.
+
+    Attributes
+    ----------
+    id
+        Of the passage, ``DOCUMENT_ID:START-END``.
+    url
+        Where to open the source at the passage; never empty.
+    score
+        Its own.
+    """
+
+    id: str
+    url: str
+    score: float
+
+
 class Hit(_Value):
     """A retrieved passage with its citations, best first.
 
@@ -342,6 +360,9 @@ class Hit(_Value):
         ``document.text[start:end]``.
     metadata
         The document's.
+    also_in
+        Duplicates of the passage, best first, at most ten: passages with the same heading path and
+        the same text but for white space, or nearly the same text. They aren't hits themselves.
     """
 
     id: str
@@ -357,6 +378,7 @@ class Hit(_Value):
     heading: str | None = None
     metadata: Metadata = Field(default_factory=dict)
     citations: tuple[Citation, ...] = ()
+    also_in: tuple[Copy, ...] = ()
 
 
 class SearchResults(_Value):

@@ -57,6 +57,9 @@ def search_results(found: SearchResults, out: Console) -> None:
         best = hit.citations[0] if hit.citations else hit
         _line("   ", location(best.url), best.heading, out)
         _block("   ", _passage(hit, out), out)
+        if hit.also_in:
+            copies = ", ".join(one_line(location(copy.url)) for copy in hit.also_in)
+            out.print(Text(f"   also in {copies}", style="dim"), soft_wrap=True)
         out.print(Text(f"   {one_line(hit.id)}", style="dim"), soft_wrap=True)
         out.print()
     if not found.results:

@@ -449,6 +449,12 @@ def _mapped(item: _Item, names: frozenset[str], change: Callable[[str], str]) ->
     return item.model_copy(update=update) if update else item
 
 
+def _fewer_copies(hit: Hit, room: int) -> Hit:
+    while hit.also_in and _size(hit) > room:
+        hit = hit.model_copy(update={"also_in": hit.also_in[:-1]})
+    return hit
+
+
 def _fewer_citations(hit: Hit, room: int) -> Hit:
     while hit.citations and _size(hit) > room:
         hit = hit.model_copy(update={"citations": hit.citations[:-1]})
@@ -516,6 +522,7 @@ def _shorter_reason(skipped: Skipped, room: int) -> Skipped:
 _shorter_hit: Sequence[_Cut[Hit]] = (
     _place_cut,
     _small_metadata,
+    _fewer_copies,
     _fewer_citations,
     _less_text,
     _without_metadata,

@@ -656,5 +656,6 @@ class Progress(Protocol):
 Filter = Mapping[str, str | int | float | bool | Sequence[str | int | float | bool]]
 """Metadata field → value, or sequence of values any of which may match; fields are and-ed.
 
-``document_id``, ``title`` and ``media_type`` are fields of every document; ``path`` takes a glob.
+``document_id``, ``title`` and ``media_type`` are fields of every document; ``path`` takes a path as
+it is, or a glob.
 """

@@ -188,11 +188,10 @@ def _git_directory(git: Path) -> Path:
 
 def _settings(repository: Path) -> Mapping[str, str]:
     """Return git's settings for a repository by their names in lower case; the last one counts."""
-    environment = os.environ
-    files = [Path(environment.get("GIT_CONFIG_SYSTEM") or "/etc/gitconfig")]
-    if environment.get("GIT_CONFIG_NOSYSTEM"):
+    files = [Path(os.environ.get("GIT_CONFIG_SYSTEM") or "/etc/gitconfig")]
+    if os.environ.get("GIT_CONFIG_NOSYSTEM"):
         files = []
-    if own := environment.get("GIT_CONFIG_GLOBAL"):
+    if own := os.environ.get("GIT_CONFIG_GLOBAL"):
         files.append(Path(own))
     else:
         files += [_configuration_home() / "config", _home() / ".gitconfig"]

@@ -263,7 +263,7 @@ def sync(
         unchanged=tally.unchanged,
         unsupported=tally.left_out.unsupported.total(),
         unsupported_types=_most_common(tally.left_out.unsupported),
-        secrets=tally.left_out.secrets,
+        sensitive=tally.left_out.sensitive,
         ignored=tally.left_out.ignored,
         skipped=tuple(sorted(tally.skipped, key=lambda item: item.path)),
         encoded_passages=writer.encoded_passages,
@@ -329,7 +329,7 @@ def _plan_root(
     )
     tally.skipped += skipped
     tally.left_out.unsupported += left_out.unsupported
-    tally.left_out.secrets += left_out.secrets
+    tally.left_out.sensitive += left_out.sensitive
     tally.left_out.ignored += left_out.ignored
     writer.set_root(name, options.as_json())
     present = {printable(str(file.path)): file for file in files}

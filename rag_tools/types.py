@@ -567,7 +567,7 @@ class SyncReport(_Value):
         How many of them there are of each type, the most common first: a suffix in lower case,
         ``""`` for files without one, ``special`` for FIFOs, sockets and the like. ``other`` is
         the number of all types after the first twelve.
-    secrets
+    sensitive
         Files that were left out because by their names they hold keys, passwords or tokens.
         Patterns of ``include`` that name them bring them in.
     ignored
@@ -587,7 +587,7 @@ class SyncReport(_Value):
     unchanged: int = 0
     unsupported: int = 0
     unsupported_types: dict[str, int] = Field(default_factory=dict)
-    secrets: int = 0
+    sensitive: int = 0
     ignored: int = 0
     skipped: tuple[Skipped, ...] = ()
     encoded_passages: int = 0

@@ -114,16 +114,16 @@ def test_index_names_what_it_leaves_out(tmp_path: Path):
     assert "1 added" in human.stdout
     assert (
         "left out: 2 .png, 1 without a suffix, 1 .zip; "
-        "1 file of secrets (name them with --include to index them); 2 ignored\n"
+        "1 sensitive file (to index one, name it with --include); 2 ignored\n"
     ) in human.stdout
     report = loaded(call("index", folder, "--index", tmp_path / "index", "--json"))
     assert report["unsupported"] == 4
     assert report["unsupported_types"] == {".png": 2, ".zip": 1, "": 1}
-    assert (report["secrets"], report["ignored"]) == (1, 2)
+    assert (report["sensitive"], report["ignored"]) == (1, 2)
     named = call(
         "index", folder, "--index", tmp_path / "other", "--include", "*.md", "--include", "id_rsa"
     )
-    assert "2 added" in named.stdout and "secrets" not in named.stdout
+    assert "2 added" in named.stdout and "sensitive" not in named.stdout
 
 
 def test_only_the_most_common_types_are_named(tmp_path: Path):

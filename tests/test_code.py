@@ -309,6 +309,17 @@ public:
     ]
 
 
+def test_macros_right_above_a_definition_belong_to_it():
+    source = (
+        "A_MACRO(1)\n\n// Heroes.\nUCLASS(Blue)\nUMETA()\n"
+        "class G_API Hero : public Actor { int a; };\n"
+    )
+    assert outline("a.h", source) == [
+        ("code", (), "A_MACRO(1)"),
+        ("class", ("Hero",), source.partition("\n\n")[2].strip()),
+    ]
+
+
 @pytest.mark.parametrize(
     ("name", "source", "path"),
     [

@@ -271,18 +271,18 @@ class TestRagignore:
         assert discover(tmp_path).left_out == LeftOut(ignored=2)
 
 
-class TestSecrets:
-    SECRETS = (".env", "app/.env.local", "ssh/id_ed25519", "Server.KEY", ".aws/credentials")
+class TestSensitiveFiles:
+    SENSITIVE = (".env", "app/.env.local", "ssh/id_ed25519", "Server.KEY", ".aws/credentials")
 
     def test_they_are_left_out_and_counted(self, tmp_path):
-        make(tmp_path, *self.SECRETS, "a.md", "credentials.md", "id_rsa.pub", "key.md")
+        make(tmp_path, *self.SENSITIVE, "a.md", "credentials.md", "id_rsa.pub", "key.md")
         found = discover(tmp_path, hidden=True)
         assert [file.relative for file in found.files] == ["a.md", "credentials.md", "key.md"]
-        assert found.left_out == LeftOut(unsupported=Counter({".pub": 1}), secrets=5)
+        assert found.left_out == LeftOut(unsupported=Counter({".pub": 1}), sensitive=5)
 
-    def test_examples_of_them_are_not_secret(self, tmp_path):
+    def test_examples_of_them_are_not_sensitive(self, tmp_path):
         make(tmp_path, ".env.example", "sample.env", ".env.production")
-        assert discover(tmp_path, hidden=True).left_out.secrets == 1
+        assert discover(tmp_path, hidden=True).left_out.sensitive == 1
 
     def test_they_are_found_when_a_pattern_names_them(self, tmp_path):
         make(tmp_path, "a.md", "ssh/id_rsa", "aws/credentials")
@@ -294,6 +294,8 @@ class TestSecrets:
     def test_a_file_named_on_the_command_line_is_wanted(self, tmp_path):
         make(tmp_path, "id_rsa")
         assert names(tmp_path / "id_rsa") == ["id_rsa"]
+        untrusted = discover(tmp_path / "id_rsa", within=[tmp_path])
+        assert untrusted == ([], [], LeftOut(sensitive=1))
 
     def test_a_link_by_another_name(self, tmp_path, links):
         make(tmp_path, "vault/id_rsa", "docs/a.md")

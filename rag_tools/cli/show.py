@@ -143,15 +143,15 @@ def sync_report(report: SyncReport, out: Console) -> None:
 
 
 def _left_out(report: SyncReport) -> Iterator[str]:
-    """Yield what was left out for what it is: by type, then secrets, then what is ignored."""
+    """Yield what was left out for what it is: types, sensitive files, ignored ones."""
     if report.unsupported_types:
         yield ", ".join(
             f"{count:,} {type or 'without a suffix'}"
             for type, count in report.unsupported_types.items()
         )
-    if report.secrets:
-        what = "file" if report.secrets == 1 else "files"
-        yield f"{report.secrets:,} {what} of secrets (name them with --include to index them)"
+    if report.sensitive:
+        what = "file" if report.sensitive == 1 else "files"
+        yield f"{report.sensitive:,} sensitive {what} (to index one, name it with --include)"
     if report.ignored:
         yield f"{report.ignored:,} ignored"
 

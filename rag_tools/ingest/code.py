@@ -257,6 +257,8 @@ _UNNAMED = frozenset(
 _INLINE = re.compile(r"\Ainline\s+")
 _MACRO = re.compile(r"[A-Z][A-Z0-9_]+")
 
+_MACROS_ABOVE = 2000  # bytes above a definition that are looked at for macros that belong to it
+_BLANK_LINE = re.compile(rb"(?:\r\n|\r|\n)[ \t]*(?=[\r\n])")
 _LINE_END = re.compile(rb"\r\n|\r|\n")
 _WORD = re.compile(rb"[0-9A-Za-z_\x80-\xff]")
 _IDENTIFIER = re.compile(r"\w++")
@@ -293,7 +295,7 @@ def load_code(data: bytes, *, uri: str, name: str) -> Document:
     language = Language(getattr(import_module(grammar.package), grammar.function)())
     readable = without_macros(source) if grammar in _PREPROCESSED else source
     tree = Parser(language).parse(readable)
-    definitions = _Reader(source, grammar).definitions(tree.root_node)
+    definitions = _Reader(source, readable, grammar).definitions(tree.root_node)
     openings = _in_code_points(_openings(definitions, source), source)
     return Document(
         text=text,
@@ -367,8 +369,9 @@ def _closings(enclosing: list[_Definition], until: int, source: bytes) -> Iterat
 class _Reader:
     """Finds the definitions in a syntax tree."""
 
-    def __init__(self, source: bytes, grammar: _Grammar) -> None:
+    def __init__(self, source: bytes, readable: bytes, grammar: _Grammar) -> None:
         self._source = source
+        self._readable = readable
         self._grammar = grammar
 
     def definitions(
@@ -390,7 +393,7 @@ class _Reader:
             if child.type in grammar.prefixes:
                 prefix = self._extended(prefix, child)
                 continue
-            start = child.start_byte
+            start = self._macros_above(child.start_byte)
             if prefix is not None and self._adjacent(prefix[1], start):
                 start = prefix[0]
             prefix = None
@@ -434,6 +437,18 @@ class _Reader:
         """Tell whether nothing but one line end at most lies between two offsets."""
         between = self._source[end:start]
         return not between.strip() and len(_LINE_END.findall(between)) <= 1
+
+    def _macros_above(self, start: int) -> int:
+        """Return where the lines of macros right above a definition begin: they belong to it."""
+        if self._readable is self._source:
+            return start
+        low = max(0, start - _MACROS_ABOVE)
+        above = low + len(self._readable[low:start].rstrip())  # from here on all is macros
+        between = self._source[above:start]
+        # A line of nothing sets them apart.
+        blank = max((match.end() for match in _BLANK_LINE.finditer(between)), default=0)
+        first = len(between) - len(between[blank:].lstrip())
+        return above + first
 
     def _line_start(self, start: int) -> int:
         """Return the start of the line if there is only indentation before `start`."""

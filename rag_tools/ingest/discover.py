@@ -20,7 +20,7 @@ from pathspec import GitIgnoreSpec
 
 from rag_tools.ingest.ignore import Ignores, ignores_above
 from rag_tools.ingest.load import printable, supported
-from rag_tools.ingest.secrets import is_secret, names_secret
+from rag_tools.ingest.sensitive import is_sensitive, names_sensitive
 from rag_tools.types import Skipped
 
 _INDEX_MARK = "catalog.sqlite"
@@ -50,14 +50,14 @@ class LeftOut:
     ----------
     unsupported
         Files that there is no loader for, by type: see `file_type`.
-    secrets
+    sensitive
         Files that are likely to hold keys or passwords, by their names.
     ignored
         Files and folders that ignore files name; of what lies in such a folder nothing is known.
     """
 
     unsupported: Counter[str] = field(default_factory=Counter)
-    secrets: int = 0
+    sensitive: int = 0
     ignored: int = 0
 
 
@@ -123,12 +123,12 @@ def discover(
     Parameters
     ----------
     root
-        Folder or file. A file is returned whatever its format, hidden or ignored or secret or
-        not.
+        Folder or file. A file is returned whatever its format, hidden or ignored or not; and a
+        sensitive one, unless `within` says that the caller isn't trusted with all files.
     include
         Patterns as in ``.gitignore``, relative to the root, or paths as they are. If there are
         any, files that match none are left out. They don't bring back what is hidden or ignored,
-        but files that hold secrets if they name them: ``.env`` or ``*.pem``, not ``*``.
+        but sensitive files if they name them: ``.env`` or ``*.pem``, not ``*``.
     exclude
         Patterns of the same kind; what matches is left out, included or not.
     hidden
@@ -157,6 +157,8 @@ def discover(
         within=within,
     )
     if is_file:
+        if within and is_sensitive(root.name):
+            return Discovery([], [], LeftOut(sensitive=1))
         found = [Discovered(root, printable(root.name))] if walk.wanted(root.name) else []
         return Discovery(found, [], LeftOut())
     walk.run()
@@ -299,9 +301,9 @@ class _Walk:
             self.left_out.ignored += 1
             return True
         real = printable(os.path.realpath(entry.path)) if _is_link(entry) else relative
-        secret = not is_folder and (is_secret(relative) or is_secret(real))
-        if secret and not names_secret(relative, self._include.each if self._include else ()):
-            self.left_out.secrets += 1
+        sensitive = not is_folder and (is_sensitive(relative) or is_sensitive(real))
+        if sensitive and not names_sensitive(relative, self._include.each if self._include else ()):
+            self.left_out.sensitive += 1
             return True
         return False
 

@@ -114,7 +114,7 @@ class SyncPage(BaseModel):
         default_factory=dict,
         description="How many of the unsupported files have each suffix; the empty one is none.",
     )
-    secrets: int = Field(
+    sensitive: int = Field(
         default=0, description="Files that by their names hold keys or passwords: not indexed."
     )
     ignored: int = Field(
@@ -318,7 +318,7 @@ def sync_page(report: SyncReport, *, max_chars: int) -> SyncPage:
         unchanged=report.unchanged,
         unsupported=report.unsupported,
         unsupported_types=report.unsupported_types,
-        secrets=report.secrets,
+        sensitive=report.sensitive,
         ignored=report.ignored,
         encoded_passages=report.encoded_passages,
         seconds=round(report.seconds, 3),

@@ -1,4 +1,4 @@
-"""Names of files that hold keys, passwords or tokens: left out unless somebody names them.
+"""Names of sensitive files, which hold keys, passwords or tokens: left out unless named.
 
 Judged by name and place alone. What is in a file isn't looked at, so a password in a file of
 another name is indexed like everything else.
@@ -14,7 +14,7 @@ from pathlib import PurePosixPath
 from pathspec import GitIgnoreSpec
 
 # In lower case; a pattern with a slash takes the end of a path.
-_SECRETS = (
+_SENSITIVE = (
     # Settings of programs and their environments.
     ".env",
     ".env.*",
@@ -75,29 +75,29 @@ _SECRETS = (
 # They show how a file of secrets is made, and hold none.
 _EXAMPLES = frozenset({"default", "defaults", "dist", "example", "sample", "schema", "template"})
 
-_SECRET = re.compile("|".join(translate(f"*/{pattern}") for pattern in _SECRETS))
+_PATTERN = re.compile("|".join(translate(f"*/{pattern}") for pattern in _SENSITIVE))
 
 
-def is_secret(relative: str) -> bool:
-    """Tell by the path of a file below its root whether it is likely to hold secrets.
+def is_sensitive(relative: str) -> bool:
+    """Tell by the path of a file below its root whether it is likely to be sensitive.
 
     Examples
     --------
-    >>> [is_secret(path) for path in (".env", "ssh/ID_RSA", "ssh/id_rsa.pub", ".env.example")]
+    >>> [is_sensitive(path) for path in (".env", "ssh/ID_RSA", "ssh/id_rsa.pub", ".env.example")]
     [True, True, False, False]
     """
     path = relative.lower()
     parts = PurePosixPath(path).name.split(".")
-    return _SECRET.match("/" + path) is not None and not _EXAMPLES.intersection(parts)
+    return _PATTERN.match("/" + path) is not None and not _EXAMPLES.intersection(parts)
 
 
-def names_secret(relative: str, patterns: Sequence[GitIgnoreSpec]) -> bool:
+def names_sensitive(relative: str, patterns: Sequence[GitIgnoreSpec]) -> bool:
     """Tell whether one of some patterns is about this file rather than about all in a folder.
 
     Examples
     --------
     >>> everything, keys = (GitIgnoreSpec.from_lines([line]) for line in ("*", "*.key"))
-    >>> [names_secret("a/b.key", [pattern]) for pattern in (everything, keys)]
+    >>> [names_sensitive("a/b.key", [pattern]) for pattern in (everything, keys)]
     [False, True]
     """
     path = PurePosixPath(relative)

@@ -6,7 +6,8 @@ Nothing is encoded or ranked here.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,21 +15,38 @@ from numpy.typing import NDArray
 from rag_tools.catalog.rows import heading
 from rag_tools.cite.locate import cite_span
 from rag_tools.cite.quote import Section, alignment, distinct, quotes
+from rag_tools.duplicates import Candidate, Distinct
 from rag_tools.index.kernels import similarities
 from rag_tools.index.search import Match, Query
 from rag_tools.reader import Reader, View
 from rag_tools.tracing import stage
-from rag_tools.types import Block, Citation, Document, Hit, Passage, Span
+from rag_tools.types import Block, Citation, Copy, Document, Hit, Passage, Span
 
 # Kinds of blocks that a quote may run through; the others stand by themselves.
 _RUNNING = frozenset({"paragraph", "list", "table", "code"})
+
+
+COPIES = 10
+"""Duplicates that are named beside a hit, at most."""
+
+_SPARE = 8  # matches to look at beyond those that are wanted, for there may be duplicates
+_MOST = 1024  # matches to look at, at most, unless more are wanted
+
+
+class _Found(NamedTuple):
+    """A match with what the catalog has of it."""
+
+    match: Match
+    document: Document
+    passage: Passage
+    id: str
 
 
 @stage("rag_tools.cite")
 def hits(
     reader: Reader,
     view: View,
-    matches: Iterable[Match],
+    find: Callable[[int], Iterable[Match]],
     query: Query,
     query_spans: NDArray[np.int32] | None,
     *,
@@ -38,10 +56,13 @@ def hits(
 ) -> tuple[Hit, ...]:
     """Return the hits of the `limit` best matches, best first, ties by id.
 
+    Of passages that say the same, see `Distinct`, the best is a hit and names the others.
     Overlapping passages hold the same sentences: none is cited twice, the better hit has it.
 
     Parameters
     ----------
+    find
+        Returns so many of the best matches, and may return more that tie with the last.
     query_spans
         ``(n_query_tokens, 2)`` int32 code points of the query, to give every citation its
         alignment; None to leave it out.
@@ -50,45 +71,86 @@ def hits(
     cite
         Whether to quote; else no hit has citations.
     """
-    ranked = sorted(
-        (-match.score, view.catalog.passage_id(match.segment, match.position), match)
-        for match in matches
-    )
-    found = []
-    for _, id, match in ranked[:limit]:
-        row = view.catalog.passage_at(match.segment, match.position)
-        found.append((match, reader.document(view, row.document), row.passage, id))
+    groups = _distinct(reader, view, find, limit)
     # Of one hit together: where the lines of a document start is remembered for a few documents.
     located = [
         (
-            _citations(view, match, document, passage, query, query_spans, ceiling) if cite else (),
-            cite_span(
-                document, Span(passage.start, passage.end), url_template=view.url_template
-            ).url,
+            _citations(view, best.match, best.document, best.passage, query, query_spans, ceiling)
+            if cite
+            else (),
+            _url(view, best),
         )
-        for match, document, passage, _ in found
+        for best, *_ in groups
     ]
     citations = distinct(quoted for quoted, _ in located)
     return tuple(
         Hit(
-            id=id,
-            document_id=document.id,
-            document_sha256=document.sha256,
-            uri=document.uri,
-            title=document.title,
+            id=best.id,
+            document_id=best.document.id,
+            document_sha256=best.document.sha256,
+            uri=best.document.uri,
+            title=best.document.title,
             url=url,
-            score=match.score,
-            text=document.text[passage.start : passage.end],
-            start=passage.start,
-            end=passage.end,
-            heading=heading(passage) or None,
-            metadata=document.metadata,
+            score=best.match.score,
+            text=best.document.text[best.passage.start : best.passage.end],
+            start=best.passage.start,
+            end=best.passage.end,
+            heading=heading(best.passage) or None,
+            metadata=best.document.metadata,
             citations=cited,
+            also_in=tuple(
+                Copy(id=copy.id, url=_url(view, copy), score=copy.match.score)
+                for copy in copies[:COPIES]
+            ),
         )
-        for (match, document, passage, id), (_, url), cited in zip(
-            found, located, citations, strict=True
-        )
+        for (best, *copies), (_, url), cited in zip(groups, located, citations, strict=True)
     )
+
+
+def _distinct(
+    reader: Reader, view: View, find: Callable[[int], Iterable[Match]], limit: int
+) -> list[list[_Found]]:
+    """Return the `limit` best matches of which none says what another does, with their copies."""
+    known: dict[tuple[int, int], _Found] = {}
+    wanted = limit + _SPARE
+    while True:
+        ranked = _ranked(view, find(wanted))[:wanted]
+        groups: list[list[_Found]] = []
+        seen = Distinct()
+        for match, id in ranked:
+            place = match.segment, match.position
+            if place not in known:
+                row = view.catalog.passage_at(*place)
+                document = reader.document(view, row.document)
+                known[place] = _Found(match, document, row.passage, id)
+            found = known[place]
+            candidate = _candidate(found)
+            number = seen.find(candidate)
+            if number is not None:
+                groups[number].append(found)
+            elif len(groups) < limit:
+                seen.add(candidate)
+                groups.append([found])
+        if len(groups) == limit or len(ranked) < wanted or wanted >= _MOST:
+            return groups
+        wanted *= 2
+
+
+def _ranked(view: View, matches: Iterable[Match]) -> list[tuple[Match, str]]:
+    """Return matches with the ids of their passages, best first, ties by id."""
+    named = [(match, view.catalog.passage_id(match.segment, match.position)) for match in matches]
+    return sorted(named, key=lambda each: (-each[0].score, each[1]))
+
+
+def _candidate(found: _Found) -> Candidate:
+    document, passage = found.document, found.passage
+    text = document.text[passage.start : passage.end]
+    return Candidate(document.id, passage.start, passage.end, heading(passage), text)
+
+
+def _url(view: View, found: _Found) -> str:
+    span = Span(found.passage.start, found.passage.end)
+    return cite_span(found.document, span, url_template=view.url_template).url
 
 
 def _citations(

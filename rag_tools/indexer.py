@@ -60,7 +60,7 @@ class Indexer:
         hidden
             Take files and folders whose name starts with a dot.
         gitignore
-            Leave out what .gitignore files name.
+            Leave out what git's ignore files name; what .ragignore files name is left out anyway.
         max_bytes
             Report and skip larger files; default 64 MiB.
         document_timeout

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from itertools import chain
 
 from rag_tools.catalog import lexical
@@ -79,18 +80,18 @@ class Searcher:
         restriction = compile_filter(filter or {})
         with opened.reader.view() as view:
             prepared = _prepared(view, encoded, signals, restriction)
-            matches = search(
+            find = partial(
+                search,
                 view.snapshot,
                 prepared,
                 _selection(view, restriction) if filter else view.snapshot.everything,
-                limit=limit,
                 signals=signals,
                 effort=EFFORTS[quality],
             )
             found = hits(
                 opened.reader,
                 view,
-                matches,
+                lambda wanted: find(limit=wanted),
                 prepared,
                 encoded.embeddings.spans if explain else None,
                 limit=limit,

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,7 +25,13 @@ from rag_tools.errors import (
     UnsupportedFormatError,
     fault,
 )
-from rag_tools.ingest.discover import Discovered, discover, inside
+from rag_tools.ingest.discover import (
+    Discovered,
+    LeftOut,
+    discover,
+    file_type,
+    inside,
+)
 from rag_tools.ingest.load import harmless, printable, read
 from rag_tools.ingest.worker import Worker
 from rag_tools.types import Progress, Skipped, SyncReport, document_id
@@ -38,6 +44,7 @@ _RACY_NS = 2_000_000_000
 # Characters of text to expect for a byte of a file, where it isn't about one. Only the time left
 # depends on it.
 _TEXT_SHARE = {".docx": 0.3, ".htm": 0.4, ".html": 0.4, ".pdf": 0.05, ".xhtml": 0.4}
+_TYPES_NAMED = 12  # in a report of what was left out
 _FINISHING_SHARE = 0.05  # of the work: training or growing the codebook, writing, committing
 
 
@@ -52,7 +59,7 @@ class SyncOptions:
     hidden
         Take files and folders whose name starts with a dot.
     gitignore
-        Leave out what .gitignore files name.
+        Leave out what git's ignore files name.
     """
 
     include: tuple[str, ...] = ()
@@ -87,7 +94,7 @@ class _Tally:
     removed: list[str] = field(default_factory=list)
     skipped: list[Skipped] = field(default_factory=list)
     unchanged: int = 0
-    unsupported: int = 0
+    left_out: LeftOut = field(default_factory=LeftOut)
 
 
 class _Planned(NamedTuple):
@@ -253,11 +260,23 @@ def sync(
         updated=tuple(tally.updated),
         removed=tuple(tally.removed),
         unchanged=tally.unchanged,
-        unsupported=tally.unsupported,
+        unsupported=tally.left_out.unsupported.total(),
+        unsupported_types=_most_common(tally.left_out.unsupported),
+        sensitive=tally.left_out.sensitive,
+        ignored=tally.left_out.ignored,
         skipped=tuple(sorted(tally.skipped, key=lambda item: item.path)),
         encoded_passages=writer.encoded_passages,
         seconds=time.monotonic() - started,
     )
+
+
+def _most_common(types: Counter[str]) -> dict[str, int]:
+    """Return the most common types, ties by name, and the number of all others as ``other``."""
+    ranked = sorted(types.items(), key=lambda item: (-item[1], item[0]))
+    kept = dict(ranked[:_TYPES_NAMED])
+    if others := sum(count for _, count in ranked[_TYPES_NAMED:]):
+        kept["other"] = others
+    return kept
 
 
 def _as_before(
@@ -298,7 +317,7 @@ def _plan_root(
         else:
             tally.skipped.append(Skipped(path=name, reason="no such file or folder"))
         return []
-    files, skipped, unsupported = discover(
+    files, skipped, left_out = discover(
         root,
         include=options.include,
         exclude=options.exclude,
@@ -308,7 +327,9 @@ def _plan_root(
         within=within,
     )
     tally.skipped += skipped
-    tally.unsupported += unsupported
+    tally.left_out.unsupported += left_out.unsupported
+    tally.left_out.sensitive += left_out.sensitive
+    tally.left_out.ignored += left_out.ignored
     writer.set_root(name, options.as_json())
     present = {printable(str(file.path)): file for file in files}
     # What is a link that isn't followed, or lies under an unreadable folder, hasn't vanished: we
@@ -370,7 +391,7 @@ def _sync_file(
     except Exception as error:
         # Whatever it is, this file is to blame: nothing here touches the index.
         if isinstance(error, UnsupportedFormatError) and not item.is_root:
-            tally.unsupported += 1
+            tally.left_out.unsupported[file_type(file.path.name)] += 1
         elif isinstance(error, IngestError) and not isinstance(error, InvalidDocumentError):
             tally.skipped.append(Skipped(path=item.name, reason=str(error)))
         else:

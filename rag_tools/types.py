@@ -325,6 +325,24 @@ class Citation(_Value):
     alignment: tuple[Aligned, ...] | None = None
 
 
+class Copy(_Value):
+    """Another passage that says what a hit says.
+
+    Attributes
+    ----------
+    id
+        Of the passage, ``DOCUMENT_ID:START-END``.
+    url
+        Where to open the source at the passage; never empty.
+    score
+        Its own.
+    """
+
+    id: str
+    url: str
+    score: float
+
+
 class Hit(_Value):
     """A retrieved passage with its citations, best first.
 
@@ -342,6 +360,9 @@ class Hit(_Value):
         ``document.text[start:end]``.
     metadata
         The document's.
+    also_in
+        Duplicates of the passage, best first, at most ten: passages with the same heading path and
+        the same text but for white space, or nearly the same text. They aren't hits themselves.
     """
 
     id: str
@@ -357,6 +378,7 @@ class Hit(_Value):
     heading: str | None = None
     metadata: Metadata = Field(default_factory=dict)
     citations: tuple[Citation, ...] = ()
+    also_in: tuple[Copy, ...] = ()
 
 
 class SearchResults(_Value):
@@ -531,13 +553,42 @@ class Skipped(_Value):
 
 
 class SyncReport(_Value):
-    """What a sync did. Ids, in the order they were handled."""
+    """What a sync did.
+
+    Attributes
+    ----------
+    added, updated, removed
+        Ids, in the order they were handled.
+    unchanged
+        Files that were indexed before and are the same.
+    unsupported
+        Files that were left out because no loader reads them.
+    unsupported_types
+        How many of them there are of each type, the most common first: a suffix in lower case,
+        ``""`` for files without one, ``special`` for FIFOs, sockets and the like. ``other`` is
+        the number of all types after the first twelve.
+    sensitive
+        Files that were left out because by their names they hold keys, passwords or tokens.
+        Patterns of ``include`` that name them bring them in.
+    ignored
+        Files and folders that were left out because ``.ragignore`` or git's ignore files name
+        them; a folder counts once, whatever is in it.
+    skipped
+        What can't be read or parsed, and why.
+    encoded_passages
+        How many passages went through the encoder.
+    seconds
+        How long it took.
+    """
 
     added: tuple[str, ...] = ()
     updated: tuple[str, ...] = ()
     removed: tuple[str, ...] = ()
     unchanged: int = 0
     unsupported: int = 0
+    unsupported_types: dict[str, int] = Field(default_factory=dict)
+    sensitive: int = 0
+    ignored: int = 0
     skipped: tuple[Skipped, ...] = ()
     encoded_passages: int = 0
     seconds: float = 0.0
@@ -605,5 +656,6 @@ class Progress(Protocol):
 Filter = Mapping[str, str | int | float | bool | Sequence[str | int | float | bool]]
 """Metadata field → value, or sequence of values any of which may match; fields are and-ed.
 
-``document_id``, ``title`` and ``media_type`` are fields of every document; ``path`` takes a glob.
+``document_id``, ``title`` and ``media_type`` are fields of every document; ``path`` takes a path as
+it is, or a glob.
 """

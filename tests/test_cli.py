@@ -102,6 +102,44 @@ def test_index_names_what_it_skips_and_indexes_the_rest(tmp_path: Path):
     assert len(json.loads(as_json.stdout)["skipped"]) == 1
 
 
+def test_index_names_what_it_leaves_out(tmp_path: Path):
+    folder = tmp_path / "folder"
+    (folder / "build").mkdir(parents=True)
+    for name in ("a.md", "b.PNG", "c.png", "d.zip", "id_rsa", "build/e.md", "f.md"):
+        (folder / name).write_text("Herons stand still.")
+    (folder / "program").write_bytes(b"\x7fELF" + bytes(range(256)) * 20)
+    (folder / ".ragignore").write_text("build/\nf.md\n")
+    human = call("index", folder, "--index", tmp_path / "index")
+    assert human.exit_code == 0
+    assert "1 added" in human.stdout
+    assert (
+        "left out: 2 .png, 1 without a suffix, 1 .zip; "
+        "1 sensitive file (to index one, name it with --include); 2 ignored\n"
+    ) in human.stdout
+    report = loaded(call("index", folder, "--index", tmp_path / "index", "--json"))
+    assert report["unsupported"] == 4
+    assert report["unsupported_types"] == {".png": 2, ".zip": 1, "": 1}
+    assert (report["sensitive"], report["ignored"]) == (1, 2)
+    named = call(
+        "index", folder, "--index", tmp_path / "other", "--include", "*.md", "--include", "id_rsa"
+    )
+    assert "2 added" in named.stdout and "sensitive" not in named.stdout
+
+
+def test_only_the_most_common_types_are_named(tmp_path: Path):
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    for n in range(15):
+        (folder / f"a.x{n:02}").write_text("x")
+        (folder / f"b.x{n:02}").write_text("x")
+    (folder / "c.x14").write_text("x")
+    report = loaded(call("index", folder, "--index", tmp_path / "index", "--json"))
+    types = report["unsupported_types"]
+    assert list(types) == [".x14", *(f".x{n:02}" for n in range(11)), "other"]
+    assert types[".x14"] == 3 and types["other"] == 6
+    assert sum(types.values()) == report["unsupported"] == 31
+
+
 def test_index_chooses_files(corpus_dir: Path, tmp_path: Path):
     (corpus_dir / ".gitignore").write_text("bees.rst\n")
     (corpus_dir / ".secret.txt").write_text("The password of the lighthouse is heron.")

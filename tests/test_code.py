@@ -255,6 +255,86 @@ struct forward;
     ]
 
 
+def paths(name, source):
+    return [" > ".join(path) for _, path in symbols(name, source)]
+
+
+@pytest.mark.parametrize(
+    ("source", "path"),
+    [
+        ("class LIB_EXPORT Pump : public Machine {\n  int rate;\n};", "Pump"),
+        ("struct LIB_EXPORT(1) Pump final { int rate; };", "Pump"),
+        ("class [[nodiscard]] alignas(16) LIB_API Pump { int rate; };", "Pump"),
+        ("enum class LIB_API Colour : unsigned { Red };", "Colour"),
+        ("class LIB_API Pump<int> { int rate; };", "Pump<int>"),
+        ("class __declspec(dllexport) Pump { int rate; };", "Pump"),
+        ("HRESULT\nWINAPI\nOpenPump(int n)\n{\n  return 0;\n}", "OpenPump"),
+        ("TEST(Pumps, Start)\n{\n  EXPECT_TRUE(1);\n}", "TEST(Pumps, Start)"),
+        ("Pump& Pump::operator+=(int n) { return *this; }", "Pump > operator+="),
+        ("bool &ok() { static bool b; return b; }", "ok"),
+        ("std::ostream& operator<<(std::ostream& o, Pump const& p) { return o; }", "operator<<"),
+        ("Pump::operator std::string() const { return {}; }", "Pump > operator std::string"),
+        ("Pump::operator const char*() const { return 0; }", "Pump > operator const char*"),
+        ("Pump::~Pump() {}", "Pump > ~Pump"),
+        ("void (*handler(int n, void (*f)(int)))(int) { return f; }", "handler"),
+        ("const auto twice = [](int n) { return 2 * n; };", "twice"),
+        ("namespace a::inline v2 { }", "a > v2"),
+        ("typedef int (*callback)(void *);", "callback"),
+        ("class LIB_API Pump;\nstruct LIB_API pump p = {1};", ""),
+    ],
+)
+def test_names_in_cpp(source, path):
+    assert paths("a.hpp", source) == ([path] if path else [])
+
+
+def test_macros_between_the_members_of_a_class():
+    source = """\
+class UI_API Panel : public Base
+{
+    Q_OBJECT
+    Q_PROPERTY(int size READ size
+               WRITE setSize)
+public:
+    UFUNCTION(Meta = (Name = "Open (all)"))
+    void open() { LOG_CALL(open); }
+    const Item& operator[](int n) const { return items[n]; }
+    explicit operator bool() const { return true; }
+};
+"""
+    assert paths("a.h", source) == [
+        "Panel",
+        "Panel > open",
+        "Panel > operator[]",
+        "Panel > operator bool",
+    ]
+
+
+def test_macros_right_above_a_definition_belong_to_it():
+    source = (
+        "A_MACRO(1)\n\n// Heroes.\nUCLASS(Blue)\nUMETA()\n"
+        "class G_API Hero : public Actor { int a; };\n"
+    )
+    assert outline("a.h", source) == [
+        ("code", (), "A_MACRO(1)"),
+        ("class", ("Hero",), source.partition("\n\n")[2].strip()),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "source", "path"),
+    [
+        ("a.go", "package m\n\nvar serve = func(n int) {}", "serve"),
+        ("a.go", "package m\n\nvar (\n\tserve = func(n int) {}\n)", "serve"),
+        ("a.js", "export default function () { return 1; }", "default"),
+        ("a.js", "export default (n) => n;", "default"),
+        ("a.js", "export const serve = async (n) => n;", "serve"),
+        ("a.ts", "export const serve: Handler<T> = async <T,>(n: T) => n;", "serve"),
+    ],
+)
+def test_functions_that_are_bound_to_a_name(name, source, path):
+    assert paths(name, source) == [path]
+
+
 def test_c():
     source = "#include <x.h>\nstatic int f(void)\n{\n}\nstruct point { int x; };\n"
     assert symbols("a.c", source) == [("function", ("f",)), ("class", ("point",))]

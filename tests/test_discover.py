@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import socket
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
-from rag_tools.ingest.discover import discover
+from rag_tools.ingest.discover import LeftOut, discover
 from rag_tools.ingest.load import printable
 
 posix_only = pytest.mark.skipif(sys.platform == "win32", reason="POSIX file types")
@@ -54,12 +55,14 @@ def test_files_in_order_of_their_path(tmp_path):
 
 def test_files_without_a_loader_are_counted(tmp_path):
     make(tmp_path, "a.md", "b.png", "c/d.exe", "e.zip")
-    files, skipped, unsupported = discover(tmp_path)
-    assert ([file.relative for file in files], skipped, unsupported) == (["a.md"], [], 3)
+    make(tmp_path, "f.PNG", "g.the end of a name")
+    files, skipped, left_out = discover(tmp_path)
+    assert ([file.relative for file in files], skipped) == (["a.md"], [])
+    assert left_out.unsupported == {".png": 2, ".exe": 1, ".zip": 1, "": 1}
 
 
 def test_empty_folder(tmp_path):
-    assert discover(tmp_path) == ([], [], 0)
+    assert discover(tmp_path) == ([], [], LeftOut())
 
 
 def test_missing_root_is_reported(tmp_path):
@@ -125,7 +128,190 @@ class TestGitignore:
         assert names(tmp_path) == ["a.md"]
 
 
+@pytest.fixture
+def home(tmp_path, monkeypatch):
+    """A home of its own, so that nobody's configuration of git counts."""
+    for name in ("XDG_CONFIG_HOME", "GIT_CONFIG_GLOBAL", "GIT_CONFIG_SYSTEM"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("GIT_CONFIG_NOSYSTEM", "1")
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    (tmp_path / "home").mkdir()
+    return tmp_path / "home"
+
+
+@pytest.fixture
+def repository(tmp_path, home):
+    root = make(tmp_path / "repo", "kept.md", "draft.md", "Notes.MD", "tmp/x.md")
+    (root / ".git/info").mkdir(parents=True)
+    return root
+
+
+def left_by(root: Path) -> list[str]:
+    """Return what the rules leave of the files that `repository` makes."""
+    return [name for name in names(root) if name in EVERYTHING]
+
+
+EVERYTHING = ["Notes.MD", "draft.md", "kept.md", "tmp/x.md"]
+
+
+class TestWhatGitIgnoresAndWeIndexed:
+    """Named after what people saw."""
+
+    def test_the_first_pattern_of_a_file_that_notepad_saved(self, repository):
+        text = "\N{BYTE ORDER MARK}draft.md\r\ntmp/\r\n"
+        (repository / ".gitignore").write_bytes(text.encode())
+        assert left_by(repository) == ["Notes.MD", "kept.md"]
+
+    def test_a_pattern_with_an_odd_line_separator_in_it(self, repository):
+        make(repository, "a\u2028kept.md")
+        (repository / ".gitignore").write_text("a\u2028kept.md\n", encoding="utf-8", newline="")
+        assert left_by(repository) == EVERYTHING
+        assert "a\u2028kept.md" not in names(repository)
+
+    def test_what_only_i_exclude_in_this_repository(self, repository):
+        (repository / ".git/info/exclude").write_text("# mine\ntmp/\n")
+        assert left_by(repository) == ["Notes.MD", "draft.md", "kept.md"]
+        assert left_by(repository / "tmp") == []  # named, it is wanted
+        assert names(repository / "tmp") == ["x.md"]
+        assert len(names(repository, gitignore=False)) == 4
+
+    def test_my_global_ignore_file(self, repository, home, monkeypatch):
+        make(home, ".config/git/ignore").joinpath(".config/git/ignore").write_text("draft.md\n")
+        assert left_by(repository) == ["Notes.MD", "kept.md", "tmp/x.md"]
+        make(home, "xdg/git/ignore").joinpath("xdg/git/ignore").write_text("tmp\n")
+        monkeypatch.setenv("XDG_CONFIG_HOME", str(home / "xdg"))
+        assert left_by(repository) == ["Notes.MD", "draft.md", "kept.md"]
+
+    def test_it_does_not_count_outside_repositories(self, tmp_path, home):
+        make(tmp_path / "plain", "draft.md")
+        make(home, ".config/git/ignore").joinpath(".config/git/ignore").write_text("draft.md\n")
+        assert names(tmp_path / "plain") == ["draft.md"]
+
+    @pytest.mark.parametrize(
+        "setting",
+        [
+            "[core]\n\texcludesFile = ~/mine.txt\n",
+            '[core] ; of mine\r\nExcludesFile = "~/mi\\\r\nne.txt" # here\r\n',
+            "[include]\npath = more.cfg\n",
+        ],
+    )
+    def test_the_file_that_my_configuration_names(self, repository, home, setting):
+        (home / ".gitconfig").write_text(setting, newline="")
+        (home / "more.cfg").write_text("[core]\nexcludesfile = mine.txt\n")
+        (home / "mine.txt").write_text("draft.md\n")
+        if "include" in setting:  # relative to the repository, as git has it
+            (repository / "mine.txt").write_text("draft.md\n")
+        assert left_by(repository) == ["Notes.MD", "kept.md", "tmp/x.md"]
+
+    def test_the_configuration_of_the_repository_wins(self, repository, home):
+        (home / ".gitconfig").write_text("[core]\nexcludesFile = ~/mine\n")
+        (home / "mine").write_text("draft.md\n")
+        (home / "theirs").write_text("kept.md\n")
+        (repository / ".git/config").write_text('[core]\nexcludesFile = "~/theirs"\n')
+        assert left_by(repository) == ["Notes.MD", "draft.md", "tmp/x.md"]
+
+    def test_patterns_in_another_case(self, repository):
+        (repository / ".gitignore").write_text("notes.md\nTMP/\n")
+        assert left_by(repository) == EVERYTHING
+        (repository / ".git/config").write_text("[core]\n\tignorecase = true\n")
+        assert left_by(repository) == ["draft.md", "kept.md"]
+
+    def test_gitignore_wins_over_what_counts_everywhere(self, repository):
+        (repository / ".git/info/exclude").write_text("*.md\n")
+        (repository / ".gitignore").write_text("!kept.md\n")
+        assert left_by(repository) == ["Notes.MD", "kept.md"]
+
+    def test_a_worktree_goes_by_the_repository_it_belongs_to(self, repository, tmp_path):
+        tree = make(tmp_path / "tree", "draft.md", "kept.md")
+        own = repository / ".git/worktrees/tree"
+        own.mkdir(parents=True)
+        (own / "commondir").write_text("../..\n")
+        (tree / ".git").write_text(f"gitdir: {own}\n")
+        (repository / ".git/info/exclude").write_text("draft.md\n")
+        assert names(tree) == ["kept.md"]
+
+    def test_a_repository_in_the_folder_has_its_own(self, repository, tmp_path):
+        (repository / ".git/info/exclude").write_text("draft.md\n")
+        make(tmp_path / "other", "draft.md")
+        assert names(tmp_path, include=["*.md"]) == [
+            "other/draft.md",
+            "repo/kept.md",
+            "repo/tmp/x.md",
+        ]
+
+    def test_configuration_of_any_bytes(self, repository, home):
+        (home / ".gitconfig").write_bytes(b'\xff[core\0]\n"=\\\n[include]\npath=~/.gitconfig\n')
+        (repository / ".git/config").write_bytes(b"[core]\nexcludesFile = \\")
+        assert left_by(repository) == EVERYTHING
+
+
+class TestRagignore:
+    def test_it_leaves_out_what_git_keeps(self, tmp_path):
+        make(tmp_path, "a.md", "b.md", "sub/c.md", "sub/d.md")
+        (tmp_path / ".ragignore").write_text("b.md\n")
+        (tmp_path / "sub/.ragignore").write_text("/c.md\n")
+        assert names(tmp_path) == ["a.md", "sub/d.md"]
+        assert names(tmp_path, gitignore=False) == ["a.md", "sub/d.md"]
+
+    def test_it_brings_back_what_git_ignores(self, tmp_path):
+        make(tmp_path, "generated/api.md", "generated/log.md", "other/e.md")
+        (tmp_path / ".gitignore").write_text("generated/\nother/\n")
+        (tmp_path / ".ragignore").write_text("!generated/\ngenerated/log.md\n")
+        assert names(tmp_path) == ["generated/api.md"]
+
+    def test_it_has_the_last_word_over_deeper_files_of_git(self, tmp_path):
+        make(tmp_path, "sub/a.md", "sub/b.md")
+        (tmp_path / ".ragignore").write_text("a.md\n")
+        (tmp_path / "sub/.gitignore").write_text("!a.md\n")
+        assert names(tmp_path) == ["sub/b.md"]
+
+    def test_what_is_ignored_is_counted(self, tmp_path):
+        make(tmp_path, "a.md", "b.md", "build/c.md", "build/d.md")
+        (tmp_path / ".ragignore").write_text("b.md\nbuild/\n")
+        assert discover(tmp_path).left_out == LeftOut(ignored=2)
+
+
+class TestSensitiveFiles:
+    SENSITIVE = (".env", "app/.env.local", "ssh/id_ed25519", "Server.KEY", ".aws/credentials")
+
+    def test_they_are_left_out_and_counted(self, tmp_path):
+        make(tmp_path, *self.SENSITIVE, "a.md", "credentials.md", "id_rsa.pub", "key.md")
+        found = discover(tmp_path, hidden=True)
+        assert [file.relative for file in found.files] == ["a.md", "credentials.md", "key.md"]
+        assert found.left_out == LeftOut(unsupported=Counter({".pub": 1}), sensitive=5)
+
+    def test_examples_of_them_are_not_sensitive(self, tmp_path):
+        make(tmp_path, ".env.example", "sample.env", ".env.production")
+        assert discover(tmp_path, hidden=True).left_out.sensitive == 1
+
+    def test_they_are_found_when_a_pattern_names_them(self, tmp_path):
+        make(tmp_path, "a.md", "ssh/id_rsa", "aws/credentials")
+        for broad in ("*", "**", "ssh/", "/ssh/*", "[!x]*"):
+            assert "ssh/id_rsa" not in names(tmp_path, include=["*.md", broad])
+        for naming in ("id_rsa", "id_*", "ssh/id_rsa", "/ssh/id_rsa"):
+            assert names(tmp_path, include=["*.md", naming]) == ["a.md", "ssh/id_rsa"]
+
+    def test_a_file_named_on_the_command_line_is_wanted(self, tmp_path):
+        make(tmp_path, "id_rsa")
+        assert names(tmp_path / "id_rsa") == ["id_rsa"]
+        untrusted = discover(tmp_path / "id_rsa", within=[tmp_path])
+        assert untrusted == ([], [], LeftOut(sensitive=1))
+
+    def test_a_link_by_another_name(self, tmp_path, links):
+        make(tmp_path, "vault/id_rsa", "docs/a.md")
+        (tmp_path / "docs/notes.txt").symlink_to(tmp_path / "vault/id_rsa")
+        assert names(tmp_path / "docs") == ["a.md"]
+
+
 class TestPatterns:
+    def test_a_path_with_brackets_matches_itself(self, tmp_path):
+        make(tmp_path, "app/[slug]/page.md", "app/s/page.md", "b.md")
+        assert names(tmp_path, include=["app/[slug]/page.md"]) == [
+            "app/[slug]/page.md",
+            "app/s/page.md",
+        ]
+        assert names(tmp_path, exclude=["./app/[slug]"]) == ["app/s/page.md", "b.md"]
+
     @pytest.fixture
     def root(self, tmp_path):
         return make(tmp_path, "a.md", "b.txt", "docs/c.md", "docs/d.txt", "docs/old/e.md")
@@ -151,10 +337,10 @@ class TestSingleFile:
         make(tmp_path, ".notes.md", "photo.png", "a.md")
         (tmp_path / ".gitignore").write_text("*\n")
         for name in (".notes.md", "photo.png", "a.md"):
-            files, skipped, unsupported = discover(tmp_path / name)
+            files, skipped, left_out = discover(tmp_path / name)
             assert [file.relative for file in files] == [name]
             assert files[0].path == (tmp_path / name).resolve()
-            assert (skipped, unsupported) == ([], 0)
+            assert (skipped, left_out) == ([], LeftOut())
 
     def test_patterns_apply(self, tmp_path):
         make(tmp_path, "a.md")
@@ -290,8 +476,9 @@ class TestUnreadable:
         monkeypatch.chdir(tmp_path)  # the path of a socket must be short
         with socket.socket(socket.AF_UNIX) as server:
             server.bind("socket.md")
-            files, skipped, unsupported = discover(tmp_path)
-        assert ([file.relative for file in files], skipped, unsupported) == (["a.md"], [], 2)
+            files, skipped, left_out = discover(tmp_path)
+        assert ([file.relative for file in files], skipped) == (["a.md"], [])
+        assert left_out == LeftOut(unsupported=Counter(special=2))
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="names are valid Unicode elsewhere")

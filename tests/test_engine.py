@@ -149,10 +149,87 @@ def test_a_small_index_is_searched_whole_at_any_quality(engine):
         engine.search("tides", quality="best")
 
 
+POLICY = "Backups of the ledger are kept for ninety days, then they are shredded by the vault team."
+
+
+def _found(engine, query, **options):
+    return [
+        (hit.document_id, [copy.id.partition(":")[0] for copy in hit.also_in])
+        for hit in engine.search(query, **options).results
+    ]
+
+
+@pytest.fixture
+def copies(tmp_path):
+    """Five documents of the same words, one in other white space, and three others."""
+    texts = {f"copy{n}": POLICY for n in range(4)}
+    texts["folded"] = POLICY.replace(" ", "\n  ")
+    texts |= {
+        "other": "Backups of the ledger can be asked for at the vault.",
+        "changed": POLICY.replace("ninety", "sixty"),
+        "third": "The vault opens at nine.",
+    }
+    with Engine.open(tmp_path / "copies", create=True) as engine:
+        engine.add(
+            Document(uri=f"test:{id}", id=id, title="Ledger", text=text)
+            for id, text in texts.items()
+        )
+        yield engine
+
+
+def test_one_text_in_many_files_is_one_hit_that_names_the_others(copies):
+    found = _found(copies, "how long are backups of the ledger kept?", limit=4)
+    assert sorted(id for id, _ in found) == ["changed", "copy0", "other", "third"]
+    others = dict(found)
+    assert others.pop("copy0") == ["copy1", "copy2", "copy3", "folded"]
+    assert not any(others.values())
+
+
+def test_hits_are_filled_up_and_fewer_are_the_first_of_more(copies):
+    query = "how long are backups of the ledger kept?"
+    every = _found(copies, query, limit=20)
+    assert len(every) == 4
+    for limit in (1, 2, 3):
+        assert _found(copies, query, limit=limit) == every[:limit]
+    assert _found(copies, query, limit=2, cite=False) == every[:2]
+
+
+def test_a_filter_leaves_out_the_copies_it_leaves_out(copies):
+    found = _found(copies, "backups", filter={"document_id": ["copy2", "copy3", "third"]})
+    assert found == [("copy2", ["copy3"]), ("third", [])]
+
+
+def test_a_copy_can_be_fetched_and_opened(copies):
+    (copy, *_) = next(
+        hit.also_in for hit in copies.search("backups of the ledger kept").results if hit.also_in
+    )
+    fetched = copies.fetch(copy.id)
+    assert fetched.text == POLICY
+    assert copy.url == fetched.url
+
+
+def test_very_many_copies_do_not_push_the_others_out(tmp_path):
+    with Engine.open(tmp_path, create=True) as engine:
+        engine.add(
+            Document(uri=f"test:{n}", id=f"{n:03}", title="Ledger", text=POLICY) for n in range(150)
+        )
+        engine.add([Document(uri="test:x", id="x", text="The vault opens at nine.")])
+        (first, others), (second, none) = _found(engine, "backups of the ledger", limit=2)
+        assert (first, second, none) == ("000", "x", [])
+        assert others == [f"{n:03}" for n in range(1, 11)]
+
+
 def test_fewer_hits_are_the_first_of_more_even_where_many_tie(tmp_path):
     with Engine.open(tmp_path, create=True) as engine:
-        tides = "Tides turn twice a day."
-        engine.add(Document(uri=f"test:{n}", title="Tides", text=tides) for n in range(40))
+        # To the encoder these are one text; as names may differ, they aren't duplicates.
+        words = ["tides", "turn", "twice", "every", "single", "day"]
+        texts = [
+            " ".join(word.title() if n >> i & 1 else word for i, word in enumerate(words)) + "."
+            for n in range(40)
+        ]
+        engine.add(
+            Document(uri=f"test:{n}", title="Tides", text=text) for n, text in enumerate(texts)
+        )
         ids = [hit.id for hit in engine.search("tides", limit=40).results]
         assert ids == sorted(ids) and len(set(ids)) == 40
         for limit in (1, 7, 39):
@@ -249,6 +326,42 @@ def test_filters_are_applied_before_ranking(engine):
         engine.search("water", filter={"a'b": 1})
     with pytest.raises(InvalidQueryError, match="isn't a string"):
         engine.search("water", filter={"a": None})
+
+
+PATHS = ["blog/[slug]/page.md", "blog/s/page.md", "[2023] plan?.md", "a*b.md", "aXb.md"]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "found"),
+    [
+        # The class in it matches another path too.
+        ("blog/[slug]/page.md", {"blog/[slug]/page.md", "blog/s/page.md"}),
+        ("./blog/[slug]/page.md", {"blog/[slug]/page.md", "blog/s/page.md"}),
+        ("[2023] plan?.md", {"[2023] plan?.md"}),
+        ("aXb.md", {"aXb.md"}),
+        ("a*b.md", {"a*b.md", "aXb.md"}),
+        ("a?b.md", {"a*b.md", "aXb.md"}),
+        ("blog/*", {"blog/[slug]/page.md", "blog/s/page.md"}),
+        ("blog/[slug]/*", {"blog/[slug]/page.md", "blog/s/page.md"}),
+        ("blog/[[]slug]/*", {"blog/[slug]/page.md"}),
+        ("[2023]*", {"[2023] plan?.md"}),
+        (["[2023] plan?.md", "aXb.md"], {"[2023] plan?.md", "aXb.md"}),
+        ("[", set()),
+    ],
+)
+def test_a_path_finds_itself_and_globs_find_others(path_engine, wanted, found):
+    results = path_engine.search("rivers", filter={"path": wanted}).results
+    assert {hit.metadata["path"] for hit in results} == found
+
+
+@pytest.fixture(scope="module")
+def path_engine(tmp_path_factory):
+    with Engine.open(tmp_path_factory.mktemp("paths"), create=True) as engine:
+        engine.add(
+            Document(uri=f"test:{path}", text=f"Fact {n} on rivers.", metadata={"path": path})
+            for n, path in enumerate(PATHS)
+        )
+        yield engine
 
 
 def test_metadata_of_added_documents_can_be_filtered_on(tmp_path):

@@ -278,7 +278,8 @@ def test_dense_is_the_best_cosine_of_a_passage(dataset, encoder, passages, tmp_p
 
 def test_a_run_lists_enough_documents_however_many_passages_one_has(tmp_path):
     """A document of more passages than are asked for at first crowds out the others."""
-    corpus = {"long": "The tide is high today, said the keeper of the lighthouse. " * 1300}
+    sentences = (f"The tide is high today, said keeper {n} of the lighthouse." for n in range(1300))
+    corpus = {"long": " ".join(sentences)}
     corpus |= {f"d{n}": f"Note {n}: the tide." for n in range(DEPTH + 5)}
     dataset = Dataset("long", None, corpus, {"q": "tide is high today"}, {"q": {"d3": 1}})
     with Engine.open(tmp_path / "i", create=True) as engine:

@@ -24,7 +24,7 @@ LAYERS = [
     {"sentences", "ingest", "encode", "index"},
     {"catalog"},
     {"reader"},
-    {"cite", "rerank"},
+    {"cite", "rerank", "duplicates"},
     {"hits", "writer"},
     {"sync", "creation"},
     {"opened"},

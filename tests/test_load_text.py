@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -298,6 +299,110 @@ class TestMarkdown:
         assert title("a.md", "## Sub only\n") == "a.md"
         assert title("a.md", "---\ntitle: not closed\n") == "a.md"
 
+    @pytest.mark.parametrize(
+        ("written", "read"),
+        [
+            ("title: >-\n  How we rotate\n  our keys\nlayout: post", "How we rotate our keys"),
+            ("title: |\n\n  On its own line\n", "On its own line"),
+            ("title: >2 # two blanks\n   Deep\n", "Deep"),
+            ("title: 'Tom''s ''diary''' # mine", "Tom's 'diary'"),
+            ("title: 'It goes\n  on' # here", "It goes on"),
+            ('title: "A \\"B\\" \\u00e9 \\x41 \\U0001F600"', 'A "B" é A 😀'),
+            ('title: "C#: a # b" # c', "C#: a # b"),
+            ("title: C# and F# # not this", "C# and F#"),
+            ("title: A plain one\n  goes on\nother: x", "A plain one goes on"),
+            ('"title": Quoted key', "Quoted key"),
+            ("Title:\tTab", "Tab"),
+            ("title:\n  Below", "Below"),
+            ("title: 'open\n", "'open"),
+            ("title: ~", "Head"),
+            ("title:", "Head"),
+            ("subtitle: no", "Head"),
+            ("image:\n  title: of the image", "Head"),
+            ("title:nothing", "Head"),
+        ],
+    )
+    def test_title_as_yaml_has_it(self, written, read):
+        assert title("a.md", f"---\n{written}\n---\n# Head\n") == read
+
+    @pytest.mark.parametrize(
+        ("written", "read"),
+        [
+            ("title = 'It\\n' # x", "It\\n"),
+            ('title = """\nTwo\nlines"""', "Two lines"),
+            ("title = 1984", "1984"),
+            ("[page]\ntitle = 'inner'", "Head"),
+            ("title = 'broken", "Head"),
+            ("title = [1]", "Head"),
+        ],
+    )
+    def test_title_as_toml_has_it(self, written, read):
+        assert title("a.md", f"+++\n{written}\n+++\n# Head\n") == read
+
+    @pytest.mark.parametrize(
+        ("written", "read"),
+        [
+            ("# Deploy {#deploy}", "Deploy"),
+            ("# Deploy {.big #deploy lang=en}", "Deploy"),
+            ("# Deploy {: .no_toc }", "Deploy"),
+            ("# Deploy {-}", "Deploy"),
+            ("# Deploy {/* #deploy */}", "Deploy"),
+            ("# Deploy ## {#deploy}", "Deploy"),
+            ("# Deploy {#deploy} ##", "Deploy"),
+            ("Deploy {#deploy}\n===", "Deploy"),
+            ("# GET /users/{id}", "GET /users/{id}"),
+            ("# {#only}", "{#only}"),
+            ("# C# ##", "C#"),
+            ("# *Very* **~~old~~ `new` [API](x 'y')**", "Very old new API"),
+            ("# See [the guide][g]\n\n[g]: http://x", "See the guide"),
+            ("# Flux [![build](b.svg)](ci) ![](c.svg)", "Flux"),
+            ("# ![Flux *two*](logo.svg)", "Flux two"),
+            ('# <a name="x"></a>Deploy <!-- omit in toc -->', "Deploy"),
+            ('# <img alt="Flux &amp; Co" src=l.png>', "Flux & Co"),
+            ("# Deploy [#](#deploy)", "Deploy"),
+            ("# Deploy[^1] [[guides/host|the host]] now", "Deploy the host now"),
+            (
+                '<h1 align="center">\n  <img src=l.png><br>Flux &amp; <em>Co</em>\n</h1>',
+                "Flux & Co",
+            ),
+            ('<div><H1><img src=l.png alt="Flux"></H1><p>x</p></div>', "Flux"),
+            ("<!-- <h1>old</h1> -->\n<h1>new</h1>", "new"),
+            ("<!-- <h1>old</h1> --><h1>new</h1>", "new"),
+            ("<h1>open", "a.md"),
+        ],
+    )
+    def test_title_as_a_reader_sees_it(self, written, read):
+        assert title("a.md", written + "\n\nText.\n") == read
+
+    def test_a_heading_in_html_encloses_what_follows(self):
+        found = outline("a.md", "<h1>Flux</h1>\n\nA queue.\n\n## Set up {#up}\n\nRun it.\n")
+        assert [path for _, path, _ in found] == [
+            ("Flux",),
+            ("Flux",),
+            ("Flux", "Set up"),
+            ("Flux", "Set up"),
+        ]
+
+    @pytest.mark.parametrize(
+        "text",
+        [
+            "# a" + " " * 30_000 + "b",
+            "# a" + " #" * 15_000 + "b",
+            "# a" + "{.b " * 8_000,
+            "<h1>" * 8_000,
+            "<!--" * 8_000,
+            "<h1>" + "<img alt=" * 3_000 + "</h1>",
+            "---\ntitle: '" + "''" * 15_000 + "\n---\n",
+            '---\ntitle: "' + "\\" * 15_001 + "\n---\n",
+            "# " + "[[" * 15_000,
+        ],
+        ids=range(9),
+    )
+    def test_hostile_titles_take_no_time(self, text):
+        started = time.process_time()
+        assert outline("a.md", text)
+        assert time.process_time() - started < 2
+
     def test_nul_does_not_shift_anything(self):
         assert outline("a.md", "one\0two\n\n# He\0ad\n\ntext\n")[1][::2] == ("heading", "# He\0ad")
 
@@ -403,6 +508,24 @@ class TestRst:
         assert title("a.rst", RST) == "PEP 8 – Style Guide for Code"
         assert title("a.rst", "Text.\n\nFirst\n=====\n") == "First"
         assert title("a.rst", "Only text.\n") == "a.rst"
+
+    @pytest.mark.parametrize(
+        ("written", "read"),
+        [
+            ("Using :ref:`the queue <queue-label>`", "Using the queue"),
+            (":class:`~shop.cart.Cart` and :func:`!add`", "Cart and add"),
+            (":py:meth:`Cart.add`", "Cart.add"),
+            ("``pip install`` with *care* and **speed**", "pip install with care and speed"),
+            ("``*args`` and ``:x:`y` ``", "*args and :x:`y`"),
+            ("See `the guide <http://x>`_ or `that`__ or Other_", "See the guide or that or Other"),
+            ("The |name| queue [1]_ [#note]_", "The name queue"),
+            (r"snake\_ and a \* b * c", "snake_ and a * b * c"),
+            ("2 * 3 * 4 and __init__ and a_b", "2 * 3 * 4 and __init__ and a_b"),
+            ("Errors: a summary", "Errors: a summary"),
+        ],
+    )
+    def test_title_as_a_reader_sees_it(self, written, read):
+        assert title("a.rst", f"{written}\n{'=' * 70}\n\nText.\n") == read
 
     def test_dashes_under_a_longer_line_of_text(self):
         assert [kind for kind, _, _ in outline("a.rst", "Some text\n--\n\nmore\n")] == [

@@ -284,6 +284,27 @@ def test_sync_follows_the_files_and_keeps_the_options_they_were_indexed_with(
     assert titles(tmp_path / "index") == {"owls.txt"}
 
 
+def test_sync_tells_what_it_left_out_and_indexes_no_key_even_if_it_is_named(
+    notes: Path, tmp_path: Path
+):
+    other = tmp_path / "other"
+    other.mkdir()
+    for name in ("a.md", "b.png", "c.png", "id_rsa", "d.md"):
+        (other / name).write_text("Herons stand still.")
+    (other / ".ragignore").write_text("d.md\n")
+
+    async def ask(client: Client) -> None:
+        found = await call(client, "sync", paths=[str(other)])
+        assert found["added"] == 1
+        assert (found["unsupported"], found["unsupported_types"]) == (2, {".png": 2})
+        assert (found["sensitive"], found["ignored"]) == (1, 1)
+
+        await call(client, "sync", paths=[str(other / "id_rsa")])
+
+    run(tmp_path / "index", ask, writable=[other])
+    assert titles(tmp_path / "index") == {"owls.txt", "a.md"}
+
+
 def test_sync_indexes_a_new_folder_only_if_it_is_named(notes: Path, tmp_path: Path):
     other = tmp_path / "other"
     other.mkdir()

@@ -121,8 +121,8 @@ def documents(found: SearchResults) -> list[Document]:
     The id is the passage's. The document's own metadata are kept; added to them are ``source``,
     ``title``, ``heading``, ``url``, ``score``, ``document_id``, ``document_sha256``,
     ``start_index`` and ``end_index`` (code points of the document's canonical text),
-    ``citations``, a list of `rag_tools.Citation` as JSON, and ``confidence``: that of the search,
-    the same in all of its documents.
+    ``citations``, a list of `rag_tools.Citation` as JSON, ``also_in``, the duplicates of the
+    passage, and ``confidence``: that of the search, the same in all of its documents.
     """
     return [_document(hit, found.confidence) for hit in found.results]
 
@@ -143,6 +143,7 @@ def _document(hit: Hit, confidence: float | None) -> Document:
             "start_index": hit.start,
             "end_index": hit.end,
             "citations": [citation.model_dump(mode="json") for citation in hit.citations],
+            "also_in": [copy.model_dump(mode="json") for copy in hit.also_in],
             "confidence": confidence,
         },
     )

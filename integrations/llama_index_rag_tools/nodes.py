@@ -16,7 +16,7 @@ from llama_index.core.schema import (
 
 from rag_tools.types import Document, Hit, SourceMap
 
-SPAN_METADATA = ("source", "url", "document_sha256", "citations", "confidence")
+SPAN_METADATA = ("source", "url", "document_sha256", "citations", "also_in", "confidence")
 """What programs read: of no use to a language model or an embedding."""
 
 _HIDDEN = "excluded_llm_metadata_keys"
@@ -72,6 +72,7 @@ def to_node(hit: Hit, confidence: float | None) -> TextNode:
             "url": hit.url,
             "document_sha256": hit.document_sha256,
             "citations": [citation.model_dump(mode="json") for citation in hit.citations],
+            "also_in": [copy.model_dump(mode="json") for copy in hit.also_in],
             "confidence": confidence,
         },
         excluded_llm_metadata_keys=hidden,

@@ -9,15 +9,18 @@ from rag_tools.errors import InvalidQueryError
 from rag_tools.types import Filter
 
 _FIELD = re.compile(r"[\w.\- ]{1,100}")
+_GLOB = re.compile(r"[*?\[]")
 _MAX_VALUES = 500  # SQLite takes expressions of a depth of 1,000
+_Value = str | int | float
 _COLUMNS = {"document_id": "d.id", "title": "d.title", "media_type": "d.media_type"}
 
 
-def compile_filter(filter: Filter) -> tuple[str, list[str | int | float]]:
+def compile_filter(filter: Filter) -> tuple[str, list[_Value]]:
     """Return a condition on ``document AS d`` and its parameters.
 
     Fields are and-ed; a sequence of values means any of them. A metadata value that is a list
-    matches if one of its elements does.
+    matches if one of its elements does. A path matches itself, whatever characters are in it; as a
+    glob, its brackets are read both ways, as a class of characters and as themselves.
 
     Raises
     ------
@@ -30,27 +33,56 @@ def compile_filter(filter: Filter) -> tuple[str, list[str | int | float]]:
     ('(d.id = ? OR d.id = ?)', ['a', 'b'])
     """
     conditions = []
-    parameters: list[str | int | float] = []
+    n_values = 0
+    parameters: list[_Value] = []
     for field, wanted in filter.items():
         if not isinstance(field, str) or not _FIELD.fullmatch(field):
             raise InvalidQueryError(f"filter field {field!r}: use letters, digits, '_', '-', '.'")
         values = _values(field, wanted)
         if column := _COLUMNS.get(field):
             tests = [f"{column} = ?"] * len(values)
+            parameters += values
         else:
-            test = "value GLOB ?" if field == "path" else "value = ?"
             source = f"""json_each(d.metadata, '$."{field}"')"""
-            tests = [f"EXISTS (SELECT 1 FROM {source} WHERE {test})"] * len(values)
+            matching = list(map(_path_test if field == "path" else _test, values))
+            tests = [f"EXISTS (SELECT 1 FROM {source} WHERE {test})" for test, _ in matching]
+            parameters += [parameter for _, matched in matching for parameter in matched]
         conditions.append(f"({' OR '.join(tests)})" if tests else "0")
-        parameters += values
-    if max(len(parameters), len(conditions)) > _MAX_VALUES:
-        raise InvalidQueryError(f"a filter of {len(parameters)} values: give {_MAX_VALUES} at most")
+        n_values += len(values)
+    if max(n_values, len(conditions)) > _MAX_VALUES:
+        raise InvalidQueryError(f"a filter of {n_values} values: give {_MAX_VALUES} at most")
     return " AND ".join(conditions) or "1", parameters
 
 
-def _values(field: str, wanted: object) -> list[str | int | float]:
+def _test(value: _Value) -> tuple[str, list[_Value]]:
+    """Return a condition on ``value``, and its parameters."""
+    return "value = ?", [value]
+
+
+def _path_test(path: _Value) -> tuple[str, list[_Value]]:
+    """Return a condition on ``value``, the path of a document, and its parameters.
+
+    Examples
+    --------
+    >>> _path_test("docs/*.md")
+    ('value = ? OR value GLOB ?', ['docs/*.md', 'docs/*.md'])
+    >>> _path_test("[id]/*")[1]
+    ['[id]/*', '[id]/*', '[[]id]/*']
+    """
+    if not isinstance(path, str):
+        return _test(path)
+    path = path.removeprefix("./")
+    globs: list[_Value] = []
+    if _GLOB.search(path):
+        globs.append(path)
+    if "[" in path and re.search(r"[*?]", path):
+        globs.append(path.replace("[", "[[]"))
+    return " OR ".join(["value = ?", *["value GLOB ?"] * len(globs)]), [path, *globs]
+
+
+def _values(field: str, wanted: object) -> list[_Value]:
     several = isinstance(wanted, Sequence) and not isinstance(wanted, str)
-    values: list[str | int | float] = []
+    values: list[_Value] = []
     for value in wanted if several else [wanted]:  # type: ignore[attr-defined]
         if not isinstance(value, str | int | float):
             raise InvalidQueryError(

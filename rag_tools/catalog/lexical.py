@@ -28,7 +28,13 @@ LISTED = 1000
 _COMMON = 0.3
 
 _WORD = re.compile(r"\w+")
+# A version, a part number, an error code, a date: its words in this order and no others between.
+_IDENTIFIER = re.compile(r"\w{1,50}(?:[-./:]\w{1,50}){1,10}")
+
+# Words that BM25 looks for, and how many passages are counted to tell which of more are rarest:
+# 1,300 words, more than the longest query has, take a tenth of a second at most.
 _MAX_WORDS = 64
+_COUNTED = 500
 
 
 def in_memory(texts: Iterable[str]) -> sqlite3.Connection:
@@ -63,11 +69,12 @@ def words(query: str) -> list[re.Match[str]]:
 def telling_words(
     query: str, spans: NDArray[np.int32], frequencies: NDArray[np.int64], n_passages: int
 ) -> list[str]:
-    """Return the words of a query that BM25 should look for: not those in every other passage.
+    """Return the terms of a query that BM25 should look for: no words of every other passage.
 
     Such words move its scores little and make it visit most of the index. Of a word in pieces
     nothing is known: all of its pieces may be common and the word rare, as the letters of a script
-    that the vocabulary has no words of.
+    that the vocabulary has no words of. Identifiers of several words, such as ``v1.2.3`` or
+    ``7F-0923-B``, are terms as a whole too.
 
     Parameters
     ----------
@@ -79,7 +86,8 @@ def telling_words(
     common = {tuple(span) for span in spans[frequencies > _COMMON * n_passages].tolist()}
     found = words(query)
     telling = [word for word in found if word.span() not in common]
-    return [word[0] for word in telling or found]
+    identifiers = [term for term in _IDENTIFIER.findall(query) if any(map(str.isdigit, term))]
+    return [word[0] for word in telling or found] + identifiers
 
 
 @stage("rag_tools.lexical")
@@ -91,14 +99,19 @@ def bm25(
     condition: str = "1",
     parameters: Sequence[str | int | float] = (),
 ) -> list[tuple[int, float]]:
-    """Return the keys and scores of the best passages with any of some words.
+    """Return the keys and scores of the best passages with any of some terms.
+
+    A term of several words is found where they stand one after the other.
+    Of many words, as those of a stack trace, the rarest in the index count.
 
     Parameters
     ----------
     condition, parameters
         Restriction on ``document AS d`` from `compile_filter`, applied before `limit`.
     """
-    distinct = list(dict.fromkeys(word.lower() for word in words))[:_MAX_WORDS]
+    distinct = list(dict.fromkeys(word.lower() for word in words))
+    if len(distinct) > _MAX_WORDS:
+        distinct = _rarest(connection, distinct)
     if not distinct:
         return []
     match = " OR ".join(f'"{word}"' for word in distinct)
@@ -116,6 +129,22 @@ def bm25(
     ).fetchone()
     listed = zip(json.loads(keys), json.loads(scores), strict=True)
     return sorted(listed, key=lambda found: (-found[1], found[0]))
+
+
+def _rarest(connection: sqlite3.Connection, words: Sequence[str]) -> list[str]:
+    """Return the `_MAX_WORDS` words that fewest passages hold, of those that any holds.
+
+    They are in order of their frequency; those of equal frequency keep their order.
+    """
+    counts = (
+        connection.execute(
+            "SELECT count(*) FROM (SELECT 1 FROM lexical WHERE lexical MATCH ? LIMIT ?)",
+            [f'"{word}"', _COUNTED],
+        ).fetchone()[0]
+        for word in words
+    )
+    counted = sorted((count, place) for place, count in enumerate(counts) if count)
+    return [words[place] for _, place in counted[:_MAX_WORDS]]
 
 
 def _clean(text: str) -> str:

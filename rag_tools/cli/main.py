@@ -165,7 +165,7 @@ def index(
     ] = None,
     hidden: Annotated[bool, typer.Option("--hidden", help="Hidden files as well.")] = False,
     no_gitignore: Annotated[
-        bool, typer.Option("--no-gitignore", help="Files that .gitignore excludes as well.")
+        bool, typer.Option("--no-gitignore", help="Files that git ignores as well.")
     ] = False,
     max_file_size: Annotated[
         str, typer.Option(metavar="SIZE", help="Skip files larger than this.")

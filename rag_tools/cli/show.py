@@ -57,6 +57,9 @@ def search_results(found: SearchResults, out: Console) -> None:
         best = hit.citations[0] if hit.citations else hit
         _line("   ", location(best.url), best.heading, out)
         _block("   ", _passage(hit, out), out)
+        if hit.also_in:
+            copies = ", ".join(one_line(location(copy.url)) for copy in hit.also_in)
+            out.print(Text(f"   also in {copies}", style="dim"), soft_wrap=True)
         out.print(Text(f"   {one_line(hit.id)}", style="dim"), soft_wrap=True)
         out.print()
     if not found.results:
@@ -131,11 +134,26 @@ def sync_report(report: SyncReport, out: Console) -> None:
         "updated": len(report.updated),
         "removed": len(report.removed),
         "unchanged": report.unchanged,
-        "unsupported left out": report.unsupported,
         "skipped": len(report.skipped),
     }
     out.print(", ".join(f"{count:,} {what}" for what, count in counts.items()), soft_wrap=True)
+    if parts := list(_left_out(report)):
+        out.print(Text(one_line(f"left out: {'; '.join(parts)}")), soft_wrap=True)
     out.print(f"{report.encoded_passages:,} passages encoded in {report.seconds:.1f} s")
+
+
+def _left_out(report: SyncReport) -> Iterator[str]:
+    """Yield what was left out for what it is: types, sensitive files, ignored ones."""
+    if report.unsupported_types:
+        yield ", ".join(
+            f"{count:,} {type or 'without a suffix'}"
+            for type, count in report.unsupported_types.items()
+        )
+    if report.sensitive:
+        what = "file" if report.sensitive == 1 else "files"
+        yield f"{report.sensitive:,} sensitive {what} (to index one, name it with --include)"
+    if report.ignored:
+        yield f"{report.ignored:,} ignored"
 
 
 def status(found: Status, out: Console) -> None:

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from rag_tools.cores import available_cores
 from rag_tools.encode.checkpoint import Checkpoint, Expansion
 from rag_tools.encode.embeddings import Embeddings
+from rag_tools.encode.recurring import without_recurring_lines
 from rag_tools.encode.session import load_session, load_tokenizer
 from rag_tools.errors import CheckpointError
 from rag_tools.tracing import stage
@@ -136,7 +137,8 @@ class Encoder:
     def encode_query(self, text: str) -> Embeddings:
         """Encode a query or claim of any length.
 
-        Short queries are filled up if the checkpoint was trained so; nothing is cut off.
+        Short queries are filled up if the checkpoint was trained so. Nothing is cut off but lines
+        that recur, see `without_recurring_lines`.
         """
         (embeddings,) = self.encode_queries([text])
         return embeddings
@@ -223,7 +225,8 @@ class Encoder:
         return _inputs([layout.row(layout.windows[0])])
 
     def _query(self, text: str) -> _Layout:
-        tokens = self._tokenise(self.checkpoint.query_prompt, "", text)
+        telling = without_recurring_lines(text)
+        tokens = self._tokenise(self.checkpoint.query_prompt, "", telling)
         return self._lay_out(tokens, self.checkpoint.expansion)
 
     def _passage(self, text: str, context: str) -> _Layout:

@@ -94,8 +94,12 @@ def _search(
         for (id, query), result in zip(queries.items(), results, strict=True):
             best: dict[str, float] = {}
             for hit in result.results:
+                # Judgements are of documents, whatever else says the same.
                 best.setdefault(hit.document_id, hit.score)
-            found[id] = dict(list(best.items())[:DEPTH])
+                for copy in hit.also_in:
+                    best.setdefault(copy.id.rpartition(":")[0], copy.score)
+            ranked = sorted(best.items(), key=lambda item: -item[1])
+            found[id] = dict(ranked[:DEPTH])
             if len(best) < DEPTH and len(result.results) == limit:
                 short[id] = query
         queries, limit = short, 2 * limit

@@ -17,6 +17,7 @@ from tree_sitter import Language, Node, Parser
 
 from rag_tools.ingest.blocks import Opening, tile
 from rag_tools.ingest.decode import decode
+from rag_tools.ingest.macros import without_macros
 from rag_tools.types import BlockKind, Document
 
 _MAX_DEPTH = 32
@@ -130,9 +131,10 @@ _GO = _Grammar(
     "tree_sitter_go",
     "language",
     "text/x-go",
-    functions=frozenset({"function_declaration", "method_declaration"}),
+    functions=frozenset({"func_literal", "function_declaration", "method_declaration"}),
     classes=frozenset({"type_alias", "type_spec"}),
-    wrappers=frozenset({"type_declaration"}),
+    wrappers=frozenset({"expression_list", "type_declaration", "var_declaration", "var_spec"}),
+    regions=frozenset({"var_spec_list"}),
 )
 _RUST = _Grammar(
     "tree_sitter_rust",
@@ -168,7 +170,7 @@ _CPP = _Grammar(
     "tree_sitter_cpp",
     "language",
     "text/x-c++",
-    functions=frozenset({"function_definition"}),
+    functions=frozenset({"function_definition", "lambda_expression"}),
     classes=frozenset(
         {
             "class_specifier",
@@ -179,7 +181,7 @@ _CPP = _Grammar(
             "union_specifier",
         }
     ),
-    wrappers=frozenset({"template_declaration"}),
+    wrappers=frozenset({"declaration", "init_declarator", "template_declaration"}),
     regions=frozenset(
         {
             "declaration_list",
@@ -192,6 +194,7 @@ _CPP = _Grammar(
     ),
 )
 _C = replace(_CPP, package="tree_sitter_c", media_type="text/x-c")
+_PREPROCESSED = (_C, _CPP)
 
 LANGUAGES: dict[str, _Grammar] = {
     ".py": _PYTHON,
@@ -224,8 +227,38 @@ LANGUAGES: dict[str, _Grammar] = {
 _CLASSES_WITH_BODY = frozenset(
     {"class_specifier", "enum_specifier", "mod_item", "struct_specifier", "union_specifier"}
 )
-_ANONYMOUS = frozenset({"arrow_function", "class", "function_expression", "generator_function"})
+_ANONYMOUS = frozenset(
+    {
+        "arrow_function",
+        "class",
+        "func_literal",
+        "function_expression",
+        "generator_function",
+        "lambda_expression",
+    }
+)
+_BINDING = ("name", "left", "property", "declarator")
+"""Fields that hold the name of what an anonymous function or class is bound to."""
 
+# Declarators around another one that they have no field for.
+_AROUND = frozenset({"attributed_declarator", "parenthesized_declarator", "reference_declarator"})
+# Definitions that may have no name.
+_UNNAMED = frozenset(
+    {
+        "class_specifier",
+        "enum_specifier",
+        "function_definition",
+        "namespace_definition",
+        "struct_specifier",
+        "type_definition",
+        "union_specifier",
+    }
+)
+_INLINE = re.compile(r"\Ainline\s+")
+_MACRO = re.compile(r"[A-Z][A-Z0-9_]+")
+
+_MACROS_ABOVE = 2000  # bytes above a definition that are looked at for macros that belong to it
+_BLANK_LINE = re.compile(rb"(?:\r\n|\r|\n)[ \t]*(?=[\r\n])")
 _LINE_END = re.compile(rb"\r\n|\r|\n")
 _WORD = re.compile(rb"[0-9A-Za-z_\x80-\xff]")
 _IDENTIFIER = re.compile(r"\w++")
@@ -260,8 +293,9 @@ def load_code(data: bytes, *, uri: str, name: str) -> Document:
     grammar = LANGUAGES[PurePath(name).suffix.lower()]
     source = text.encode("utf-8")
     language = Language(getattr(import_module(grammar.package), grammar.function)())
-    tree = Parser(language).parse(source)
-    definitions = _Reader(source, grammar).definitions(tree.root_node)
+    readable = without_macros(source) if grammar in _PREPROCESSED else source
+    tree = Parser(language).parse(readable)
+    definitions = _Reader(source, readable, grammar).definitions(tree.root_node)
     openings = _in_code_points(_openings(definitions, source), source)
     return Document(
         text=text,
@@ -335,8 +369,9 @@ def _closings(enclosing: list[_Definition], until: int, source: bytes) -> Iterat
 class _Reader:
     """Finds the definitions in a syntax tree."""
 
-    def __init__(self, source: bytes, grammar: _Grammar) -> None:
+    def __init__(self, source: bytes, readable: bytes, grammar: _Grammar) -> None:
         self._source = source
+        self._readable = readable
         self._grammar = grammar
 
     def definitions(
@@ -358,14 +393,14 @@ class _Reader:
             if child.type in grammar.prefixes:
                 prefix = self._extended(prefix, child)
                 continue
-            start = child.start_byte
+            start = self._macros_above(child.start_byte)
             if prefix is not None and self._adjacent(prefix[1], start):
                 start = prefix[0]
             prefix = None
             start = self._line_start(start) if wrapper_start is None else wrapper_start
             kind = self._kind(child)
             if kind is not None:
-                inner = (*path, *_names(child, node))
+                inner = (*path, *_names(child, grammar))
                 yield _Definition(start, child.end_byte, kind, inner)
                 body = child.child_by_field_name("body")
                 if kind == "class" and body is not None:
@@ -403,6 +438,18 @@ class _Reader:
         between = self._source[end:start]
         return not between.strip() and len(_LINE_END.findall(between)) <= 1
 
+    def _macros_above(self, start: int) -> int:
+        """Return where the lines of macros right above a definition begin: they belong to it."""
+        if self._readable is self._source:
+            return start
+        low = max(0, start - _MACROS_ABOVE)
+        above = low + len(self._readable[low:start].rstrip())  # from here on all is macros
+        between = self._source[above:start]
+        # A line of nothing sets them apart.
+        blank = max((match.end() for match in _BLANK_LINE.finditer(between)), default=0)
+        first = len(between) - len(between[blank:].lstrip())
+        return above + first
+
     def _line_start(self, start: int) -> int:
         """Return the start of the line if there is only indentation before `start`."""
         position = start
@@ -411,15 +458,79 @@ class _Reader:
         return position if position == 0 or self._source[position - 1] in b"\r\n" else start
 
 
-def _names(node: Node, parent: Node) -> tuple[str, ...]:
+def _names(node: Node, grammar: _Grammar) -> tuple[str, ...]:
     """Return the name of a definition, or the names that qualify it and its own."""
     if node.type == "impl_item":
         names = [_text(node.child_by_field_name(field)) for field in ("trait", "type")]
         return (" for ".join(name for name in names if name),)
     if node.type == "method_declaration" and (receiver := node.child_by_field_name("receiver")):
         return (*_receiver_type(_text(receiver)), _text(node.child_by_field_name("name")))
-    parts = _scopes(_text(_named(node, parent)))
-    return tuple(part.strip("\"' ") for part in parts if part.strip("\"' "))
+    name = node.child_by_field_name("name")
+    if name is None and node.type in _ANONYMOUS:
+        return _bound_names(node, grammar)
+    if name is None:
+        return tuple(_declared(node))
+    return _clean(_scopes(_text(name)))
+
+
+def _bound_names(node: Node, grammar: _Grammar) -> tuple[str, ...]:
+    """Return the names of what an anonymous function or class is bound to."""
+    around = node.parent
+    while around is not None and around.type in grammar.wrappers:
+        for field in _BINDING:
+            if name := around.child_by_field_name(field):
+                return tuple(_declared(name)) or _clean([_text(name)])
+        if around.type == "export_statement":
+            return ("default",)
+        around = around.parent
+    return ()
+
+
+def _clean(names: Iterable[str]) -> tuple[str, ...]:
+    bare = (_INLINE.sub("", name.strip("\"' ")) for name in names)
+    return tuple(name for name in bare if name)
+
+
+def _declared(node: Node) -> Iterator[str]:
+    """Yield the names in a definition of C or C++: those that qualify it, then its own.
+
+    The name is in the innermost declarator: of ``int *(*f(int))[3]`` it is ``f``.
+    """
+    macro = node.type == "function_definition" and node.child_by_field_name("type") is None
+    whole = node.child_by_field_name("declarator")
+    while (inner := _inner_declarator(node)) is not None:
+        node = inner
+    if node.type == "qualified_identifier":
+        scope, name = (node.child_by_field_name(field) for field in ("scope", "name"))
+        yield from _clean(_scopes(_text(scope)))
+        if name is not None:
+            yield from _declared(name)
+    elif node.type == "operator_cast":
+        yield _converted(node)
+    elif macro and _MACRO.fullmatch(_text(node)):
+        yield _text(whole)  # as "TEST(Suite, Name)": the macro alone doesn't tell
+    elif node.type not in _UNNAMED:
+        yield from _clean(_scopes(_text(node)))
+
+
+def _inner_declarator(node: Node) -> Node | None:
+    if node.type == "operator_cast":  # its declarator holds the parameters
+        return None
+    inner = node.child_by_field_name("declarator")
+    if inner is None and node.type in _AROUND:
+        inner = next((child for child in node.named_children if "attr" not in child.type), None)
+    return inner
+
+
+def _converted(node: Node) -> str:
+    """Return the name of a conversion: ``operator bool``."""
+    end: Node | None = node
+    while end is not None and end.type != "parameter_list":
+        end = end.child_by_field_name("declarator") or end.child_by_field_name("parameters")
+    text = node.text or b""
+    return " ".join(
+        (text if end is None else text[: end.start_byte - node.start_byte]).decode().split()
+    )
 
 
 def _receiver_type(receiver: str) -> list[str]:
@@ -454,18 +565,6 @@ def _scopes(name: str) -> list[str]:
         else:
             scopes.append([part])
     return ["::".join(reversed(scope)) for scope in reversed(scopes)]
-
-
-def _named(node: Node, parent: Node) -> Node | None:
-    """Return the node that names a definition, by its fields or those of what it is bound to."""
-    name = node.child_by_field_name("name")
-    if name is None and node.type in _ANONYMOUS:
-        for field in ("name", "left", "property"):
-            name = name or parent.child_by_field_name(field)
-    if name is None:  # C: the name is the innermost declarator
-        while node is not None and (inner := node.child_by_field_name("declarator")) is not None:
-            name = node = inner
-    return name
 
 
 def _text(node: Node | None) -> str:

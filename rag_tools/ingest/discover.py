@@ -1,22 +1,26 @@
 """Folder → the files in it to index.
 
-Decides by name and place only; no file is opened but ``.gitignore``. Reading is in ``load``,
-comparing with what is indexed in ``sync``.
+Decides by name and place only; no file is opened but those that ``ignore`` reads. Reading is in
+``load``, comparing with what is indexed in ``sync``.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import stat
 import sys
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable, Sequence
-from pathlib import Path
+from dataclasses import dataclass, field
+from pathlib import Path, PurePath
 from typing import NamedTuple
 
 from pathspec import GitIgnoreSpec
 
+from rag_tools.ingest.ignore import Ignores, ignores_above
 from rag_tools.ingest.load import printable, supported
+from rag_tools.ingest.sensitive import is_sensitive, names_sensitive
 from rag_tools.types import Skipped
 
 _INDEX_MARK = "catalog.sqlite"
@@ -38,6 +42,63 @@ class Discovered(NamedTuple):
     relative: str
 
 
+@dataclass
+class LeftOut:
+    """What was left out for what it is, rather than for trouble with it.
+
+    Attributes
+    ----------
+    unsupported
+        Files that there is no loader for, by type: see `file_type`.
+    sensitive
+        Files that are likely to hold keys or passwords, by their names.
+    ignored
+        Files and folders that ignore files name; of what lies in such a folder nothing is known.
+    """
+
+    unsupported: Counter[str] = field(default_factory=Counter)
+    sensitive: int = 0
+    ignored: int = 0
+
+
+class Discovery(NamedTuple):
+    """What `discover` found.
+
+    Attributes
+    ----------
+    files
+        In order of `Discovered.relative`.
+    skipped
+        Folders and links that can't be read, and why. What was known below such a folder hasn't
+        vanished; it can't be seen.
+    left_out
+        Everything else.
+    """
+
+    files: list[Discovered]
+    skipped: list[Skipped]
+    left_out: LeftOut
+
+
+SPECIAL = "special"
+"""What FIFOs, sockets and the like are counted under."""
+
+_LONGEST_TYPE = 16
+"""Characters of a suffix that people know a type by; a longer one is the end of a sentence."""
+
+
+def file_type(name: str) -> str:
+    """Return what files of this type are counted under: the suffix, or ``""`` if there is none.
+
+    Examples
+    --------
+    >>> file_type("Photo.PNG"), file_type("core"), file_type("v2. Minutes of the meeting")
+    ('.png', '', '')
+    """
+    suffix = PurePath(printable(name)).suffix.lower()
+    return suffix if len(suffix) <= _LONGEST_TYPE and not re.search(r"\s", suffix) else ""
+
+
 def inside(path: Path, folders: Iterable[Path]) -> bool:
     """Tell whether a resolved path is one of some resolved folders or lies below one."""
     return any(path.is_relative_to(folder) for folder in folders)
@@ -52,7 +113,7 @@ def discover(
     gitignore: bool = True,
     apart: Iterable[Path] = (),
     within: Sequence[Path] = (),
-) -> tuple[list[Discovered], list[Skipped], int]:
+) -> Discovery:
     """Find the files to index below a folder, or the file itself if `root` is one.
 
     Symbolic links are followed. Each real file is found once, by its own path rather than
@@ -62,37 +123,30 @@ def discover(
     Parameters
     ----------
     root
-        Folder or file. A file is returned whatever its format, hidden or ignored or not.
+        Folder or file. A file is returned whatever its format, hidden or ignored or not; and a
+        sensitive one, unless `within` says that the caller isn't trusted with all files.
     include
-        Patterns as in ``.gitignore``, relative to the root. If there are any, files that match
-        none are left out. They don't bring back what is hidden or ignored.
+        Patterns as in ``.gitignore``, relative to the root, or paths as they are. If there are
+        any, files that match none are left out. They don't bring back what is hidden or ignored,
+        but sensitive files if they name them: ``.env`` or ``*.pem``, not ``*``.
     exclude
         Patterns of the same kind; what matches is left out, included or not.
     hidden
         Also take files and folders whose names start with a dot.
     gitignore
-        Leave out what ``.gitignore`` files in the folders, and above them up to the root of the
-        repository, say.
+        Leave out what git's ignore files say, see `rag_tools.ingest.ignore`: those in the
+        folders, above them up to the root of the repository, and of the repository. What
+        ``.ragignore`` files say counts in any case.
     apart
         Resolved paths of files and folders that aren't found or looked into.
     within
         Resolved folders. If there are any, links that lead out of all of them aren't followed.
-
-    Returns
-    -------
-    files
-        In order of `Discovered.relative`.
-    skipped
-        Folders and links that can't be read, and why. What was known below such a folder hasn't
-        vanished; it can't be seen.
-    unsupported
-        How many files were left out because there is no loader for them.
     """
     try:
         root = Path(root).resolve(strict=True)
         is_file = not root.is_dir()
     except (OSError, RuntimeError) as error:
-        return [], [_skipped(Path(root), error)], 0
+        return Discovery([], [_skipped(Path(root), error)], LeftOut())
     walk = _Walk(
         root,
         include=include,
@@ -103,22 +157,33 @@ def discover(
         within=within,
     )
     if is_file:
-        return ([Discovered(root, printable(root.name))] if walk.wanted(root.name) else []), [], 0
+        if within and is_sensitive(root.name):
+            return Discovery([], [], LeftOut(sensitive=1))
+        found = [Discovered(root, printable(root.name))] if walk.wanted(root.name) else []
+        return Discovery(found, [], LeftOut())
     walk.run()
-    return sorted(walk.files, key=lambda file: file.relative), walk.skipped, walk.unsupported
+    walk.files.sort(key=lambda file: file.relative)
+    return Discovery(walk.files, walk.skipped, walk.left_out)
 
 
-class _Ignore(NamedTuple):
-    """The ``.gitignore`` of one folder."""
+class _Wanted:
+    """What patterns of the caller match: as in ``.gitignore``, or a path as it is."""
 
-    folder: str
-    patterns: GitIgnoreSpec
+    def __init__(self, patterns: Sequence[str]) -> None:
+        self._paths = frozenset(pattern.removeprefix("./").lstrip("/") for pattern in patterns)
+        self._spec = GitIgnoreSpec.from_lines(patterns)
+        self.each = [GitIgnoreSpec.from_lines([pattern]) for pattern in patterns]
+
+    def match(self, relative: str) -> bool:
+        """Tell whether the last pattern with a word on a path lets it in; folders end with /."""
+        # A path with brackets in it, such as "[slug]", is a pattern that doesn't match itself.
+        return relative.rstrip("/") in self._paths or self._spec.match_file(relative)
 
 
 class _Folder(NamedTuple):
     path: str  # below the root, maybe through links
     relative: str  # "" or ends with a slash
-    ignores: tuple[_Ignore, ...]  # innermost first
+    ignores: Ignores  # around it
 
 
 class _Walk:
@@ -137,10 +202,10 @@ class _Walk:
     ) -> None:
         self.files: list[Discovered] = []
         self.skipped: list[Skipped] = []
-        self.unsupported = 0
+        self.left_out = LeftOut()
         self._root = root
-        self._include = GitIgnoreSpec.from_lines(include) if include else None
-        self._exclude = GitIgnoreSpec.from_lines(exclude)
+        self._include = _Wanted(include) if include else None
+        self._exclude = _Wanted(exclude)
         self._hidden = hidden
         self._gitignore = gitignore
         self._within = within
@@ -150,47 +215,21 @@ class _Walk:
 
     def wanted(self, relative: str) -> bool:
         """Tell whether the patterns of the caller let a file in."""
-        included = self._include is None or self._include.match_file(relative)
-        return included and not self._exclude.match_file(relative)
+        included = self._include is None or self._include.match(relative)
+        return included and not self._exclude.match(relative)
 
     def run(self) -> None:
-        """Fill `files`, `skipped` and `unsupported`."""
-        self._add_folder(_Folder(str(self._root), "", self._ignores_above()))
+        """Fill `files`, `skipped` and `left_out`."""
+        above = ignores_above(self._root, git=self._gitignore, report=self._report)
+        self._add_folder(_Folder(str(self._root), "", above))
         while self._folders or self._links:
             if self._folders:
                 self._list(self._folders.popleft())
             else:
                 self._follow(*self._links.popleft())
 
-    def _ignores_above(self) -> tuple[_Ignore, ...]:
-        """Return the ignore files between the root and the repository around it, if any."""
-        if not self._gitignore:
-            return ()
-        above: list[Path] = []
-        for folder in (self._root, *self._root.parents):
-            if os.access(folder / ".git", os.F_OK):  # unlike exists(), no where we can't look
-                break
-            above.append(folder.parent)
-        else:
-            return ()
-        ignores: tuple[_Ignore, ...] = ()
-        for folder in reversed(above):
-            ignores = self._with_ignore(str(folder), ignores)
-        # Who names an ignored folder wants what is in it.
-        return () if _ignored(str(self._root) + "/", ignores) else ignores
-
-    def _with_ignore(self, folder: str, ignores: tuple[_Ignore, ...]) -> tuple[_Ignore, ...]:
-        path = Path(folder, ".gitignore")
-        if not self._gitignore:
-            return ignores
-        try:
-            if not path.is_file():
-                return ignores
-            lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-        except OSError as error:
-            self.skipped.append(_skipped(path, error))
-            return ignores
-        return (_Ignore(folder, GitIgnoreSpec.from_lines(lines)), *ignores)
+    def _report(self, path: Path, error: Exception) -> None:
+        self.skipped.append(_skipped(path, error))
 
     def _add_folder(self, folder: _Folder) -> None:
         real = os.path.realpath(folder.path)
@@ -207,7 +246,8 @@ class _Walk:
             return
         if any(entry.name == _INDEX_MARK for entry in entries):
             return
-        folder = folder._replace(ignores=self._with_ignore(folder.path, folder.ignores))
+        ignores = folder.ignores.below(folder.path, git=self._gitignore, report=self._report)
+        folder = folder._replace(ignores=ignores)
         for entry in entries:
             if entry.name == ".git" or (entry.name.startswith(".") and not self._hidden):
                 continue
@@ -220,12 +260,12 @@ class _Walk:
         try:
             target = Path(link.path).resolve(strict=True)
         except (OSError, RuntimeError) as error:
-            if self._left_out(link, folder, is_folder=False):
+            if self._leave_out(link, folder, is_folder=False):
                 return
             if supported(Path(link.name)):
-                self.skipped.append(_skipped(Path(link.path), error))
+                self._report(Path(link.path), error)
             else:
-                self.unsupported += 1
+                self.left_out.unsupported[file_type(link.name)] += 1
             return
         if self._within and not inside(target, self._within):
             reason = "a link that leads out of the folders that may be indexed"
@@ -238,26 +278,34 @@ class _Walk:
         try:
             is_folder, is_file = entry.is_dir(), entry.is_file()
         except OSError as error:
-            self.skipped.append(_skipped(Path(entry.path), error))
+            self._report(Path(entry.path), error)
             return
-        if self._left_out(entry, folder, is_folder=is_folder):
+        if self._leave_out(entry, folder, is_folder=is_folder):
             return
         relative = folder.relative + printable(entry.name)
         if is_folder:
             self._add_folder(_Folder(entry.path, relative + "/", folder.ignores))
         elif not (is_file and supported(Path(entry.name))):
-            self.unsupported += 1
+            kind = file_type(entry.name) if is_file else SPECIAL
+            self.left_out.unsupported[kind] += 1
         elif (real := os.path.realpath(entry.path)) not in self._seen:
             self._seen.add(real)
             self.files.append(Discovered(Path(entry.path), relative))
 
-    def _left_out(self, entry: os.DirEntry[str], folder: _Folder, *, is_folder: bool) -> bool:
+    def _leave_out(self, entry: os.DirEntry[str], folder: _Folder, *, is_folder: bool) -> bool:
+        """Tell whether a rule leaves an entry out, and count it if it isn't one of the caller."""
         relative = folder.relative + printable(entry.name)
-        if is_folder:
-            return self._exclude.match_file(relative + "/") or _ignored(
-                entry.path + "/", folder.ignores
-            )
-        return not self.wanted(relative) or _ignored(entry.path, folder.ignores)
+        if self._exclude.match(relative + "/") if is_folder else not self.wanted(relative):
+            return True
+        if folder.ignores.ignored(entry.path + "/" * is_folder):
+            self.left_out.ignored += 1
+            return True
+        real = printable(os.path.realpath(entry.path)) if _is_link(entry) else relative
+        sensitive = not is_folder and (is_sensitive(relative) or is_sensitive(real))
+        if sensitive and not names_sensitive(relative, self._include.each if self._include else ()):
+            self.left_out.sensitive += 1
+            return True
+        return False
 
 
 def _is_link(entry: os.DirEntry[str]) -> bool:
@@ -266,16 +314,6 @@ def _is_link(entry: os.DirEntry[str]) -> bool:
         tag = entry.stat(follow_symlinks=False).st_reparse_tag
         return entry.is_symlink() or tag == stat.IO_REPARSE_TAG_MOUNT_POINT
     return entry.is_symlink()
-
-
-def _ignored(path: str, ignores: Iterable[_Ignore]) -> bool:
-    """Tell whether the innermost ignore file with a word on `path` says to ignore it."""
-    for folder, patterns in ignores:
-        relative = path[len(folder) :].lstrip(f"/{os.sep}").replace(os.sep, "/")
-        verdict = patterns.check_file(printable(relative)).include
-        if verdict is not None:
-            return verdict
-    return False
 
 
 def _skipped(path: Path, error: Exception) -> Skipped:

@@ -7,10 +7,14 @@ canonical text keeps its mark-up.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from html import unescape
+from typing import Any
 
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
+from rag_tools.ingest import front_matter
 from rag_tools.ingest.blocks import Opening, tile
 from rag_tools.ingest.decode import decode
 from rag_tools.sentences import lines
@@ -24,17 +28,29 @@ _KINDS: dict[str, BlockKind] = {
     "fence": "code",
     "code_block": "code",
 }
-_FRONT_MATTER = re.compile(r"(?P<fence>---|\+\+\+)[ \t]*(?=[\r\n])")
-_FRONT_MATTER_END = {"---": ("---", "..."), "+++": ("+++",)}
-_FRONT_MATTER_TITLE = re.compile(r"title[ \t]*[:=][ \t]*(?P<title>[^\r\n]*)")
+# What generators of sites take from the end of a heading: its id, its classes.
+_ATTRIBUTES = re.compile(
+    r"(?<!\s)\s*+(?:\{:?\s*(?:[#.][\w:.-]+|-|[\w-]+=(?:\"[^\"{}]*\"|[^\s{}]+))(?:\s[^{}]*)?\}"
+    r"|\{/\*[^{}]*\*/\})\s*\Z"
+)
+_CLOSING_HASHES = re.compile(r"(?<!\s)\s++#+\s*\Z")
+_FOOTNOTE = re.compile(r"\[\^[^\]\s]{1,100}\]")
+_WIKI_LINK = re.compile(r"\[\[(?:[^\[\]|]{1,200}\|)?([^\[\]|]{1,200})\]\]")
+_PERMALINK = frozenset({"#", "¶", "§", "🔗"})
+_HTML_HEADING = re.compile(
+    r"<h(?P<level>[1-6])\b[^<>]{0,500}>(?P<content>.{0,1000}?)</h(?P=level)\s*>", re.I | re.DOTALL
+)
+_HTML_COMMENT = re.compile(r"<!--.{0,1000}?-->", re.DOTALL)
+_HTML_TAG = re.compile(r"</?[A-Za-z][^<>]{0,1000}>")
+_ALT = re.compile(r"<img\b[^<>]{0,1000}?\balt\s*=\s*(?:\"([^\"]*)\"|'([^']*)')[^<>]{0,1000}>", re.I)
 
 
 def load_markdown(data: bytes, *, uri: str, name: str) -> Document:
     """Return the document in a Markdown file.
 
     One block per heading, paragraph, list, table and code block at the outermost level. The
-    title is that of YAML or TOML front matter, else the first heading of level 1, else the
-    file's name.
+    title is that of YAML or TOML front matter, else the first heading of level 1, of Markdown or of
+    HTML, else the file's name.
 
     Raises
     ------
@@ -42,12 +58,12 @@ def load_markdown(data: bytes, *, uri: str, name: str) -> Document:
         The bytes aren't text.
     """
     text = decode(data, name=name)
-    front_matter = _front_matter_end(text)
-    openings, heading = _openings(text, front_matter)
+    body = front_matter.end(text)
+    openings, heading = _openings(text, body)
     return Document(
         text=text,
         uri=uri,
-        title=_front_matter_title(text, front_matter) or heading or name,
+        title=front_matter.title(text[:body]) or heading or name,
         media_type="text/markdown",
         blocks=tile(openings, len(text)),
     )
@@ -55,19 +71,24 @@ def load_markdown(data: bytes, *, uri: str, name: str) -> Document:
 
 def _openings(text: str, start: int) -> tuple[list[Opening], str]:
     """Return where blocks open in `text`, whose Markdown begins at `start`, and its first title."""
-    parser = MarkdownIt("commonmark").enable("table").disable("inline")
+    parser = MarkdownIt("commonmark").enable(["table", "strikethrough"]).disable("inline")
     # Line i of the parser is line i here: it counts \n, \r\n and \r as we do.
     offsets = [line.start for line in lines(text, start)]
     title = ""
     path: list[tuple[int, str]] = []  # (level, title), outermost first
     openings = [Opening("code", 0)] if start else []
-    tokens = parser.parse(text[start:])
+    references: dict[str, Any] = {}  # the targets of links, by their labels
+    tokens = parser.parse(text[start:], references)
     for index, token in enumerate(tokens):
         if token.level or token.map is None:
             continue
+        headings: list[tuple[int, str]] = []
         if token.type == "heading_open":
-            level = int(token.tag[1:])
-            heading = _heading_title(parser, tokens[index + 1])
+            heading = _heading_title(parser, tokens[index + 1], references)
+            headings = [(int(token.tag[1:]), heading)]
+        elif token.type == "html_block":
+            headings = _html_headings(token.content)
+        for level, heading in headings:
             title = title or (heading if level == 1 else "")
             path = [entry for entry in path if entry[0] < level] + [(level, heading)]
         kind = _KINDS.get(token.type, "paragraph")
@@ -76,33 +97,57 @@ def _openings(text: str, start: int) -> tuple[list[Opening], str]:
     return openings, title
 
 
-def _heading_title(parser: MarkdownIt, inline: Token) -> str:
-    """Return a heading's text without its mark-up."""
-    inline.children = []
-    parser.inline.parse(inline.content, parser, {}, inline.children)
-    parts = (
-        " " if token.type in ("softbreak", "hardbreak") else token.content
-        for token in inline.children
-        if token.type != "html_inline"
-    )
+def _heading_title(parser: MarkdownIt, inline: Token, references: dict[str, Any]) -> str:
+    """Return a heading's text as a reader sees it: without its mark-up and its attributes."""
+    content = _ATTRIBUTES.sub("", inline.content) or inline.content
+    if content != inline.content:
+        content = _CLOSING_HASHES.sub("", content)
+    content = _WIKI_LINK.sub(r"\1", _FOOTNOTE.sub("", content)) or content
+    children: list[Token] = []
+    parser.inline.parse(content, parser, references, children)
+    # Badges say nothing of what a section is about, unless there is nothing else.
+    return _visible(children) or _visible(children, images=True)
+
+
+def _visible(tokens: Sequence[Token], *, images: bool = False) -> str:
+    """Return the characters of inline tokens that are shown; of images, their texts if any."""
+    parts: list[str] = []
+    links: list[int] = []  # how many parts stand before each open link
+    for token in tokens:
+        if token.type == "link_open":
+            links.append(len(parts))
+        elif token.type == "link_close" and links:
+            opened = links.pop()
+            if "".join(parts[opened:]).strip() in _PERMALINK:
+                del parts[opened:]
+        elif token.type in ("softbreak", "hardbreak"):
+            parts.append(" ")
+        elif token.type == "image":
+            parts.append(_visible(token.children or ()) if images else "")
+        elif token.type == "html_inline":
+            alt = _ALT.fullmatch(token.content) if images else None
+            parts.append(unescape(alt[1] or alt[2] or "") if alt else "")
+        else:
+            parts.append(token.content)
     return " ".join("".join(parts).split())
 
 
-def _front_matter_end(text: str) -> int:
-    """Return where front matter ends, 0 if there is none."""
-    match = _FRONT_MATTER.match(text)
-    if match is None:
-        return 0
-    closers = _FRONT_MATTER_END[match["fence"]]
-    for line in lines(text)[1:]:
-        if line.of(text).rstrip() in closers:
-            return line.end
-    return 0
+def _html_headings(html: str) -> list[tuple[int, str]]:
+    """Return the levels and texts of the headings in a block of HTML.
+
+    Examples
+    --------
+    >>> _html_headings('<h1 align="center"><img src="a.png" alt="">Tom &amp; <b>Ann</b></h1>')
+    [(1, 'Tom & Ann')]
+    """
+    found = []
+    for match in _HTML_HEADING.finditer(_HTML_COMMENT.sub("", html)):
+        content = match["content"]
+        shown = _shown(content) or _shown(_ALT.sub(lambda alt: alt[1] or alt[2] or "", content))
+        if shown:
+            found.append((int(match["level"]), shown))
+    return found
 
 
-def _front_matter_title(text: str, end: int) -> str:
-    for line in lines(text, 0, end):
-        match = _FRONT_MATTER_TITLE.match(text, line.start, line.end)
-        if match:
-            return match["title"].strip().strip("\"'").strip()
-    return ""
+def _shown(html: str) -> str:
+    return " ".join(unescape(_HTML_TAG.sub("", html)).split())

@@ -27,6 +27,17 @@ _CODE_DIRECTIVE = re.compile(
 )
 _TABLE_BORDER = re.compile(r"\+[-=+]{2,}|=++(?: ++=++)++\s*\Z")
 
+# Inline mark-up, as titles have it.
+_ROLE = re.compile(r":[A-Za-z][\w+.:-]{0,50}:`(?P<content>[^`]{1,500})`")
+_ROLE_TARGET = re.compile(r"(?P<shown>.*\S)\s*<[^<>]*>\Z", re.DOTALL)
+_LITERAL = re.compile(r"``(?P<content>.{1,500}?)``(?!`)")
+_REFERENCE = re.compile(r"`(?P<shown>[^`<>]{1,500}?)(?:\s*<[^`<>]{1,500}>)?`_{0,2}")
+_EMPHASIS = re.compile(r"(?<![\w*\\])(\*\*?)(?=[^\s*])([^*]{0,500}[^\s*\\])\1(?![\w*])")
+_SUBSTITUTION = re.compile(r"(?<![\w|])\|(\S(?:[^|]{0,200}\S)?)\|(?:__?)?(?![\w|])")
+_FOOTNOTE = re.compile(r"\s*\[(?:#\w*|\*|\d+)\]_(?!\w)")
+_NAMED_REFERENCE = re.compile(r"(?<!\w)(?!_)(\w{1,200}?)__?(?!\w)")
+_ESCAPED = re.compile(r"\\(.)", re.DOTALL)
+
 
 class _Line(NamedTuple):
     start: int
@@ -61,6 +72,35 @@ def load_rst(data: bytes, *, uri: str, name: str) -> Document:
         media_type="text/x-rst",
         blocks=tile(openings, len(text)),
     )
+
+
+def _plain(title: str) -> str:
+    """Return a title as a reader sees it: of roles and references what they show.
+
+    Examples
+    --------
+    >>> _plain("The :class:`~shop.Cart` of ``shop`` and `others <more.html>`_")
+    'The Cart of shop and others'
+    """
+    kept: list[str] = []  # what is inside literals isn't mark-up
+    for number, part in enumerate(_LITERAL.split(title)):
+        if number % 2 == 0:
+            part = _ROLE.sub(_role_shown, part)
+            part = _REFERENCE.sub(r"\g<shown>", part)
+            part = _EMPHASIS.sub(r"\2", part)
+            part = _SUBSTITUTION.sub(r"\1", _FOOTNOTE.sub("", part))
+            part = _ESCAPED.sub(r"\1", _NAMED_REFERENCE.sub(r"\1", part))
+        kept.append(part)
+    return " ".join("".join(kept).split())
+
+
+def _role_shown(role: re.Match[str]) -> str:
+    content = role["content"]
+    if target := _ROLE_TARGET.fullmatch(content):
+        return target["shown"]
+    # "~" before a dotted name shows its last part, "!" makes no link.
+    content = content.removeprefix("!")
+    return content[1:].rpartition(".")[2] if content.startswith("~") else content
 
 
 class _Reader:
@@ -141,7 +181,7 @@ class _Reader:
             # A style that is new below a shallow section is the next level there.
             self._styles.append(style)
         level = min(self._styles.index(style), len(self._titles))
-        self._titles = [*self._titles[:level], " ".join(title.split())]
+        self._titles = [*self._titles[:level], _plain(title)]
         return 3 if overlined else 2
 
     def _body(self, row: int) -> tuple[BlockKind, int]:

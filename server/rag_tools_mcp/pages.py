@@ -110,6 +110,16 @@ class SyncPage(BaseModel):
     removed: int
     unchanged: int
     unsupported: int
+    unsupported_types: dict[str, int] = Field(
+        default_factory=dict,
+        description="How many of the unsupported files have each suffix; the empty one is none.",
+    )
+    sensitive: int = Field(
+        default=0, description="Files that by their names hold keys or passwords: not indexed."
+    )
+    ignored: int = Field(
+        default=0, description="Files and folders that .ragignore or git's ignore files name."
+    )
     encoded_passages: int
     seconds: float
     skipped: tuple[Skipped, ...] = ()
@@ -307,6 +317,9 @@ def sync_page(report: SyncReport, *, max_chars: int) -> SyncPage:
         removed=len(report.removed),
         unchanged=report.unchanged,
         unsupported=report.unsupported,
+        unsupported_types=report.unsupported_types,
+        sensitive=report.sensitive,
+        ignored=report.ignored,
         encoded_passages=report.encoded_passages,
         seconds=round(report.seconds, 3),
     )
@@ -436,6 +449,12 @@ def _mapped(item: _Item, names: frozenset[str], change: Callable[[str], str]) ->
     return item.model_copy(update=update) if update else item
 
 
+def _fewer_copies(hit: Hit, room: int) -> Hit:
+    while hit.also_in and _size(hit) > room:
+        hit = hit.model_copy(update={"also_in": hit.also_in[:-1]})
+    return hit
+
+
 def _fewer_citations(hit: Hit, room: int) -> Hit:
     while hit.citations and _size(hit) > room:
         hit = hit.model_copy(update={"citations": hit.citations[:-1]})
@@ -503,6 +522,7 @@ def _shorter_reason(skipped: Skipped, room: int) -> Skipped:
 _shorter_hit: Sequence[_Cut[Hit]] = (
     _place_cut,
     _small_metadata,
+    _fewer_copies,
     _fewer_citations,
     _less_text,
     _without_metadata,

@@ -1,0 +1,116 @@
+"""The block of YAML or TOML that a Markdown file may begin with: where it ends, and its title.
+
+YAML isn't parsed: of all that it can say, the scalar after ``title`` is read, in each of the ways
+that a scalar is written.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Sequence
+
+from rag_tools.sentences import lines
+
+_FENCE = re.compile(r"(?P<fence>---|\+\+\+)[ \t]*(?=[\r\n])")
+_CLOSERS = {"---": ("---", "..."), "+++": ("+++",)}
+_TITLE = re.compile(r"(?P<quote>[\"']?)title(?P=quote)[ \t]*:(?:[ \t]+|\Z)(?P<value>.*)", re.I)
+_BLOCK = re.compile(r"[|>][-+1-9]{0,2}(?:[ \t]+#.*)?")
+_COMMENT = re.compile(r"(?:\A|[ \t])#.*")
+_SINGLE_QUOTED = re.compile(r"'((?:[^']|'')*)'")
+_DOUBLE_QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"', re.DOTALL)
+_ESCAPE = re.compile(r"\\(?:x([0-9A-Fa-f]{2})|u([0-9A-Fa-f]{4})|U([0-9A-Fa-f]{8})|(.))", re.DOTALL)
+_NULLS = frozenset({"", "~", "null", "Null", "NULL"})
+_MAX_LINES = 50
+"""Lines that a title may run over."""
+
+
+def end(text: str) -> int:
+    """Return where the front matter of `text` ends, 0 if it has none."""
+    match = _FENCE.match(text)
+    if match is None:
+        return 0
+    closers = _CLOSERS[match["fence"]]
+    for line in lines(text)[1:]:
+        if line.of(text).rstrip() in closers:
+            return line.end
+    return 0
+
+
+def title(text: str) -> str:
+    r"""Return the title that front matter, with its fences, states on one line; ``""`` if none.
+
+    Examples
+    --------
+    >>> title("---\ntitle: 'It''s on'  # still\n---\n")
+    "It's on"
+    >>> title("---\ntitle: >-\n  Two\n  lines\n---\n")
+    'Two lines'
+    >>> title('+++\ntitle = "Mine"\n+++\n')
+    'Mine'
+    """
+    rows = [line.of(text).rstrip() for line in lines(text)]
+    found = _toml_title(rows[1:-1]) if text.startswith("+++") else _yaml_title(rows[1:-1])
+    return " ".join(found.split())
+
+
+def _toml_title(rows: Sequence[str]) -> str:
+    try:
+        found = tomllib.loads("\n".join(rows)).get("title", "")
+    except (tomllib.TOMLDecodeError, RecursionError):
+        return ""
+    return str(found) if isinstance(found, str | int | float) else ""
+
+
+def _yaml_title(rows: Sequence[str]) -> str:
+    for number, row in enumerate(rows):
+        if match := _TITLE.fullmatch(row):
+            return _scalar(match["value"].strip(), _continuation(rows[number + 1 :]))
+    return ""
+
+
+def _continuation(rows: Sequence[str]) -> list[str]:
+    """Return the first rows as far as they are indented or blank: they belong to the value."""
+    found: list[str] = []
+    for row in rows[:_MAX_LINES]:
+        if row.strip() and not row[0].isspace():
+            break
+        found.append(row.strip())
+    return found
+
+
+def _scalar(first: str, rest: Sequence[str]) -> str:
+    """Return the value that begins with `first` and goes on in `rest`."""
+    if _BLOCK.fullmatch(first):
+        return " ".join(rest)
+    for pattern, unescaped in ((_SINGLE_QUOTED, _unquoted), (_DOUBLE_QUOTED, _unescaped)):
+        if quoted := pattern.match(" ".join([first, *rest])):
+            return unescaped(quoted[1])
+    words = []
+    for row in (first, *rest):
+        words.append(_COMMENT.sub("", row))
+        if words[-1] != row:
+            break  # nothing goes on after a comment
+    value = " ".join(words).strip()
+    return "" if value in _NULLS else value
+
+
+def _unquoted(raw: str) -> str:
+    return raw.replace("''", "'")
+
+
+def _unescaped(raw: str) -> str:
+    return _ESCAPE.sub(_escaped, raw)
+
+
+def _escaped(match: re.Match[str]) -> str:
+    code = next(filter(None, match.groups()[:3]), None)
+    if code is None:
+        return " " if match[4] in "nrtv_NLP0abef" else match[4].strip()
+    number = int(code, 16)
+    # No text holds a surrogate by itself, and beyond the last character there is none.
+    return (
+        chr(number)
+        if number < 0xD800 or 0xDFFF < number < 0x110000
+        else "\N{REPLACEMENT CHARACTER}"
+    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 
 PIECE = 800
@@ -17,7 +17,7 @@ _WORD = re.compile(r"\w+")
 _BORDER = re.compile(r"(?<=[.!?])\s+(?=\S)|\n(?=\s*\n)|\n(?=\s*[-*•])|\t")
 
 Range = tuple[str, int, int]
-"""A document's name, and a range of characters of its text."""
+"""A document, by its id, and a range of characters of its text."""
 
 
 def words(text: str) -> list[str]:
@@ -32,20 +32,20 @@ class Bm25:
         self._pieces: list[Range] = []
         self._lengths: list[int] = []
         self._postings: dict[str, list[tuple[int, int]]] = {}
-        for name, text in documents.items():
+        for id, text in documents.items():
             for start, end in _pieces(text):
-                self._add((name, start, end), words(text[start:end]))
+                self._add((id, start, end), words(text[start:end]))
         self._mean = sum(self._lengths) / max(1, len(self._lengths))
 
     def first(self, query: str) -> Range | None:
         """Return the piece that scores best."""
-        scores: Counter[int] = Counter()
+        scores: dict[int, float] = defaultdict(float)
         for word in set(words(query)):
             found = self._postings.get(word, [])
             idf = math.log(1 + (len(self._pieces) - len(found) + 0.5) / (len(found) + 0.5))
             for piece, count in found:
                 length = 1 - _B + _B * self._lengths[piece] / self._mean
-                scores[piece] += idf * count * (_K1 + 1) / (count + _K1 * length)  # type: ignore[assignment]
+                scores[piece] += idf * count * (_K1 + 1) / (count + _K1 * length)
         best = min(scores, key=lambda piece: (-scores[piece], piece), default=None)
         return None if best is None else self._pieces[best]
 

@@ -19,11 +19,9 @@ DROPPED = "|¶"
 """Marks that loaders may put between cells or leave at the end of headings."""
 
 KINDS = ("prose", "definition", "table", "list", "faq", "howto", "option", "error")
-WRONG = (
-    "number", "name", "date", "unit",
-    "negated", "antonym", "relation", "condition",
-)  # fmt: skip
-"""Classes of wrong claims: four by a value, four by their sense."""
+WRONG_BY_VALUE = ("number", "name", "date", "unit")
+WRONG_BY_SENSE = ("negated", "antonym", "relation", "condition")
+"""Classes of wrong claims."""
 
 
 def read(name: str) -> list[dict[str, Any]]:

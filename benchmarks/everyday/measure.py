@@ -14,7 +14,7 @@ import hashlib
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable
 from datetime import date
 from enum import StrEnum
 from pathlib import Path
@@ -22,30 +22,18 @@ from typing import Annotated, Any
 
 import typer
 from baselines import Bm25, best_sentence
-from corpus import HERE, KINDS, WRONG, Text, read
-from score import auroc, difference, holds, mcnemar, quotes
+from corpus import HERE, Text, read
+from report import compared, table
+from score import holds, quotes
 
 import rag_tools
 from rag_tools import Engine
-from rag_tools.types import Citation, Hit
+from rag_tools.types import Citation
 
 Entry = dict[str, Any]
-Report = dict[str, Any]
 
-# What makes an index; the rest of the package can change without a new one.
-_READS = ("cite", "cli", "evaluate", "train", "sample", "__pycache__")
-_QUOTED = {
-    "first": "first quote right",
-    "three": "one of the first three right",
-    "cite": "first quote of cite right",
-    "passage": "first passage holds it",
-    "five": "one of the first five passages does",
-}
-_BASELINES = {
-    "bm25": "BM25, its first piece's best sentence",
-    "overlap": "first passage, its best sentence",
-    "whole": "first passage, whole",
-}
+# Of the package, what has no part in making an index: it can change without a new one.
+_READERS = ("cite", "cli", "evaluate", "train", "sample")
 
 
 class Split(StrEnum):
@@ -66,8 +54,19 @@ def main(
     baselines: Annotated[bool, typer.Option(help="Measure simpler means too.")] = True,
 ) -> None:
     """Print a table, and compare with an earlier run."""
+    reserved = split is Split.reserve
+    questions = _of(split, read("reserve.jsonl" if reserved else "questions.jsonl"))
     with _opened(corpus, index) as engine:
-        report = measure(engine, corpus, split, baselines=baselines)
+        run = _Run(engine, corpus, baselines=baselines)
+        run.warn(questions)
+        report: Entry = {
+            "date": date.today().isoformat(),
+            "commit": _commit(),
+            "split": str(split),
+            "questions": [run.asked(each) for each in questions],
+            "unanswerable": [run.unanswered(e) for e in _of(split, read("unanswerable.jsonl"))],
+            "claims": [run.claimed(each) for each in _of(split, read("claims.jsonl"))],
+        }
     if json_file:
         json_file.write_text(json.dumps(report, indent=1, ensure_ascii=False), encoding="utf-8")
     print(table(report))
@@ -75,67 +74,91 @@ def main(
         print(compared(json.loads(against.read_text(encoding="utf-8")), report))
 
 
-def measure(engine: Engine, corpus: Path, split: Split, *, baselines: bool) -> Report:
-    """Ask everything of a split and return what came of it, entry by entry."""
-    documents = _documents(engine, corpus)
-    names = {"reserve": ["reserve.jsonl"]}.get(split, ["questions.jsonl"])
-    questions = _of(split, (entry for name in names for entry in read(name)))
-    _warn(questions, documents)
-    searched = Bm25({name: text.text for name, text in documents.items()}) if baselines else None
-    return {
-        "date": date.today().isoformat(),
-        "commit": _commit(),
-        "split": str(split),
-        "questions": [_asked(engine, corpus, documents, each, searched) for each in questions],
-        "unanswerable": [_unanswered(engine, each) for each in _of(split, read("unanswerable.jsonl"))],
-        "claims": [_claimed(engine, corpus, documents, each) for each in _of(split, read("claims.jsonl"))],
-    }  # fmt: skip
+class _Run:
+    """An engine on the corpus, the texts of its documents by id, and their paths in the corpus."""
 
+    def __init__(self, engine: Engine, corpus: Path, *, baselines: bool) -> None:
+        self._engine = engine
+        self._texts: dict[str, Text] = {}
+        self._names: dict[str, str] = {}
+        root = corpus.resolve().as_uri() + "/"
+        for entry in engine.documents():
+            self._texts[entry.id] = Text(engine.document(entry.id).text)
+            self._names[entry.id] = entry.uri.removeprefix(root)
+        texts = {id: text.text for id, text in self._texts.items()}
+        self._bm25 = Bm25(texts) if baselines else None
 
-def table(report: Report) -> str:
-    """Return a report as tables in Markdown."""
-    questions = report["questions"]
-    columns = {"all": questions} | {
-        kind: [each for each in questions if each["kind"] == kind] for kind in KINDS
-    }
-    lines = [
-        f"{report['date']}, commit {report['commit']}, split {report['split']}",
-        "",
-        f"| | {' | '.join(columns)} |",
-        f"|---|{'---|' * len(columns)}",
-        f"| questions | {' | '.join(str(len(each)) for each in columns.values())} |",
-    ]
-    for key, meaning in (_QUOTED | _BASELINES).items():
-        if questions and key in questions[0]:
-            shares = (_share(each, key) for each in columns.values())
-            lines.append(f"| {meaning} | {' | '.join(shares)} |")
-    if report["unanswerable"]:
-        lines += ["", *_answerability(questions, report["unanswerable"])]
-    if report["claims"]:
-        lines += ["", *_verdicts(report["claims"])]
-    return "\n".join(lines)
+    def warn(self, questions: Iterable[Entry]) -> None:
+        """Say which questions can't be got right, since no document holds a gold unit of theirs."""
+        for entry in questions:
+            found = (text.locate(unit) for text in self._texts.values() for unit in entry["gold"])
+            if not any(found):
+                print(f"{entry['id']}: no document holds a gold unit of it", file=sys.stderr)
 
+    def asked(self, entry: Entry) -> Entry:
+        """Ask a question; return which of the quotes and passages are right."""
+        question, gold = entry["question"], entry["gold"]
+        found = self._engine.search(question)
+        cited = [citation for hit in found.results for citation in hit.citations]
+        held = [
+            holds(self._texts[hit.document_id], gold, hit.start, hit.end)
+            for hit in found.results[:5]
+        ]
+        result = {
+            "id": entry["id"],
+            "kind": entry["kind"],
+            "confidence": found.confidence,
+            "low": found.low_confidence,
+            "quote": cited[0].quote if cited else None,
+            "quoted": self._names[cited[0].document_id] if cited else None,
+            "first": self._right(cited[:1], gold),
+            "three": self._right(cited[:3], gold),
+            "cite": self._right(self._engine.cite(question).citations[:1], gold),
+            "passage": any(held[:1]),
+            "five": any(held),
+        }
+        if self._bm25:
+            piece = self._bm25.first(question)
+            first = [(hit.document_id, hit.start, hit.end) for hit in found.results[:1]]
+            result["bm25"] = self._best_right(question, gold, [piece] if piece else [])
+            result["overlap"] = self._best_right(question, gold, first)
+            result["whole"] = any(quotes(self._texts[id], gold, *span) for id, *span in first)
+        return result
 
-def compared(old: Report, new: Report) -> str:
-    """Return the differences between two runs, on what both asked."""
-    lines = [
-        "",
-        f"Against commit {old['commit']} of {old['date']}:",
-        "",
-        "| | old | new | difference [95 %] | gained / lost | p (McNemar) |",
-        "|---|---|---|---|---|---|",
-    ]
-    for key, meaning in _QUOTED.items():
-        lines += _paired(meaning, old["questions"], new["questions"], key)
-    lines += _paired("answerable called low", old["questions"], new["questions"], "low")
-    lines += _paired("unanswerable called low", old["unanswerable"], new["unanswerable"], "low")
-    for kind in ("true", "wrong"):
-        pair = (
-            [e for e in run["claims"] if (e["class"] == "true") == (kind == "true")]
-            for run in (old, new)
+    def unanswered(self, entry: Entry) -> Entry:
+        """Ask a question that has no answer in the corpus; return the confidence."""
+        found = self._engine.search(entry["question"])
+        return {"id": entry["id"], "confidence": found.confidence, "low": found.low_confidence}
+
+    def claimed(self, entry: Entry) -> Entry:
+        """Return the verdict on a claim, and whether it's based on the unit it is about."""
+        support = self._engine.cite(entry["claim"])
+        return {
+            "id": entry["id"],
+            "class": entry["class"],
+            "verdict": support.verdict,
+            "supported": support.verdict == "supported",
+            "score": support.score,
+            "quote": support.citations[0].quote if support.citations else None,
+            "quoted": self._right(support.citations[:1], entry["gold"]),
+        }
+
+    def _right(self, citations: Iterable[Citation], gold: list[str]) -> bool:
+        """Tell whether one of some quotes is right."""
+        return any(
+            quotes(self._texts[each.document_id], gold, each.start, each.end) for each in citations
         )
-        lines += _paired(f"{kind} claims supported", *pair, "supported")  # fmt: skip
-    return "\n".join(lines)
+
+    def _best_right(
+        self, question: str, gold: list[str], ranges: Iterable[tuple[str, int, int]]
+    ) -> bool:
+        """Tell whether the best sentence, by shared words, of one of some ranges is right."""
+        return any(
+            quotes(
+                self._texts[id], gold, *best_sentence(question, self._texts[id].text, start, end)
+            )
+            for id, start, end in ranges
+        )
 
 
 def _opened(corpus: Path, folder: Path) -> Engine:
@@ -152,163 +175,13 @@ def _fingerprint() -> str:
     digest = hashlib.sha256()
     for path in sorted(root.rglob("*")):
         inside = path.relative_to(root)
-        if path.is_file() and inside.parts[0] not in _READS and path.suffix != ".pyc":
+        if path.is_file() and inside.parts[0] not in _READERS and path.suffix != ".pyc":
             digest.update(str(inside).encode() + path.read_bytes())
     return digest.hexdigest()[:12]
 
 
-def _documents(engine: Engine, corpus: Path) -> dict[str, Text]:
-    return {
-        _name(corpus, entry.uri): Text(engine.document(entry.id).text)
-        for entry in engine.documents()
-    }
-
-
-def _name(corpus: Path, uri: str) -> str:
-    """Return a document's path in the corpus."""
-    root = corpus.resolve().as_uri() + "/"
-    return uri.removeprefix(root)
-
-
 def _of(split: Split, entries: Iterable[Entry]) -> list[Entry]:
     return [each for each in entries if split is Split.all or each["split"] == split]
-
-
-def _warn(questions: Iterable[Entry], documents: Mapping[str, Text]) -> None:
-    for each in questions:
-        text = documents.get(each["document"])
-        if text is None or not any(text.locate(unit) for unit in each["gold"]):
-            print(f"{each['id']}: no gold unit in {each['document']}", file=sys.stderr)
-
-
-def _asked(
-    engine: Engine,
-    corpus: Path,
-    documents: Mapping[str, Text],
-    entry: Entry,
-    searched: Bm25 | None,
-) -> Entry:
-    question, gold = entry["question"], entry["gold"]
-    found = engine.search(question)
-    hits = found.results
-    cited = [(hit, citation) for hit in hits for citation in hit.citations]
-    named = {hit.document_id: _name(corpus, hit.uri) for hit in hits}
-
-    def right(check: Callable[..., bool], name: str, start: int, end: int) -> bool:
-        return check(documents[name], gold, start, end)
-
-    def quoted(hit: Hit, citation: Citation) -> bool:
-        return right(quotes, named[hit.document_id], citation.start, citation.end)
-
-    def held(hit: Hit) -> bool:
-        return right(holds, named[hit.document_id], hit.start, hit.end)
-
-    strongest = engine.cite(question).citations[:1]
-    result: Entry = {
-        "id": entry["id"],
-        "kind": entry["kind"],
-        "confidence": found.confidence,
-        "low": found.low_confidence,
-        "quote": cited[0][1].quote if cited else None,
-        "quoted": named[cited[0][0].document_id] if cited else None,
-        "first": any(quoted(*each) for each in cited[:1]),
-        "three": any(quoted(*each) for each in cited[:3]),
-        "cite": any(
-            right(quotes, _of_citation(engine, corpus, each), each.start, each.end)
-            for each in strongest
-        ),
-        "passage": any(held(hit) for hit in hits[:1]),
-        "five": any(held(hit) for hit in hits[:5]),
-    }
-    if searched:
-        piece = searched.first(question)
-        first = [(named[hit.document_id], hit.start, hit.end) for hit in hits[:1]]
-        for key, ranges in (("bm25", [piece] if piece else []), ("overlap", first)):
-            result[key] = any(
-                right(quotes, name, *best_sentence(question, documents[name].text, start, end))
-                for name, start, end in ranges
-            )
-        result["whole"] = any(right(quotes, *each) for each in first)
-    return result
-
-
-def _of_citation(engine: Engine, corpus: Path, citation: Citation) -> str:
-    return _name(corpus, engine.document(citation.document_id).uri)
-
-
-def _unanswered(engine: Engine, entry: Entry) -> Entry:
-    found = engine.search(entry["question"])
-    return {"id": entry["id"], "confidence": found.confidence, "low": found.low_confidence}
-
-
-def _claimed(
-    engine: Engine, corpus: Path, documents: Mapping[str, Text], entry: Entry
-) -> Entry:  # fmt: skip
-    support = engine.cite(entry["claim"])
-    first = support.citations[:1]
-    return {
-        "id": entry["id"],
-        "class": entry["class"],
-        "verdict": support.verdict,
-        "supported": support.verdict == "supported",
-        "score": support.score,
-        "quote": first[0].quote if first else None,
-        "quoted": any(
-            quotes(documents[_of_citation(engine, corpus, each)], entry["gold"], each.start, each.end)
-            for each in first
-        ),
-    }  # fmt: skip
-
-
-def _answerability(questions: list[Entry], unanswerable: list[Entry]) -> list[str]:
-    answered = [each["confidence"] or 0.0 for each in questions]
-    without = [each["confidence"] or 0.0 for each in unanswerable]
-    return [
-        "| confidence | |",
-        "|---|---|",
-        f"| AUROC, {len(answered)} with an answer against {len(without)} without | "
-        f"{auroc(answered, without):.3f} |",
-        f"| without an answer, called low | {_share(unanswerable, 'low')} |",
-        f"| with an answer, called low | {_share(questions, 'low')} |",
-    ]
-
-
-def _verdicts(claims: list[Entry]) -> list[str]:
-    true = [each for each in claims if each["class"] == "true"]
-    lines = [
-        "| claims | number | supported | partial | first quote is of the gold | AUROC of score |",
-        "|---|---|---|---|---|---|",
-    ]
-    for kind in ("true", *WRONG):
-        group = [each for each in claims if each["class"] == kind]
-        partial = [{"partial": each["verdict"] == "partial"} for each in group]
-        score = [each["score"] for each in true], [each["score"] for each in group]
-        separated = "" if kind == "true" else f"{auroc(*score):.3f}"
-        lines.append(
-            f"| {kind} | {len(group)} | {_share(group, 'supported')} | "
-            f"{_share(partial, 'partial')} | {_share(group, 'quoted')} | {separated} |"
-        )
-    return lines
-
-
-def _paired(meaning: str, old: list[Entry], new: list[Entry], key: str) -> list[str]:
-    before = {each["id"]: each for each in old}
-    pairs = [
-        (bool(before[each["id"]][key]), bool(each[key])) for each in new if each["id"] in before
-    ]
-    if not pairs:
-        return []
-    gained, lost = pairs.count((False, True)), pairs.count((True, False))
-    mean, low, high = difference([(float(a), float(b)) for a, b in pairs])
-    shares = (f"{sum(side) / len(pairs):.3f}" for side in zip(*pairs, strict=True))
-    return [
-        f"| {meaning} | {' | '.join(shares)} | {mean:+.3f} [{low:+.3f}, {high:+.3f}] | "
-        f"{gained} / {lost} | {mcnemar(gained, lost):.3g} |"
-    ]  # fmt: skip
-
-
-def _share(entries: list[Entry], key: str) -> str:
-    return f"{sum(bool(each[key]) for each in entries) / len(entries):.3f}" if entries else ""
 
 
 def _commit() -> str:

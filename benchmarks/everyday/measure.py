@@ -22,7 +22,7 @@ from typing import Annotated, Any
 
 import typer
 from baselines import Bm25, best_sentence
-from corpus import HERE, Text, read
+from corpus import HERE, Text, manifest, read
 from report import compared, table
 from score import holds, quotes
 
@@ -162,11 +162,15 @@ class _Run:
 
 
 def _opened(corpus: Path, folder: Path) -> Engine:
-    """Return an engine on an index of the corpus made by the code as it stands."""
+    """Return an engine on an index of the corpus made by the code as it stands.
+
+    One package after another: a long sync is committed at moments that depend on how busy the
+    machine is, and so would the segments, the codebook and a few answers.
+    """
     engine = Engine.open(folder / _fingerprint(), create=True)
-    synced = engine.sync([corpus])
-    for skipped in synced.skipped:
-        print(f"skipped {skipped.path}: {skipped.reason}", file=sys.stderr)
+    for package in sorted(manifest()):
+        for skipped in engine.sync([corpus / package]).skipped:
+            print(f"skipped {skipped.path}: {skipped.reason}", file=sys.stderr)
     return engine
 
 

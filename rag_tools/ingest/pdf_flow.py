@@ -1,0 +1,528 @@
+"""From pages to one text: running heads left out, words and sentences joined across lines.
+
+Which lines a page has, and in which order, is decided in ``pdf_layout``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rag_tools.ingest.pdf_layout import Line, Piece, piece_rows, reading_order
+from rag_tools.ingest.pdf_page import PageText
+
+_APART = "\n\n"  # between pages and around what stands outside of the text
+_HYPHENS = "-\u2010\u00ad"
+
+# Where running heads and feet stand, and how they are told.
+_MARGIN = 0.16  # of the page's height, at the top and at the bottom
+_MARGIN_ROWS = 4
+_REPEATED_WITHIN = 2  # pages: heads may alternate between left and right pages
+_MORE_THAN_USUAL = 1 / 3  # of a line, for a gap to set something apart
+_LARGER = 1.15  # than the usual letters: a title, not a head
+
+_NUMBER = re.compile(r"\d+")
+_ROMAN = re.compile(r"[ivxlcdm]+|[IVXLCDM]+")
+_PAGE_NUMBER = re.compile(
+    r"\W*(?:(?:page|pages?|p\.|seite|página|pagina|стр\.)\s*)?#(?:\s*(?:/|of|von|de|di|из)\s*#)?\W*",
+    re.IGNORECASE,
+)
+
+_ENDS_SENTENCE = re.compile(r"[.!?:;…。！？؟۔][\"'’”»›)\]]*\Z")
+_STARTS_ITEM = re.compile(r"(?:[-*+•‣◦▪–—·]|\(?(?:\d{1,3}|[A-Za-z])[.)])\s")
+_FULL = 0.85  # of the longest line: one that could have ended because there was no more room
+
+_WORD = re.compile(r"[^\W\d_]+")
+_HYPHENATED = re.compile(r"[^\W\d_]+(?:[-\u2010][^\W\d_]+)+")
+_LAST_WORD = re.compile(r"\S*\Z")
+_FIRST_WORD = re.compile(r"[^\W\d_]+")
+# "pre- and postwar": the hyphen stands for what the next word shares with it.
+_SHARED = frozenset("and or to und oder bis sowie bzw et ou y e o of en i и или".split())
+# First parts that keep their hyphen, unless the document spells the word without.
+_KEEPS_HYPHEN = frozenset("all cross ex half high long low mid non quasi self semi well".split())
+_SHORTEST_PART = 3
+
+
+class TextLine(NamedTuple):
+    """A line of the text: its code points, and its extent on its page in tenths of a point."""
+
+    start: int
+    end: int
+    page: int  # index
+    top: float
+    bottom: float
+    height: float  # of its letters
+    bold: bool
+    opens: bool  # a paragraph
+    is_row: bool  # of a table
+
+
+@dataclass
+class Flow:
+    """The text of a document.
+
+    Attributes
+    ----------
+    text
+        Canonical.
+    boxes
+        Shape (len(text), 4), int16.
+    ranges
+        Of each page: start and end in code points.
+    lines
+        Of the running text, in order.
+    asides
+        Where something outside of the running text starts.
+    letters
+        Height of most letters.
+    """
+
+    text: str
+    boxes: NDArray[np.int16]
+    ranges: list[tuple[int, int]]
+    lines: list[TextLine]
+    asides: list[int]
+    letters: float
+
+
+class _Placed(NamedTuple):
+    line: Line
+    page: int
+
+
+@dataclass
+class _Writer:
+    """Collects text, boxes and where pages begin and end."""
+
+    parts: list[str] = field(default_factory=list)
+    boxes: list[NDArray[np.int16]] = field(default_factory=list)
+    length: int = 0
+    ranges: dict[int, tuple[int, int]] = field(default_factory=dict)
+
+    def write(self, text: str, boxes: NDArray[np.int16] | None = None, page: int = -1) -> None:
+        if not text:
+            return
+        self.parts.append(text)
+        self.boxes.append(np.zeros((len(text), 4), dtype="<i2") if boxes is None else boxes)
+        start = self.length
+        self.length += len(text)
+        if page >= 0:
+            self.ranges[page] = (self.ranges.get(page, (start, 0))[0], self.length)
+
+
+def flow(pages: Sequence[PageText]) -> Flow:
+    """Join the pages of a document to its text.
+
+    Lines end with ``\\n``. What stands outside of the running text, such as notes and the first of
+    each running head, has a blank line around it, and so has a page, unless a sentence or a
+    paragraph runs on over its end.
+    """
+    letters = _usual_height(pages)
+    bodies, heads = _without_running(pages, letters)
+    placed = [
+        _Placed(line, index) for index, body in enumerate(bodies) for line in reading_order(body)
+    ]
+    opens = _paragraph_starts(placed)
+    before, after = _place_asides(pages, heads, placed, opens)
+    joins = _Joins(placed, opens)
+    writer = _Writer()
+    lines: list[TextLine] = []
+    asides: list[int] = []
+
+    def write_asides(groups: Iterable[tuple[int, list[Line]]]) -> None:
+        for page, group in groups:
+            writer.write(_APART if writer.length else "")
+            asides.append(writer.length)
+            for number, line in enumerate(group):
+                writer.write("\n" if number else "")
+                writer.write(line.text, line.boxes, page)
+
+    for index, (line, page) in enumerate(placed):
+        write_asides(before[index])
+        text, boxes = line.text, line.boxes
+        is_joined = index > 0 and joins.joins(index - 1)
+        if is_joined:
+            # The rest of the word; the line break comes after it.
+            head = len(text.split(" ", 1)[0])
+            writer.write(text[:head], boxes[:head], page)
+            last = lines[-1]
+            lines[-1] = last._replace(end=writer.length)
+            text, boxes = text[head + 1 :], boxes[head + 1 :]
+            if not text:
+                continue
+            writer.write("\n")
+        elif writer.length:
+            is_apart = bool(before[index]) or (opens[index] and placed[index - 1].page != page)
+            writer.write(_APART if is_apart else "\n")
+        drop = joins.joins(index) and not joins.keeps_hyphen(index)
+        if drop:
+            text, boxes = text[:-1], boxes[:-1]
+        start = writer.length
+        writer.write(text, boxes, page)
+        lines.append(
+            TextLine(
+                start,
+                writer.length,
+                page,
+                line.top,
+                line.bottom,
+                line.height,
+                line.bold,
+                opens[index] and not is_joined,
+                line.is_row,
+            )
+        )
+    write_asides(after)
+    ranges = []
+    end = 0
+    for index in range(len(pages)):
+        start, end = writer.ranges.get(index, (end, end))
+        ranges.append((start, end))
+    boxes = np.concatenate(writer.boxes) if writer.boxes else np.zeros((0, 4), dtype="<i2")
+    return Flow("".join(writer.parts), boxes, ranges, lines, asides, letters)
+
+
+def _usual_height(pages: Sequence[PageText]) -> float:
+    """Return the height of most letters, in tenths of a point."""
+    heights: Counter[int] = Counter()
+    for page in pages:
+        for piece in page.pieces:
+            heights[round(piece.height / 5)] += len(piece.text)
+    return 5.0 * heights.most_common(1)[0][0] if heights else 0.0
+
+
+# -- running heads and feet --------------------------------------------------------------------
+
+
+class _Edge(NamedTuple):
+    """A row of text at the top or bottom of a page."""
+
+    page: int
+    pieces: list[Piece]
+    text: str  # with # for numbers
+    numbers: list[int]
+    centre: float
+    height: float
+
+
+def _without_running(
+    pages: Sequence[PageText], letters: float
+) -> tuple[list[list[Piece]], list[list[list[Line]]]]:
+    """Return the pieces of each page without running heads, feet and page numbers.
+
+    Also returns the heads and feet of each page that are its first of their kind and say what
+    the text doesn't.
+    """
+    rows = [piece_rows(page.pieces) for page in pages]
+    usual = _usual_gap(rows)
+    edges: list[list[list[_Edge]]] = []  # page → top and bottom → rows from the edge inwards
+    known: defaultdict[str, list[_Edge]] = defaultdict(list)
+    for index, page in enumerate(pages):
+        margins = [
+            _margin(index, ordered, 10 * page.upright_height, is_top=is_top)
+            for ordered, is_top in ((rows[index], True), (rows[index][::-1], False))
+        ]
+        edges.append(margins)
+        for edge in margins[0] + margins[1]:
+            known[edge.text].append(edge)
+    bodies: list[list[Piece]] = []
+    running: list[list[_Edge]] = []
+    for index in range(len(pages)):
+        found = [
+            edge
+            for margin, ordered in zip(
+                edges[index], (rows[index], rows[index][::-1]), strict=True
+            )
+            for edge in _running(margin, ordered, known, usual, letters)
+        ]
+        left_out = {id(piece) for edge in found for piece in edge.pieces}
+        body = [piece for piece in pages[index].pieces if id(piece) not in left_out]
+        # A page that holds nothing else, such as a form or a slide, keeps it.
+        bodies.append(body or pages[index].pieces)
+        running.append(found if body else [])
+    return bodies, _new_heads(bodies, running)
+
+
+def _margin(page: int, rows: list[list[Piece]], height: float, *, is_top: bool) -> list[_Edge]:
+    found = []
+    for row in rows[:_MARGIN_ROWS]:
+        centre = (min(p.top for p in row) + max(p.bottom for p in row)) / 2
+        if (centre if is_top else height - centre) > _MARGIN * height:
+            break
+        if any(piece.is_field for piece in row):
+            break
+        text = " ".join(p.text for p in sorted(row, key=lambda p: p.left))
+        numbers = [int(digits) for digits in _NUMBER.findall(text) if len(digits) < 10]
+        generic = "#" if _ROMAN.fullmatch(text.strip(" -–—[]()")) else _NUMBER.sub("#", text)
+        found.append(
+            _Edge(page, row, generic, numbers, centre, float(np.median([p.height for p in row])))
+        )
+    return found
+
+
+def _running(
+    margin: list[_Edge],
+    rows: list[list[Piece]],
+    known: dict[str, list[_Edge]],
+    usual: float,
+    letters: float,
+) -> list[_Edge]:
+    """Return the rows of a margin, from the edge inwards, that other pages repeat."""
+    count = 0
+    for edge in margin:
+        if edge.height > _LARGER * letters or not any(
+            _repeats(edge, other) for other in known[edge.text]
+        ):
+            break
+        count += 1
+    if not count or count == len(rows):
+        return []
+    if all(_PAGE_NUMBER.fullmatch(edge.text) for edge in margin[:count]):
+        return margin[:count]
+    # The first rows of text may be alike by chance, or head a table; a head stands apart.
+    first, second = sorted(
+        (rows[count - 1], rows[count]), key=lambda row: min(piece.top for piece in row)
+    )
+    return margin[:count] if _row_gap(first, second) > usual + _MORE_THAN_USUAL else []
+
+
+def _repeats(edge: _Edge, other: _Edge) -> bool:
+    distance = other.page - edge.page
+    if distance == 0 or abs(other.centre - edge.centre) > 0.5 * edge.height:
+        return False
+    if abs(other.height - edge.height) > 0.1 * edge.height:
+        return False
+    if _PAGE_NUMBER.fullmatch(edge.text):
+        return not edge.numbers or not other.numbers or (
+            other.numbers[0] - edge.numbers[0] == distance
+        )
+    return abs(distance) <= _REPEATED_WITHIN
+
+
+def _usual_gap(rows: list[list[list[Piece]]]) -> float:
+    """Return the usual space between lines, in heights of a line: among the smaller ones."""
+    gaps = [_row_gap(*pair) for page in rows for pair in pairwise(page)]
+    return float(np.percentile(gaps, 25, method="lower")) if gaps else 0.0
+
+
+def _row_gap(above: list[Piece], below: list[Piece]) -> float:
+    space = min(piece.top for piece in below) - max(piece.bottom for piece in above)
+    return space / max(1.0, below[0].height)
+
+
+def _new_heads(
+    bodies: list[list[Piece]], running: list[list[_Edge]]
+) -> list[list[list[Line]]]:
+    seen: set[str] = set()
+    text = ""
+    if any(running):
+        text = " ".join(" ".join(piece.text for piece in body) for body in bodies).casefold()
+    heads: list[list[list[Line]]] = []
+    for found in running:
+        new = []
+        for edge in found:
+            words = edge.text.replace("#", " ").split()
+            key = " ".join(words)
+            is_new = key not in seen and not _PAGE_NUMBER.fullmatch(edge.text)
+            seen.add(key)
+            if is_new and " ".join(words).casefold() not in text:
+                new.append(reading_order(edge.pieces))
+        heads.append(new)
+    return heads
+
+
+# -- paragraphs --------------------------------------------------------------------------------
+
+
+def _paragraph_starts(placed: list[_Placed]) -> list[bool]:
+    """Tell of each line whether it stands apart from the line before it.
+
+    Gaps are measured in line heights against the document's usual gap, so that neither font size
+    nor double spacing matters. A third of a line more than usual is a paragraph. What a column or
+    page begins with is one unless a sentence runs on.
+    """
+    gaps = [
+        (after.line.top - before.line.bottom)
+        / max(1.0, after.line.bottom - after.line.top)
+        for before, after in pairwise(placed)
+    ]
+    same = [_same_column(before, after) for before, after in pairwise(placed)]
+    inside = [gap for gap, is_same in zip(gaps, same, strict=True) if is_same]
+    usual = float(np.median(inside)) if inside else 0.0
+    widths = _column_extents(placed)
+    starts = [True] if placed else []
+    for (before, after), gap, is_same in zip(pairwise(placed), gaps, same, strict=True):
+        first, second = before.line, after.line
+        if first.is_row != second.is_row or _is_larger(first, second):
+            starts.append(True)
+        elif is_same:
+            starts.append(gap > usual + _MORE_THAN_USUAL or gap < -1)
+        else:
+            starts.append(not _runs_on(first, second, widths[before.page, first.column]))
+    return starts
+
+
+def _same_column(before: _Placed, after: _Placed) -> bool:
+    return (before.page, before.line.column) == (after.page, after.line.column)
+
+
+def _is_larger(first: Line, second: Line) -> bool:
+    """Tell whether two lines are set so differently that they are a title and its text."""
+    heights = sorted((first.height, second.height))
+    return heights[1] > _LARGER * max(1.0, heights[0]) or (
+        first.bold != second.bold
+        and min(len(first.text), len(second.text)) > 1
+        and not second.text[0].islower()
+    )
+
+
+def _column_extents(placed: list[_Placed]) -> dict[tuple[int, int], float]:
+    """Return where the longest line of each column of each page ends."""
+    found: dict[tuple[int, int], float] = {}
+    for line, page in placed:
+        key = page, line.column
+        found[key] = max(found.get(key, 0.0), line.right - line.left)
+    return found
+
+
+def _runs_on(before: Line, after: Line, width: float) -> bool:
+    """Tell whether a sentence runs on from the end of a column to the start of the next."""
+    text = before.text.rstrip()
+    if before.is_row or after.is_row or _ENDS_SENTENCE.search(text):
+        return False
+    if _is_hyphen_end(text) and after.text[0].isalnum():
+        return True
+    if after.text[0].islower() or after.text[0] in ",;)":
+        return True
+    if _STARTS_ITEM.match(after.text):
+        return False
+    return before.right - before.left >= _FULL * width and len(text.split()) > 2
+
+
+# -- words across lines ------------------------------------------------------------------------
+
+
+def _is_hyphen_end(text: str) -> bool:
+    return len(text) > 1 and text[-1] in _HYPHENS and text[-2].isalnum()
+
+
+class _Joins:
+    """Which lines end inside of a word, and whether the word has a hyphen there."""
+
+    def __init__(self, placed: list[_Placed], opens: list[bool]) -> None:
+        self._placed = placed
+        self._ends = [
+            not opens[index] and _joins(before.line, after.line)
+            for index, (before, after) in enumerate(pairwise(placed), 1)
+        ]
+        self._words: Counter[str] | None = None
+
+    def joins(self, index: int) -> bool:
+        """Tell whether a word goes on from a line to the next."""
+        return index < len(self._ends) and self._ends[index]
+
+    def keeps_hyphen(self, index: int) -> bool:
+        """Tell whether the word has a hyphen wherever it stands.
+
+        The document knows how it spells the word. If it doesn't say, a hyphen between lower case
+        letters is one of syllables.
+        """
+        before, after = self._placed[index].line.text, self._placed[index + 1].line.text
+        if before[-1] == "\u00ad":
+            return False
+        start = _LAST_WORD.search(before[:-1])
+        end = _FIRST_WORD.match(after)
+        first = start.group() if start else ""
+        if end is None or not first[-1:].isalpha():
+            return True
+        second = end.group()
+        parts = re.split(r"[^\w]+", first)
+        last = parts[-1]
+        if re.search(r"[-\u2010/@_.\d]", first.strip("\"'([{«“‘")):
+            return True  # a compound, an address, an identifier
+        is_plain = second.islower() or (last.isupper() and second.isupper() and len(last) > 1)
+        if not is_plain:
+            return True
+        words = self._vocabulary()
+        joined, hyphenated = (last + second).lower(), f"{last}-{second}".lower()
+        if words[joined] or words[hyphenated]:
+            return words[hyphenated] > words[joined]
+        if last.lower() in _KEEPS_HYPHEN and len(second) > _SHORTEST_PART:
+            return True
+        return (
+            min(len(last), len(second)) > _SHORTEST_PART
+            and words[last.lower()] > 0
+            and words[second.lower()] > 0
+        )
+
+    def _vocabulary(self) -> Counter[str]:
+        """Return the words that stand within lines, with and without hyphens."""
+        if self._words is None:
+            self._words = Counter()
+            for index, (line, _) in enumerate(self._placed):
+                text = line.text.lower()
+                if self.joins(index):
+                    text = text[: -len(_LAST_WORD.search(text).group()) or None]
+                if index and self.joins(index - 1):
+                    text = text.partition(" ")[2]
+                self._words.update(_WORD.findall(text))
+                if "-" in text or "\u2010" in text:
+                    found = _HYPHENATED.findall(text)
+                    self._words.update(word.replace("\u2010", "-") for word in found)
+        return self._words
+
+
+def _joins(before: Line, after: Line) -> bool:
+    if before.is_row or after.is_row or not _is_hyphen_end(before.text):
+        return False
+    word = _FIRST_WORD.match(after.text)
+    if word is None:
+        return after.text[0].isdigit()
+    return word.group() not in _SHARED
+
+
+# -- what stands outside of the running text ---------------------------------------------------
+
+
+def _place_asides(
+    pages: Sequence[PageText],
+    heads: list[list[list[Line]]],
+    placed: list[_Placed],
+    opens: list[bool],
+) -> tuple[list[list[tuple[int, list[Line]]]], list[tuple[int, list[Line]]]]:
+    """Return before which line, or at the end, the asides of each page are written.
+
+    Where no paragraph is torn: heads before the first that begins on the page, the others after
+    the last that ends on it. The lines after them then open a paragraph in `opens`.
+    """
+    before: list[list[tuple[int, list[Line]]]] = [[] for _ in placed]
+    after: list[tuple[int, list[Line]]] = []
+    firsts: dict[int, int] = {}
+    borders: defaultdict[int, list[int]] = defaultdict(list)
+    for index, (_, page) in enumerate(placed):
+        firsts.setdefault(page, index)
+        if opens[index]:
+            borders[page].append(index)
+    following = len(placed)
+    nexts: dict[int, int] = {}
+    for page in reversed(range(len(pages))):
+        nexts[page] = following
+        following = firsts.get(page, following)
+    for page in range(len(pages)):
+        end = nexts[page]
+        is_torn = end < len(placed) and not opens[end]
+        top = borders[page][0] if borders[page] else end
+        bottom = borders[page][-1] if is_torn and borders[page] else end
+        for place, groups in ((top, heads[page]), (bottom, pages[page].asides)):
+            for group in groups:
+                (before[place] if place < len(placed) else after).append((page, group))
+                if place < len(placed):
+                    opens[place] = True
+    return before, after

@@ -163,9 +163,7 @@ def _source_map(found: Flow, pages: list[PageText]) -> SourceMap:
     return SourceMap(
         pages=tuple(
             Page(number, start, end, page.width, page.height)
-            for number, ((start, end), page) in enumerate(
-                zip(found.ranges, pages, strict=True), 1
-            )
+            for number, ((start, end), page) in enumerate(zip(found.ranges, pages, strict=True), 1)
         ),
         boxes=zlib.compress(found.boxes.astype("<i2").tobytes()) if found.text else b"",
     )
@@ -174,9 +172,7 @@ def _source_map(found: Flow, pages: list[PageText]) -> SourceMap:
 def _blocks(found: Flow, headings: list[_Heading]) -> tuple[Block, ...]:
     """Return paragraphs, tables and headings that tile the text."""
     lines = found.lines
-    kinds: dict[int, Opening] = {
-        start: Opening("paragraph", start) for start in found.asides
-    }
+    kinds: dict[int, Opening] = {start: Opening("paragraph", start) for start in found.asides}
     for line in lines:
         if line.opens:
             kinds[line.start] = Opening("table" if line.is_row else "paragraph", line.start)
@@ -250,9 +246,7 @@ def _set_apart(found: Flow) -> list[_Heading]:
     return headings
 
 
-def _outlined(
-    outline: list[_OutlineEntry], found: Flow, pages: list[PageText]
-) -> list[_Heading]:
+def _outlined(outline: list[_OutlineEntry], found: Flow, pages: list[PageText]) -> list[_Heading]:
     """Return where the sections start that the outline names."""
     headings = []
     for entry in outline:

@@ -39,14 +39,35 @@ _ENDS_SENTENCE = re.compile(r"[.!?:;…。！？؟۔][\"'’”»›)\]]*\Z")
 _STARTS_ITEM = re.compile(r"(?:[-*+•‣◦▪–—·]|\(?(?:\d{1,3}|[A-Za-z])[.)])\s")
 _FULL = 0.85  # of the longest line: one that could have ended because there was no more room
 
+_SMALLER = 0.92  # than the usual letters: a footnote
+_FOOTNOTE = re.compile(r"(?:\d{1,3}|[*†‡§¶])[\s.)]?\s?[^\W\d_“\"'(]")
+
 _WORD = re.compile(r"[^\W\d_]+")
 _HYPHENATED = re.compile(r"[^\W\d_]+(?:[-\u2010][^\W\d_]+)+")
 _LAST_WORD = re.compile(r"\S*\Z")
 _FIRST_WORD = re.compile(r"[^\W\d_]+")
 # "pre- and postwar": the hyphen stands for what the next word shares with it.
-_SHARED = frozenset("and or to und oder bis sowie bzw et ou y e o of en i и или".split())
+_SHARED = frozenset(
+    ("and", "or", "to", "und", "oder", "bis", "sowie", "bzw", "et", "ou", "y", "e", "o", "of", "en")
+)
 # First parts that keep their hyphen, unless the document spells the word without.
-_KEEPS_HYPHEN = frozenset("all cross ex half high long low mid non quasi self semi well".split())
+_KEEPS_HYPHEN = frozenset(
+    (
+        "all",
+        "cross",
+        "ex",
+        "half",
+        "high",
+        "long",
+        "low",
+        "mid",
+        "non",
+        "quasi",
+        "self",
+        "semi",
+        "well",
+    )
+)
 _SHORTEST_PART = 3
 
 
@@ -126,20 +147,23 @@ def flow(pages: Sequence[PageText]) -> Flow:
     """
     letters = _usual_height(pages)
     bodies, heads = _without_running(pages, letters)
-    placed = [
-        _Placed(line, index) for index, body in enumerate(bodies) for line in reading_order(body)
-    ]
+    placed: list[_Placed] = []
+    asides: list[list[list[Line]]] = []  # page → groups
+    for index, (page, body) in enumerate(zip(pages, bodies, strict=True)):
+        text, notes = _without_footnotes(reading_order(body), letters)
+        placed += [_Placed(line, index) for line in text]
+        asides.append(notes + page.asides)
     opens = _paragraph_starts(placed)
-    before, after = _place_asides(pages, heads, placed, opens)
+    before, after = _place_asides(heads, asides, placed, opens)
     joins = _Joins(placed, opens)
     writer = _Writer()
     lines: list[TextLine] = []
-    asides: list[int] = []
+    starts: list[int] = []  # of asides
 
     def write_asides(groups: Iterable[tuple[int, list[Line]]]) -> None:
         for page, group in groups:
             writer.write(_APART if writer.length else "")
-            asides.append(writer.length)
+            starts.append(writer.length)
             for number, line in enumerate(group):
                 writer.write("\n" if number else "")
                 writer.write(line.text, line.boxes, page)
@@ -186,7 +210,7 @@ def flow(pages: Sequence[PageText]) -> Flow:
         start, end = writer.ranges.get(index, (end, end))
         ranges.append((start, end))
     boxes = np.concatenate(writer.boxes) if writer.boxes else np.zeros((0, 4), dtype="<i2")
-    return Flow("".join(writer.parts), boxes, ranges, lines, asides, letters)
+    return Flow("".join(writer.parts), boxes, ranges, lines, starts, letters)
 
 
 def _usual_height(pages: Sequence[PageText]) -> float:
@@ -237,9 +261,7 @@ def _without_running(
     for index in range(len(pages)):
         found = [
             edge
-            for margin, ordered in zip(
-                edges[index], (rows[index], rows[index][::-1]), strict=True
-            )
+            for margin, ordered in zip(edges[index], (rows[index], rows[index][::-1]), strict=True)
             for edge in _running(margin, ordered, known, usual, letters)
         ]
         left_out = {id(piece) for edge in found for piece in edge.pieces}
@@ -300,8 +322,10 @@ def _repeats(edge: _Edge, other: _Edge) -> bool:
     if abs(other.height - edge.height) > 0.1 * edge.height:
         return False
     if _PAGE_NUMBER.fullmatch(edge.text):
-        return not edge.numbers or not other.numbers or (
-            other.numbers[0] - edge.numbers[0] == distance
+        return (
+            not edge.numbers
+            or not other.numbers
+            or (other.numbers[0] - edge.numbers[0] == distance)
         )
     return abs(distance) <= _REPEATED_WITHIN
 
@@ -317,9 +341,7 @@ def _row_gap(above: list[Piece], below: list[Piece]) -> float:
     return space / max(1.0, below[0].height)
 
 
-def _new_heads(
-    bodies: list[list[Piece]], running: list[list[_Edge]]
-) -> list[list[list[Line]]]:
+def _new_heads(bodies: list[list[Piece]], running: list[list[_Edge]]) -> list[list[list[Line]]]:
     seen: set[str] = set()
     text = ""
     if any(running):
@@ -349,8 +371,7 @@ def _paragraph_starts(placed: list[_Placed]) -> list[bool]:
     page begins with is one unless a sentence runs on.
     """
     gaps = [
-        (after.line.top - before.line.bottom)
-        / max(1.0, after.line.bottom - after.line.top)
+        (after.line.top - before.line.bottom) / max(1.0, after.line.bottom - after.line.top)
         for before, after in pairwise(placed)
     ]
     same = [_same_column(before, after) for before, after in pairwise(placed)]
@@ -491,9 +512,26 @@ def _joins(before: Line, after: Line) -> bool:
 # -- what stands outside of the running text ---------------------------------------------------
 
 
+def _without_footnotes(lines: list[Line], letters: float) -> tuple[list[Line], list[list[Line]]]:
+    """Return the text of a page, and the footnotes: smaller, at its end, each with its mark."""
+    end = len(lines)
+    while end and lines[end - 1].height < _SMALLER * letters and not lines[end - 1].is_row:
+        end -= 1
+    while end < len(lines) and not _FOOTNOTE.match(lines[end].text):
+        end += 1
+    if not 0 < end < len(lines):
+        return lines, []
+    notes: list[list[Line]] = []
+    for line in lines[end:]:
+        if _FOOTNOTE.match(line.text):
+            notes.append([])
+        notes[-1].append(line)
+    return lines[:end], notes
+
+
 def _place_asides(
-    pages: Sequence[PageText],
     heads: list[list[list[Line]]],
+    asides: list[list[list[Line]]],
     placed: list[_Placed],
     opens: list[bool],
 ) -> tuple[list[list[tuple[int, list[Line]]]], list[tuple[int, list[Line]]]]:
@@ -512,15 +550,15 @@ def _place_asides(
             borders[page].append(index)
     following = len(placed)
     nexts: dict[int, int] = {}
-    for page in reversed(range(len(pages))):
+    for page in reversed(range(len(heads))):
         nexts[page] = following
         following = firsts.get(page, following)
-    for page in range(len(pages)):
+    for page in range(len(heads)):
         end = nexts[page]
         is_torn = end < len(placed) and not opens[end]
         top = borders[page][0] if borders[page] else end
         bottom = borders[page][-1] if is_torn and borders[page] else end
-        for place, groups in ((top, heads[page]), (bottom, pages[page].asides)):
+        for place, groups in ((top, heads[page]), (bottom, asides[page])):
             for group in groups:
                 (before[place] if place < len(placed) else after).append((page, group))
                 if place < len(placed):

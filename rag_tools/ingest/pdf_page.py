@@ -12,14 +12,14 @@ import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import cache
-from itertools import groupby, pairwise
+from itertools import groupby
 from typing import Any, NamedTuple
 
 import numpy as np
 import pypdfium2.raw as pdfium_c
 from numpy.typing import NDArray
 
-from rag_tools.ingest.pdf_layout import WIDE_GAP, Line, Piece, reading_order
+from rag_tools.ingest.pdf_layout import WIDE_GAP, Line, Piece, median, reading_order
 
 _SAMPLED_CHARACTERS = 500  # of a page, to see which way up its text is
 _UPRIGHT = math.radians(20)
@@ -27,6 +27,8 @@ _LOST_SPACE = 0.24  # of a line's height, without a space between
 _BOLD_WEIGHT = 600
 _BOLD = re.compile(rb"bold|black|heavy|(?:^|\+)(?:cmbx|sfbx|lmbx)", re.IGNORECASE)
 _HYPHEN = 2  # how PDFium marks the hyphen at the end of a line
+
+_LEADER = re.compile(r" ?(?:[.·…] ?){6,}")
 
 # Spacing accents and their combining counterparts.
 _ACCENTS = {
@@ -220,9 +222,7 @@ def _read_glyphs(
     )
 
 
-def _placed(
-    rectangles: NDArray[np.float64], transform: NDArray[np.float64]
-) -> NDArray[np.float64]:
+def _placed(rectangles: NDArray[np.float64], transform: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return rectangles on the page, (n, 4), as left, top, right, bottom in tenths."""
     first = rectangles[:, :2] @ transform[:2] + transform[2]
     second = rectangles[:, 2:] @ transform[:2] + transform[2]
@@ -253,7 +253,7 @@ def _pieces(
     text, places = glyphs.text, glyphs.places
     if not text:
         return [], []
-    is_ink = np.array([not character.isspace() for character in text], dtype=bool)
+    is_ink = ~np.fromiter(map(str.isspace, text), dtype=bool, count=len(text))
     is_ink &= _on_page(text_page, glyphs, size, upright)
     heights = places[:, 3] - places[:, 1]
     pieces: list[Piece] = []
@@ -268,13 +268,14 @@ def _pieces(
             if not _is_upright(text_page, first, turns):
                 turned.append(_turned_line(glyphs, ink))
             else:
-                height = float(np.median(heights[ink])) or 1.0
+                height = median(heights[ink]) or 1.0
                 last = glyphs.indices[int(ink[-1])]
                 bold = _is_bold(text_page, first) and _is_bold(text_page, last)
                 for group in _split(places, ink, height):
                     piece = _piece(glyphs, group, height, bold, len(pieces))
                     invisible = _is_invisible(text_page, glyphs.indices[int(group[0])])
-                    (hidden if invisible else pieces).append(piece)
+                    if piece.text:  # and not just dots
+                        (hidden if invisible else pieces).append(piece)
         start = stop + 1
     return pieces + _not_doubled(hidden, pieces), turned
 
@@ -313,11 +314,9 @@ def _split(
     return [ink[np.sort(group)] for group in np.split(by_left, cuts)]
 
 
-def _piece(
-    glyphs: _Glyphs, ink: NDArray[np.intp], height: float, bold: bool, order: int
-) -> Piece:
+def _piece(glyphs: _Glyphs, ink: NDArray[np.intp], height: float, bold: bool, order: int) -> Piece:
     places = glyphs.places[ink]
-    text, boxes = _spaced(glyphs, ink, height)
+    text, boxes = _without_leaders(*_spaced(glyphs, ink, height))
     return Piece(
         text,
         boxes,
@@ -331,23 +330,38 @@ def _piece(
     )
 
 
-def _spaced(
-    glyphs: _Glyphs, ink: NDArray[np.intp], height: float
-) -> tuple[str, NDArray[np.int16]]:
+def _without_leaders(text: str, boxes: NDArray[np.int16]) -> tuple[str, NDArray[np.int16]]:
+    """Leave the rows of dots out that lead the eye from a title to its page number."""
+    while match := _LEADER.search(text):
+        start, end = match.span()
+        is_inside = start > 0 and end < len(text)
+        text = text[:start] + " " * is_inside + text[end:]
+        boxes = np.concatenate([boxes[:start], boxes[start : start + is_inside], boxes[end:]])
+        boxes[start : start + is_inside] = 0
+    return text, boxes
+
+
+def _spaced(glyphs: _Glyphs, ink: NDArray[np.intp], height: float) -> tuple[str, NDArray[np.int16]]:
     """Return the text of some glyphs with one space where there are any or a gap shows one."""
-    indices = _logical(glyphs, ink.tolist())
-    places = glyphs.places[indices]
-    has_space = np.diff(ink) > 1  # the letters of one glyph have none between them
+    first, stop = int(ink[0]), int(ink[-1]) + 1
+    text = glyphs.text[first:stop]
+    steps = np.diff(ink)
+    places = glyphs.places[ink]
     apart = np.maximum(places[1:, 0] - places[:-1, 2], places[:-1, 0] - places[1:, 2])
-    usual = max(0.0, float(np.median(apart))) if len(apart) else 0.0  # of letters set apart
-    lost = apart > usual + _LOST_SPACE * height
+    usual = max(0.0, median(apart)) if len(apart) else 0.0  # of letters set apart
+    is_space = steps > 1
+    is_lost = ~is_space & (apart > usual + _LOST_SPACE * height)
+    is_plain = text.isascii() and _ACCENTS.keys().isdisjoint(text)
+    if is_plain and not is_lost.any() and (steps <= 2).all():
+        return text.replace("\t", " "), glyphs.boxes[first:stop]
+    indices = _logical(glyphs, ink.tolist())
     parts = [glyphs.text[indices[0]]]
     kept = [indices[0]]
-    for number, (before, after) in enumerate(pairwise(indices)):
-        if has_space[number]:
+    for number, after in enumerate(indices[1:]):
+        if is_space[number]:
             parts.append(" ")
             kept.append(int(ink[number]) + 1)
-        elif lost[number] and not (_is_wide(parts[-1]) or _is_wide(glyphs.text[after])):
+        elif is_lost[number] and not (_is_wide(parts[-1]) or _is_wide(glyphs.text[after])):
             parts.append(" ")
             kept.append(-1)
         parts.append(glyphs.text[after])
@@ -359,9 +373,7 @@ def _spaced(
     return "".join(parts), boxes
 
 
-def _accented(
-    parts: list[str], boxes: NDArray[np.int16]
-) -> tuple[str, NDArray[np.int16]]:
+def _accented(parts: list[str], boxes: NDArray[np.int16]) -> tuple[str, NDArray[np.int16]]:
     """Put accents that are drawn over the letter after them, as TeX does, into that letter."""
     text: list[str] = []
     kept: list[NDArray[np.int16]] = []
@@ -376,7 +388,9 @@ def _accented(
             accent = None
             if part.isalpha() and len(whole) == 1 and is_over:
                 text.append(whole)
-                kept.append(np.concatenate([np.minimum(box[:2], above[:2]), np.maximum(box[2:], above[2:])]))
+                kept.append(
+                    np.concatenate([np.minimum(box[:2], above[:2]), np.maximum(box[2:], above[2:])])
+                )
                 continue
             text.append(mark)
             kept.append(above)
@@ -573,7 +587,9 @@ def _field(form: Any, annotation: Any) -> tuple[str, str]:  # noqa: ANN401
             text = _string(pdfium_c.FPDFAnnot_GetFormFieldValue, form, annotation)
     if not text:
         return "", ""
-    return text, _string(pdfium_c.FPDFAnnot_GetFormFieldAlternateName, form, annotation).rstrip(": ")
+    return text, _string(pdfium_c.FPDFAnnot_GetFormFieldAlternateName, form, annotation).rstrip(
+        ": "
+    )
 
 
 def _string(read: Callable[..., int], *arguments: Any) -> str:  # noqa: ANN401

@@ -43,7 +43,7 @@ _HEADING_LINES = 3
 _HEADING_LENGTH = 150
 _LARGER = 1.15  # than the usual letters
 _HEADING_LEVELS = 6
-_MOST_HEADINGS = 0.3  # of the paragraphs: beyond, size and weight mean something else
+_MOST_HEADINGS = 0.25  # of the characters: beyond, size and weight mean something else
 _ENDS_SENTENCE = re.compile(r"[.!?;,。！？]\Z")
 
 
@@ -230,10 +230,13 @@ def _set_apart(found: Flow) -> list[_Heading]:
         ):
             size = round(line.height / 5) if is_large else 0
             candidates.append((first, stop, (size, line.bold)))
-    if len(candidates) > max(3, _MOST_HEADINGS * len(starts)):
-        candidates = [each for each in candidates if each[2][0]]
-    if len(candidates) > max(3, _MOST_HEADINGS * len(starts)):
+    for kept in (candidates, [each for each in candidates if each[2][0]]):
+        length = sum(lines[stop - 1].end - lines[first].start for first, stop, _ in kept)
+        if length <= _MOST_HEADINGS * len(found.text):
+            break
+    else:
         return []
+    candidates = kept
     levels = sorted({each[2] for each in candidates}, reverse=True)[:_HEADING_LEVELS]
     headings: list[_Heading] = []
     path: list[tuple[int, str]] = []

@@ -141,9 +141,9 @@ class _Writer:
 def flow(pages: Sequence[PageText]) -> Flow:
     """Join the pages of a document to its text.
 
-    Lines end with ``\\n``. What stands outside of the running text, such as notes and the first of
-    each running head, has a blank line around it, and so has a page, unless a sentence or a
-    paragraph runs on over its end.
+    A line of a page is a line of the text. What stands outside of the running text, such as
+    notes and the first of each running head, has a blank line around it, and so has a page,
+    unless a sentence or a paragraph runs on over its end.
     """
     letters = _usual_height(pages)
     bodies, heads = _without_running(pages, letters)
@@ -171,13 +171,14 @@ def flow(pages: Sequence[PageText]) -> Flow:
     for index, (line, page) in enumerate(placed):
         write_asides(before[index])
         text, boxes = line.text, line.boxes
+        if joins.joins(index) and not joins.keeps_hyphen(index):
+            text, boxes = text[:-1], _with_hyphen(boxes)
         is_joined = index > 0 and joins.joins(index - 1)
         if is_joined:
             # The rest of the word; the line break comes after it.
             head = len(text.split(" ", 1)[0])
             writer.write(text[:head], boxes[:head], page)
-            last = lines[-1]
-            lines[-1] = last._replace(end=writer.length)
+            lines[-1] = lines[-1]._replace(end=writer.length)
             text, boxes = text[head + 1 :], boxes[head + 1 :]
             if not text:
                 continue
@@ -185,9 +186,6 @@ def flow(pages: Sequence[PageText]) -> Flow:
         elif writer.length:
             is_apart = bool(before[index]) or (opens[index] and placed[index - 1].page != page)
             writer.write(_APART if is_apart else "\n")
-        drop = joins.joins(index) and not joins.keeps_hyphen(index)
-        if drop:
-            text, boxes = text[:-1], boxes[:-1]
         start = writer.length
         writer.write(text, boxes, page)
         lines.append(
@@ -498,6 +496,15 @@ class _Joins:
                     found = _HYPHENATED.findall(text)
                     self._words.update(word.replace("\u2010", "-") for word in found)
         return self._words
+
+
+def _with_hyphen(boxes: NDArray[np.int16]) -> NDArray[np.int16]:
+    """Return the boxes of a line less that of its hyphen, which the letter before it covers."""
+    kept = boxes[:-1].copy()
+    if boxes[-1].any() and len(kept):
+        kept[-1, :2] = np.minimum(kept[-1, :2], boxes[-1, :2])
+        kept[-1, 2:] = np.maximum(kept[-1, 2:], boxes[-1, 2:])
+    return kept
 
 
 def _joins(before: Line, after: Line) -> bool:

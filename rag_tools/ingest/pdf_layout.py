@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 WIDE_GAP = 0.9  # between words of one line: they are of two columns or cells, or just justified
 _CELL_GAP = 1.2  # between the cells of a table
 _WORD_GAP = 0.12  # between words of which each is placed on its own
-_SAME_BASELINE = 0.25
+SAME_LEVEL = 0.25
 _ALIGNED = 0.6  # cells below each other
 _ROW_GAP = 0.3  # more between two rows of a table than between the lines of a row
 
@@ -235,14 +235,19 @@ def _is_prose(pieces: list[Piece]) -> bool:
 
 def _has_common_rows(left: list[Piece], right: list[Piece]) -> bool:
     """Tell whether gaps go through both sides, and both begin anew below each: wrapped cells."""
-    height = float(np.median([piece.height for piece in left + right]))
-    rows: list[list[Piece]] = []
-    below = -np.inf
-    for piece in sorted(left + right, key=lambda piece: piece.top):
-        if piece.top > below + _ROW_GAP * height:
+    pieces = sorted(left + right, key=lambda piece: piece.top)
+    height = float(np.median([piece.height for piece in pieces]))
+    gaps: list[float] = []  # before each piece, below all of those before it
+    below = pieces[0].top
+    for piece in pieces:
+        gaps.append(piece.top - below)
+        below = max(below, piece.bottom)
+    inner = min((gap for gap in gaps if gap > 0), default=0.0)
+    rows: list[list[Piece]] = [[]]
+    for piece, gap in zip(pieces, gaps, strict=True):
+        if gap > inner + _ROW_GAP * height:
             rows.append([])
         rows[-1].append(piece)
-        below = max(below, piece.bottom)
     if len(rows) < 3:
         return False
     level = 0
@@ -251,7 +256,7 @@ def _has_common_rows(left: list[Piece], right: list[Piece]) -> bool:
             min((piece.top for piece in side if piece in row), default=np.inf)
             for side in (left, right)
         ]
-        level += abs(tops[0] - tops[1]) < _SAME_BASELINE * height
+        level += abs(tops[0] - tops[1]) < SAME_LEVEL * height
     return level >= 0.8 * len(rows)
 
 

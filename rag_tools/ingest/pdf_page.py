@@ -19,7 +19,7 @@ import numpy as np
 import pypdfium2.raw as pdfium_c
 from numpy.typing import NDArray
 
-from rag_tools.ingest.pdf_layout import WIDE_GAP, Line, Piece, median, reading_order
+from rag_tools.ingest.pdf_layout import SAME_LEVEL, WIDE_GAP, Line, Piece, median, reading_order
 
 _SAMPLED_CHARACTERS = 500  # of a page, to see which way up its text is
 _UPRIGHT = math.radians(20)
@@ -305,11 +305,22 @@ def _split(
 ) -> list[NDArray[np.intp]]:
     """Split a line where there is nothing over a wide gap, whatever the order of its glyphs."""
     left, right = places[ink, 0], places[ink, 2]
-    apart = np.maximum(left[1:] - right[:-1], left[:-1] - right[1:])
-    if not (apart > WIDE_GAP * height).any():
+    apart = np.maximum(left[1:] - right[:-1], left[:-1] - right[1:]) > WIDE_GAP * height
+    if not apart.any():
         return [ink]
+    # PDFium goes on with a line in another column, or below, if that is less than a line lower.
+    level = (places[ink, 1] + places[ink, 3]) / 2
+    moved = np.abs(np.diff(level)) > SAME_LEVEL * height
+    parts = np.split(ink, np.flatnonzero(apart & moved) + 1)
+    return [group for part in parts for group in _split_level(places, part, height)]
+
+
+def _split_level(
+    places: NDArray[np.float64], ink: NDArray[np.intp], height: float
+) -> list[NDArray[np.intp]]:
+    left = places[ink, 0]
     by_left = np.argsort(left, kind="stable")
-    reached = np.maximum.accumulate(right[by_left])
+    reached = np.maximum.accumulate(places[ink, 2][by_left])
     cuts = np.flatnonzero(left[by_left][1:] - reached[:-1] > WIDE_GAP * height) + 1
     return [ink[np.sort(group)] for group in np.split(by_left, cuts)]
 
@@ -374,35 +385,35 @@ def _spaced(glyphs: _Glyphs, ink: NDArray[np.intp], height: float) -> tuple[str,
 
 
 def _accented(parts: list[str], boxes: NDArray[np.int16]) -> tuple[str, NDArray[np.int16]]:
-    """Put accents that are drawn over the letter after them, as TeX does, into that letter."""
-    text: list[str] = []
-    kept: list[NDArray[np.int16]] = []
-    accent: tuple[str, NDArray[np.int16]] | None = None
-    for part, box in zip(parts, boxes, strict=True):
-        if accent is not None:
-            mark, above = accent
-            letter = {"\u0131": "i", "\u0237": "j"}.get(part, part)
-            whole = unicodedata.normalize("NFC", letter + _ACCENTS[mark])
-            middle = (int(above[0]) + int(above[2])) / 2
-            is_over = max(box[1], above[1]) < min(box[3], above[3]) and box[0] < middle < box[2]
-            accent = None
-            if part.isalpha() and len(whole) == 1 and is_over:
-                text.append(whole)
-                kept.append(
-                    np.concatenate([np.minimum(box[:2], above[:2]), np.maximum(box[2:], above[2:])])
-                )
-                continue
-            text.append(mark)
-            kept.append(above)
-        if part in _ACCENTS:
-            accent = part, box
-        else:
-            text.append(part)
-            kept.append(box)
-    if accent is not None:
-        text.append(accent[0])
-        kept.append(accent[1])
+    """Put accents that are drawn over a letter, as TeX does, into that letter."""
+    text = list(parts)
+    kept = [box for box in boxes]
+    index = 0
+    while index < len(text):
+        if text[index] in _ACCENTS:
+            for place in (index - 1, index + 1):
+                if 0 <= place < len(text) and _is_over(kept[index], kept[place]):
+                    letter = {"\u0131": "i", "\u0237": "j"}.get(text[place], text[place])
+                    whole = unicodedata.normalize("NFC", letter + _ACCENTS[text[index]])
+                    if letter.isalpha() and len(whole) == 1:
+                        text[place] = whole
+                        kept[place] = _union(kept[place], kept[index])
+                        del text[index], kept[index]
+                        index -= 1
+                        break
+        index += 1
     return "".join(text), np.array(kept, dtype="<i2")
+
+
+def _is_over(accent: NDArray[np.int16], letter: NDArray[np.int16]) -> bool:
+    middle = (int(accent[0]) + int(accent[2])) / 2
+    return bool(
+        letter[0] < middle < letter[2] and max(accent[1], letter[1]) < min(accent[3], letter[3])
+    )
+
+
+def _union(first: NDArray[np.int16], second: NDArray[np.int16]) -> NDArray[np.int16]:
+    return np.concatenate([np.minimum(first[:2], second[:2]), np.maximum(first[2:], second[2:])])
 
 
 def _is_wide(character: str) -> bool:

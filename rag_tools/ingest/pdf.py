@@ -11,6 +11,7 @@ import re
 import threading
 import zlib
 from bisect import bisect_left
+from collections import Counter
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -43,6 +44,7 @@ _HEADING_LINES = 3
 _HEADING_LENGTH = 150
 _LARGER = 1.15  # than the usual letters
 _HEADING_LEVELS = 6
+_REPEATED = 4
 _MOST_HEADINGS = 0.25  # of the characters: beyond, size and weight mean something else
 _ENDS_SENTENCE = re.compile(r"[.!?;,。！？]\Z")
 
@@ -214,22 +216,34 @@ def _set_apart(found: Flow) -> list[_Heading]:
         return []
     usual_is_bold = sum(line.bold for line in lines) > len(lines) / 2
     candidates: list[tuple[int, int, tuple[int, bool]]] = []
-    for first, stop in zip(starts, [*starts[1:], len(lines)], strict=True):
+    heads_something = False
+    for first, stop in zip(reversed(starts), [len(lines), *reversed(starts[1:])], strict=True):
         line = lines[first]
         text = found.text[line.start : lines[stop - 1].end]
         is_large = line.height > _LARGER * found.letters
         is_bold = line.bold and not usual_is_bold and line.height > found.letters / _LARGER
         if (
-            (is_large or is_bold)
-            and stop < len(lines)  # nothing follows: it heads nothing
+            heads_something
+            and (is_large or (is_bold and not _ENDS_SENTENCE.search(text)))
             and stop - first <= _HEADING_LINES
             and len(text) <= _HEADING_LENGTH
-            and sum(map(str.isalpha, text)) > 1
+            and sum(map(str.isalpha, text)) > max(1, len(text) / 2)
             and not line.is_row
-            and (is_large or not _ENDS_SENTENCE.search(text))
+            and all(_are_aligned(line, other) for other in lines[first + 1 : stop])
         ):
             size = round(line.height / 5) if is_large else 0
             candidates.append((first, stop, (size, line.bold)))
+        else:
+            # What is larger and yet no heading is a label in a figure, and so is what is before.
+            heads_something = not is_large
+    candidates.reverse()
+    # What stands there again and again is no heading, such as the samples of a font.
+    times = Counter(found.text[lines[first].start : lines[first].end] for first, _, _ in candidates)
+    candidates = [
+        each
+        for each in candidates
+        if times[found.text[lines[each[0]].start : lines[each[0]].end]] < _REPEATED
+    ]
     for kept in (candidates, [each for each in candidates if each[2][0]]):
         length = sum(lines[stop - 1].end - lines[first].start for first, stop, _ in kept)
         if length <= _MOST_HEADINGS * len(found.text):

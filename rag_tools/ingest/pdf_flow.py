@@ -77,7 +77,9 @@ class TextLine(NamedTuple):
     start: int
     end: int
     page: int  # index
+    left: float
     top: float
+    right: float
     bottom: float
     height: float  # of its letters
     bold: bool
@@ -193,7 +195,9 @@ def flow(pages: Sequence[PageText]) -> Flow:
                 start,
                 writer.length,
                 page,
+                line.left,
                 line.top,
+                line.right,
                 line.bottom,
                 line.height,
                 line.bold,

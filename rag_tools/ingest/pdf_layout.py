@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import unicodedata
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import NamedTuple
@@ -35,7 +35,7 @@ _PROSE_FILL = 0.6  # the median line's share of the longest
 _PROSE_LOWERCASE = 0.2  # share of the lines that go on in lower case
 
 
-@dataclass(slots=True, frozen=True)
+@dataclass(slots=True, frozen=True, eq=False)
 class Piece:
     """Text that stands together on a page: a line, or what of it is in one column or cell.
 
@@ -182,7 +182,7 @@ def _bands(pieces: list[Piece], middle: float) -> list[list[list[Piece]]]:
             rest.append(crossing[index])
     if rest:
         bands.append([rest])
-    return _right_to_left(bands) if _is_right_to_left(pieces) else bands
+    return _right_to_left(bands) if is_right_to_left(piece.text for piece in pieces) else bands
 
 
 def _right_to_left(bands: list[list[list[Piece]]]) -> list[list[list[Piece]]]:
@@ -196,7 +196,7 @@ def _are_columns(left: list[Piece], right: list[Piece]) -> bool:
     drawn = _last(left) < _first(right) or _last(right) < _first(left)
     if drawn:
         # A column of figures or bullets belongs to what stands beside it all the same.
-        return _has_words(left) and _has_words(right)
+        return not (_is_figures(left) or _is_figures(right))
     return _is_prose(left) and _is_prose(right) and not _has_common_rows(left, right)
 
 
@@ -208,9 +208,14 @@ def _last(pieces: list[Piece]) -> int:
     return max(piece.order for piece in pieces)
 
 
-def _has_words(pieces: list[Piece]) -> bool:
-    worded = sum(sum(map(str.isalpha, piece.text)) > 1 for piece in pieces)
-    return worded > len(pieces) / 2
+def _is_figures(pieces: list[Piece]) -> bool:
+    """Tell whether most pieces are numbers, bullets and the like."""
+    figures = 0
+    for piece in pieces:
+        letters = sum(map(str.isalpha, piece.text))
+        digits = sum(map(str.isdigit, piece.text))
+        figures += digits >= letters or (letters == 1 and piece.text[-1] in ".)")
+    return figures > len(pieces) / 2
 
 
 def _is_prose(pieces: list[Piece]) -> bool:
@@ -265,7 +270,7 @@ def _has_common_rows(left: list[Piece], right: list[Piece]) -> bool:
 
 def _region_lines(pieces: list[Piece], column: int) -> list[Line]:
     rows = piece_rows(pieces)
-    right_to_left = _is_right_to_left(pieces)
+    right_to_left = is_right_to_left(piece.text for piece in pieces)
     cells = [_cells(row, right_to_left) for row in rows]
     lines: list[Line] = []
     start = 0
@@ -453,14 +458,15 @@ def _between(before: Piece, after: Piece, right_to_left: bool) -> str:
     return " " if gap > _WORD_GAP * min(before.height, after.height) else ""
 
 
-def _is_right_to_left(pieces: Sequence[Piece]) -> bool:
+def is_right_to_left(text: Iterable[str]) -> bool:
+    """Tell whether most letters are of a script that is written from right to left."""
     letters = 0
-    for piece in pieces[:50]:
-        if piece.text.isascii():
-            letters -= len(piece.text)
+    for part in text:
+        if part.isascii():
+            letters -= len(part)
             continue
-        for character in piece.text:
-            if character >= "\u0590" and unicodedata.bidirectional(character) in ("R", "AL"):
+        for character in part:
+            if unicodedata.bidirectional(character) in ("R", "AL"):
                 letters += 1
             elif character.isalpha():
                 letters -= 1

@@ -19,7 +19,15 @@ import numpy as np
 import pypdfium2.raw as pdfium_c
 from numpy.typing import NDArray
 
-from rag_tools.ingest.pdf_layout import SAME_LEVEL, WIDE_GAP, Line, Piece, median, reading_order
+from rag_tools.ingest.pdf_layout import (
+    SAME_LEVEL,
+    WIDE_GAP,
+    Line,
+    Piece,
+    is_right_to_left,
+    median,
+    reading_order,
+)
 
 _SAMPLED_CHARACTERS = 500  # of a page, to see which way up its text is
 _UPRIGHT = math.radians(20)
@@ -271,7 +279,7 @@ def _pieces(
                 height = median(heights[ink]) or 1.0
                 last = glyphs.indices[int(ink[-1])]
                 bold = _is_bold(text_page, first) and _is_bold(text_page, last)
-                for group in _split(places, ink, height):
+                for group in _split(text, places, ink, height):
                     piece = _piece(glyphs, group, height, bold, len(pieces))
                     invisible = _is_invisible(text_page, glyphs.indices[int(group[0])])
                     if piece.text:  # and not just dots
@@ -301,7 +309,7 @@ def _on_page(
 
 
 def _split(
-    places: NDArray[np.float64], ink: NDArray[np.intp], height: float
+    text: str, places: NDArray[np.float64], ink: NDArray[np.intp], height: float
 ) -> list[NDArray[np.intp]]:
     """Split a line where there is nothing over a wide gap, whatever the order of its glyphs."""
     left, right = places[ink, 0], places[ink, 2]
@@ -312,17 +320,21 @@ def _split(
     level = (places[ink, 1] + places[ink, 3]) / 2
     moved = np.abs(np.diff(level)) > SAME_LEVEL * height
     parts = np.split(ink, np.flatnonzero(apart & moved) + 1)
-    return [group for part in parts for group in _split_level(places, part, height)]
+    return [group for part in parts for group in _split_level(text, places, part, height)]
 
 
 def _split_level(
-    places: NDArray[np.float64], ink: NDArray[np.intp], height: float
+    text: str, places: NDArray[np.float64], ink: NDArray[np.intp], height: float
 ) -> list[NDArray[np.intp]]:
     left = places[ink, 0]
     by_left = np.argsort(left, kind="stable")
     reached = np.maximum.accumulate(places[ink, 2][by_left])
     cuts = np.flatnonzero(left[by_left][1:] - reached[:-1] > WIDE_GAP * height) + 1
-    return [ink[np.sort(group)] for group in np.split(by_left, cuts)]
+    # Left to right, unless letters say otherwise: beside Arabic, PDFium turns Latin words around.
+    return [
+        ink[np.sort(group) if is_right_to_left(text[i] for i in ink[group]) else group]
+        for group in np.split(by_left, cuts)
+    ]
 
 
 def _piece(glyphs: _Glyphs, ink: NDArray[np.intp], height: float, bold: bool, order: int) -> Piece:

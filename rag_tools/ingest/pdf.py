@@ -44,6 +44,8 @@ _HEADING_LINES = 3
 _HEADING_LENGTH = 150
 _LARGER = 1.15  # than the usual letters
 _HEADING_LEVELS = 6
+# At least three letters, or two of a script that needs no more.
+_WORD = re.compile(r"[^\W\d_]{3}|[\u1100-\uffff]{2}")
 _REPEATED = 4
 _MOST_HEADINGS = 0.25  # of the characters: beyond, size and weight mean something else
 _ENDS_SENTENCE = re.compile(r"[.!?;,。！？]\Z")
@@ -227,7 +229,8 @@ def _set_apart(found: Flow) -> list[_Heading]:
             and (is_large or (is_bold and not _ENDS_SENTENCE.search(text)))
             and stop - first <= _HEADING_LINES
             and len(text) <= _HEADING_LENGTH
-            and sum(map(str.isalpha, text)) > max(1, len(text) / 2)
+            and _WORD.search(text)
+            and sum(map(str.isalpha, text)) > len(text) / 2
             and not line.is_row
             and all(_are_aligned(line, other) for other in lines[first + 1 : stop])
         ):
@@ -271,6 +274,12 @@ def _outlined(outline: list[_OutlineEntry], found: Flow, pages: list[PageText]) 
         if first < stop:
             headings.append(_Heading(first, stop, entry.path, is_printed))
     return headings
+
+
+def _are_aligned(first: TextLine, second: TextLine) -> bool:
+    """Tell whether two lines begin, or have their middle, below each other."""
+    lefts, rights = first.left - second.left, first.right - second.right
+    return min(abs(lefts), abs(lefts + rights) / 2) < first.height
 
 
 def _find_entry(

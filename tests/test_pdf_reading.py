@@ -178,6 +178,8 @@ def test_hidden_text_is_kept_where_no_other_stands() -> None:
         ("under self-\ncontrol at last", "under self-control\nat last"),
         ("a state-of-the-\nart pump", "a state-of-the-art\npump"),
         ("after ISO-\n9001 came", "after ISO-9001\ncame"),
+        ("a trivial and a non-triv-\nial step", "a trivial and a non-trivial\nstep"),
+        ("see example.org/how-\nto for more", "see example.org/how-to\nfor more"),
         ("with Jean-\nPierre there", "with Jean-Pierre\nthere"),
         ("both pre-\nand postwar", "both pre-\nand postwar"),
         ("an open end -\nso to speak", "an open end -\nso to speak"),

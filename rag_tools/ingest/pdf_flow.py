@@ -6,6 +6,7 @@ Which lines a page has, and in which order, is decided in ``pdf_layout``.
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -25,6 +26,8 @@ _HYPHENS = "-\u2010\u00ad"
 _MARGIN = 0.16  # of the page's height, at the top and at the bottom
 _MARGIN_ROWS = 4
 _REPEATED_WITHIN = 2  # pages: heads may alternate between left and right pages
+_NEAR = 8  # rows of the same text that are looked at, before and after
+_MAX_HEADS = 200  # that are kept; each is looked for in the text
 _MORE_THAN_USUAL = 1 / 3  # of a line, for a gap to set something apart
 _LARGER = 1.15  # than the usual letters: a title, not a head
 
@@ -48,7 +51,7 @@ _LAST_WORD = re.compile(r"\S*\Z")
 _FIRST_WORD = re.compile(r"[^\W\d_]+")
 # "pre- and postwar": the hyphen stands for what the next word shares with it.
 _SHARED = frozenset(
-    ("and", "or", "to", "und", "oder", "bis", "sowie", "bzw", "et", "ou", "y", "e", "o", "of", "en")
+    ("and", "or", "und", "oder", "bis", "sowie", "bzw", "et", "ou", "y", "e", "o", "en")
 )
 # First parts that keep their hyphen, unless the document spells the word without.
 _KEEPS_HYPHEN = frozenset(
@@ -301,8 +304,10 @@ def _running(
     """Return the rows of a margin, from the edge inwards, that other pages repeat."""
     count = 0
     for edge in margin:
+        alike = known[edge.text]  # in order of their pages
+        near = bisect_left(alike, edge.page, key=lambda other: other.page)
         if edge.height > _LARGER * letters or not any(
-            _repeats(edge, other) for other in known[edge.text]
+            _repeats(edge, other) for other in alike[max(0, near - _NEAR) : near + _NEAR]
         ):
             break
         count += 1
@@ -354,7 +359,9 @@ def _new_heads(bodies: list[list[Piece]], running: list[list[_Edge]]) -> list[li
         for edge in found:
             words = edge.text.replace("#", " ").split()
             key = " ".join(words)
-            is_new = key not in seen and not _PAGE_NUMBER.fullmatch(edge.text)
+            is_new = (
+                key not in seen and len(seen) < _MAX_HEADS and not _PAGE_NUMBER.fullmatch(edge.text)
+            )
             seen.add(key)
             if is_new and " ".join(words).casefold() not in text:
                 new.append(reading_order(edge.pieces))
@@ -468,8 +475,8 @@ class _Joins:
         second = end.group()
         parts = re.split(r"[^\w]+", first)
         last = parts[-1]
-        if re.search(r"[-\u2010/@_.\d]", first.strip("\"'([{«“‘")):
-            return True  # a compound, an address, an identifier
+        if re.search(r"[/@_.\d]", first.strip("\"'([{«“‘")):
+            return True  # an address, an identifier
         is_plain = second.islower() or (last.isupper() and second.isupper() and len(last) > 1)
         if not is_plain:
             return True
@@ -477,6 +484,8 @@ class _Joins:
         joined, hyphenated = (last + second).lower(), f"{last}-{second}".lower()
         if words[joined] or words[hyphenated]:
             return words[hyphenated] > words[joined]
+        if re.search(r"\w[-\u2010]", first):
+            return True  # a compound
         if last.lower() in _KEEPS_HYPHEN and len(second) > _SHORTEST_PART:
             return True
         return (

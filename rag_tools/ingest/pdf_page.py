@@ -355,13 +355,20 @@ def _piece(glyphs: _Glyphs, ink: NDArray[np.intp], height: float, bold: bool, or
 
 def _without_leaders(text: str, boxes: NDArray[np.int16]) -> tuple[str, NDArray[np.int16]]:
     """Leave the rows of dots out that lead the eye from a title to its page number."""
-    while match := _LEADER.search(text):
+    if not _LEADER.search(text):
+        return text, boxes
+    parts: list[str] = []
+    kept: list[NDArray[np.int16]] = []
+    done = 0
+    for match in _LEADER.finditer(text):
         start, end = match.span()
-        is_inside = start > 0 and end < len(text)
-        text = text[:start] + " " * is_inside + text[end:]
-        boxes = np.concatenate([boxes[:start], boxes[start : start + is_inside], boxes[end:]])
-        boxes[start : start + is_inside] = 0
-    return text, boxes
+        parts.append(text[done:start])
+        kept.append(boxes[done:start])
+        if start > 0 and end < len(text):
+            parts.append(" ")
+            kept.append(np.zeros((1, 4), dtype="<i2"))
+        done = end
+    return "".join([*parts, text[done:]]), np.concatenate([*kept, boxes[done:]])
 
 
 def _spaced(glyphs: _Glyphs, ink: NDArray[np.intp], height: float) -> tuple[str, NDArray[np.int16]]:
@@ -490,11 +497,13 @@ def _is_upright(text_page: Any, index: int, turns: int) -> bool:  # noqa: ANN401
 
 
 def _is_bold(text_page: Any, index: int) -> bool:  # noqa: ANN401
-    if pdfium_c.FPDFText_GetFontWeight(text_page, index) >= _BOLD_WEIGHT:
-        return True
     name = ctypes.create_string_buffer(128)
     pdfium_c.FPDFText_GetFontInfo(text_page, index, name, len(name), None)
-    return _BOLD.search(name.value) is not None
+    if name.value:
+        return _BOLD.search(name.value) is not None
+    # Where a font doesn't say, PDFium guesses, and takes some regular ones for bold.
+    weight: int = pdfium_c.FPDFText_GetFontWeight(text_page, index)
+    return weight >= _BOLD_WEIGHT
 
 
 def _is_invisible(text_page: Any, index: int) -> bool:  # noqa: ANN401

@@ -263,6 +263,21 @@ def test_a_right_to_left_ligature_is_its_letters_in_order(ligature: str) -> None
     assert last.left < lam.left < first.left
 
 
+def test_right_to_left_columns_begin_on_the_right() -> None:
+    """Drawn row by row; letters stand for Hebrew ones and are drawn from left to right."""
+    meanings = {bytes([97 + i]): chr(0x5D0 + i) for i in range(14)}
+    left = ["abcd efg hijk lmn", "bcda fge ijkh mnl", "cdab gef jkhi nlm"]
+    right = ["nml kjih gfe dcba", "lmn jihk egf adcb", "mln ihkj feg cbad"]
+    content = b"".join(
+        b"BT /F1 11 Tf %d %d Td (%s) Tj ET " % (x, 250 - 14 * row, text.encode())
+        for row, pair in enumerate(zip(left, right, strict=True))
+        for x, text in zip((30, 200), pair, strict=True)
+    )
+    letters = str.maketrans({meaning: code.decode() for code, meaning in meanings.items()})
+    document = load(mapped_pdf(content, meanings))
+    assert document.text.translate(letters).split("\n") == [row[::-1] for row in right + left]
+
+
 def test_accents_drawn_over_a_letter_are_part_of_it() -> None:
     content = (
         b"BT /F1 20 Tf 50 250 Td (Br) Tj ET "

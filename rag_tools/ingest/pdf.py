@@ -7,6 +7,7 @@ heads, feet and page numbers that pages repeat.
 
 from __future__ import annotations
 
+import contextlib
 import re
 import threading
 import zlib
@@ -127,7 +128,9 @@ def _open(data: bytes, name: str) -> Any:  # noqa: ANN401 - pypdfium2 is untyped
     if _is_truncated(data):
         pdf.close()
         raise UnreadableFileError(f"{name}: truncated (no end-of-file mark): get the file again")
-    pdf.init_forms()  # before any page is read
+    # Before any page is read. Without what PDFium needs for it, the rest of the text is there.
+    with contextlib.suppress(pdfium.PdfiumError):
+        pdf.init_forms()
     return pdf
 
 

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 # All of these are in heights of a line, the font's ascent and descent, about 1.2 of its size.
 WIDE_GAP = 0.9  # between words of one line: they are of two columns or cells, or just justified
 _CELL_GAP = 1.2  # between the cells of a table
-_WORD_GAP = 0.12  # between words of which each is placed on its own
+_WORD_GAP = 0.08  # between words of which each is placed on its own
 SAME_LEVEL = 0.25
 _ALIGNED = 0.6  # cells below each other
 _ROW_GAP = 0.3  # more between two rows of a table than between the lines of a row

@@ -8,8 +8,8 @@ from __future__ import annotations
 import re
 from bisect import bisect_left
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -47,7 +47,6 @@ _FOOTNOTE = re.compile(r"(?:\d{1,3}|[*†‡§¶])[\s.)]?\s?[^\W\d_“\"'(]")
 
 _WORD = re.compile(r"[^\W\d_]+")
 _HYPHENATED = re.compile(r"[^\W\d_]+(?:[-\u2010][^\W\d_]+)+")
-_LAST_WORD = re.compile(r"\S*\Z")
 _FIRST_WORD = re.compile(r"[^\W\d_]+")
 # "pre- and postwar": the hyphen stands for what the next word shares with it.
 _SHARED = frozenset(
@@ -123,24 +122,80 @@ class _Placed(NamedTuple):
     page: int
 
 
-@dataclass
 class _Writer:
-    """Collects text, boxes and where pages begin and end."""
+    """Collects the text, its boxes, and where pages, lines and asides begin."""
 
-    parts: list[str] = field(default_factory=list)
-    boxes: list[NDArray[np.int16]] = field(default_factory=list)
-    length: int = 0
-    ranges: dict[int, tuple[int, int]] = field(default_factory=dict)
+    def __init__(self) -> None:
+        self.lines: list[TextLine] = []
+        self.asides: list[int] = []
+        self._parts: list[str] = []
+        self._boxes: list[NDArray[np.int16]] = []
+        self._length = 0
+        self._ranges: dict[int, tuple[int, int]] = {}  # of pages
 
-    def write(self, text: str, boxes: NDArray[np.int16] | None = None, page: int = -1) -> None:
-        if not text:
-            return
-        self.parts.append(text)
-        self.boxes.append(np.zeros((len(text), 4), dtype="<i2") if boxes is None else boxes)
-        start = self.length
-        self.length += len(text)
-        if page >= 0:
-            self.ranges[page] = (self.ranges.get(page, (start, 0))[0], self.length)
+    def aside(self, page: int, lines: list[Line]) -> None:
+        """Write lines that stand outside of the running text."""
+        self._separate(_APART)
+        self.asides.append(self._length)
+        for number, line in enumerate(lines):
+            self._separate("\n" if number else "")
+            self._write(line.text, line.boxes, page)
+
+    def line(self, line: Line, page: int, separator: str, *, opens: bool) -> None:
+        """Write a line of the running text."""
+        self._separate(separator)
+        start = self._length
+        self._write(line.text, line.boxes, page)
+        self.lines.append(
+            TextLine(
+                start,
+                self._length,
+                page,
+                line.left,
+                line.top,
+                line.right,
+                line.bottom,
+                line.height,
+                line.bold,
+                opens,
+                line.is_row,
+            )
+        )
+
+    def rest_of_word(self, line: Line, page: int) -> Line | None:
+        """Write what of a word stands in the next line; return the line without it, if any is left.
+
+        So the line break comes after the word.
+        """
+        text, boxes = line.text, line.boxes
+        end = len(text.split(" ", 1)[0])
+        self._write(text[:end], boxes[:end], page)
+        self.lines[-1] = self.lines[-1]._replace(end=self._length)
+        rest = text[end + 1 :]
+        return line._replace(text=rest, boxes=boxes[end + 1 :]) if rest else None
+
+    def flow(self, pages: int, letters: float) -> Flow:
+        """Return what was written."""
+        ranges: list[tuple[int, int]] = []
+        end = 0
+        for page in range(pages):
+            start, end = self._ranges.get(page, (end, end))
+            ranges.append((start, end))
+        boxes = np.concatenate([np.zeros((0, 4), dtype="<i2"), *self._boxes])
+        return Flow("".join(self._parts), boxes, ranges, self.lines, self.asides, letters)
+
+    def _separate(self, separator: str) -> None:
+        if self._length and separator:
+            self._parts.append(separator)
+            self._boxes.append(np.zeros((len(separator), 4), dtype="<i2"))
+            self._length += len(separator)
+
+    def _write(self, text: str, boxes: NDArray[np.int16], page: int) -> None:
+        self._parts.append(text)
+        self._boxes.append(boxes)
+        first, _ = self._ranges.get(page, (self._length, 0))
+        self._length += len(text)
+        self._ranges[page] = first, self._length
 
 
 def flow(pages: Sequence[PageText]) -> Flow:
@@ -154,68 +209,30 @@ def flow(pages: Sequence[PageText]) -> Flow:
     bodies, heads = _without_running(pages, letters)
     placed: list[_Placed] = []
     asides: list[list[list[Line]]] = []  # page → groups
-    for index, (page, body) in enumerate(zip(pages, bodies, strict=True)):
-        text, notes = _without_footnotes(reading_order(body), letters)
-        placed += [_Placed(line, index) for line in text]
-        asides.append(notes + page.asides)
+    for index, body in enumerate(bodies):
+        lines, notes = _without_footnotes(reading_order(body), letters)
+        placed += [_Placed(line, index) for line in lines]
+        asides.append(notes + pages[index].asides)
     opens = _paragraph_starts(placed)
     before, after = _place_asides(heads, asides, placed, opens)
     joins = _Joins(placed, opens)
     writer = _Writer()
-    lines: list[TextLine] = []
-    starts: list[int] = []  # of asides
-
-    def write_asides(groups: Iterable[tuple[int, list[Line]]]) -> None:
-        for page, group in groups:
-            writer.write(_APART if writer.length else "")
-            starts.append(writer.length)
-            for number, line in enumerate(group):
-                writer.write("\n" if number else "")
-                writer.write(line.text, line.boxes, page)
-
     for index, (line, page) in enumerate(placed):
-        write_asides(before[index])
-        text, boxes = line.text, line.boxes
+        for aside in before[index]:
+            writer.aside(*aside)
         if joins.joins(index) and not joins.keeps_hyphen(index):
-            text, boxes = text[:-1], _with_hyphen(boxes)
-        is_joined = index > 0 and joins.joins(index - 1)
-        if is_joined:
-            # The rest of the word; the line break comes after it.
-            head = len(text.split(" ", 1)[0])
-            writer.write(text[:head], boxes[:head], page)
-            lines[-1] = lines[-1]._replace(end=writer.length)
-            text, boxes = text[head + 1 :], boxes[head + 1 :]
-            if not text:
-                continue
-            writer.write("\n")
-        elif writer.length:
-            is_apart = bool(before[index]) or (opens[index] and placed[index - 1].page != page)
-            writer.write(_APART if is_apart else "\n")
-        start = writer.length
-        writer.write(text, boxes, page)
-        lines.append(
-            TextLine(
-                start,
-                writer.length,
-                page,
-                line.left,
-                line.top,
-                line.right,
-                line.bottom,
-                line.height,
-                line.bold,
-                opens[index] and not is_joined,
-                line.is_row,
-            )
-        )
-    write_asides(after)
-    ranges = []
-    end = 0
-    for index in range(len(pages)):
-        start, end = writer.ranges.get(index, (end, end))
-        ranges.append((start, end))
-    boxes = np.concatenate(writer.boxes) if writer.boxes else np.zeros((0, 4), dtype="<i2")
-    return Flow("".join(writer.parts), boxes, ranges, lines, starts, letters)
+            line = line._replace(text=line.text[:-1], boxes=_with_hyphen(line.boxes))
+        if joins.joins(index - 1):
+            rest = writer.rest_of_word(line, page)
+            if rest is not None:
+                writer.line(rest, page, "\n", opens=False)
+            continue
+        turns = opens[index] and index > 0 and placed[index - 1].page != page
+        separator = _APART if before[index] or turns else "\n"
+        writer.line(line, page, separator, opens=opens[index])
+    for aside in after:
+        writer.aside(*aside)
+    return writer.flow(len(pages), letters)
 
 
 def _usual_height(pages: Sequence[PageText]) -> float:
@@ -456,7 +473,7 @@ class _Joins:
 
     def joins(self, index: int) -> bool:
         """Tell whether a word goes on from a line to the next."""
-        return index < len(self._ends) and self._ends[index]
+        return 0 <= index < len(self._ends) and self._ends[index]
 
     def keeps_hyphen(self, index: int) -> bool:
         """Tell whether the word has a hyphen wherever it stands.
@@ -467,9 +484,8 @@ class _Joins:
         before, after = self._placed[index].line.text, self._placed[index + 1].line.text
         if before[-1] == "\u00ad":
             return False
-        start = _LAST_WORD.search(before[:-1])
+        first = before[:-1].rpartition(" ")[2]
         end = _FIRST_WORD.match(after)
-        first = start.group() if start else ""
         if end is None or not first[-1:].isalpha():
             return True
         second = end.group()
@@ -501,8 +517,8 @@ class _Joins:
             for index, (line, _) in enumerate(self._placed):
                 text = line.text.lower()
                 if self.joins(index):
-                    text = text[: -len(_LAST_WORD.search(text).group()) or None]
-                if index and self.joins(index - 1):
+                    text = text.rpartition(" ")[0]
+                if self.joins(index - 1):
                     text = text.partition(" ")[2]
                 self._words.update(_WORD.findall(text))
                 if "-" in text or "\u2010" in text:

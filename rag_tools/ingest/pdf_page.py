@@ -297,7 +297,8 @@ def _on_page(
     """Tell which characters a reader of the page can see: those outside of its crop box aren't."""
     middle = (glyphs.places[:, :2] + glyphs.places[:, 2:]) / 2
     limit = 10 * np.array(size)
-    seen: NDArray[np.bool_] = ((middle >= 0) & (middle <= limit)).all(axis=1)
+    inside = (middle >= 0) & (middle <= limit)
+    seen: NDArray[np.bool_] = inside[:, 0] & inside[:, 1]
     x, y = ctypes.c_double(), ctypes.c_double()
     for index in np.flatnonzero(~seen):
         # The boxes of a replacement text (/ActualText) run away from its glyphs; where those
@@ -492,7 +493,7 @@ def _turned_line(glyphs: _Glyphs, ink: NDArray[np.intp]) -> Line:
 
 
 def _is_upright(text_page: Any, index: int, turns: int) -> bool:  # noqa: ANN401
-    angle = pdfium_c.FPDFText_GetCharAngle(text_page, index) + turns * math.pi / 2
+    angle: float = pdfium_c.FPDFText_GetCharAngle(text_page, index) + turns * math.pi / 2
     return abs((angle + math.pi) % (2 * math.pi) - math.pi) < _UPRIGHT
 
 
@@ -508,9 +509,8 @@ def _is_bold(text_page: Any, index: int) -> bool:  # noqa: ANN401
 
 def _is_invisible(text_page: Any, index: int) -> bool:  # noqa: ANN401
     drawn = pdfium_c.FPDFText_GetTextObject(text_page, index)
-    return bool(drawn) and (
-        pdfium_c.FPDFTextObj_GetTextRenderMode(drawn) == pdfium_c.FPDF_TEXTRENDERMODE_INVISIBLE
-    )
+    invisible = pdfium_c.FPDF_TEXTRENDERMODE_INVISIBLE
+    return bool(drawn and pdfium_c.FPDFTextObj_GetTextRenderMode(drawn) == invisible)
 
 
 def _not_doubled(hidden: list[Piece], seen: list[Piece]) -> list[Piece]:

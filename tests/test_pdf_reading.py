@@ -333,6 +333,11 @@ def test_what_only_looks_like_a_running_head_stays() -> None:
     assert load(draw(*pages)).text.count("Year 2020 was dry.") == 3
     lone = [[(40, 560, "Dear reader,")], [(40, 560, "Dear reader,")]]
     assert load(draw(*lone)).text == "Dear reader,\n\nDear reader,"
+    sums = [
+        [*column(40, "A berth for a month.", top=500), (40, 30, f"Total: {n}")]
+        for n in (90, 45, 70)
+    ]
+    assert re.findall(r"\d+", load(draw(*sums)).text) == ["90", "45", "70"]
     numbers = [[(40, 560, str(n)), *column(40, "A line of text.", top=500)] for n in (12, 12, 12)]
     assert load(draw(*numbers)).text.count("12") == 3
 

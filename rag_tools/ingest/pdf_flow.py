@@ -303,7 +303,7 @@ def _margin(page: int, rows: list[list[Piece]], height: float, *, is_top: bool) 
         if any(piece.is_field for piece in row):
             break
         text = " ".join(p.text for p in sorted(row, key=lambda p: p.left))
-        numbers = [int(digits) for digits in _NUMBER.findall(text) if len(digits) < 10]
+        numbers = [int(digits[-9:]) for digits in _NUMBER.findall(text)]
         generic = "#" if _ROMAN.fullmatch(text.strip(" -–—[]()")) else _NUMBER.sub("#", text)
         found.append(
             _Edge(page, row, generic, numbers, centre, float(np.median([p.height for p in row])))
@@ -345,12 +345,12 @@ def _repeats(edge: _Edge, other: _Edge) -> bool:
         return False
     if abs(other.height - edge.height) > 0.1 * edge.height:
         return False
+    # Numbers are the same, or count pages: the sum of an invoice doesn't.
+    steps = [after - before for before, after in zip(edge.numbers, other.numbers, strict=False)]
+    if len(edge.numbers) != len(other.numbers) or not set(steps) <= {0, distance}:
+        return False
     if _PAGE_NUMBER.fullmatch(edge.text):
-        return (
-            not edge.numbers
-            or not other.numbers
-            or (other.numbers[0] - edge.numbers[0] == distance)
-        )
+        return not steps or distance in steps  # no steps: Roman numerals
     return abs(distance) <= _REPEATED_WITHIN
 
 

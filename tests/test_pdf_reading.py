@@ -130,6 +130,24 @@ def test_a_cell_of_several_lines_stays_in_its_row() -> None:
     )
 
 
+def test_justified_lines_with_wide_spaces_are_no_table() -> None:
+    rows = [
+        ("The crane stands idle.", "Nobody lifts a"),
+        ("boat in a gale from there.", "The quay"),
+    ]
+    page = [(40, 472, "is closed then, and the gate locked")]
+    for row, (left, right) in enumerate(rows):
+        x = 40 + stringWidth(left, "Helvetica", 11)
+        page += [(40, 500 - 14 * row, left), (x + 20, 500 - 14 * row, right)]
+    edge = max(x + stringWidth(text, "Helvetica", 11) for x, _, text in page)
+    page = [
+        (edge - stringWidth(text, "Helvetica", 11) if x > 40 else x, y, text) for x, y, text in page
+    ]
+    document = load(draw(page))
+    assert "\t" not in document.text
+    assert not texts(document, "table")
+
+
 def test_bullets_and_numbers_stay_with_their_items() -> None:
     items = ["Close the valve.", "Wait for five minutes.", "Open the drain."]
     for marks in ("•••", "123"):

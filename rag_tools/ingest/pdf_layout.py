@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 # All of these are in heights of a line, the font's ascent and descent, about 1.2 of its size.
 WIDE_GAP = 0.9  # between words of one line: they are of two columns or cells, or just justified
 _CELL_GAP = 1.2  # between the cells of a table
+_JUSTIFIED_GAP = 2.5  # the same, in a line from edge to edge, whose words may just be set apart
 _WORD_GAP = 0.08  # between words of which each is placed on its own
 SAME_LEVEL = 0.25
 _ALIGNED = 0.6  # cells below each other
@@ -271,7 +272,8 @@ def _has_common_rows(left: list[Piece], right: list[Piece]) -> bool:
 def _region_lines(pieces: list[Piece], column: int) -> list[Line]:
     rows = piece_rows(pieces)
     right_to_left = is_right_to_left(piece.text for piece in pieces)
-    cells = [_cells(row, right_to_left) for row in rows]
+    edges = min(piece.left for piece in pieces), max(piece.right for piece in pieces)
+    cells = [_cells(row, edges, right_to_left) for row in rows]
     lines: list[Line] = []
     start = 0
     while start < len(rows):
@@ -305,18 +307,27 @@ def _beside(first: Piece, second: Piece) -> bool:
     return overlap > 0.5 * low
 
 
-def _cells(row: list[Piece], right_to_left: bool) -> list[list[Piece]]:
+def _cells(row: list[Piece], edges: tuple[float, float], right_to_left: bool) -> list[list[Piece]]:
     """Return the pieces of a row in order, apart where a gap is as wide as between cells."""
     row = sorted(row, key=lambda piece: -piece.right if right_to_left else piece.left)
+    height = max(piece.height for piece in row)
+    is_full = (
+        min(piece.left for piece in row) - edges[0] < height
+        and edges[1] - max(piece.right for piece in row) < height
+    )
     cells = [[row[0]]]
     for before, after in pairwise(row):
         gap = _gap(before, after, right_to_left)
-        if gap >= _CELL_GAP * max(before.height, after.height) and not (
-            after.is_field or before.is_field
-        ):
+        has_words = _has_letters(before) and _has_letters(after)
+        wide = _JUSTIFIED_GAP if is_full and has_words else _CELL_GAP
+        if gap >= wide * height and not (after.is_field or before.is_field):
             cells.append([])
         cells[-1].append(after)
     return cells
+
+
+def _has_letters(piece: Piece) -> bool:
+    return any(map(str.isalpha, piece.text))
 
 
 def _gap(before: Piece, after: Piece, right_to_left: bool) -> float:

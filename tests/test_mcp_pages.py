@@ -107,7 +107,8 @@ def test_other_tools_answer_too(index: Path):
 
 def test_a_long_title_leaves_room_for_the_others(tmp_path: Path):
     with Engine.open(tmp_path, create=True) as engine:
-        engine.add([document(f"n{n}", title=f"{n} {LONG}") for n in range(7)])
+        # As an index has it that was made before titles were cut when they are read.
+        engine.add(document(f"n{n}").model_copy(update={"title": f"{n} {LONG}"}) for n in range(7))
 
     async def ask(client: Client) -> None:
         page = await call(client, "list_documents")

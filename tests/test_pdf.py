@@ -99,14 +99,6 @@ def test_lines_pages_and_paragraphs() -> None:
     assert document.media_type == "application/pdf"
 
 
-def test_hyphenation_stays_as_printed() -> None:
-    document = load(draw([(50, 250, "a hyphen-"), (50, 236, "ated word, well-known")]))
-    assert document.text == "a hyphen-\nated word, well-known"
-    boxes = character_boxes(document)
-    assert boxes[8].any()
-    assert not boxes[9].any()  # the line end has no glyph
-
-
 @pytest.mark.parametrize("rotation", [0, 90, 180, 270])
 @pytest.mark.parametrize("quote", ["Quick", "brown fox", "lazy gypsum dog", "gypsum"])
 def test_boxes_cover_the_ink_of_a_quote_and_nothing_else(quote: str, rotation: int) -> None:
@@ -332,14 +324,13 @@ GOOD = draw([(50, 250 - 14 * row, f"line {row} of the page") for row in range(15
     ("data", "reason"),
     [
         (encrypted(), "encrypted, a password is needed"),
-        (image_only(), "no text layer: run OCR first"),
         (b"", "not a PDF"),
         (b"plain text", "not a PDF"),
         (GOOD[: len(GOOD) // 2], "truncated"),
         (GOOD[:-20], "truncated"),
         (b"%PDF-1.4\n%%EOF\n", "damaged"),
     ],
-    ids=["encrypted", "image-only", "empty", "text", "half", "tail-cut", "hollow"],
+    ids=["encrypted", "empty", "text", "half", "tail-cut", "hollow"],
 )
 def test_unreadable_files_say_why(data: bytes, reason: str) -> None:
     with pytest.raises(UnreadableFileError, match=rf"^paper\.pdf: .*{reason}"):

@@ -107,7 +107,11 @@ CASES = {
     ),
     "hyphenated": (
         [column(40, "We see an un⟦hyphen-\nated⟧ word, well-\nknown to all of us.")],
-        "hyphen-\nated",
+        "hyphenated",
+    ),
+    "hyphenated, narrow": (
+        [column(40, "an ⟦inter-\nnational⟧\nrule", leading=12)],
+        "international",
     ),
     "hyphen of its own": ([column(40, "a ⟦well-known⟧ word-\nplay on words")], "well-known"),
     "part of words": ([column(40, "un⟦believ⟧able")], "believ"),
@@ -120,7 +124,7 @@ CASES = {
     ),
     "two pages": (
         [column(40, "It starts\nwith ⟦the end of", top=60), column(60, "one page⟧ and\ngoes on")],
-        "the end of\n\none page",
+        "the end of\none page",
     ),
     "second page": ([column(40, "One page"), column(60, "and ⟦two of them⟧ only")], "two of them"),
 }

@@ -145,9 +145,11 @@ def _page_boxes(document: Document, span: Span) -> tuple[int | None, tuple[Box, 
     line_ends = [match.start() for match in _LINE_END.finditer(span.of(document.text))]
     lines = np.searchsorted(line_ends, glyphs)
     before, after = boxes[:-1], boxes[1:]
-    # Glyphs of a line overlap in height, those of upright lines in width.
-    apart = (before[:, 3] <= after[:, 1]) | (after[:, 3] <= before[:, 1])
-    apart &= (before[:, 2] <= after[:, 0]) | (after[:, 2] <= before[:, 0])
+    # Glyphs of a line overlap in height, those of upright lines in width. A word that goes on in
+    # the next line, whose glyphs may reach into this one, overlaps in neither by half.
+    low, high = np.maximum(before[:, :2], after[:, :2]), np.minimum(before[:, 2:], after[:, 2:])
+    smaller = np.minimum(before[:, 2:] - before[:, :2], after[:, 2:] - after[:, :2])
+    apart = (2 * (high.astype(int) - low) < smaller).all(axis=1)
     breaks = apart | (lines[:-1] != lines[1:]) | (pages[:-1] != pages[1:])
     firsts = np.concatenate([[0], np.flatnonzero(breaks) + 1])
     top_left = np.minimum.reduceat(boxes[:, :2], firsts) / 10

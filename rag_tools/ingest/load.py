@@ -39,6 +39,14 @@ _LOADERS: dict[str, str] = {
 # which nothing can go wrong with them that deserves a process of their own.
 _HARMLESS = {"text": 256 * 1024, "markdown": 32 * 1024, "rst": 256 * 1024}
 
+# Loaders that extract the text, and why a file may hold none that they can.
+_WITHOUT_TEXT = {
+    "pdf": "it may be a scan; run OCR first (for example `ocrmypdf IN.pdf OUT.pdf`)",
+    "html": "scripts may draw what a browser shows; save the page as it is shown, or print it to "
+    "PDF",
+    "docx": "it may hold only pictures or embedded documents; save it as PDF or as plain text",
+}
+
 
 def harmless(name: str, size: int) -> bool:
     """Tell whether a file can neither crash nor stall the process that parses it.
@@ -117,7 +125,7 @@ def load_bytes(data: bytes, *, name: str, uri: str) -> Document:
     UnsupportedFormatError
         No loader reads files of this name, or it has no suffix and `data` isn't text.
     UnreadableFileError
-        The data can't be decoded or parsed.
+        The data can't be decoded or parsed, or is a file that isn't empty and yet holds no text.
     """
     suffix = _suffix(name)
     if suffix not in _LOADERS:
@@ -126,7 +134,7 @@ def load_bytes(data: bytes, *, name: str, uri: str) -> Document:
     module = import_module(f"rag_tools.ingest.{loader}")
     load_format = cast(Callable[..., Document], getattr(module, f"load_{loader}"))
     try:
-        return load_format(data, uri=uri, name=printable(name))
+        document = load_format(data, uri=uri, name=printable(name))
     except UnreadableFileError as error:
         if suffix:
             raise
@@ -135,6 +143,9 @@ def load_bytes(data: bytes, *, name: str, uri: str) -> Document:
     except Exception as error:
         # Parsers fail on hostile files in ways they don't document; one file must not end a sync.
         raise UnreadableFileError(fault(printable(name), "can't be parsed", error)) from error
+    if loader in _WITHOUT_TEXT and data.strip() and not document.text.strip():
+        raise UnreadableFileError(f"{printable(name)}: no text: {_WITHOUT_TEXT[loader]}")
+    return document
 
 
 def printable(name: str) -> str:

@@ -10,6 +10,7 @@ import rag_tools.processor  # noqa: F401 - refuses one that is too old before Nu
 
 # isort: split
 import contextlib
+import functools
 import hashlib
 import os
 import re
@@ -217,6 +218,11 @@ class Engine:
         traceback: TracebackType | None,
     ) -> None:
         self.close()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Return what opens the same index again: an engine is copied and pickled by that."""
+        opening = {"checkpoint": self._checkpoint, "signals": self._signals}
+        return functools.partial(Engine.open, self.directory, **opening), ()
 
     # -- writing ---------------------------------------------------------------------------------
 

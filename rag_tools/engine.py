@@ -221,8 +221,10 @@ class Engine:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Return what opens the same index again: an engine is copied and pickled by that."""
-        opening = {"checkpoint": self._checkpoint, "signals": self._signals}
-        return functools.partial(Engine.open, self.directory, **opening), ()
+        opened = functools.partial(
+            Engine.open, self.directory, checkpoint=self._checkpoint, signals=self._signals
+        )
+        return opened, ()
 
     # -- writing ---------------------------------------------------------------------------------
 
@@ -604,12 +606,16 @@ class Engine:
         condition, parameters = compile_filter(filter or {})
         return self._documents(condition, parameters, after)
 
-    def document_ids(self, text: str, *, limit: int) -> tuple[str, ...]:
-        """Return the first ids that begin with `text`, or whose document's title contains it."""
+    def document_ids(self, text: str, *, limit: int, titles: bool = True) -> tuple[str, ...]:
+        """Return the first ids that begin with `text`, or whose document's title contains it.
+
+        Without `titles`, only ids count; then the time doesn't grow with the documents.
+        """
         with self._reader.view() as view:
             # No id and no title holds a lone surrogate.
             known = text.encode("utf-8", "replace").decode("utf-8")
-            return tuple(catalog.ids_like(view.connection, known, limit=limit))
+            look_up = catalog.ids_like if titles else catalog.ids_beginning
+            return tuple(look_up(view.connection, known, limit=limit))
 
     def versions(self, known: Versions | None = None) -> Versions:
         """Return which version of each document the index holds; `known` if it is still true."""

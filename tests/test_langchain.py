@@ -33,8 +33,8 @@ from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.documents import Document
 from langchain_core.embeddings import DeterministicFakeEmbedding
 from langchain_core.indexing import InMemoryRecordManager, index
-from langchain_core.load import dumps, loads
 from langchain_core.language_models import FakeMessagesListChatModel, ParrotFakeChatModel
+from langchain_core.load import dumps, loads
 from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
 from langchain_core.output_parsers import StrOutputParser
 from langchain_core.prompts import ChatPromptTemplate
@@ -597,7 +597,11 @@ def test_a_passage_that_several_questions_find_is_one_document(retriever: RagToo
     # What belongs to the passage is compared, with plain documents too.
     assert one == Document(**dict(one))
     assert Document(**dict(one)) == one
-    for change in ({"page_content": "?"}, {"id": "?"}, {"metadata": {**one.metadata, "title": "?"}}):
+    for change in (
+        {"page_content": "?"},
+        {"id": "?"},
+        {"metadata": {**one.metadata, "title": "?"}},
+    ):
         assert one != one.model_copy(update=change)
 
 
@@ -650,8 +654,10 @@ def test_a_store_has_a_threshold_and_says_what_it_has_not(store: RagToolsVectorS
         search_type="similarity_score_threshold",
         search_kwargs={"score_threshold": (best + second) / 2, "k": 3},
     )
-    for found in (asked.invoke("when does the ferry leave?"),
-                  asyncio.run(asked.ainvoke("when does the ferry leave?"))):
+    for found in (
+        asked.invoke("when does the ferry leave?"),
+        asyncio.run(asked.ainvoke("when does the ferry leave?")),
+    ):
         assert [document.page_content for document in found] == texts[:1]
     with pytest.raises(NotImplementedError, match="search_type='similarity'"):
         store.as_retriever(search_type="mmr").invoke("ferry")

@@ -53,6 +53,4 @@ class RagToolsReranker(Reranker, BaseDocumentCompressor):
 def _scored(document: Document, score: float, quotes: Sequence[Quote]) -> Document:
     found = [quote_json(quote, document.page_content) for quote in quotes]
     metadata = {**document.metadata, "score": score, "quotes": found}
-    return RetrievedDocument(
-        id=document.id, page_content=document.page_content, metadata=metadata
-    )
+    return RetrievedDocument(id=document.id, page_content=document.page_content, metadata=metadata)

@@ -146,8 +146,8 @@ class Client:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Return what connects to the same server again."""
-        given = {"token": self._token, "collection": self.collection}
-        return functools.partial(Client, self.url, **given), ()
+        made = functools.partial(Client, self.url, token=self._token, collection=self.collection)
+        return made, ()
 
     def __enter__(self) -> Self:
         return self
@@ -246,6 +246,7 @@ class Client:
                 limit=min(limit - len(hits), _PAGE),
                 filter=filter,
                 cursor=cursor,
+                detail="full",
                 max_chars=_MAX_CHARS,
             )
             hits += page.results
@@ -258,7 +259,13 @@ class Client:
         from rag_tools_mcp.pages import CitePage
 
         page = await self._call(
-            CitePage, "cite", claim=claim, limit=limit, filter=filter, max_chars=_MAX_CHARS
+            CitePage,
+            "cite",
+            claim=claim,
+            limit=limit,
+            filter=filter,
+            detail="full",
+            max_chars=_MAX_CHARS,
         )
         if page.left_out:
             raise InvalidQueryError(f"limit {limit}: the quotes are too long for one answer")
@@ -287,7 +294,9 @@ class Client:
         from rag_tools_mcp.pages import VerifyPage
 
         given = citation.model_dump(mode="json") if isinstance(citation, Citation) else citation
-        page = await self._call(VerifyPage, "verify", citation=given, max_chars=_MAX_CHARS)
+        page = await self._call(
+            VerifyPage, "verify", citation=given, detail="full", max_chars=_MAX_CHARS
+        )
         return page.verifications[0]
 
     async def _status(self) -> Status:

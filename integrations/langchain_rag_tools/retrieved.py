@@ -1,4 +1,4 @@
-"""Documents that a query found: what belongs to the passage, apart from what belongs to the query."""
+"""Documents that a query found, with what belongs to the passage apart from what it was asked."""
 
 from __future__ import annotations
 

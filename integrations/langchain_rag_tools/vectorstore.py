@@ -174,8 +174,8 @@ class RagToolsVectorStore(VectorStore):
     ) -> list[Document]:
         """Raise `NotImplementedError`, which says what to use instead."""
         raise NotImplementedError(
-            "rag-tools doesn't offer maximal marginal relevance (mmr): use search_type='similarity' "
-            "with a larger k, which returns no passage twice"
+            "rag-tools doesn't offer maximal marginal relevance (mmr): use search_type='similarity', "
+            "which returns no passage twice, with a larger k"
         )
 
     def similarity_search_by_vector(
@@ -199,7 +199,10 @@ class RagToolsVectorStore(VectorStore):
         return [(_found(hit), _evidence(hit)) for hit in found.results]
 
     async def _asimilarity_search_with_relevance_scores(
-        self, query: str, k: int = 4, **kwargs: Any
+        self,
+        query: str,
+        k: int = 4,
+        **kwargs: Any,  # noqa: ANN401
     ) -> list[tuple[Document, float]]:
         return await run_in_executor(
             None, self._similarity_search_with_relevance_scores, query, k, **kwargs

@@ -31,8 +31,8 @@ class RetrievedNode(TextNode):
 
     ``citations``, ``confidence`` and ``quotes`` in the metadata belong to the query and aren't
     hashed. Retrievers that ask several questions or several retrievers, such as
-    ``QueryFusionRetriever``, recognise a passage by its hash. Serialised by LlamaIndex, it comes back
-    as a plain `TextNode`.
+    ``QueryFusionRetriever``, recognise a passage by its hash. Serialised by LlamaIndex, it comes
+    back as a plain `TextNode`.
     """
 
     @property

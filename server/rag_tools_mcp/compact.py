@@ -221,8 +221,8 @@ def checked_answer(
     left_out = 0
     lists: list[tuple[str, Iterable[BaseModel], int, str | None]] = [
         ("statements", statements, len(statements), "statement"),
-        ("cited", (_verification(each, ids) for each in cited), len(cited), None),
-        ("quotations", map(_quotation, quotations, [ids] * len(quotations)), len(quotations), None),
+        ("cited", (_known(each, ids) for each in cited), len(cited), None),
+        ("quotations", (_quotation(each, ids) for each in quotations), len(quotations), None),
         (
             "citations",
             (_citation(each, ids, _full_place(each), HIT) for each in found.citations),
@@ -327,6 +327,13 @@ def _verification(found: Verification, ids: ShortIds) -> BriefVerification:
         quote=shown.quote,
         detail=None if found.status == "exact" else label(found.detail),
     )
+
+
+def _known(found: Verification, ids: ShortIds) -> BriefVerification:
+    """Return what became of an id that a draft gives; its words only if they stand elsewhere now."""
+    shown = _verification(found, ids)
+    unchanged = {"where": None, "quote": None} if found.status == "exact" else {}
+    return shown.model_copy(update=unchanged)
 
 
 def _quotation(found: Verification, ids: ShortIds) -> BriefVerification:

@@ -53,7 +53,7 @@ def verified(engine: Engine, given: GivenCitation) -> Verification:
     if not ids.is_short(given.id):
         if given.quote is None:
             raise InvalidQueryError(
-                f"{given.id!r} isn't the id of a citation: pass what search or cite returned as id, "
+                f"{given.id!r} isn't the id of a citation: pass an id that search or cite returned, "
                 "or the quote too"
             )
         match = _RANGE.fullmatch(given.id)

@@ -397,6 +397,7 @@ def fitting(
 
 
 def too_small(what: str, size: int) -> ToolError:
+    """Return the error that says how much room the first entry of a page needs."""
     return ToolError(f"the first {what} takes {size} characters; pass max_chars={size} or more")
 
 
@@ -562,4 +563,5 @@ def _plain(citation: Citation) -> Citation:
 
 
 def json_size(value: BaseModel) -> int:
+    """Return how many characters of JSON a value takes."""
     return len(value.model_dump_json())

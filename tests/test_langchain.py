@@ -623,8 +623,8 @@ def test_reranked_documents_stay_the_same_whatever_the_question():
 
 @pytest.mark.parametrize("copied", [copy.deepcopy, lambda made: pickle.loads(pickle.dumps(made))])
 def test_retrievers_and_rerankers_are_copied_and_pickled(index_dir: Path, url: str, copied: Any):
-    for index in (index_dir, str(index_dir), url):
-        made = RagToolsRetriever(index=index, k=2)
+    for where in (index_dir, str(index_dir), url):
+        made = RagToolsRetriever(index=where, k=2)
         again = copied(made)
         assert again.engine is not made.engine
         expected = made.invoke("tides")
@@ -646,7 +646,7 @@ def test_a_store_has_a_threshold_and_says_what_it_has_not(store: RagToolsVectorS
     texts = ["The ferry leaves at noon.", "Bread is baked in an oven.", "Bees dance."]
     store.add_texts(texts)
     scored = store.similarity_search_with_relevance_scores("when does the ferry leave?", k=3)
-    assert [document.page_content for document, _ in scored][0] == texts[0]
+    assert scored[0][0].page_content == texts[0]
     assert all(0 <= score <= 1 for _, score in scored)
     best, second, *_ = (score for _, score in scored)
     assert best > second

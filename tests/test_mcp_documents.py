@@ -125,6 +125,7 @@ def test_results_that_do_not_fit_are_counted(index_dir: Path):
             result = await client.call_tool(tool, {**arguments, "max_chars": 1_200})
             assert len(result.content[0].text) <= 1_200
             page = result.structured_content
+            assert 0 < len(page[field]) < len(whole)
             assert page[field] == whole[: len(page[field])]
             assert page["left_out"] == len(whole) - len(page[field]), given
 

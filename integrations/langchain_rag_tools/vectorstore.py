@@ -174,8 +174,8 @@ class RagToolsVectorStore(VectorStore):
     ) -> list[Document]:
         """Raise `NotImplementedError`, which says what to use instead."""
         raise NotImplementedError(
-            "rag-tools doesn't offer maximal marginal relevance (mmr): use search_type='similarity', "
-            "which returns no passage twice, with a larger k"
+            "rag-tools doesn't offer maximal marginal relevance (mmr): use "
+            "search_type='similarity', which returns no passage twice, with a larger k"
         )
 
     def similarity_search_by_vector(

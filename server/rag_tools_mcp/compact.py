@@ -330,7 +330,7 @@ def _verification(found: Verification, ids: ShortIds) -> BriefVerification:
 
 
 def _known(found: Verification, ids: ShortIds) -> BriefVerification:
-    """Return what became of an id that a draft gives; its words only if they stand elsewhere now."""
+    """Return what became of an id that a draft gives, and its words if they moved."""
     shown = _verification(found, ids)
     unchanged = {"where": None, "quote": None} if found.status == "exact" else {}
     return shown.model_copy(update=unchanged)

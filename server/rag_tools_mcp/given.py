@@ -35,8 +35,9 @@ class GivenCitation(BaseModel, extra="allow"):
             return {"id": value}
         if isinstance(value, Mapping):
             value = {name: each for name, each in value.items() if each not in (None, "", [])}
-            if "id" not in value and not {"document_id", "quote"} <= value.keys():
-                raise ValueError("give the id of a citation, or document_id and quote")
+            missing = [name for name in ("document_id", "quote") if name not in value]
+            if "id" not in value and missing:
+                raise ValueError(f"{missing[0]}: Field required, unless its id is given")
         return value
 
 
@@ -53,7 +54,7 @@ def verified(engine: Engine, given: GivenCitation) -> Verification:
     if not ids.is_short(given.id):
         if given.quote is None:
             raise InvalidQueryError(
-                f"{given.id!r} isn't the id of a citation: pass an id that search or cite returned, "
+                f"{given.id!r} isn't the id of a citation: pass one that search or cite returned, "
                 "or the quote too"
             )
         match = _RANGE.fullmatch(given.id)

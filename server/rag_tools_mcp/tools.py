@@ -126,7 +126,10 @@ class Tools:
         max_chars: MaxChars = _MAX_CHARS,
         collection: Collection = None,
     ) -> CallToolResult:
-        """Search the user's documents for what they say: passages with verbatim quotes. Start here."""
+        """Search the user's documents for what they say: passages with verbatim quotes.
+
+        Start here. Hand the ids of citations to fetch, to verify, and to the reader.
+        """
         skip = offset(cursor)
         shown = client_supports_apps(context)
         engine = await _opened(context, self._seen(), collection)
@@ -243,7 +246,7 @@ class Tools:
         max_chars: MaxChars = _MAX_CHARS,
         collection: Collection = None,
     ) -> CallToolResult:
-        """Proofread your draft reply before sending it: which sentences hold, and which words don't.
+        """Proofread your draft reply before sending it: which sentences hold, which words don't.
 
         [id] after a sentence in the draft is verified; the result's citations have ids to add.
         """
@@ -522,7 +525,7 @@ class StrictTool(Tool):
                 given, limit = len(problem["input"]), problem["ctx"]["max_length"]
                 problems.append(f"{name} has {given:,} characters, and {limit:,} are the limit")
             else:
-                problems.append(f"{name}: {problem['msg']}")
+                problems.append(f"{name}: {problem['msg'].removeprefix('Value error, ')}")
         known = ", ".join(self.parameters["properties"]) or "no arguments"
         return f"{'; '.join(problems)}. {self.name} takes {known}."
 

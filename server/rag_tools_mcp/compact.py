@@ -19,8 +19,8 @@ from rag_tools.types import Citation, CitedAnswer, Hit, SearchResults, Span, Sup
 from rag_tools_mcp.ids import ShortIds
 from rag_tools_mcp.pages import COUNTS, MAX_CURSOR, fitting, json_cut, json_size, label, too_small
 
-HIT = 980
-"""Characters of JSON that a hit takes at most: 250 tokens, at four characters a token."""
+HIT = 940
+"""Characters of JSON that a hit takes at most: 250 tokens of four characters, with blanks to spare."""
 
 _LEAST = 400  # characters of a hit: where hits would get fewer, fewer of them are shown
 _QUOTES = 0.6  # of a hit's room: what its quotes may take, the rest is for the text around them

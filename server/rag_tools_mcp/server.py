@@ -25,7 +25,7 @@ from rag_tools_mcp.viewer import viewer
 INSTRUCTIONS = (
     "Searches the user's own documents and returns quotes that can be checked. Call search first. "
     "Quote only what a citation holds, word for word, and put its id in brackets after the "
-    "statement: [id]. Call fetch with an id to read more around it and to get its url; cite to find "
+    "statement: [id]. Call fetch with an id to read its passage and to get its url; cite to find "
     "support for one statement; check_answer with your draft before you send it; verify for "
     "citations from an earlier conversation."
 )

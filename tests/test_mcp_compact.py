@@ -322,7 +322,7 @@ def test_a_draft_is_checked_statement_by_statement(engine: Engine):
     gone = key[:-4] + "aaaa"
     draft = (
         f"Keys are rotated every 90 days [{key}]. Kangaroos guard the vault at night [{gone}]. "
-        'Tea is drunk hot in the morning. The manual says "keys are thrown into the sea weekly". '
+        'Tea is drunk hot by most people. The manual says "keys are thrown into the sea weekly". '
         "I hope that this helps!"
     )
 

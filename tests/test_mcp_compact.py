@@ -16,6 +16,7 @@ from rag_tools.cite.locate import cite_span
 from rag_tools.types import Span
 from rag_tools_mcp import ids
 from rag_tools_mcp.given import GivenCitation, verified
+from rag_tools_mcp.resources import document_uri
 
 SAMPLE = Path(__file__).parent.parent / "rag_tools" / "sample"
 QUESTIONS = [
@@ -432,6 +433,9 @@ def test_an_end_beyond_the_text_is_its_end(engine: Engine):
         assert part["text"] == "is a hot drink."
         assert part["metadata"]["end"] == 19
         assert (await call(client, "fetch", id="tea", start=4, end=6))["text"] == "is"
+        uri = document_uri("default", "tea")
+        (part,) = (await client.read_resource(f"{uri}?start=4&end=999999")).contents
+        assert part.text == "is a hot drink."
         assert (await client.call_tool("fetch", {"id": "tea", "start": 6, "end": 4})).is_error
 
     run({"default": engine.directory}, ask)

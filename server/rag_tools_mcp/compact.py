@@ -1,8 +1,8 @@
 """Results as a model reads them: short ids, places in words, and a passage once, near its quotes.
 
-A hit takes `HIT` characters of JSON at most, some 250 tokens. Where a page has less room than its
-hits would take, all of them shrink: first the text around the quotes, then the quotes that are less
-telling. What is left out of an entry is had with ``detail="full"``, or by fetching its id.
+A hit takes `HIT` characters of JSON at most. Where a page has less room than its hits would take,
+all of them shrink: first the text around the quotes, then the quotes that are less telling. What is
+left out of an entry is had with ``detail="full"``, or by fetching its id.
 """
 
 from __future__ import annotations
@@ -19,8 +19,12 @@ from rag_tools.types import Citation, CitedAnswer, Hit, SearchResults, Span, Sup
 from rag_tools_mcp.ids import ShortIds
 from rag_tools_mcp.pages import COUNTS, MAX_CURSOR, fitting, json_cut, json_size, label, too_small
 
-HIT = 940
-"""Characters of JSON that a hit takes at most: 250 tokens of four characters, with blanks to spare."""
+HIT = 800
+"""Characters of JSON that a hit takes at most.
+
+At four characters a token that is 200 tokens, where 250 are allowed: tokenizers of models make more
+of ids and of punctuation.
+"""
 
 _LEAST = 400  # characters of a hit: where hits would get fewer, fewer of them are shown
 _QUOTES = 0.6  # of a hit's room: what its quotes may take, the rest is for the text around them

@@ -271,7 +271,7 @@ def fetched_page(
     ToolError
         Not even one character fits.
     """
-    fetched = _labelled(_fetched(engine, id, start, end), max_chars)
+    fetched = _labelled(read(engine, id, start, end), max_chars)
     metadata = dict(fetched.metadata, next_start=fetched.metadata["end"])
     if json_size(fetched.model_copy(update={"text": "", "metadata": metadata})) > max_chars // 2:
         # The document's own metadata leave too little room for its text.
@@ -289,8 +289,16 @@ def fetched_page(
     return fetched.model_copy(update={"text": text, "metadata": metadata})
 
 
-def _fetched(engine: Engine, id: str, start: int, end: int | None) -> Fetched:
-    """Return what `Engine.fetch` does, for short ids too; an end beyond the text is its end."""
+def read(engine: Engine, id: str, start: int, end: int | None) -> Fetched:
+    """Return what `Engine.fetch` does, for short ids too; an end beyond the text is its end.
+
+    Raises
+    ------
+    ToolError
+        Other words stand by now where a short id says.
+    NotFoundError, InvalidQueryError
+        As `Engine.fetch` does.
+    """
     if ids.is_short(id):
         place = ids.resolve(engine, id)
         if not place.intact:

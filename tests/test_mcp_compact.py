@@ -124,6 +124,18 @@ def test_a_giant_keeps_no_other_document_from_being_seen(engine: Engine, max_cha
             if cursor is None:
                 break
         assert seen == set(engine.versions().keys)
+        cited = await call(client, "cite", claim="The pelican dives.", max_chars=max_chars)
+        assert cited["citations"]
+        for citation in cited["citations"]:
+            for given in ({"ids": [citation["id"]]}, {"citation": citation}):
+                result = await client.call_tool("verify", {**given, "max_chars": max_chars})
+                assert len(result.content[0].text) <= max_chars
+                (found,) = result.structured_content["verifications"]
+                assert (found["status"], found["quote"][:99]) == ("exact", citation["quote"][:99])
+        draft = "The pelican dives for herring. Herring is a fish of the sea."
+        result = await client.call_tool("check_answer", {"draft": draft, "max_chars": max_chars})
+        assert len(result.content[0].text) <= max_chars
+        assert len(result.structured_content["statements"]) == 2
 
     run({"default": engine.directory}, ask)
 

@@ -162,8 +162,10 @@ def brief_support(found: Support, ids: ShortIds, *, max_chars: int) -> BriefSupp
         score=round(found.score, 2),
         uncovered=_words(found.claim, found.uncovered, max_chars // 4),
     )
-    citations = (_citation(each, ids, _full_place(each), HIT) for each in found.citations)
-    kept = fitting(page, citations, max_chars - len(',"left_out":'), "quote", (_shorter,))
+    citations = (
+        _citation(each, ids, _full_place(each), _room(max_chars)) for each in found.citations
+    )
+    kept = fitting(page, citations, max_chars - len(',"left_out":'), "quote", ())
     left_out = len(found.citations) - len(kept)
     return page.model_copy(update={"citations": kept.items, "left_out": left_out or None})
 
@@ -183,9 +185,9 @@ def brief_verifications(
     ToolError
         Not even the first of them fits.
     """
-    shown = (_verification(each, ids) for each in found)
+    shown = (_verification(each, ids, _room(max_chars)) for each in found)
     room = max_chars - len(',"left_out":')
-    kept = fitting(BriefVerifications(), shown, room, "verification", (_shorter,))
+    kept = fitting(BriefVerifications(), shown, room, "verification", ())
     return BriefVerifications(verifications=kept.items, left_out=given - len(kept) or None)
 
 
@@ -211,12 +213,13 @@ def checked_answer(
     ToolError
         Not even the first statement fits.
     """
-    names = [ids.of(each.document_id, each.start, each.quote) for each in found.citations]
+    room = _room(max_chars)
+    citations = [_citation(each, ids, _full_place(each), room) for each in found.citations]
     statements = [
         CheckedStatement(
             begins=_beginning(found.draft[claim.start : claim.end]),
             verdict=claim.support.verdict,
-            citations=tuple(names[number - 1] for number in claim.numbers) or None,
+            citations=tuple(citations[number - 1].id for number in claim.numbers) or None,
             uncovered=_words(found.draft[claim.start : claim.end], claim.support.uncovered, 300),
         )
         for claim in found.claims
@@ -225,14 +228,9 @@ def checked_answer(
     left_out = 0
     lists: list[tuple[str, Iterable[BaseModel], int, str | None]] = [
         ("statements", statements, len(statements), "statement"),
-        ("cited", (_known(each, ids) for each in cited), len(cited), None),
-        ("quotations", (_quotation(each, ids) for each in quotations), len(quotations), None),
-        (
-            "citations",
-            (_citation(each, ids, _full_place(each), HIT) for each in found.citations),
-            len(found.citations),
-            None,
-        ),
+        ("cited", (_known(each, ids, room) for each in cited), len(cited), None),
+        ("quotations", (_quotation(each, ids, room) for each in quotations), len(quotations), None),
+        ("citations", citations, len(citations), None),
     ]
     for name, entries, count, what in lists:
         if count:
@@ -273,16 +271,10 @@ def _citation(citation: Citation, ids: ShortIds, where: str | None, room: int) -
     whole = made(citation.quote)
     if json_size(whole) <= room:
         return whole
-    cut = json_cut(
-        citation.quote, max(_GAIN, room - json_size(whole.model_copy(update={"quote": ""})))
-    )
-    return made(cut or citation.quote[:1])
-
-
-def _shorter(item: Any, room: int) -> Any:  # noqa: ANN401 - whichever entry has such fields
-    """Return an entry of which nothing but what is read is cut: the place, and the words."""
-    update = {"where": label(item.where, max(40, room // 4))} if item.where else {}
-    return item.model_copy(update=update)
+    empty = json_size(whole.model_copy(update={"quote": ""}))
+    cut = json_cut(citation.quote, max(_GAIN, room - empty)) or citation.quote[:1]
+    words = cut.rsplit(None, 1)[0]  # without the one that is cut
+    return made(words if len(words) > len(cut) // 2 else cut)
 
 
 def _around(text: str, spans: Sequence[Span], room: int) -> str | None:
@@ -316,33 +308,38 @@ def _around(text: str, spans: Sequence[Span], room: int) -> str | None:
 def _rest_of_word(text: str) -> int:
     """Return how many characters after the first one go on with a word that it belongs to."""
     space = next((n for n, character in enumerate(text) if character.isspace()), None)
-    return len(text) if space is None else max(0, space)
+    return len(text) if space is None else space
 
 
-def _verification(found: Verification, ids: ShortIds) -> BriefVerification:
+def _room(max_chars: int) -> int:
+    """Return how many characters of JSON a citation takes at most on a page of `max_chars`."""
+    return min(HIT, max_chars // 2)
+
+
+def _verification(found: Verification, ids: ShortIds, room: int) -> BriefVerification:
     citation = found.citation
     if found.status not in ("exact", "moved"):
         return BriefVerification(status=found.status, detail=label(found.detail))
-    shown = _citation(citation, ids, _full_place(citation), HIT)
+    shown = _citation(citation, ids, _full_place(citation), room)
     return BriefVerification(
         status=found.status,
-        id=ids.of(citation.document_id, citation.start, citation.quote),
+        id=shown.id,
         where=shown.where,
         quote=shown.quote,
         detail=None if found.status == "exact" else label(found.detail),
     )
 
 
-def _known(found: Verification, ids: ShortIds) -> BriefVerification:
+def _known(found: Verification, ids: ShortIds, room: int) -> BriefVerification:
     """Return what became of an id that a draft gives, and its words if they moved."""
-    shown = _verification(found, ids)
+    shown = _verification(found, ids, room)
     unchanged = {"where": None, "quote": None} if found.status == "exact" else {}
     return shown.model_copy(update=unchanged)
 
 
-def _quotation(found: Verification, ids: ShortIds) -> BriefVerification:
+def _quotation(found: Verification, ids: ShortIds, room: int) -> BriefVerification:
     """Return what became of words that a draft quotes, which it needn't be told again."""
-    shown = _verification(found, ids)
+    shown = _verification(found, ids, room)
     return shown.model_copy(update={"quote": None, "begins": _beginning(found.citation.quote)})
 
 

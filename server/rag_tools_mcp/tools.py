@@ -13,6 +13,7 @@ import re
 import time
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from itertools import count
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -257,8 +258,10 @@ class Tools:
         engine = self._engine(context, collection)
         text, given = cited(draft)
 
+        done = count()
+
         def cite(claim: str) -> Support:
-            anyio.from_thread.check_cancelled()
+            report(context, next(done), None, "statements checked")
             return engine.cite(claim, limit=QUOTES, filter=filter)
 
         found = cited_answer(text, cite)

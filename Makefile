@@ -71,6 +71,10 @@ $(NODE)/installed: tests/conformance/package.json tests/conformance/package-lock
 	npm ci --prefix $(NODE) --no-audit --no-fund --loglevel=error
 	touch $@
 
+# Accept how the MCP tools look to a model now: see the diff of tests/toolsnaps.
+toolsnaps: $(STAMP)
+	UPDATE_TOOLSNAPS=1 $(BIN)/python -m pytest -q tests/test_toolsnaps.py
+
 lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .

@@ -43,19 +43,21 @@ def model(question: str, results: Mapping[str, Any]) -> Call | str:
     """Return the next call, or the answer, from the results of the tools called so far.
 
     Stands in for a language model and needs no key: it always takes the same steps. A real one
-    is given the tools' descriptions and schemas and decides for itself.
+    is given the tools' descriptions and schemas and decides for itself; it would read the compact
+    results, while a program like this one asks for every field.
     """
     if "search" not in results:
-        return Call("search", {"query": question, "limit": 5})
+        return Call("search", {"query": question, "limit": 5, "detail": "full"})
     if "cite" not in results:
         found = results["search"]
         quotes = [each for hit in found["results"] for each in hit["citations"]]
         best = max(quotes, key=lambda each: each["score"], default=None)
         if best is None or found["low_confidence"]:
             return "Nothing in the documents supports an answer."
-        return Call("cite", {"claim": " ".join(best["quote"].split()), "limit": 2})
+        claim = " ".join(best["quote"].split())
+        return Call("cite", {"claim": claim, "limit": 2, "detail": "full"})
     if "verify" not in results:
-        return Call("verify", {"citations": results["cite"]["citations"]})
+        return Call("verify", {"citations": results["cite"]["citations"], "detail": "full"})
     verified = [
         each["citation"]
         for each in results["verify"]["verifications"]

@@ -10,6 +10,7 @@ from __future__ import annotations
 import rag_tools.processor  # noqa: F401 - refuses one that is too old before NumPy is loaded
 
 # isort: split
+import functools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -156,6 +157,14 @@ class Engine:
     ) -> None:
         self.close()
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Return what opens the same index again: an engine is copied and pickled by that."""
+        opened = self._opened
+        again = functools.partial(
+            Engine.open, self.directory, checkpoint=opened.checkpoint, signals=opened.signals
+        )
+        return again, ()
+
     # -- writing: rag_tools.indexer ----------------------------------------------------------------
 
     def sync(
@@ -279,9 +288,9 @@ class Engine:
         """Iterate over the documents, in order of id. See `Documents.documents`."""
         return self._documents.documents(filter=filter, after=after)
 
-    def document_ids(self, text: str, *, limit: int) -> tuple[str, ...]:
-        """Return the first ids that begin with `text`, or whose document's title contains it."""
-        return self._documents.document_ids(text, limit=limit)
+    def document_ids(self, text: str, *, limit: int, titles: bool = True) -> tuple[str, ...]:
+        """Return ids that begin with `text`, or of such titles. See `Documents.document_ids`."""
+        return self._documents.document_ids(text, limit=limit, titles=titles)
 
     def versions(self, known: Versions | None = None) -> Versions:
         """Return which version of each document the index holds. See `Documents.versions`."""

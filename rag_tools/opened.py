@@ -49,7 +49,7 @@ class OpenIndex:
         self.reader = reader
         self.settings = settings
         self.signals = signals
-        self._checkpoint = checkpoint
+        self.checkpoint = checkpoint
         self._encoder: Encoder | None = None
         self._batch: Batch | None = None
         self._loading = threading.Lock()
@@ -67,7 +67,7 @@ class OpenIndex:
         """
         with self._loading:
             if self._encoder is None:
-                checkpoint = load_checkpoint(self._checkpoint)
+                checkpoint = load_checkpoint(self.checkpoint)
                 if checkpoint.fingerprint != self.settings.fingerprint:
                     raise IndexMismatchError(
                         f"{self.directory} was built with checkpoint "

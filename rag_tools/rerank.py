@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from pydantic import BaseModel, Field, PrivateAttr
@@ -75,6 +75,9 @@ def rerank(encoder: Encoder, query: str, texts: Sequence[str]) -> list[Ranked]:
 class Reranker(BaseModel):
     """A checkpoint that is loaded to rank texts, and how many to keep.
 
+    It is pickled by what it was made with, and loads the checkpoint again; copies share what is
+    loaded.
+
     Parameters
     ----------
     checkpoint
@@ -96,6 +99,17 @@ class Reranker(BaseModel):
         """Load the encoder."""
         self._encoder = Encoder(load_checkpoint(self.checkpoint))
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Return what makes the same again."""
+        given = {name: getattr(self, name) for name in self.model_fields_set}
+        return _made, (type(self), given)
+
+    def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
+        """Return a copy with the same encoder, which nothing changes."""
+        memo = {} if memo is None else memo
+        memo[id(self._encoder)] = self._encoder
+        return super().__deepcopy__(memo)
+
     def rank(self, query: str, texts: Sequence[str]) -> list[Ranked]:
         """Return the best `top_n` of the texts, as `rerank` ranks them.
 
@@ -105,3 +119,7 @@ class Reranker(BaseModel):
             If the query is blank, too long or isn't valid Unicode.
         """
         return rerank(self._encoder, query, texts)[: self.top_n]
+
+
+def _made(kind: type[Reranker], given: dict[str, Any]) -> Reranker:
+    return kind(**given)

@@ -64,7 +64,9 @@ def protocol(server: mcp.StdioServerParameters | str) -> Search:
         async def ask() -> mcp.types.CallToolResult:
             async with mcp.Client(server) as client:
                 arguments = {"query": query, "limit": LIMIT, "max_chars": 100_000}
-                return await client.call_tool("search", arguments | {"filter": filter})
+                return await client.call_tool(
+                    "search", arguments | {"filter": filter, "detail": "full"}
+                )
 
         return anyio.run(ask).structured_content["results"]
 

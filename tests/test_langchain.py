@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import json
+import pickle
 import runpy
 import sys
 from collections.abc import Iterator
@@ -32,6 +34,7 @@ from langchain_core.documents import Document
 from langchain_core.embeddings import DeterministicFakeEmbedding
 from langchain_core.indexing import InMemoryRecordManager, index
 from langchain_core.language_models import FakeMessagesListChatModel, ParrotFakeChatModel
+from langchain_core.load import dumps, loads
 from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
 from langchain_core.output_parsers import StrOutputParser
 from langchain_core.prompts import ChatPromptTemplate
@@ -575,3 +578,89 @@ def test_the_example_cites(
     printed = capsys.readouterr().out
     assert "[1] On the summit of a mountain" in printed
     assert "kettle.md#L" in printed
+
+
+# --- what a query adds takes no part in comparisons ----------------------------------------------
+
+
+def test_a_passage_that_several_questions_find_is_one_document(retriever: RagToolsRetriever):
+    asked = ("two high tides a day", "how often does the tide come in?", "tides")
+    found = [document for query in asked for document in retriever.invoke(query, k=3)]
+    # As MultiQueryRetriever has it.
+    distinct = [each for n, each in enumerate(found) if each not in found[:n]]
+    assert len(distinct) == len({each.id for each in found}) == len(set(found)) < len(found)
+    one, other = (
+        next(each for each in retriever.invoke(query) if each.id == found[0].id)
+        for query in asked[:2]
+    )
+    assert one == other
+    assert one.metadata["citations"] != other.metadata["citations"]
+    # What belongs to the passage is compared, with plain documents too.
+    assert one == Document(**dict(one))
+    assert Document(**dict(one)) == one
+    for change in (
+        {"page_content": "?"},
+        {"id": "?"},
+        {"metadata": {**one.metadata, "title": "?"}},
+    ):
+        assert one != one.model_copy(update=change)
+
+
+def test_a_retrieved_document_is_serialised_as_a_document(retriever: RagToolsRetriever):
+    document = retriever.invoke("tides", k=1)[0]
+    read = loads(dumps(document), allowed_objects=[Document])
+    assert type(read) is Document
+    assert read == document
+    assert read.metadata == document.metadata
+
+
+def test_reranked_documents_stay_the_same_whatever_the_question():
+    document = Document("Tea is hot. Ice is cold.", id="a", metadata={"source": "s"})
+    reranker = RagToolsReranker()
+    (hot,), (cold,) = (reranker.compress_documents([document], q) for q in ("hot tea", "cold ice"))
+    assert hot == cold == document
+    assert hot.metadata["quotes"] != cold.metadata["quotes"]
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda made: pickle.loads(pickle.dumps(made))])
+def test_retrievers_and_rerankers_are_copied_and_pickled(index_dir: Path, url: str, copied: Any):
+    for where in (index_dir, str(index_dir), url):
+        made = RagToolsRetriever(index=where, k=2)
+        again = copied(made)
+        assert again.engine is not made.engine
+        expected = made.invoke("tides")
+        made.engine.close()
+        assert again.invoke("tides") == expected
+        again.engine.close()
+    with RagToolsVectorStore(index_dir).engine as engine:
+        again = copied(RagToolsVectorStore(engine))
+        assert again.similarity_search("tides", k=1)
+        again.engine.close()
+    documents = [Document("Bread is baked."), Document("Tea.")]
+    reranker = RagToolsReranker(top_n=1)
+    assert copied(reranker).compress_documents(documents, "bread") == (
+        reranker.compress_documents(documents, "bread")
+    )
+
+
+def test_a_store_has_a_threshold_and_says_what_it_has_not(store: RagToolsVectorStore):
+    texts = ["The ferry leaves at noon.", "Bread is baked in an oven.", "Bees dance."]
+    store.add_texts(texts)
+    scored = store.similarity_search_with_relevance_scores("when does the ferry leave?", k=3)
+    assert scored[0][0].page_content == texts[0]
+    assert all(0 <= score <= 1 for _, score in scored)
+    best, second, *_ = (score for _, score in scored)
+    assert best > second
+    asked = store.as_retriever(
+        search_type="similarity_score_threshold",
+        search_kwargs={"score_threshold": (best + second) / 2, "k": 3},
+    )
+    for found in (
+        asked.invoke("when does the ferry leave?"),
+        asyncio.run(asked.ainvoke("when does the ferry leave?")),
+    ):
+        assert [document.page_content for document in found] == texts[:1]
+    with pytest.raises(NotImplementedError, match="search_type='similarity'"):
+        store.as_retriever(search_type="mmr").invoke("ferry")
+    with pytest.raises(NotImplementedError, match="similarity_search"):
+        store.similarity_search_by_vector([0.0])

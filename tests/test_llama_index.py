@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import copy
+import pickle
 import runpy
 import sys
 from collections.abc import Iterator
@@ -38,6 +40,7 @@ from llama_index.core.llms.mock import MockFunctionCallingLLM
 from llama_index.core.node_parser import SentenceSplitter
 from llama_index.core.query_engine import CitationQueryEngine, RetrieverQueryEngine
 from llama_index.core.response_synthesizers import ResponseMode
+from llama_index.core.retrievers import QueryFusionRetriever
 from llama_index.core.schema import (
     Document,
     MetadataMode,
@@ -54,6 +57,7 @@ from llama_index_rag_tools import (
     RagToolsIndex,
     RagToolsReranker,
     RagToolsRetriever,
+    RetrievedNode,
     SpanCitationQueryEngine,
 )
 
@@ -512,3 +516,63 @@ def test_the_example_cites(
     printed = capsys.readouterr().out
     assert "[1] On the summit of a mountain" in printed
     assert "kettle.md#L" in printed
+
+
+# --- what a query adds takes no part in comparisons ----------------------------------------------
+
+
+class _Fusion(QueryFusionRetriever):
+    def _get_queries(self, query: str) -> list[QueryBundle]:
+        return [QueryBundle("how often does the tide come in?"), QueryBundle("tides")]
+
+
+@pytest.mark.parametrize("mode", ["reciprocal_rerank", "relative_score", "simple"])
+def test_fusion_recognises_a_passage_that_several_questions_find(
+    retriever: RagToolsRetriever, mode: str
+):
+    fusion = _Fusion(
+        [retriever], llm=MockLLM(), num_queries=3, mode=mode, similarity_top_k=30, use_async=False
+    )
+    found = fusion.retrieve("two high tides a day")
+    ids = [each.node.node_id for each in found]
+    assert len(ids) == len(set(ids))
+    if mode == "reciprocal_rerank":
+        assert found[0].score == pytest.approx(3 / 60)
+
+
+def test_a_hash_is_that_of_the_passage(retriever: RagToolsRetriever):
+    one, *_ = retriever.retrieve("two high tides a day")
+    other = next(
+        each for each in retriever.retrieve("tides") if each.node.node_id == one.node.node_id
+    )
+    assert one.node.hash == other.node.hash
+    assert one.node.metadata["citations"] != other.node.metadata["citations"]
+    for change in ({"text": "?"}, {"metadata": {**one.node.metadata, "title": "?"}}):
+        changed = RetrievedNode(**{**one.node.dict(), **change})
+        assert changed.hash != one.node.hash
+    assert TextNode.from_dict(one.node.to_dict()).metadata == one.node.metadata
+
+
+def test_a_reranked_node_keeps_its_hash():
+    node = TextNode(text="Tea is hot. Ice is cold.", metadata={"by": "a"})
+    found = RagToolsReranker().postprocess_nodes([NodeWithScore(node=node)], query_str="hot tea")
+    assert found[0].node.hash == node.hash
+    assert found[0].node.metadata["quotes"]
+    assert found[0].node.node_id == node.node_id
+    assert found[0].node.get_content() == node.get_content()
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda made: pickle.loads(pickle.dumps(made))])
+def test_retrievers_and_rerankers_are_copied_and_pickled(index_dir: Path, copied: Any):
+    made = RagToolsRetriever(index_dir, k=2)
+    again = copied(made)
+    expected = made.retrieve("tides")
+    made.engine.close()
+    assert again.retrieve("tides") == expected
+    again.engine.close()
+    nodes = [NodeWithScore(node=TextNode(text=text)) for text in ("Bread is baked.", "Tea.")]
+    reranker = RagToolsReranker(top_n=1)
+    one, other = (
+        each.postprocess_nodes(nodes, query_str="bread") for each in (reranker, copied(reranker))
+    )
+    assert [each.node.text for each in one] == [each.node.text for each in other]

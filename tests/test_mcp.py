@@ -24,7 +24,7 @@ from rag_tools_mcp import pages
 from rag_tools_mcp.collections import Collections
 from rag_tools_mcp.server import build
 
-TOOLS = ["search", "fetch", "cite", "verify", "list_documents", "status"]
+TOOLS = ["search", "fetch", "cite", "verify", "check_answer", "list_documents", "status"]
 
 
 def server(index: Path) -> StdioServerParameters:
@@ -152,7 +152,7 @@ def test_a_request_leads_to_the_tool_that_it_is_about(tmp_path: Path):
 
 
 def test_search_returns_what_the_command_line_returns(agent: Agent, engine: Engine):
-    page = agent.call("search", query="two high tides a day")
+    page = agent.call("search", query="two high tides a day", detail="full")
     extra = {key: page.pop(key) for key in ("left_out", "shortened", "next_cursor")}
     assert page == json.loads(as_json(engine.search("two high tides a day")))
     assert extra == {"left_out": 0, "shortened": 0, "next_cursor": None}
@@ -168,9 +168,10 @@ def test_the_same_call_gives_the_same_bytes(agent: Agent):
 
 
 def test_every_citation_stands_in_the_fetched_document(agent: Agent):
-    hits = agent.call("search", query="boiling water in the mountains")["results"]
+    hits = agent.call("search", query="boiling water in the mountains", detail="full")["results"]
     citations = [citation for hit in hits for citation in hit["citations"]]
-    citations += agent.call("cite", claim="Water boils at 100 degrees at sea level.")["citations"]
+    claim = "Water boils at 100 degrees at sea level."
+    citations += agent.call("cite", claim=claim, detail="full")["citations"]
     assert citations
     for citation in citations:
         document = agent.call("fetch", id=citation["document_id"])
@@ -182,7 +183,9 @@ def test_every_citation_stands_in_the_fetched_document(agent: Agent):
 
 
 def test_fetch_takes_the_id_of_a_result_and_a_range(agent: Agent):
-    hit = agent.call("search", query="waggle dance of the bees", limit=1)["results"][0]
+    (hit,) = agent.call("search", query="waggle dance of the bees", limit=1, detail="full")[
+        "results"
+    ]
     passage = agent.call("fetch", id=hit["id"])
     assert passage["text"] == hit["text"]
     part = agent.call("fetch", id=hit["document_id"], start=hit["start"], end=hit["start"] + 10)
@@ -192,14 +195,15 @@ def test_fetch_takes_the_id_of_a_result_and_a_range(agent: Agent):
 
 
 def test_verify_one_and_several(agent: Agent):
-    citation, *_ = agent.call("cite", claim="Bees shiver to keep the queen warm.")["citations"]
-    (one,) = agent.call("verify", citation=citation)["verifications"]
+    claim = "Bees shiver to keep the queen warm."
+    citation, *_ = agent.call("cite", claim=claim, detail="full")["citations"]
+    (one,) = agent.call("verify", citation=citation, detail="full")["verifications"]
     assert one["status"] == "exact"
     assert Citation(**one["citation"]).quote == citation["quote"]
     # An agent may pass on no more than what identifies the quote.
     short = {field: citation[field] for field in ("document_id", "quote")}
     false = {**short, "quote": "Bees wear small coats."}
-    both = agent.call("verify", citations=[short, false])["verifications"]
+    both = agent.call("verify", citations=[short, false], detail="full")["verifications"]
     assert both[0]["status"] in ("exact", "moved")
     assert both[0]["citation"]["start"] == citation["start"]
     assert both[1]["status"] in ("stale", "missing")
@@ -225,7 +229,8 @@ def test_the_longest_passages_fit_into_pages(tmp_path: Path):
 
 
 def test_filters(agent: Agent):
-    hits = agent.call("search", query="water", filter={"path": ["*.md", "*.html"]})["results"]
+    paths = {"path": ["*.md", "*.html"]}
+    hits = agent.call("search", query="water", filter=paths, detail="full")["results"]
     assert {Path(hit["url"].partition("#")[0]).name for hit in hits} == {"kettle.md", "bread.html"}
 
 
@@ -258,13 +263,13 @@ def test_errors_say_what_is_wrong(agent: Agent, tool: str, arguments: dict, says
 
 
 def test_pages_are_bounded_and_follow_one_another(agent: Agent):
-    whole = agent.call("search", query="water", max_chars=10**6)
+    whole = agent.call("search", query="water", detail="full", max_chars=10**6)
     assert len(whole["results"]) >= 5
     longest = max(len(json.dumps(hit, ensure_ascii=False)) for hit in whole["results"])
     bound = max(1_000, 2 * longest)
     gathered, cursor = [], None
     for _ in whole["results"]:
-        result = agent.raw("search", query="water", max_chars=bound, cursor=cursor)
+        result = agent.raw("search", query="water", detail="full", max_chars=bound, cursor=cursor)
         assert len(result.content[0].text) <= bound
         page = result.structured_content
         assert page["results"]
@@ -363,12 +368,14 @@ def test_an_index_made_and_changed_while_the_server_runs(
     assert agent.call("search", query="tides")["results"]
     (corpus_dir / "lava.txt").write_text("Basaltic lava is hotter than rhyolitic lava.")
     subprocess.run([*command, str(corpus_dir)], check=True, capture_output=True)
-    assert "lava" in agent.call("search", query="hot lava", limit=1)["results"][0]["text"]
+    found = agent.call("search", query="hot lava", limit=1, detail="full")
+    assert "lava" in found["results"][0]["text"]
     shutil.rmtree(index)
     assert "rag-tools index" in agent.error("search", query="tides")
     (corpus_dir / "lava.txt").write_text("Obsidian is glass.")
     subprocess.run([*command, str(corpus_dir)], check=True, capture_output=True)
-    assert "glass" in agent.call("search", query="obsidian", limit=1)["results"][0]["text"]
+    found = agent.call("search", query="obsidian", limit=1, detail="full")
+    assert "glass" in found["results"][0]["text"]
 
 
 MESSAGES = [

@@ -60,9 +60,11 @@ def test_a_collection_is_an_argument_only_where_there_are_several(directories):
 
 def test_each_tool_asks_the_collection_it_is_told(directories):
     async def ask(client: Client) -> None:
-        hits = (await call(client, "search", query="leave", collection="letters"))["results"]
-        assert [hit["document_id"] for hit in hits] == ["letters/1"]
-        cited = await call(client, "cite", claim="Dough rises.", collection="recipes")
+        hits = await call(client, "search", query="leave", collection="letters", detail="full")
+        assert [hit["document_id"] for hit in hits["results"]] == ["letters/1"]
+        cited = await call(
+            client, "cite", claim="Dough rises.", collection="recipes", detail="full"
+        )
         assert {each["document_id"] for each in cited["citations"]} == {"recipes/1"}
         (listed,) = (await call(client, "list_documents", collection=SECRET))["documents"]
         assert listed["id"] == f"{SECRET}/1"
@@ -140,7 +142,7 @@ def test_what_a_caller_may_not_see_does_not_exist(directories):
 
 def test_who_may_see_one_collection_need_not_name_it(directories):
     async def ask(client: Client) -> None:
-        (hit,) = (await call(client, "search", query="ferry"))["results"]
+        (hit,) = (await call(client, "search", query="ferry", detail="full"))["results"]
         assert hit["document_id"] == "letters/1"
 
     run(directories, ask, frozenset({"letters"}))

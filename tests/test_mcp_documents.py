@@ -114,11 +114,16 @@ def test_a_document_that_does_not_fit_is_listed_without_its_metadata(tmp_path: P
 
 def test_results_that_do_not_fit_are_counted(index_dir: Path):
     async def ask(client: Client) -> None:
-        cited = await call(client, "cite", claim="Water boils at 100 degrees.", limit=50)
-        citations = (await call(client, "search", query="water", max_chars=10**6))["results"]
+        full = {"detail": "full"}
+        claim = {"claim": "Water boils at 100 degrees.", "limit": 50, **full}
+        cited = await call(client, "cite", **claim)
+        citations = (await call(client, "search", query="water", **full, max_chars=10**6))[
+            "results"
+        ]
         citations = [citation for hit in citations for citation in hit["citations"]] * 4
         for tool, arguments, field, given in (
-            ("cite", {"claim": "Water boils at 100 degrees.", "limit": 50}, "citations", cited),
+            ("cite", claim, "citations", cited),
+            ("verify", {"citations": citations, **full}, "verifications", citations),
             ("verify", {"citations": citations}, "verifications", citations),
         ):
             whole = (await call(client, tool, **arguments, max_chars=10**6))[field]

@@ -59,7 +59,12 @@ def test_every_document_is_found_and_listed(index: Path, max_chars: int):
 
     async def ask(client: Client) -> None:
         for tool, field, key, given in (
-            ("search", "results", "document_id", {"query": "herring pelican", "limit": 30}),
+            (
+                "search",
+                "results",
+                "document_id",
+                {"query": "herring pelican", "limit": 30, "detail": "full"},
+            ),
             ("list_documents", "documents", "id", {"limit": 200}),
         ):
             seen, cursor = set(), None
@@ -91,7 +96,9 @@ def test_other_tools_answer_too(index: Path):
             page = await call(client, "fetch", id=id, max_chars=3_000)
             assert page["text"]
             assert len(json.dumps(page, ensure_ascii=False)) < 3_500
-        found = await call(client, "search", query="herring pelican", max_chars=400_000)
+        found = await call(
+            client, "search", query="herring pelican", detail="full", max_chars=400_000
+        )
         citations = [cited for hit in found["results"] for cited in hit["citations"]]
         page = await call(client, "verify", citations=citations[:5], max_chars=2_500)
         assert page["verifications"]
@@ -113,7 +120,7 @@ def test_a_long_title_leaves_room_for_the_others(tmp_path: Path):
     async def ask(client: Client) -> None:
         page = await call(client, "list_documents")
         assert len(page["documents"]) == page["shortened"] == 7
-        page = await call(client, "search", query="pelican")
+        page = await call(client, "search", query="pelican", detail="full")
         assert len(page["results"]) == page["shortened"] == 7
         assert all(hit["title"].endswith("…") for hit in page["results"])
         assert all(WORDS.strip() in hit["text"] for hit in page["results"])

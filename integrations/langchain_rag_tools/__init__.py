@@ -5,6 +5,7 @@ Adapters over `rag_tools.Engine`, or the client of a server; nothing here scores
 
 from langchain_rag_tools.citations import annotate, numbered_quotes
 from langchain_rag_tools.reranker import RagToolsReranker
+from langchain_rag_tools.retrieved import RetrievedDocument
 from langchain_rag_tools.retriever import RagToolsRetriever
 from langchain_rag_tools.tool import search_tool
 from langchain_rag_tools.vectorstore import RagToolsVectorStore
@@ -13,6 +14,7 @@ __all__ = [
     "RagToolsReranker",
     "RagToolsRetriever",
     "RagToolsVectorStore",
+    "RetrievedDocument",
     "annotate",
     "numbered_quotes",
     "search_tool",

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from langchain_core.callbacks import Callbacks
 from langchain_core.documents import BaseDocumentCompressor, Document
 
+from langchain_rag_tools.retrieved import RetrievedDocument
 from rag_tools.cite.quote import Quote
 from rag_tools.rerank import Reranker, quote_json
 
@@ -16,7 +17,8 @@ class RagToolsReranker(Reranker, BaseDocumentCompressor):
 
     Works on documents of any origin. Their metadata gain ``score``, the mean similarity per
     query token, and ``quotes``, best first: ``start`` and ``end`` in code points of
-    ``page_content``, ``quote``, which is that range of it, and ``score``.
+    ``page_content``, ``quote``, which is that range of it, and ``score``. Neither takes part when
+    documents are compared: see `RetrievedDocument`.
 
     Parameters
     ----------
@@ -51,4 +53,4 @@ class RagToolsReranker(Reranker, BaseDocumentCompressor):
 def _scored(document: Document, score: float, quotes: Sequence[Quote]) -> Document:
     found = [quote_json(quote, document.page_content) for quote in quotes]
     metadata = {**document.metadata, "score": score, "quotes": found}
-    return document.model_copy(update={"metadata": metadata})
+    return RetrievedDocument(id=document.id, page_content=document.page_content, metadata=metadata)

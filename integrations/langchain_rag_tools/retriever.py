@@ -14,6 +14,7 @@ from langchain_core.documents import Document
 from langchain_core.retrievers import BaseRetriever, LangSmithRetrieverParams
 from pydantic import Field, field_validator
 
+from langchain_rag_tools.retrieved import RetrievedDocument
 from rag_tools.engine import Engine
 from rag_tools.types import Filter, Hit, SearchResults
 from rag_tools_mcp.client import Client, open_index
@@ -23,7 +24,8 @@ class RagToolsRetriever(BaseRetriever):
     """Retrieves the passages that answer a query best, each with verbatim citations.
 
     Any number of threads and tasks may share one. The asynchronous methods leave the event loop
-    free.
+    free. A retriever is copied and pickled by what it was opened with: the copy opens the index, or
+    connects to the server, anew.
 
     Parameters
     ----------
@@ -122,13 +124,14 @@ def documents(found: SearchResults) -> list[Document]:
     ``title``, ``heading``, ``url``, ``score``, ``document_id``, ``document_sha256``,
     ``start_index`` and ``end_index`` (code points of the document's canonical text),
     ``citations``, a list of `rag_tools.Citation` as JSON, ``also_in``, the duplicates of the
-    passage, and ``confidence``: that of the search, the same in all of its documents.
+    passage, and ``confidence``: that of the search, the same in all of its documents. Two
+    documents are equal if they are the same passage, whatever was asked: see `RetrievedDocument`.
     """
     return [_document(hit, found.confidence) for hit in found.results]
 
 
 def _document(hit: Hit, confidence: float | None) -> Document:
-    return Document(
+    return RetrievedDocument(
         id=hit.id,
         page_content=hit.text,
         metadata={

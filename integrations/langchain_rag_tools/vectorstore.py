@@ -12,6 +12,7 @@ from typing import Any, Self
 
 from langchain_core.documents import Document
 from langchain_core.embeddings import Embeddings
+from langchain_core.runnables import run_in_executor
 from langchain_core.vectorstores import VectorStore
 
 from rag_tools.engine import Engine
@@ -168,6 +169,45 @@ class RagToolsVectorStore(VectorStore):
         found = self.engine.search(query, limit=k, filter=filter)
         return [(_found(hit), hit.score) for hit in found.results]
 
+    def max_marginal_relevance_search(
+        self, query: str, k: int = 4, *args: object, **kwargs: object
+    ) -> list[Document]:
+        """Raise `NotImplementedError`, which says what to use instead."""
+        raise NotImplementedError(
+            "rag-tools doesn't offer maximal marginal relevance (mmr): use "
+            "search_type='similarity', which returns no passage twice, with a larger k"
+        )
+
+    def similarity_search_by_vector(
+        self, embedding: list[float], k: int = 4, **kwargs: object
+    ) -> list[Document]:
+        """Raise `NotImplementedError`, which says what to use instead."""
+        raise NotImplementedError(
+            "rag-tools encodes queries itself: pass the text of the query to similarity_search"
+        )
+
+    def _similarity_search_with_relevance_scores(
+        self, query: str, k: int = 4, filter: Filter | None = None, **kwargs: object
+    ) -> list[tuple[Document, float]]:
+        """Return what `similarity_search` does, with the evidence in each from 0 to 1.
+
+        It is the score of the best quote in the passage. What a better passage, which overlaps this
+        one, quotes already counts there only.
+        """
+        _refuse("similarity_search_with_relevance_scores", kwargs)
+        found = self.engine.search(query, limit=k, filter=filter)
+        return [(_found(hit), _evidence(hit)) for hit in found.results]
+
+    async def _asimilarity_search_with_relevance_scores(
+        self,
+        query: str,
+        k: int = 4,
+        **kwargs: Any,  # noqa: ANN401
+    ) -> list[tuple[Document, float]]:
+        return await run_in_executor(
+            None, self._similarity_search_with_relevance_scores, query, k, **kwargs
+        )
+
     def _get(self, ids: Sequence[str]) -> Iterator[Document]:
         for id in ids:
             with suppress(NotFoundError):
@@ -207,6 +247,12 @@ def _found(hit: Hit) -> Document:
     if hashlib.sha256(hit.text.encode("utf-8")).hexdigest() == hit.document_sha256:
         return _returned(hit.document_id, hit.text, hit.metadata, None)
     return _returned(hit.id, hit.text, hit.metadata, hit.start)
+
+
+def _evidence(hit: Hit) -> float:
+    """Return the score of the best quote in a hit, from 0 to 1."""
+    best = max((citation.score for citation in hit.citations), default=0.0)
+    return min(1.0, max(0.0, best))
 
 
 def _returned(id: str, text: str, metadata: Metadata, start: int | None) -> Document:

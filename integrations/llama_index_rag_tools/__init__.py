@@ -4,6 +4,7 @@ Adapters over `rag_tools.Engine`, or the client of a server; nothing here scores
 """
 
 from llama_index_rag_tools.index import RagToolsIndex
+from llama_index_rag_tools.nodes import RetrievedNode
 from llama_index_rag_tools.query_engine import CitedResponse, SpanCitationQueryEngine
 from llama_index_rag_tools.reranker import RagToolsReranker
 from llama_index_rag_tools.retriever import RagToolsRetriever
@@ -13,5 +14,6 @@ __all__ = [
     "RagToolsIndex",
     "RagToolsReranker",
     "RagToolsRetriever",
+    "RetrievedNode",
     "SpanCitationQueryEngine",
 ]

@@ -19,8 +19,29 @@ from rag_tools.types import Document, Hit, SourceMap
 SPAN_METADATA = ("source", "url", "document_sha256", "citations", "also_in", "confidence")
 """What programs read: of no use to a language model or an embedding."""
 
+OF_THE_QUERY = frozenset({"citations", "confidence", "quotes"})
+"""Keys of a node's metadata that another query fills otherwise."""
+
 _HIDDEN = "excluded_llm_metadata_keys"
 """In the metadata of what is indexed: what the document hides from the language model."""
+
+
+class RetrievedNode(TextNode):
+    """A text node that has the same hash whichever query found it.
+
+    ``citations``, ``confidence`` and ``quotes`` in the metadata belong to the query and aren't
+    hashed. Retrievers that ask several questions or several retrievers, such as
+    ``QueryFusionRetriever``, recognise a passage by its hash. Serialised by LlamaIndex, it comes
+    back as a plain `TextNode`.
+    """
+
+    @property
+    def hash(self) -> str:
+        """The hash that a `TextNode` of the passage has, without what belongs to the query."""
+        metadata = {
+            name: value for name, value in self.metadata.items() if name not in OF_THE_QUERY
+        }
+        return TextNode(text=self.text, metadata=metadata).hash
 
 
 def to_document(node: BaseNode) -> Document:
@@ -55,11 +76,11 @@ def to_document(node: BaseNode) -> Document:
     )
 
 
-def to_node(hit: Hit, confidence: float | None) -> TextNode:
+def to_node(hit: Hit, confidence: float | None) -> RetrievedNode:
     """Return a hit as the node that `RagToolsRetriever` describes, with that of its search."""
     metadata = deepcopy(hit.metadata)  # the engine keeps it, and pipelines like to change theirs
     hidden = [*SPAN_METADATA, *metadata.pop(_HIDDEN, ())]
-    return TextNode(
+    return RetrievedNode(
         id_=hit.id,
         text=hit.text,
         start_char_idx=hit.start,

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from llama_index.core.postprocessor.types import BaseNodePostprocessor
-from llama_index.core.schema import NodeWithScore, QueryBundle
+from llama_index.core.schema import NodeWithScore, QueryBundle, TextNode
 
+from llama_index_rag_tools.nodes import RetrievedNode
 from rag_tools.cite.quote import Quote
 from rag_tools.errors import InvalidQueryError
 from rag_tools.rerank import Reranker, quote_json
@@ -18,7 +19,7 @@ class RagToolsReranker(Reranker, BaseNodePostprocessor):
     Works on nodes of any origin. Their score becomes the mean similarity per query token. Their
     metadata gain ``quotes``, best first and hidden from the language model and the embedding:
     ``start`` and ``end`` in code points of the node's text, ``quote``, which is that range of it,
-    and ``score``.
+    and ``score``. The hash of a text node stays what it was: see `RetrievedNode`.
 
     Parameters
     ----------
@@ -62,4 +63,6 @@ def _scored(
             "excluded_embed_metadata_keys": [*node.excluded_embed_metadata_keys, "quotes"],
         }
     )
+    if type(copy) is TextNode:  # whose hash covers all metadata
+        copy = RetrievedNode.model_construct(_fields_set=None, **copy.__dict__)
     return NodeWithScore(node=copy, score=score)

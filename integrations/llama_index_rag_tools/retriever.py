@@ -23,8 +23,11 @@ class RagToolsRetriever(BaseRetriever):
     model and the embedding, ``source``, ``url``, ``document_sha256``, ``citations``, a list of
     `rag_tools.Citation` as JSON, and ``confidence``, that of the search.
 
+    A node's hash is that of the passage, whatever was asked: see `RetrievedNode`.
+
     Any number of threads and tasks may share one. The asynchronous methods leave the event loop
-    free.
+    free. A retriever is copied and pickled by what it was opened with: the copy opens the index, or
+    connects to the server, anew.
 
     Parameters
     ----------

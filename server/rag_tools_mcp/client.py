@@ -6,6 +6,7 @@ The MCP SDK is imported by the first `Client`, so that `open_index` costs nothin
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
 from concurrent.futures import Future
 from pathlib import Path
@@ -100,7 +101,8 @@ class Client:
     made on a thread of the client's own, each for itself, so that one that fails harms no other
     and a server that was restarted is found again. What a busy server refuses is asked again for a
     minute. The methods that start with ``a`` are to be awaited and leave the event loop free. A
-    context manager.
+    context manager. A client is copied and pickled by what it was made with, so that a pickled one
+    holds the token: keep it as safe.
 
     Parameters
     ----------
@@ -124,6 +126,7 @@ class Client:
 
         self.url = url
         self.collection = collection
+        self._token = token
         self._era: tuple[str, DiscoverResult | None] = ("auto", None)
         headers = {} if token is None else {"Authorization": f"Bearer {token}"}
         self._worker = Worker(
@@ -140,6 +143,11 @@ class Client:
 
     def __str__(self) -> str:
         return self.url
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Return what connects to the same server again."""
+        made = functools.partial(Client, self.url, token=self._token, collection=self.collection)
+        return made, ()
 
     def __enter__(self) -> Self:
         return self
@@ -238,6 +246,7 @@ class Client:
                 limit=min(limit - len(hits), _PAGE),
                 filter=filter,
                 cursor=cursor,
+                detail="full",
                 max_chars=_MAX_CHARS,
             )
             hits += page.results
@@ -250,7 +259,13 @@ class Client:
         from rag_tools_mcp.pages import CitePage
 
         page = await self._call(
-            CitePage, "cite", claim=claim, limit=limit, filter=filter, max_chars=_MAX_CHARS
+            CitePage,
+            "cite",
+            claim=claim,
+            limit=limit,
+            filter=filter,
+            detail="full",
+            max_chars=_MAX_CHARS,
         )
         if page.left_out:
             raise InvalidQueryError(f"limit {limit}: the quotes are too long for one answer")
@@ -279,7 +294,9 @@ class Client:
         from rag_tools_mcp.pages import VerifyPage
 
         given = citation.model_dump(mode="json") if isinstance(citation, Citation) else citation
-        page = await self._call(VerifyPage, "verify", citation=given, max_chars=_MAX_CHARS)
+        page = await self._call(
+            VerifyPage, "verify", citation=given, detail="full", max_chars=_MAX_CHARS
+        )
         return page.verifications[0]
 
     async def _status(self) -> Status:

@@ -20,6 +20,7 @@ from mcp.server.mcpserver.exceptions import ToolError
 from mcp.types import CallToolResult, TextContent
 from pydantic import BaseModel, ConfigDict, Field
 
+from rag_tools.errors import NotFoundError
 from rag_tools.types import (
     Citation,
     DocumentEntry,
@@ -33,6 +34,7 @@ from rag_tools.types import (
     Verification,
     Verifications,
 )
+from rag_tools_mcp import ids
 from rag_tools_mcp.viewer import VIEW
 
 if TYPE_CHECKING:
@@ -41,7 +43,7 @@ if TYPE_CHECKING:
 MAX_CURSOR = 1_000
 """Hits that may precede a page."""
 
-_COUNTS = 16
+COUNTS = 16
 """Characters that the counts and the cursor of a page may add to those of an empty one."""
 
 LABEL = 200
@@ -189,7 +191,7 @@ def search_page(found: SearchResults, *, skip: int, limit: int, max_chars: int) 
     """
     hits = [_unaligned(hit) for hit in found.results[skip : skip + limit]]
     page = SearchPage(**{**dict(found), "results": ()})
-    kept = _fitting(page, hits, max_chars, "passage", _shorter_hit)
+    kept = fitting(page, hits, max_chars, "passage", _shorter_hit)
     after = skip + len(kept)
     more = len(kept) < len(hits) or (len(hits) == limit and after <= MAX_CURSOR)
     return page.model_copy(
@@ -212,7 +214,7 @@ def cite_page(found: Support, *, max_chars: int) -> CitePage:
     """
     citations = [_plain(citation) for citation in found.citations]
     page = CitePage(**{**dict(found), "citations": ()})
-    kept = _fitting(page, citations, max_chars, "quote", _shorter_citation)
+    kept = fitting(page, citations, max_chars, "quote", _shorter_citation)
     return page.model_copy(
         update={
             "citations": kept.items,
@@ -235,7 +237,7 @@ def verify_page(found: Iterator[Verification], *, given: int, max_chars: int) ->
     ToolError
         Not even the first of them fits.
     """
-    kept = _fitting(VerifyPage(), found, max_chars, "verification", _shorter_verification)
+    kept = fitting(VerifyPage(), found, max_chars, "verification", _shorter_verification)
     return VerifyPage(
         verifications=kept.items, left_out=given - len(kept), shortened=kept.shortened
     )
@@ -252,15 +254,15 @@ def documents_page(found: Iterator[DocumentEntry], *, limit: int, max_chars: int
         Not even the first of them fits when it is shortened.
     """
     kept: _Kept[DocumentEntry] = _Kept()
-    size = _size(DocumentsPage()) + _COUNTS
+    size = json_size(DocumentsPage()) + COUNTS
     cursor = None
     for whole in islice(found, limit + 1):
         own = len(json.dumps(whole.id, ensure_ascii=False))  # as cursor of this page
         entry = _shown(whole, max_chars - size - own - 1, max_chars, kept, _shorter_document)
-        size += _size(entry) + 1
+        size += json_size(entry) + 1
         if len(kept) == limit or size + own > max_chars:
             if not kept:
-                raise _too_small("document", size + own)
+                raise too_small("document", size + own)
             cursor = kept.items[-1].id
             break
         kept = kept.and_(entry, whole)
@@ -279,22 +281,53 @@ def fetched_page(
     ToolError
         Not even one character fits.
     """
-    fetched = _labelled(engine.fetch(id, start=start, end=end), max_chars)
+    fetched = _labelled(read(engine, id, start, end), max_chars)
     metadata = dict(fetched.metadata, next_start=fetched.metadata["end"])
-    if _size(fetched.model_copy(update={"text": "", "metadata": metadata})) > max_chars // 2:
+    if json_size(fetched.model_copy(update={"text": "", "metadata": metadata})) > max_chars // 2:
         # The document's own metadata leave too little room for its text.
         metadata = {name: metadata[name] for name in _RANGE}
         fetched = _place_cut(fetched, max_chars)
-    empty = _size(fetched.model_copy(update={"text": "", "metadata": metadata}))
-    text = _cut(fetched.text, max_chars - empty)
+    empty = json_size(fetched.model_copy(update={"text": "", "metadata": metadata}))
+    text = json_cut(fetched.text, max_chars - empty)
     if fetched.text and not text:
-        raise _too_small("character with what belongs to it", empty + _MAX_ESCAPED)
+        raise too_small("character with what belongs to it", empty + _MAX_ESCAPED)
     cut = len(text) < len(fetched.text)
     metadata["end"] = metadata["next_start"] = metadata["start"] + len(text)
     whole = metadata["end"] == metadata["total_characters"]
     if whole or not (cut or id == metadata["document_id"]):
         del metadata["next_start"]
     return fetched.model_copy(update={"text": text, "metadata": metadata})
+
+
+def read(engine: Engine, id: str, start: int, end: int | None) -> Fetched:
+    """Return what `Engine.fetch` does, for short ids too; an end beyond the text is its end.
+
+    Raises
+    ------
+    ToolError
+        Other words stand by now where a short id says.
+    NotFoundError, InvalidQueryError
+        As `Engine.fetch` does.
+    """
+    if ids.is_short(id):
+        place = ids.resolve(engine, id)
+        if not place.intact:
+            raise ToolError(
+                f"document {place.document_id} changed since {id} was given, and other words stand "
+                "there now: search again, or fetch the document"
+            )
+        fetched = engine.fetch(f"{place.document_id}:{place.start}-{place.end}")
+        return fetched.model_copy(update={"id": id})
+    try:
+        whole = engine.fetch(id, start=start)
+    except NotFoundError:
+        if (named := ids.document_of(engine, id)) == id:
+            raise
+        id = named
+        whole = engine.fetch(id, start=start)
+    if end is None or end >= whole.metadata["end"] or id != whole.metadata["document_id"]:
+        return whole
+    return engine.fetch(id, start=start, end=end)
 
 
 def status_page(found: Iterator[CollectionStatus], *, known: int, max_chars: int) -> StatusPage:
@@ -305,7 +338,7 @@ def status_page(found: Iterator[CollectionStatus], *, known: int, max_chars: int
     ToolError
         Not even the first of them fits when it is shortened.
     """
-    kept = _fitting(StatusPage(), found, max_chars, "collection", _shorter_collection)
+    kept = fitting(StatusPage(), found, max_chars, "collection", _shorter_collection)
     return StatusPage(collections=kept.items, left_out=known - len(kept), shortened=kept.shortened)
 
 
@@ -324,7 +357,7 @@ def sync_page(report: SyncReport, *, max_chars: int) -> SyncPage:
         seconds=round(report.seconds, 3),
     )
     # What is done is no error, however little of it can be told.
-    kept = _fitting(page, report.skipped, max_chars, None, _shorter_source)
+    kept = fitting(page, report.skipped, max_chars, None, _shorter_source)
     return page.model_copy(
         update={
             "skipped": kept.items,
@@ -359,7 +392,7 @@ class _Kept(Generic[_Item]):
         return _Kept((*self.items, item), self.shortened + (item is not whole))
 
 
-def _fitting(
+def fitting(
     empty: BaseModel,
     items: Iterable[_Item],
     max_chars: int,
@@ -372,19 +405,20 @@ def _fitting(
     word for `what` it is.
     """
     kept: _Kept[_Item] = _Kept()
-    size = _size(empty) + _COUNTS
+    size = json_size(empty) + COUNTS
     for whole in items:
         item = _shown(whole, max_chars - size - 1, max_chars, kept, shorter)
-        size += _size(item) + 1
+        size += json_size(item) + 1
         if size > max_chars:
             if what and not kept:
-                raise _too_small(what, size)
+                raise too_small(what, size)
             break
         kept = kept.and_(item, whole)
     return kept
 
 
-def _too_small(what: str, size: int) -> ToolError:
+def too_small(what: str, size: int) -> ToolError:
+    """Return the error that says how much room the first entry of a page needs."""
     return ToolError(f"the first {what} takes {size} characters; pass max_chars={size} or more")
 
 
@@ -412,7 +446,7 @@ def _shown(
     """
     item = _labelled(item, max_chars)
     for cut in shorter if not kept else ():
-        if _size(item) <= room:
+        if json_size(item) <= room:
             break
         item = cut(item, room)
     return item
@@ -450,28 +484,28 @@ def _mapped(item: _Item, names: frozenset[str], change: Callable[[str], str]) ->
 
 
 def _fewer_copies(hit: Hit, room: int) -> Hit:
-    while hit.also_in and _size(hit) > room:
+    while hit.also_in and json_size(hit) > room:
         hit = hit.model_copy(update={"also_in": hit.also_in[:-1]})
     return hit
 
 
 def _fewer_citations(hit: Hit, room: int) -> Hit:
-    while hit.citations and _size(hit) > room:
+    while hit.citations and json_size(hit) > room:
         hit = hit.model_copy(update={"citations": hit.citations[:-1]})
     return hit
 
 
 def _less_text(hit: Hit, room: int) -> Hit:
     """Return a hit with the beginning of its text: its range says which part that is."""
-    empty = _size(hit.model_copy(update={"text": ""}))
-    text = _cut(hit.text, room - empty)
+    empty = json_size(hit.model_copy(update={"text": ""}))
+    text = json_cut(hit.text, room - empty)
     return hit.model_copy(update={"text": text, "end": hit.start + len(text)})
 
 
 def _small_metadata(item: _Item, room: int) -> _Item:
     """Return an entry without metadata that take more than half of the room."""
     without = _without_metadata(item, room)
-    return without if _size(item) - _size(without) > room // 2 else item
+    return without if json_size(item) - json_size(without) > room // 2 else item
 
 
 def _without_metadata(item: _Item, room: int) -> _Item:
@@ -480,8 +514,8 @@ def _without_metadata(item: _Item, room: int) -> _Item:
 
 def _less_quote(citation: Citation, room: int) -> Citation:
     """Return a citation of the beginning of a quote, with the places that still hold."""
-    empty = _size(citation.model_copy(update={"quote": "", "suffix": ""}))
-    quote = _cut(citation.quote, room - empty)
+    empty = json_size(citation.model_copy(update={"quote": "", "suffix": ""}))
+    quote = json_cut(citation.quote, room - empty)
     if len(quote) == len(citation.quote):
         return citation
     # Where the shorter quote ends isn't known; where it starts is.
@@ -498,14 +532,14 @@ def _less_quote(citation: Citation, room: int) -> Citation:
 
 
 def _shorter_quote(found: Verification, room: int) -> Verification:
-    around = _size(found) - _size(found.citation)
+    around = json_size(found) - json_size(found.citation)
     citation = _less_quote(_place_cut(found.citation, room), room - around)
     return found.model_copy(update={"citation": citation, "detail": label(found.detail)})
 
 
 def _fewer_roots(found: CollectionStatus, room: int) -> CollectionStatus:
     status = found.status
-    while status is not None and status.roots and _size(found) > room:
+    while status is not None and status.roots and json_size(found) > room:
         status = status.model_copy(update={"roots": status.roots[: len(status.roots) // 2]})
         found = found.model_copy(update={"status": status})
     return found
@@ -538,7 +572,7 @@ _MAX_ESCAPED = 6
 r"""Characters of JSON that one character takes at most: ``\u0000``."""
 
 
-def _cut(text: str, room: int) -> str:
+def json_cut(text: str, room: int) -> str:
     """Return the longest beginning of `text` that takes at most `room` characters of JSON."""
 
     def size(end: int) -> int:
@@ -556,5 +590,6 @@ def _plain(citation: Citation) -> Citation:
     return citation.model_copy(update={"alignment": None})
 
 
-def _size(value: BaseModel) -> int:
+def json_size(value: BaseModel) -> int:
+    """Return how many characters of JSON a value takes."""
     return len(value.model_dump_json())

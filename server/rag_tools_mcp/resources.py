@@ -11,7 +11,7 @@ from urllib.parse import quote, urlsplit
 import anyio
 import anyio.to_thread
 from mcp.server.mcpserver import Context, MCPServer
-from mcp.server.mcpserver.exceptions import ResourceError, ResourceNotFoundError
+from mcp.server.mcpserver.exceptions import ResourceError, ResourceNotFoundError, ToolError
 from mcp.server.mcpserver.resources import ResourceSecurity
 from mcp.server.subscriptions import (
     InMemorySubscriptionBus,
@@ -30,6 +30,7 @@ from mcp.types import (
 from rag_tools.errors import NotFoundError, RagToolsError
 from rag_tools.types import Versions
 from rag_tools_mcp.collections import Collections, Seen
+from rag_tools_mcp.pages import read
 
 TEMPLATE = "rag://{collection}/document/{id}{?start,end}"
 
@@ -158,10 +159,10 @@ def add_resources(server: MCPServer[None], seen: Seen) -> None:
         except ValueError:
             raise ResourceNotFoundError("start and end count characters") from None
         try:
-            text = seen().engine(collection).fetch(id, start=first, end=last).text
+            text = read(seen().engine(collection), id, first, last).text
         except NotFoundError as error:
             raise ResourceNotFoundError(str(error)) from error
-        except RagToolsError as error:
+        except (RagToolsError, ToolError) as error:
             raise ResourceError(str(error)) from error
         if len(text) > MAX_CHARACTERS:
             raise ResourceError(

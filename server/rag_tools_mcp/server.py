@@ -23,9 +23,11 @@ from rag_tools_mcp.tools import OpenAITools, Tools
 from rag_tools_mcp.viewer import viewer
 
 INSTRUCTIONS = (
-    "Searches the user's own documents and returns quotes with exact offsets. Search first; quote "
-    "only text that a citation holds, word for word, and give its url. Use cite to find support "
-    "for a statement, and verify to check citations before you rely on them."
+    "Searches the user's own documents and returns quotes that can be checked. Call search first. "
+    "Quote only what a citation holds, word for word, and put its id in brackets after the "
+    "statement: [id]. Call fetch with an id to read its passage and to get its url; cite to find "
+    "support for one statement; check_answer with your draft before you send it; verify for "
+    "citations from an earlier conversation."
 )
 OPENAI_INSTRUCTIONS = (
     "Searches the user's own documents. Search first, fetch what looks relevant, quote it word for "

@@ -13,9 +13,10 @@ import re
 import time
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from itertools import count
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import anyio.from_thread
 import anyio.to_thread
@@ -29,17 +30,23 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
 from rag_tools.cite import heatmap
 from rag_tools.errors import RagToolsError
-from rag_tools.limits import MAX_QUERY
-from rag_tools.types import Fetched, SearchResults, Support, Verification
+from rag_tools.limits import MAX_ANSWER, MAX_QUERY
+from rag_tools.types import SearchResults, Support, Verification
 from rag_tools_mcp.collections import Collections, Seen
+from rag_tools_mcp.compact import (
+    BriefSearch,
+    BriefSupport,
+    brief_search,
+    brief_support,
+    brief_verifications,
+    checked_answer,
+)
+from rag_tools_mcp.given import GivenCitation, verified
+from rag_tools_mcp.ids import ShortIds, cited
 from rag_tools_mcp.pages import (
     CitePage,
     CollectionStatus,
-    DocumentsPage,
     SearchPage,
-    StatusPage,
-    SyncPage,
-    VerifyPage,
     cite_page,
     documents_page,
     fetched_page,
@@ -51,6 +58,7 @@ from rag_tools_mcp.pages import (
     tool_result,
     verify_page,
 )
+from rag_tools_mcp.schemas import flat, result
 from rag_tools_mcp.viewer import TOOL_META
 
 if TYPE_CHECKING:
@@ -60,6 +68,8 @@ _SURROGATE = re.compile("[\ud800-\udfff]")  # JSON can hold one, UTF-8 can't
 
 _MAX_CHARS = 24_000
 _MAX_TEXT = 50_000  # some 12,000 tokens
+_MOST = 100  # citations that are verified at once
+_FETCHED = {"id": str, "title": str, "text": str, "url": str}
 _REPORT_SECONDS = 0.1
 
 _Scalar = str | int | float | bool
@@ -76,21 +86,15 @@ Filter = Annotated[
     ),
 ]
 MaxChars = Annotated[int, Field(ge=1_000, description="Length of the JSON returned, at most.")]
+Detail = Annotated[
+    Literal["compact", "full"],
+    Field(description="full: every field, for programs."),
+]
 _Name = Annotated[str, Field(max_length=64)]
 _Id = Annotated[str, Field(max_length=600)]  # a document's has 512 characters at most, and a range
 Collection = Annotated[
     _Name | None, Field(description="Collection to use; status lists them. Default: the only one.")
 ]
-
-
-class GivenCitation(BaseModel, extra="allow"):
-    """A citation as search or cite returned it; document_id and quote are enough."""
-
-    document_id: str
-    quote: str
-    start: int | None = None
-    end: int | None = None
-    document_sha256: str | None = None
 
 
 class Tools:
@@ -118,16 +122,25 @@ class Tools:
         cursor: Annotated[
             _Id | None, Field(description="next_cursor of the search to continue.")
         ] = None,
+        detail: Detail = "compact",
         max_chars: MaxChars = _MAX_CHARS,
         collection: Collection = None,
-    ) -> Annotated[CallToolResult, SearchPage]:
-        """Search the user's documents for what they say: passages with verbatim quotes."""
+    ) -> CallToolResult:
+        """Search the user's documents for what they say: passages with verbatim quotes.
+
+        Start here. Hand the ids of citations to fetch, to verify, and to the reader.
+        """
         skip = offset(cursor)
         shown = client_supports_apps(context)
         engine = await _opened(context, self._seen(), collection)
 
         def answer(found: SearchResults) -> CallToolResult:
-            page = search_page(found, skip=skip, limit=limit, max_chars=max_chars)
+            page: SearchPage | BriefSearch
+            if detail == "full":
+                page = search_page(found, skip=skip, limit=limit, max_chars=max_chars)
+            else:
+                ids = ShortIds(engine)
+                page = brief_search(found, ids, skip=skip, limit=limit, max_chars=max_chars)
             hits = found.results[skip : skip + len(page.results)]
             return tool_result(page, view=heatmap.hits(found.query, hits) if shown else None)
 
@@ -138,15 +151,20 @@ class Tools:
     def fetch(
         self,
         context: _Caller,
-        id: Annotated[_Id, Field(description="document_id, or the id of a search result.")],
+        id: Annotated[
+            _Id, Field(description="Of a search result, of a citation, or of a document.")
+        ],
         start: Annotated[int, Field(ge=0, description="First character to return.")] = 0,
         end: Annotated[
             int | None, Field(ge=0, description="Character to stop before; the end by default.")
         ] = None,
         max_chars: MaxChars = _MAX_TEXT,
         collection: Collection = None,
-    ) -> Annotated[CallToolResult, Fetched]:
-        """Read the full text of a document by its id; metadata.next_start continues a long one."""
+    ) -> CallToolResult:
+        """Read the full text of a document by its id; metadata.next_start continues a long one.
+
+        Of a search result it is the passage; metadata.document_id is its whole document.
+        """
         engine = self._engine(context, collection)
         return tool_result(fetched_page(engine, id, start, end, max_chars=max_chars))
 
@@ -158,15 +176,20 @@ class Tools:
         ],
         limit: Annotated[int, Field(ge=1, le=50, description="Quotes to return.")] = 8,
         filter: Filter = None,
+        detail: Detail = "compact",
         max_chars: MaxChars = _MAX_CHARS,
         collection: Collection = None,
-    ) -> Annotated[CallToolResult, CitePage]:
+    ) -> CallToolResult:
         """Find evidence for a claim: the quotes in the documents that bear on it, best first."""
         shown = client_supports_apps(context)
         engine = await _opened(context, self._seen(), collection)
 
         def answer(found: Support) -> CallToolResult:
-            page = cite_page(found, max_chars=max_chars)
+            page: CitePage | BriefSupport
+            if detail == "full":
+                page = cite_page(found, max_chars=max_chars)
+            else:
+                page = brief_support(found, ShortIds(engine), max_chars=max_chars)
             quotes = found.citations[: len(page.citations)]
             return tool_result(page, view=heatmap.citations(claim, quotes) if shown else None)
 
@@ -175,28 +198,77 @@ class Tools:
     def verify(
         self,
         context: _Caller,
-        citation: Annotated[
-            GivenCitation | None, Field(description="The citation, as search or cite returned it.")
+        ids: Annotated[
+            list[_Id] | None,
+            Field(min_length=1, max_length=_MOST, description="Ids of citations."),
         ] = None,
         citations: Annotated[
             list[GivenCitation] | None,
-            Field(min_length=1, max_length=100, description="Several of them instead of one."),
+            Field(
+                min_length=1,
+                max_length=_MOST,
+                description="Or citations: each with its id or document_id, and the quote.",
+            ),
         ] = None,
+        citation: Annotated[
+            GivenCitation | None, Field(description="Or one citation, likewise.")
+        ] = None,
+        detail: Detail = "compact",
         max_chars: MaxChars = _MAX_CHARS,
         collection: Collection = None,
-    ) -> Annotated[CallToolResult, VerifyPage]:
+    ) -> CallToolResult:
         """Check that quotes still stand in their sources: exact, moved, stale or missing."""
-        if (citation is None) == (citations is None):
-            raise ToolError("pass either citation or citations")
-        given = [citation] if citation is not None else citations or []
+        if sum(each is not None for each in (ids, citations, citation)) != 1:
+            raise ToolError("pass either ids, citations or citation")
+        given = [GivenCitation(id=each) for each in ids] if ids else citations or []
+        given = given if citation is None else [citation]
         engine = self._engine(context, collection)
 
-        def verified() -> Iterator[Verification]:
+        def found() -> Iterator[Verification]:
             for done, each in enumerate(given, 1):
-                yield engine.verify(each.model_dump(exclude_none=True))
+                yield verified(engine, each)
                 report(context, done, len(given), "verified")
 
-        return tool_result(verify_page(verified(), given=len(given), max_chars=max_chars))
+        if detail == "full":
+            return tool_result(verify_page(found(), given=len(given), max_chars=max_chars))
+        short = ShortIds(engine)
+        return tool_result(
+            brief_verifications(found(), short, given=len(given), max_chars=max_chars)
+        )
+
+    def check_answer(
+        self,
+        context: _Caller,
+        draft: Annotated[
+            str, Field(description="The draft of your reply, in Markdown.", max_length=MAX_ANSWER)
+        ],
+        filter: Filter = None,
+        max_chars: MaxChars = _MAX_CHARS,
+        collection: Collection = None,
+    ) -> CallToolResult:
+        """Proofread your draft reply before sending it: which sentences hold, which words don't.
+
+        [id] after a sentence in the draft is verified; the result's citations have ids to add.
+        """
+        # Here, since they read Markdown: the protocol has no need of that to begin.
+        from rag_tools.cite.answer import quotations
+        from rag_tools.cite.claims import QUOTES, cited_answer
+
+        engine = self._engine(context, collection)
+        text, given = cited(draft)
+
+        done = count()
+
+        def cite(claim: str) -> Support:
+            report(context, next(done), None, "statements checked")
+            return engine.cite(claim, limit=QUOTES, filter=filter)
+
+        found = cited_answer(text, cite)
+        marked = [verified(engine, GivenCitation(id=each)) for each in given]
+        quoted = engine.verify_answer(text).verifications if quotations(text) else ()
+        return tool_result(
+            checked_answer(found, marked, quoted, ShortIds(engine), max_chars=max_chars)
+        )
 
     def list_documents(
         self,
@@ -208,15 +280,13 @@ class Tools:
         ] = None,
         max_chars: MaxChars = _MAX_CHARS,
         collection: Collection = None,
-    ) -> Annotated[CallToolResult, DocumentsPage]:
+    ) -> CallToolResult:
         """List which documents and files there are, with titles and metadata, without searching."""
         entries = self._engine(context, collection).documents(filter=filter, after=cursor or "")
         page = documents_page(_cancellable(entries), limit=limit, max_chars=max_chars)
         return tool_result(page)
 
-    def status(
-        self, context: _Caller, max_chars: MaxChars = _MAX_CHARS
-    ) -> Annotated[CallToolResult, StatusPage]:
+    def status(self, context: _Caller, max_chars: MaxChars = _MAX_CHARS) -> CallToolResult:
         """Tell how large the index is, which folders it was made from, and how it was built."""
         seen = self._seen()
 
@@ -243,7 +313,7 @@ class Tools:
         ] = None,
         max_chars: MaxChars = _MAX_CHARS,
         collection: Collection = None,
-    ) -> Annotated[CallToolResult, SyncPage]:
+    ) -> CallToolResult:
         """Update the index after files were added, changed or deleted."""
         seen = self._seen()
         name = seen.resolve(collection)
@@ -273,15 +343,18 @@ class Tools:
         """
         without = frozenset() if several else frozenset({"collection"})
         tools: list[Tool] = [
-            StrictTool.of(self.search, without=without, meta=TOOL_META),
-            StrictTool.of(self.fetch, without=without),
-            StrictTool.of(self.cite, without=without, meta=TOOL_META),
-            StrictTool.of(self.verify, without=without),
-            StrictTool.of(self.list_documents, without=without),
-            StrictTool.of(self.status),
+            StrictTool.of(self.search, {"results": list}, without=without, meta=TOOL_META),
+            StrictTool.of(self.fetch, _FETCHED, without=without),
+            StrictTool.of(
+                self.cite, {"verdict": str, "citations": list}, without=without, meta=TOOL_META
+            ),
+            StrictTool.of(self.verify, {"verifications": list}, without=without),
+            StrictTool.of(self.check_answer, {"statements": list}, without=without),
+            StrictTool.of(self.list_documents, {"documents": list}, without=without),
+            StrictTool.of(self.status, {"collections": list}),
         ]
         if self._writable:
-            tools.append(StrictTool.of(self.sync, without=without, writes=True))
+            tools.append(StrictTool.of(self.sync, {}, without=without, writes=True))
         return tools
 
 
@@ -317,7 +390,7 @@ class OpenAITools:
         self,
         context: _Caller,
         query: Query,
-    ) -> Annotated[CallToolResult, OpenAIResults]:
+    ) -> CallToolResult:
         """Find passages of the user's documents; fetch a result's id to read it."""
         engine = await _opened(context, self._seen(), None)
 
@@ -341,7 +414,7 @@ class OpenAITools:
             _Id,
             Field(description="The id of a search result, or metadata.document_id or next_id."),
         ],
-    ) -> Annotated[CallToolResult, Fetched]:
+    ) -> CallToolResult:
         """Read a passage, or the document that metadata.document_id of a passage names."""
         report(context, 0, None, "opening the index")
         fetched = fetched_page(self._seen().engine(), id, 0, None, max_chars=_MAX_TEXT)
@@ -354,7 +427,10 @@ class OpenAITools:
 
     def all(self) -> list[Tool]:
         """Return the tools."""
-        return [StrictTool.of(self.search), StrictTool.of(self.fetch)]
+        return [
+            StrictTool.of(self.search, {"results": list}),
+            StrictTool.of(self.fetch, _FETCHED),
+        ]
 
 
 class StrictTool(Tool):
@@ -364,6 +440,7 @@ class StrictTool(Tool):
     def of(
         cls,
         function: Callable[..., CallToolResult | Awaitable[CallToolResult]],
+        returns: Mapping[str, type],
         *,
         without: frozenset[str] = frozenset(),
         writes: bool = False,
@@ -373,6 +450,8 @@ class StrictTool(Tool):
 
         Parameters
         ----------
+        returns
+            Fields that every result has: name → ``list``, of objects, or ``str``.
         without
             Parameters that aren't arguments of the tool but keep their defaults.
         writes
@@ -388,7 +467,12 @@ class StrictTool(Tool):
         )
         title = function.__name__.capitalize().replace("_", " ")
         tool = cls.from_function(
-            function, title=title, annotations=annotations, meta=dict(meta) if meta else None
+            function,
+            title=title,
+            description=" ".join((function.__doc__ or "").split()),
+            annotations=annotations,
+            meta=dict(meta) if meta else None,
+            structured_output=False,
         )
         assert isinstance(tool, StrictTool)
         fields = tool.fn_metadata.arg_model.model_fields
@@ -401,7 +485,8 @@ class StrictTool(Tool):
             __cls_kwargs__={"extra": "forbid"},
             **arguments,
         )
-        tool.parameters = tool.fn_metadata.arg_model.model_json_schema(by_alias=True)
+        tool.parameters = flat(tool.fn_metadata.arg_model.model_json_schema(by_alias=True))
+        tool.fn_metadata.output_schema = result(returns)
         return tool
 
     async def run(
@@ -411,7 +496,7 @@ class StrictTool(Tool):
         if _SURROGATE.search(json.dumps(arguments, ensure_ascii=False)):
             raise ToolError("the arguments hold a lone surrogate: send valid Unicode")
         try:
-            return await super().run(arguments, context, convert_result)
+            return await super().run(self._meant(arguments), context, convert_result)
         except ToolError as error:
             cause = error.__cause__
             if isinstance(cause, ValidationError):
@@ -419,6 +504,18 @@ class StrictTool(Tool):
             if isinstance(cause, RagToolsError | ToolError):
                 raise ToolError(str(cause)) from cause
             raise
+
+    def _meant(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        """Return the arguments without those that say nothing: strict clients send all of them."""
+        given = self.fn_metadata.pre_parse_json(arguments)
+        required = self.parameters.get("required", ())
+        return {
+            name: value
+            for name, value in given.items()
+            if name in required
+            or name not in self.parameters["properties"]
+            or value not in (None, "", [])
+        }
 
     def _complaint(self, error: ValidationError) -> str:
         problems = []
@@ -430,7 +527,7 @@ class StrictTool(Tool):
                 given, limit = len(problem["input"]), problem["ctx"]["max_length"]
                 problems.append(f"{name} has {given:,} characters, and {limit:,} are the limit")
             else:
-                problems.append(f"{name}: {problem['msg']}")
+                problems.append(f"{name}: {problem['msg'].removeprefix('Value error, ')}")
         known = ", ".join(self.parameters["properties"]) or "no arguments"
         return f"{'; '.join(problems)}. {self.name} takes {known}."
 

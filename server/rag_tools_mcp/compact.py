@@ -29,6 +29,7 @@ of ids and of punctuation.
 _LEAST = 400  # characters of a hit: where hits would get fewer, fewer of them are shown
 _QUOTES = 0.6  # of a hit's room: what its quotes may take, the rest is for the text around them
 _GAIN = 20  # characters beyond its best quote for which a text is worth being shown
+_COPIES, _COPY = 3, 40  # files named that hold the same passage; characters of a name
 _BEGINNING = 3  # words by which a statement is recognised
 
 
@@ -51,10 +52,14 @@ class BriefCitation(_Brief):
 
 
 class BriefHit(_Brief):
-    """A passage: its quotes, and its text around them. ``…`` stands where the text is cut."""
+    """A passage: its quotes, and its text around them. ``…`` stands where the text is cut.
+
+    `also_in` names files that hold the same passage.
+    """
 
     id: str
     where: str
+    also_in: tuple[str, ...] | None = None
     citations: tuple[BriefCitation, ...] = ()
     text: str | None = None
 
@@ -247,6 +252,7 @@ def _hit(hit: Hit, ids: ShortIds, room: int) -> BriefHit:
     shown = BriefHit(
         id=ids.of(hit.document_id, hit.start, hit.text),
         where=label(_join(_name(hit), _heading(hit)), max(40, room // 5)),
+        also_in=_copies(hit) or None,
     )
     spans: list[Span] = []  # of the quotes that are shown, in the hit's text
     for cited in hit.citations:
@@ -384,6 +390,12 @@ def _name(hit: Hit) -> str:
     if isinstance(path, str) and path:
         return path
     return _file(hit.uri) if hit.uri.startswith("file:") else hit.title or hit.uri
+
+
+def _copies(hit: Hit) -> tuple[str, ...]:
+    """Return the names of the first other files that hold the passage, each once."""
+    names = dict.fromkeys(label(_file(copy.url), _COPY) for copy in hit.also_in)
+    return tuple(names)[:_COPIES]
 
 
 def _heading(hit: Hit) -> str | None:

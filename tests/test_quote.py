@@ -20,13 +20,13 @@ from rag_tools.cite.quote import (
     OWN,
     PASSAGE,
     REST,
-    Section,
     alignment,
     distinct,
     quotes,
     strongest,
 )
-from rag_tools.types import Citation, Span
+from rag_tools.types import Block, Citation, Span
+from rag_tools.units import units
 
 ONES = np.ones(2, np.float32)
 NASTY = "ab. A!\n-*|#>1,;é\u0301\u200d🗝️👩‍👩‍👧עברית。、\u00a0\x00\r\t—"
@@ -47,10 +47,10 @@ def match_words(text, *groups):
     )
 
 
-def quoted(text, *groups, sections=()):
+def quoted(text, *groups, blocks=()):
     spans, similarities = match_words(text, *groups)
     weights = np.ones(len(groups), np.float32)
-    found = quotes(text, spans, similarities, weights, sections=sections)
+    found = quotes(text, spans, similarities, weights, units=units(text, blocks))
     return [quote.span.of(text) for quote in found]
 
 
@@ -184,28 +184,33 @@ def test_a_table_row_is_quoted_without_its_frame():
     assert quoted(text, "zinc") == ["zinc | 420"]
 
 
-def test_a_heading_is_quoted_only_if_nothing_else_says_it():
+def test_what_a_heading_says_is_evidence_for_the_unit_below_it():
     title = "Melting points of metals\n\n"
     body = "Iron melts at 1538 degrees, zinc at 420."
-    heading = Section(0, len(title), heading=True)
+    heading = Block("heading", 0, len(title))
     groups = ("melting melts", "metals iron zinc")
-    assert quoted(title + body, *groups, sections=[heading]) == [body]
-    other = "Nothing here bears on that."
-    assert quoted(title + other, *groups, sections=[heading]) == [title.strip()]
+
+    def below(body):
+        blocks = [heading, Block("paragraph", len(title), len(title + body))]
+        return quoted(title + body, *groups, blocks=blocks)
+
+    assert below(body) == [body]
+    assert below("Nothing here bears on that. Nor does this.") == ["Nothing here bears on that."]
+    assert quoted(title, *groups, blocks=[heading]) == [title.strip()]
     assert HEADING_HANDICAP > MARGIN
 
 
 def test_a_heading_never_runs_into_the_sentence_after_it():
     text = "Melting points\nIron melts at 1538 degrees."
-    assert quoted(text, "iron", "degrees", sections=[Section(0, 15, heading=True)]) == [
+    assert quoted(text, "iron", "degrees", blocks=[Block("heading", 0, 15), Block("paragraph", 15, len(text))]) == [
         "Iron melts at 1538 degrees."
     ]
 
 
 def test_a_quote_never_runs_from_one_section_into_another():
     text = "fn cool() { heat }\nfn stop() { heat }\n"
-    sections = [Section(0, 19), Section(19, len(text))]
-    assert quoted(text, "heat", sections=sections) == ["fn cool() { heat }", "fn stop() { heat }"]
+    blocks = [Block("function", 0, 19), Block("function", 19, len(text))]
+    assert quoted(text, "heat", blocks=blocks) == ["fn cool() { heat }", "fn stop() { heat }"]
     assert quoted(text, "heat") == [text.strip()]
 
 

@@ -9,13 +9,15 @@ from __future__ import annotations
 import re
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rag_tools.sentences import sentences
 from rag_tools.types import Aligned, Citation, Span
+from rag_tools.units import CONTEXT, JOINABLE, LEADING, Unit
+from rag_tools.units import units as units_of
 
 # Measured with the bundled checkpoint on Chroma's chunking evaluation: IoU at recall of the
 # characters quoted for 276 questions, `strongest` of 10 to 20 hits; five whole passages: 0.066 at
@@ -35,7 +37,8 @@ BESIDE = 0.022
 BETWEEN = 0.05
 _LAXER = ((1, BESIDE), (2, BETWEEN))
 
-# What a heading's score is handicapped by: it repeats a question's words and doesn't answer it.
+# What a heading's score is handicapped by: it repeats a question's words and doesn't answer it, nor
+# need the first sentence below it.
 # Not measured, the sets have no marked headings; larger than differences between sentences are.
 HEADING_HANDICAP = 0.15
 
@@ -51,19 +54,11 @@ _GAP = 4  # characters between two sentences of a paragraph or a list: white spa
 # Marks of lists, quotations, headings and tables, which belong to the layout and not to the words.
 # Each must be followed by a space, so that "-5 °C", "#42" and "**bold**" stay whole.
 _LEADING = re.compile(r"(?:\s|(?:[-*+•◦▪‣>|]|#{1,6}|\(?\d{1,3}[.)]|\[[ xX]\])(?=\s))*")
-_CLAUSE_END = re.compile(r"[,;:)]\s+|[，；：、]\s*|\s[-–—|]+\s|—|\n\s*")
+_CLAUSE_END = re.compile(r"\t+|[,;:)]\s+|[，；：、]\s*|\s[-–—|]+\s|—|\n\s*")
 _SEPARATORS = " \t\r\n,;:，；：、—–|-"
 _WORD_END = re.compile(r"\s+")
 
 _Places = NDArray[np.intp]
-
-
-class Section(NamedTuple):
-    """A range of a passage that a quote doesn't leave, such as a function; whether a heading."""
-
-    start: int
-    end: int
-    heading: bool = False
 
 
 class Quote(NamedTuple):
@@ -89,14 +84,21 @@ def quotes(
     weights: NDArray[np.float32],
     *,
     relevance: float | None = None,
-    sections: Sequence[Section] = (),
+    units: Sequence[Unit] | None = None,
+    start: int = 0,
 ) -> list[Quote]:
     """Return the quotes of a passage that bear on a query, best first, ties by position.
 
-    The best sentence and those within `MARGIN` of it are kept, and their neighbours within
-    `BESIDE` more. Short ones within `MARGIN` that touch are joined. A sentence longer than `LONG`
-    is cut at clause borders: the part with the highest MaxSim comes first, the parts around it
-    that bear on the query directly after it.
+    The best unit and those within `MARGIN` of it are kept, and of running text their neighbours
+    within `BESIDE` more. Short ones within `MARGIN` that touch are joined if they are running
+    text. A unit longer than `LONG` is cut at clause borders: the part with the highest MaxSim
+    comes first, the parts around it that bear on the query directly after it.
+
+    Context is no quote. What it says about a query counts for the unit that it leads to: the
+    evidence of a question is its answer's, that of a heading, less `HEADING_HANDICAP`, the first
+    unit's below it. What introduces a list is quoted together with its first items. Headings,
+    questions and headers are quoted themselves only if a passage holds nothing else; navigation
+    never.
 
     Parameters
     ----------
@@ -112,9 +114,10 @@ def quotes(
         that all matter alike.
     relevance
         Score of the passage in [0, 1], comparable between passages; default: its MaxSim.
-    sections
-        Ranges of `text`, in order; what none covers is one as well. A heading is quoted only if
-        it beats every other sentence by about `HEADING_HANDICAP`.
+    units
+        Of the passage; by default it is running text.
+    start
+        Where the passage starts in its document: the positions of `units` are the document's.
 
     Returns
     -------
@@ -123,17 +126,23 @@ def quotes(
         if no token can be quoted.
     """
     passage = _Evidence.of(spans, similarities, weights, relevance)
-    units = [unit for unit in _units(text, sections) if passage.holds(_trimmed(text, unit[0]))]
-    handicap = np.array([HEADING_HANDICAP * section.heading for _, section in units])
-    ranks = passage.scores([_trimmed(text, span) for span, _ in units]) - handicap
+    candidates = _candidates(text, _relative(text, units, start), passage)
+    ranks = np.array([candidate.rank for candidate in candidates])
     places = np.arange(len(ranks))
-    near, beside = _near_best(ranks, np.abs(places[:, None] - places) == 1)
-    parts = [*_joined([units[place] for place in near]), *(units[place][0] for place in beside)]
-    whole = [_trimmed(text, span) for span in parts]
-    scored = zip(whole, passage.scores(whole).tolist(), strict=True)
+    runs_on = np.array([candidate.joinable for candidate in candidates], bool)
+    touching = (np.abs(places[:, None] - places) == 1) & runs_on[:, None] & runs_on
+    near, beside = _near_best(ranks, touching)
+    chosen = [
+        *_joined([candidates[place] for place in near]),
+        *(candidates[place] for place in beside),
+    ]
+    whole = [_trimmed(text, each.span) for each in chosen]
+    scores = np.maximum(passage.scores(whole), [each.inherited for each in chosen]).tolist()
     return [
         Quote(part, score)
-        for span, score in sorted(scored, key=lambda pair: (-pair[1], pair[0]))
+        for span, score in sorted(
+            zip(whole, scores, strict=True), key=lambda pair: (-pair[1], pair[0])
+        )
         for part in _parts(text, span, passage)
     ]
 
@@ -295,13 +304,89 @@ class _Evidence(NamedTuple):
         return bisect_left(self.starts, span.start), bisect_left(self.starts, span.end)
 
 
-def _units(text: str, sections: Sequence[Section]) -> Iterator[tuple[Span, Section]]:
-    """Yield the sentences of `text`, which never cross a section's border, and their sections."""
-    start = 0
-    for section in [*sections, Section(len(text), len(text))]:
-        for part in (Section(start, section.start), section):
-            yield from ((span, part) for span in sentences(text, part.start, part.end))
-        start = section.end
+class _Candidate(NamedTuple):
+    """A range that may be quoted.
+
+    Attributes
+    ----------
+    span
+        One unit, or what introduces a list with the first items of it.
+    rank
+        What it is chosen by: its score, or that of the context that leads to it.
+    inherited
+        Score of the context that leads to it, if that is higher than its own; else 0.
+    section
+        See `Unit.section`.
+    joinable
+        Whether it is running text.
+    """
+
+    span: Span
+    rank: float
+    inherited: float
+    section: int
+    joinable: bool
+
+
+def _relative(text: str, units: Sequence[Unit] | None, start: int) -> list[Unit]:
+    """Return the units of a passage with positions that count from its start."""
+    if units is None:
+        return units_of(text)
+    return [unit._replace(start=unit.start - start, end=unit.end - start) for unit in units]
+
+
+def _candidates(text: str, units: Sequence[Unit], passage: _Evidence) -> list[_Candidate]:
+    """Return what may be quoted, in order, ranked by its evidence and its context's."""
+    units = [unit for unit in units if passage.holds(_trimmed(text, Span(*unit[:2])))]
+    own = passage.scores([_trimmed(text, Span(*unit[:2])) for unit in units]).tolist()
+    candidates: list[_Candidate] = []
+    lead: list[int] = []  # places of the context that leads to the next unit
+    taken = 0  # where the last candidate ends
+    for place, unit in enumerate(units):
+        if unit.kind in CONTEXT:
+            lead = [*lead, place] if unit.kind in LEADING else []
+            continue
+        if unit.start < taken:  # quoted with what introduces it
+            continue
+        span = Span(*unit[:2])
+        inherited = max((_inherited(units[each], own[each]) for each in lead), default=0.0)
+        asking = [each for each in lead if units[each].kind != "heading"]
+        if asking:
+            led = Span(units[asking[0]].start, unit.end)
+            inherited = max(inherited, float(passage.scores([_trimmed(text, led)])[0]))
+        inherited = inherited if inherited > own[place] else 0.0
+        if inherited and asking:
+            introduces = units[asking[-1]].kind == "lead-in"
+            first = units[asking[-1]].start if introduces else unit.start
+            span = Span(first, _items_end(units, place, first))
+            taken = span.end
+        joinable = unit.kind in JOINABLE
+        rank = max(inherited, own[place])
+        candidates.append(_Candidate(span, rank, inherited, unit.section, joinable))
+        lead = []
+    if candidates:
+        return candidates
+    return [
+        _Candidate(Span(*unit[:2]), score, 0.0, unit.section, joinable=False)
+        for unit, score in zip(units, own, strict=True)
+        if unit.kind != "navigation"
+    ]
+
+
+def _inherited(context: Unit, score: float) -> float:
+    """Return what the unit that a context leads to is worth for it."""
+    return score - HEADING_HANDICAP * (context.kind == "heading")
+
+
+def _items_end(units: Sequence[Unit], place: int, start: int) -> int:
+    """Return the end of the items from `place` on that fit, with what introduces them, a quote."""
+    end = units[place].end
+    for unit, following in pairwise(units[place:]):
+        touch = unit.end == following.start
+        if not touch or following.kind != "item" or following.end - start > LONG:
+            break
+        end = following.end
+    return end
 
 
 def _near_best(ranks: NDArray[np.float64], touching: NDArray[np.bool_]) -> tuple[_Places, _Places]:
@@ -324,17 +409,25 @@ def _near_best(ranks: NDArray[np.float64], touching: NDArray[np.bool_]) -> tuple
     return np.flatnonzero(near), np.concatenate(beside)
 
 
-def _joined(units: Iterable[tuple[Span, Section]]) -> list[Span]:
-    """Join sentences of a section that touch, up to `LONG`."""
-    joined: list[tuple[Span, Section]] = []
-    for span, section in units:
+def _joined(candidates: Iterable[_Candidate]) -> list[_Candidate]:
+    """Join running text of a section that touches, up to `LONG`."""
+    joined: list[_Candidate] = []
+    for candidate in candidates:
         if joined:
-            before, same = joined[-1]
-            if same == section and before.end == span.start and span.end - before.start <= LONG:
-                joined[-1] = (Span(before.start, span.end), section)
+            before = joined[-1]
+            span = Span(before.span.start, candidate.span.end)
+            if (
+                before.joinable
+                and candidate.joinable
+                and before.section == candidate.section
+                and before.span.end == candidate.span.start
+                and span.end - span.start <= LONG
+            ):
+                inherited = max(before.inherited, candidate.inherited)
+                joined[-1] = before._replace(span=span, inherited=inherited)
                 continue
-        joined.append((span, section))
-    return [span for span, _ in joined]
+        joined.append(candidate)
+    return joined
 
 
 def _parts(text: str, span: Span, passage: _Evidence) -> Iterator[Span]:

@@ -183,6 +183,8 @@ def test_anchor_is_the_nearest_id() -> None:
         ("<meta charset=no-such-charset><p>é".encode(), "é"),
         ("<meta charset=rot13><p>é".encode(), "é"),
         ("<meta charset=unicode_escape><p>\\ud800é".encode(), "\\ud800é"),
+        ("<meta charset=iso-8859-1><p>Überprüfung fällig".encode(), "Überprüfung fällig"),
+        ("<meta charset=utf-8><p>Today’s “offer” – 3 €".encode("cp1252"), "Today’s “offer” – 3 €"),
         (b"<meta charset=utf-8><p>a\xff\xc3b", "a\ufffd\ufffdb"),
     ],
 )

@@ -18,7 +18,7 @@ from lxml import etree, html
 
 from rag_tools.errors import UnreadableFileError
 from rag_tools.ingest.blocks import Opening, tile
-from rag_tools.ingest.decode import decode
+from rag_tools.ingest.decode import decode, is_utf8
 from rag_tools.types import Block, BlockKind, Document, Element, SourceMap
 
 _HEADINGS = {"h1": 1, "h2": 2, "h3": 3, "h4": 4, "h5": 5, "h6": 6}
@@ -70,6 +70,10 @@ _SUPERSET = {
     "utf-16-be": "utf-8",
     "utf-16-le": "utf-8",
 }
+# Runs of bytes that no ASCII character has: so many in a page that is valid UTF-8 are no accident.
+_BEYOND_ASCII = re.compile(rb"[\x80-\xff]+")
+_SURELY_UTF8 = 2
+_SURELY_ANOTHER = 3
 _PAGE_CODEC = re.compile(r"utf-8|cp\d+|iso8859|koi8|mac-|gb18030|big5|euc_|iso2022_jp|johab")
 
 
@@ -79,7 +83,8 @@ def load_html(data: bytes, *, uri: str, name: str) -> Document:
     Parameters
     ----------
     data
-        The page. A byte order mark wins over a declared charset, which wins over detection.
+        The page. A byte order mark wins over valid UTF-8, which wins over a declared charset,
+        which wins over detection.
     uri, name
         The document's identity, and what to call it in messages and for want of a title.
 
@@ -109,10 +114,14 @@ def load_html(data: bytes, *, uri: str, name: str) -> Document:
 
 
 def _decode_page(data: bytes, name: str) -> str:
-    """Decode by byte order mark or declared charset, as browsers do, else by detection."""
+    """Decode by byte order mark, then as UTF-8 if it can only be that, then as declared.
+
+    A page that is no valid UTF-8 though it says so, and one that declares nothing, is in a legacy
+    encoding: that is detected.
+    """
     has_mark = data.startswith((codecs.BOM_UTF8, codecs.BOM_UTF16_BE, codecs.BOM_UTF16_LE))
     declared = None if has_mark else _DECLARED_CHARSET.search(data[:1024])
-    if declared is None:
+    if declared is None or _is_utf8_whatever_it_says(data):
         return decode(data, name=name)
     label = (declared[1] or declared[2]).decode("ascii").lower()
     try:
@@ -122,7 +131,26 @@ def _decode_page(data: bytes, name: str) -> str:
     codec = _SUPERSET.get(codec, codec)
     if not _PAGE_CODEC.match(codec):
         return decode(data, name=name)
+    if codec == "utf-8":
+        return _decode_declared_utf8(data, name)
     return data.decode(codec, errors="replace")
+
+
+def _is_utf8_whatever_it_says(data: bytes) -> bool:
+    """Tell whether data is UTF-8 beyond doubt: several characters beyond ASCII, all valid."""
+    return is_utf8(data) and len(_BEYOND_ASCII.findall(data)) >= _SURELY_UTF8
+
+
+def _decode_declared_utf8(data: bytes, name: str) -> str:
+    """Decode a page that says it is UTF-8; it isn't if several bytes are invalid and none valid."""
+    text = data.decode("utf-8", errors="replace")
+    broken = text.count("\ufffd")
+    if broken < _SURELY_ANOTHER or any(character > "\x7f" and character != "\ufffd" for character in text):
+        return text  # damaged, at worst
+    try:
+        return decode(data, name=name)
+    except UnreadableFileError:
+        return text
 
 
 def _parse(page: str, name: str) -> html.HtmlElement | None:

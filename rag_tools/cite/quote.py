@@ -56,6 +56,7 @@ _GAP = 4  # characters between two sentences of a paragraph or a list: white spa
 _LEADING = re.compile(r"(?:\s|(?:[-*+•◦▪‣>|]|#{1,6}|\(?\d{1,3}[.)]|\[[ xX]\])(?=\s))*")
 _CLAUSE_END = re.compile(r"\t+|[,;:)]\s+|[，；：、]\s*|\s[-–—|]+\s|—|\n\s*")
 _SEPARATORS = " \t\r\n,;:，；：、—–|-"
+_RULE = "+-=|: \t"
 _WORD_END = re.compile(r"\s+")
 
 _Places = NDArray[np.intp]
@@ -488,10 +489,15 @@ def _trimmed(text: str, span: Span, separators: str = "") -> Span:
     leading = _LEADING.match(text, *span)
     start = leading.end() if leading else span.start
     words = text[start : span.end].rstrip()
+    while (line := words.partition("\n")) and line[1] and not line[0].strip(_RULE + "\r"):
+        start += len(line[0]) + 1  # a rule above a row of a table
+        words = line[2]
     if separators:
         words = words.rstrip(separators)
         start += len(words) - len(words.lstrip(separators))
         words = words.lstrip(separators)
     while words.endswith((" |", "\t|")):
         words = words[:-1].rstrip()
+    while (line := words.rpartition("\n")) and line[1] and not line[2].strip(_RULE):
+        words = line[0].rstrip()  # a rule below a row of a table
     return Span(start, start + len(words))

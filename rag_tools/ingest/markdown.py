@@ -13,6 +13,7 @@ from markdown_it.token import Token
 
 from rag_tools.ingest.blocks import Opening, tile
 from rag_tools.ingest.decode import decode
+from rag_tools.ingest.text import is_definition
 from rag_tools.sentences import lines
 from rag_tools.types import BlockKind, Document
 
@@ -20,10 +21,12 @@ _KINDS: dict[str, BlockKind] = {
     "heading_open": "heading",
     "bullet_list_open": "list",
     "ordered_list_open": "list",
-    "table_open": "table",
+    "table_open": "header",
     "fence": "code",
     "code_block": "code",
 }
+# Parts of a list or a table that are units of their own.
+_PARTS: dict[str, BlockKind] = {"list_item_open": "item", "tr_open": "row"}
 _FRONT_MATTER = re.compile(r"(?P<fence>---|\+\+\+)[ \t]*(?=[\r\n])")
 _FRONT_MATTER_END = {"---": ("---", "..."), "+++": ("+++",)}
 _FRONT_MATTER_TITLE = re.compile(r"title[ \t]*[:=][ \t]*(?P<title>[^\r\n]*)")
@@ -32,8 +35,8 @@ _FRONT_MATTER_TITLE = re.compile(r"title[ \t]*[:=][ \t]*(?P<title>[^\r\n]*)")
 def load_markdown(data: bytes, *, uri: str, name: str) -> Document:
     """Return the document in a Markdown file.
 
-    One block per heading, paragraph, list, table and code block at the outermost level. The
-    title is that of YAML or TOML front matter, else the first heading of level 1, else the
+    One block per heading, paragraph and code block at the outermost level, per list item at any,
+    and per table row. The title is that of YAML or TOML front matter, else the first heading of level 1, else the
     file's name.
 
     Raises
@@ -60,19 +63,31 @@ def _openings(text: str, start: int) -> tuple[list[Opening], str]:
     offsets = [line.start for line in lines(text, start)]
     title = ""
     path: list[tuple[int, str]] = []  # (level, title), outermost first
-    openings = [Opening("code", 0)] if start else []
+    openings = [Opening("lines", 0)] if start else []
     tokens = parser.parse(text[start:])
+    outer: BlockKind = "paragraph"
+    header_line = -1
     for index, token in enumerate(tokens):
-        if token.level or token.map is None:
+        if token.map is None:
+            continue
+        first_line = token.map[0]
+        if token.level:
+            part = _PARTS.get(token.type)
+            # The first row of a table is its header, to which the line below it belongs.
+            if part and outer in ("list", "header") and first_line > header_line:
+                openings.append(Opening(part, offsets[first_line], openings[-1].path))
             continue
         if token.type == "heading_open":
             level = int(token.tag[1:])
             heading = _heading_title(parser, tokens[index + 1])
             title = title or (heading if level == 1 else "")
             path = [entry for entry in path if entry[0] < level] + [(level, heading)]
-        kind = _KINDS.get(token.type, "paragraph")
+        outer = kind = _KINDS.get(token.type, "paragraph")
+        header_line = first_line if kind == "header" else -1
+        if token.type == "paragraph_open" and is_definition(text, offsets[first_line]):
+            kind = "item"
         titles = tuple(entry[1] for entry in path)
-        openings.append(Opening(kind, offsets[token.map[0]], titles))
+        openings.append(Opening(kind, offsets[first_line], titles))
     return openings, title
 
 

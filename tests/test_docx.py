@@ -82,8 +82,10 @@ def test_order_blocks_and_paths() -> None:
         ("heading", "The report", ("The report",)),
         ("paragraph", "Opening words.", ("The report",)),
         ("heading", "Part", ("The report", "Part")),
-        ("list", "first\nsecond", ("The report", "Part")),
-        ("table", "a\tb\tc\n1\t\t3", ("The report", "Part")),
+        ("item", "first", ("The report", "Part")),
+        ("item", "second", ("The report", "Part")),
+        ("header", "a\tb\tc", ("The report", "Part")),
+        ("row", "1\t\t3", ("The report", "Part")),
         ("heading", "Detail", ("The report", "Part", "Detail")),
         ("paragraph", "Closing words.", ("The report", "Part", "Detail")),
     ]

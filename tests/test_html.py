@@ -95,7 +95,7 @@ def test_headings_make_paths_and_the_title() -> None:
         ("heading", ("Guide one", "Deep")),
         ("paragraph", ("Guide one", "Deep")),
         ("heading", ("Guide one", "Part B")),
-        ("list", ("Guide one", "Part B")),
+        ("item", ("Guide one", "Part B")),
         ("heading", ("Next",)),
         ("paragraph", ("Next",)),
     ]
@@ -107,14 +107,17 @@ def test_title_element_wins_and_the_uri_is_the_last_resort() -> None:
     assert load("<p>text").title == "page.html"
 
 
-def test_lists_tables_and_code_are_one_block_each() -> None:
+def test_items_rows_and_code_are_one_block_each() -> None:
     document = load(
         "<ul><li>a<ul><li>b</ul><li><p>c</ul><table><tr><td>d<tr><td>e</table>"
         "<pre>f\n\ng</pre><pre>h</pre>"
     )
     assert blocks(document) == [
-        ("list", "a\nb\n\nc\n\n"),
-        ("table", "d\ne\n\n"),
+        ("item", "a\n"),
+        ("item", "b\n\n"),
+        ("item", "c\n\n"),
+        ("row", "d\n"),
+        ("row", "e\n\n"),
         ("code", "f\n\ng\n\n"),
         ("code", "h"),
     ]

@@ -104,6 +104,7 @@ _ASKED = re.compile(r"\s*(?:Q|A|Question|Answer)\s?\d{0,3}\s?[:.)]", re.IGNORECA
 _OPTION = re.compile(r"[^\S\r\n]*--?[A-Za-z][\w-]*(?:[ =,<[]|\s*\Z)")
 _DEFINITION = re.compile(r"\S[^\r\n]*(?:\r\n|[\r\n])[^\S\r\n]{0,3}:[^\S\r\n]+\S")
 _CELL_ENDS = ("\t", "|", ";", ",")
+_DIGIT = re.compile(r"\d")
 _NUMBER = re.compile(r"[\d\W_]*\d[\d\W_]*")
 
 _LONGEST_ROW = 8_192
@@ -152,15 +153,16 @@ def looks_like_header(rows: Sequence[Sequence[str]], *, by_numbers: bool = False
     rows
         The cells of the first rows.
     by_numbers
-        Whether that must show: a column has numbers below its name.
+        Whether that must show: there are numbers below the names, and none among them.
     """
     if len(rows) < 2 or len(rows[0]) < 2:
         return False
     names = [cell.strip() for cell in rows[0]]
     if not any(names) or len({*names}) < len(names) or any(map(_NUMBER.fullmatch, names)):
         return False
-    return not by_numbers or any(
-        _NUMBER.fullmatch(cell.strip()) for row in rows[1:] for cell in row[: len(names)]
+    return not by_numbers or (
+        not any(map(_DIGIT.search, names))
+        and any(_DIGIT.search(cell) for row in rows[1:] for cell in row)
     )
 
 

@@ -9,14 +9,14 @@ from __future__ import annotations
 import re
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import pairwise
+from itertools import groupby, pairwise
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rag_tools.types import Aligned, Citation, Span
-from rag_tools.units import CONTEXT, JOINABLE, LEADING, Unit
+from rag_tools.units import CONTEXT, JOINABLE, LEADING, Unit, UnitKind
 from rag_tools.units import units as units_of
 
 # Measured with the bundled checkpoint on Chroma's chunking evaluation: IoU at recall of the
@@ -47,6 +47,9 @@ HEADING_HANDICAP = 0.15
 # Nothing else of it: 0.413 at 0.579 · 0.12: 0.433 at 0.622 · 0.18: 0.432 at 0.627
 LONG = 200
 REST = 0.18
+
+# Units whose words are alike from one to the next, and that say different things.
+_ALIKE: frozenset[UnitKind] = frozenset({"row", "line"})
 
 _SCORE_DECIMALS = 6
 _GAP = 4  # characters between two sentences of a paragraph or a list: white space, marks
@@ -294,8 +297,16 @@ class _Evidence(NamedTuple):
         """Return the weighted MaxSim of each span, all of which hold a token: (n_spans,)."""
         return self._maxsim(self._slices(spans)).astype(np.float64).round(_SCORE_DECIMALS)
 
+    def best(self, spans: Sequence[Span]) -> NDArray[np.float64]:
+        """Return the best similarity of each query token in each span: (n_query_tokens, n_spans)."""
+        return self._best(self._slices(spans)).astype(np.float64)
+
+    def _best(self, slices: list[int]) -> NDArray[np.float32]:
+        best: NDArray[np.float32] = np.maximum.reduceat(self.similarities, slices, axis=1)[:, ::2]
+        return best
+
     def _maxsim(self, slices: list[int]) -> NDArray[np.float32]:
-        return self.weights @ np.maximum.reduceat(self.similarities, slices, axis=1)[:, ::2]
+        return self.weights @ self._best(slices)
 
     def _slices(self, spans: Sequence[Span]) -> list[int]:
         return [border for span in spans for border in self._tokens(span)]
@@ -339,7 +350,7 @@ def _relative(text: str, units: Sequence[Unit] | None, start: int) -> list[Unit]
 def _candidates(text: str, units: Sequence[Unit], passage: _Evidence) -> list[_Candidate]:
     """Return what may be quoted, in order, ranked by its evidence and its context's."""
     units = [unit for unit in units if passage.holds(_trimmed(text, Span(*unit[:2])))]
-    own = passage.scores([_trimmed(text, Span(*unit[:2])) for unit in units]).tolist()
+    own = _scores(text, units, passage)
     candidates: list[_Candidate] = []
     lead: list[int] = []  # places of the context that leads to the next unit
     taken = 0  # where the last candidate ends
@@ -372,6 +383,25 @@ def _candidates(text: str, units: Sequence[Unit], passage: _Evidence) -> list[_C
         for unit, score in zip(units, own, strict=True)
         if unit.kind != "navigation"
     ]
+
+
+def _scores(text: str, units: Sequence[Unit], passage: _Evidence) -> list[float]:
+    """Return what each unit is ranked by: its score, if it isn't a row or an entry among others.
+
+    Rows say the same of different things. The query tokens count for them that tell them apart,
+    by how far the best of the rows stands out; together they score what they would score anyway.
+    """
+    spans = [_trimmed(text, Span(*unit[:2])) for unit in units]
+    scores = passage.scores(spans)
+    for kind, run in groupby(range(len(units)), key=lambda place: units[place].kind):
+        places = list(run)
+        if kind in _ALIKE and len(places) > 1:
+            best = passage.best([spans[place] for place in places])
+            above = best - best.mean(axis=1, keepdims=True)  # (n_query_tokens, n_rows)
+            spread = above.max(axis=1)
+            apart = spread @ above / spread.sum() if spread.sum() else np.zeros(len(places))
+            scores[places] = scores[places].mean() + OWN * apart
+    return scores.round(_SCORE_DECIMALS).tolist()
 
 
 def _inherited(context: Unit, score: float) -> float:

@@ -121,4 +121,3 @@ def _citations(
         )
         for quote in found
     ]
-

@@ -28,9 +28,7 @@ UnitKind = Literal[
     "navigation",
 ]
 
-CONTEXT: frozenset[UnitKind] = frozenset(
-    {"heading", "question", "lead-in", "header", "navigation"}
-)
+CONTEXT: frozenset[UnitKind] = frozenset({"heading", "question", "lead-in", "header", "navigation"})
 """Kinds of units that say what another unit is about, and that say nothing by themselves."""
 
 LEADING: frozenset[UnitKind] = frozenset({"heading", "question", "lead-in"})

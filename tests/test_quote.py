@@ -202,9 +202,8 @@ def test_what_a_heading_says_is_evidence_for_the_unit_below_it():
 
 def test_a_heading_never_runs_into_the_sentence_after_it():
     text = "Melting points\nIron melts at 1538 degrees."
-    assert quoted(text, "iron", "degrees", blocks=[Block("heading", 0, 15), Block("paragraph", 15, len(text))]) == [
-        "Iron melts at 1538 degrees."
-    ]
+    blocks = [Block("heading", 0, 15), Block("paragraph", 15, len(text))]
+    assert quoted(text, "iron", "degrees", blocks=blocks) == ["Iron melts at 1538 degrees."]
 
 
 def test_a_quote_never_runs_from_one_section_into_another():

@@ -100,9 +100,8 @@ def quotes(
 
     Context is no quote. What it says about a query counts for the unit that it leads to: the
     evidence of a question is its answer's, that of a heading, less `HEADING_HANDICAP`, the first
-    unit's below it. What introduces a list is quoted together with its first items. Headings,
-    questions and headers are quoted themselves only if a passage holds nothing else; navigation
-    never.
+    unit's below it. What introduces a list is quoted together with its first items. Context is
+    quoted itself only if a passage holds nothing else.
 
     Parameters
     ----------
@@ -298,7 +297,7 @@ class _Evidence(NamedTuple):
         return self._maxsim(self._slices(spans)).astype(np.float64).round(_SCORE_DECIMALS)
 
     def best(self, spans: Sequence[Span]) -> NDArray[np.float64]:
-        """Return the best similarity of each query token in each span: (n_query_tokens, n_spans)."""
+        """Return each query token's best similarity in each span: (n_query_tokens, n_spans)."""
         return self._best(self._slices(spans)).astype(np.float64)
 
     def _best(self, slices: list[int]) -> NDArray[np.float32]:
@@ -381,7 +380,6 @@ def _candidates(text: str, units: Sequence[Unit], passage: _Evidence) -> list[_C
     return [
         _Candidate(Span(*unit[:2]), score, 0.0, unit.section, joinable=False)
         for unit, score in zip(units, own, strict=True)
-        if unit.kind != "navigation"
     ]
 
 
@@ -401,7 +399,7 @@ def _scores(text: str, units: Sequence[Unit], passage: _Evidence) -> list[float]
             spread = above.max(axis=1)
             apart = spread @ above / spread.sum() if spread.sum() else np.zeros(len(places))
             scores[places] = scores[places].mean() + OWN * apart
-    return scores.round(_SCORE_DECIMALS).tolist()
+    return [float(score) for score in scores.round(_SCORE_DECIMALS)]
 
 
 def _inherited(context: Unit, score: float) -> float:

@@ -85,8 +85,8 @@ def chunk(
     around its own; a function or class does too, unless it fits into a tiny passage begun by
     its neighbour. It is split between units, see `rag_tools.units`, and what is too long for that
     between words; what leads to a unit stays with it. Successive passages of one section overlap.
-    Navigation has passages of its own. Files that are written into the text, as base64, are in
-    no passage.
+    Navigation is in no passage, unless the document holds nothing else; nor are files that are
+    written into the text as base64.
 
     Linear in the length of the text, which is tokenised about twice.
 
@@ -105,8 +105,9 @@ def chunk(
     -------
     list of Passage
         In order; no one is empty, longer than `MAX_PASSAGE_LENGTH`, or inside another, and
-        every code point but those of encoded files is in at least one. The path is that of the section where the passage
-        starts, less outer entries that would take more than a third of the budget.
+        every code point that isn't left out as above is in at least one. The path is that of the
+        section where the passage starts, less outer entries that would take more than a third of
+        the budget.
 
     Raises
     ------
@@ -151,8 +152,6 @@ class _Unit(NamedTuple):
         Whether it is (part of) a heading.
     leads
         Whether it belongs to the unit after it, as headings and questions do.
-    apart
-        Whether it is navigation, which shares no passage with anything else.
     """
 
     start: int
@@ -163,7 +162,6 @@ class _Unit(NamedTuple):
     opens: int = 0
     heading: bool = False
     leads: bool = False
-    apart: bool = False
 
 
 class _Budget:
@@ -204,17 +202,20 @@ class _Budget:
 
 
 def _units(document: Document, budget: _Budget) -> Iterator[_Unit | None]:
-    """Yield the units of a document, which tile its text, and None for each encoded file in it."""
+    """Yield the units of a document in order, and None for each stretch that is left out."""
     section = 0
     before: Block | None = None
-    for block in _checked_blocks(document):
+    blocks = _checked_blocks(document)
+    only_navigation = all(block.kind == "navigation" for block in blocks)  # then it is the content
+    for block in blocks:
         starts_section = before is not None and (
-            block.path != before.path
-            or block.kind in ("heading", "function", "class")
-            or (block.kind == "navigation") != (before.kind == "navigation")
+            block.path != before.path or block.kind in ("heading", "function", "class")
         )
         before = block
         section += starts_section
+        if block.kind == "navigation" and not only_navigation:
+            yield None
+            continue
         for part in _without_files(document.text, block):
             if part is None:
                 yield None
@@ -286,7 +287,6 @@ def _window_units(
     path = budget.cut(block.path)
     room = budget.room(path)
     heading = block.kind == "heading"
-    apart = block.kind == "navigation"
     bounds = np.searchsorted(token_starts, [start, *(span.end for span, _ in window)])
     units = []
     for index, (span, kind) in enumerate(window):
@@ -296,10 +296,7 @@ def _window_units(
         else:
             parts = _pieces(text, span, inside, budget.piece)
         leads = kind in LEADING
-        units += [
-            _Unit(*part, path, section, heading=heading, leads=leads, apart=apart)
-            for part in parts
-        ]
+        units += [_Unit(*part, path, section, heading=heading, leads=leads) for part in parts]
     return units
 
 
@@ -382,8 +379,6 @@ class _Packer:
 
     def _continues(self, unit: _Unit) -> bool:
         """Tell whether a unit that opens a section may join what is pending."""
-        if unit.apart != self._pending[0].apart:
-            return False
         outer = self._pending[0].path[:-1]
         if not self._fresh or self._tokens >= self._budget.tiny or unit.path[: len(outer)] != outer:
             return False

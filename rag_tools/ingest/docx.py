@@ -100,7 +100,8 @@ def load_docx(data: bytes, *, uri: str, name: str) -> Document:
     extraction.read()
     if not extraction.length and (holder := _holds_unread(source.body)):
         raise UnreadableFileError(
-            f"{name}: holds no text that can be read, but {holder}: save it with its text, or as PDF"
+            f"{name}: holds no text that can be read, but {holder}: save it with its text, "
+            "or as PDF"
         )
     headings = (
         opening.path[-1]
@@ -418,7 +419,8 @@ def _field_value(element: Any) -> str:  # noqa: ANN401
         state = box if box.find(qn("w:checked")) is not None else None
         return _BOXES[_is_on(state, "w:checked") if state is not None else _is_on(box, "w:default")]
     entries = [
-        entry.get(qn("w:val"), "") for entry in data.findall(f"{qn('w:ddList')}/{qn('w:listEntry')}")
+        entry.get(qn("w:val"), "")
+        for entry in data.findall(f"{qn('w:ddList')}/{qn('w:listEntry')}")
     ]
     result = data.find(f"{qn('w:ddList')}/{qn('w:result')}")
     place = "0" if result is None else result.get(qn("w:val"), "0")

@@ -3,8 +3,8 @@
 The text is what the page's find-in-page and text-fragment search see: white space collapsed
 outside ``pre``, character references decoded, block elements on lines of their own, scripts,
 templates and hidden elements left out. Style sheets are not read. Beyond that it holds what a page
-shows in other ways: alternative texts of pictures and the values of form fields. Detection of encodings that
-the page doesn't declare lives in :mod:`rag_tools.ingest.decode`.
+shows in other ways: alternative texts of pictures and the values of form fields. Detection of
+encodings that the page doesn't declare lives in :mod:`rag_tools.ingest.decode`.
 """
 
 from __future__ import annotations
@@ -61,8 +61,11 @@ _BOILERPLATE = re.compile(
 )
 # A name that says too little by itself, and what the text of such an element says about consent.
 _COOKIES = re.compile(r"(?:^|\s)cookies?(?=$|\s)", re.I)
-_CONSENT = re.compile(r"\b(?:accept|agree|allow|consent|decline|akzeptieren|accepter|aceptar)\b", re.I)
+_CONSENT = re.compile(
+    r"\b(?:accept|agree|allow|consent|decline|akzeptieren|accepter|aceptar)\b", re.I
+)
 _LONGEST_NOTICE = 2000
+_LONGEST_NAME = 3  # words of an entry of a menu
 _DRAWN_BY = ("script", "noscript", "iframe", "frame", "canvas", "object")
 _HIDING_STYLE = re.compile(r"(?:^|;)\s*(?:display\s*:\s*none|visibility\s*:\s*hidden)\b", re.I)
 # Sphinx and MkDocs append a "¶" link to each heading and hide it in their style sheets.
@@ -126,8 +129,8 @@ def load_html(data: bytes, *, uri: str, name: str) -> Document:
         rendering.render(root)
     if not rendering.parts and root is not None and _is_drawn(root):
         raise UnreadableFileError(
-            f"{name}: holds no text that can be read, since scripts or frames draw the page: save it "
-            "from a browser as it is shown there"
+            f"{name}: holds no text that can be read, since scripts or frames draw the page: save "
+            "it from a browser as it is shown there"
         )
     return Document(
         text="".join(rendering.parts),
@@ -178,7 +181,8 @@ def _decode_declared_utf8(data: bytes, name: str) -> str:
     """Decode a page that says it is UTF-8; it isn't if several bytes are invalid and none valid."""
     text = data.decode("utf-8", errors="replace")
     broken = text.count("\ufffd")
-    if broken < _SURELY_ANOTHER or any(character > "\x7f" and character != "\ufffd" for character in text):
+    valid = any(character > "\x7f" and character != "\ufffd" for character in text)
+    if valid or broken < _SURELY_ANOTHER:
         return text  # damaged, at worst
     try:
         return decode(data, name=name)
@@ -249,13 +253,26 @@ def _is_navigation(element: html.HtmlElement) -> bool:
         return False
     if tag in _NAVIGATION - {"menu"} or role in _NAVIGATION:
         return True
-    if tag in _AROUND or role in _AROUND:
-        return not any(each.tag in _CONTENT for each in element.iterancestors())
     names = f"{element.get('class', '')} {element.get('id', '')}"
     if _COOKIES.search(names):
         words = element.text_content()
         return len(words) <= _LONGEST_NOTICE and _CONSENT.search(words) is not None
     return _BOILERPLATE.search(names) is not None
+
+
+def _is_around(element: html.HtmlElement) -> bool:
+    """Tell whether an element stands around the content: a page's footer or side bar."""
+    return (element.tag in _AROUND or element.get("role") in _AROUND) and not any(
+        each.tag in _CONTENT for each in element.iterancestors()
+    )
+
+
+def _is_menu(words: str) -> bool:
+    """Tell whether a line at the edge of a page is a row of names, or a notice of copyright."""
+    names = [name for name in re.split(r"[|·•›»\n]", words) if name.strip()]
+    return words.lstrip().startswith(("©", "Copyright")) or all(
+        len(name.split()) <= _LONGEST_NAME for name in names
+    )
 
 
 def _shown(element: html.HtmlElement) -> str:
@@ -312,6 +329,8 @@ class _Frame:
     runs_before: int
     in_list: bool = False  # or in a table
     navigation: bool = False
+    around: bool = False  # the content
+    linked: bool = False
     last_tag: str = ""  # of the last element in it
     term_group: int = 0  # of the last dt in it, whose definition a dd is
     outer_cell: int | None = None  # of a table: the cell it stands in
@@ -330,6 +349,8 @@ class _Run:
     element: str
     anchor: str
     path: tuple[str, ...]
+    around: bool = False  # the content of the page
+    linked: bool = True  # all of it
 
 
 class _Rendering:
@@ -373,9 +394,15 @@ class _Rendering:
         """Return blocks that tile the text: one per list item, definition, and table row."""
         openings: list[Opening] = []
         group = 0
-        if all(run.kind == "navigation" for run in self.runs):  # then it is what the page says
-            self.runs = [replace(run, kind="paragraph", group=0) for run in self.runs]
-        for run in self.runs:
+        text = "".join(self.parts)
+        runs = [
+            replace(run, kind="navigation", group=0)
+            if run.around
+            and (run.linked or run.kind == "heading" or _is_menu(text[run.start : run.end]))
+            else run
+            for run in self.runs
+        ]
+        for run in runs:
             if not (run.group and run.group == group and run.path == openings[-1].path):
                 openings.append(Opening(run.kind, run.start, run.path))
             group = run.group
@@ -453,12 +480,14 @@ class _Rendering:
             spaced=tag in _SPACED and (tag not in _LISTS or not parent.in_list),
             in_list=parent.in_list or tag in _LISTS or tag == "table",
             navigation=navigation,
+            around=tag != "address" and (parent.around or _is_around(element)),
+            linked=parent.linked or tag in ("a", "button"),
             parts_before=len(self.parts),
             runs_before=len(self.runs),
         )
 
     def _end_heading(self, frame: _Frame) -> None:
-        if frame.navigation:
+        if frame.navigation or frame.around:
             return
         title = _collapse("".join(self.parts[frame.parts_before :]))
         if not title:
@@ -521,12 +550,20 @@ class _Rendering:
             anchor = max(frame.anchor, self._heading_anchor).id
             self.runs.append(
                 _Run(
-                    self._length, 0, frame.kind, frame.group, frame.block_path, anchor, self._path()
+                    start=self._length,
+                    end=0,
+                    kind=frame.kind,
+                    group=frame.group,
+                    element=frame.block_path,
+                    anchor=anchor,
+                    path=self._path(),
+                    around=frame.around,
                 )
             )
         self.parts.append(text)
         self._length += len(text)
         self.runs[-1].end = self._length
+        self.runs[-1].linked &= self._frames[-1].linked
 
     def _path(self) -> tuple[str, ...]:
         return tuple(title for _, title in self._headings)

@@ -36,8 +36,8 @@ def load_markdown(data: bytes, *, uri: str, name: str) -> Document:
     """Return the document in a Markdown file.
 
     One block per heading, paragraph and code block at the outermost level, per list item at any,
-    and per table row. The title is that of YAML or TOML front matter, else the first heading of level 1, else the
-    file's name.
+    and per table row. The title is that of YAML or TOML front matter, else the first heading of
+    level 1, else the file's name.
 
     Raises
     ------

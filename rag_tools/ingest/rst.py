@@ -46,8 +46,8 @@ def load_rst(data: bytes, *, uri: str, name: str) -> Document:
     """Return the document in a reStructuredText file.
 
     One block per title, paragraph, list item, definition, table row, literal block and code-like
-    directive. The title is the ``Title:`` field of a header such as a PEP's, after its number, and encloses all
-    sections; else the first section's; else the file's name.
+    directive. The title is the ``Title:`` field of a header such as a PEP's, after its number, and
+    encloses all sections; else the first section's; else the file's name.
 
     Raises
     ------

@@ -18,7 +18,7 @@ from rag_tools.errors import (
     fault,
 )
 from rag_tools.ingest.code import LANGUAGES
-from rag_tools.ingest.text import FORMATS
+from rag_tools.ingest.text import FORMATS, is_minified
 from rag_tools.types import Document
 
 DEFAULT_MAX_BYTES = 64 * 1024 * 1024
@@ -34,6 +34,8 @@ _LOADERS: dict[str, str] = {
     ".pdf": "pdf",
     ".docx": "docx",
 }
+
+_MINIFIED = frozenset({".js", ".mjs", ".cjs", ".css"})  # what the files of a web site end with
 
 # Loaders written in Python whose time grows with the size of the file alone, and the bytes up to
 # which nothing can go wrong with them that deserves a process of their own.
@@ -115,7 +117,8 @@ def load_bytes(data: bytes, *, name: str, uri: str) -> Document:
     Raises
     ------
     UnsupportedFormatError
-        No loader reads files of this name, or it has no suffix and `data` isn't text.
+        No loader reads files of this name, it has no suffix and `data` isn't text, or it is
+        minified.
     UnreadableFileError
         The data can't be decoded or parsed.
     """
@@ -126,7 +129,7 @@ def load_bytes(data: bytes, *, name: str, uri: str) -> Document:
     module = import_module(f"rag_tools.ingest.{loader}")
     load_format = cast(Callable[..., Document], getattr(module, f"load_{loader}"))
     try:
-        return load_format(data, uri=uri, name=printable(name))
+        document = load_format(data, uri=uri, name=printable(name))
     except UnreadableFileError as error:
         if suffix:
             raise
@@ -135,6 +138,12 @@ def load_bytes(data: bytes, *, name: str, uri: str) -> Document:
     except Exception as error:
         # Parsers fail on hostile files in ways they don't document; one file must not end a sync.
         raise UnreadableFileError(fault(printable(name), "can't be parsed", error)) from error
+    if suffix in _MINIFIED and is_minified(document.text):
+        raise UnsupportedFormatError(
+            f"{printable(name)}: minified, so that people can't read it: index the source it was "
+            "made from"
+        )
+    return document
 
 
 def printable(name: str) -> str:

@@ -107,6 +107,10 @@ _CELL_ENDS = ("\t", "|", ";", ",")
 _DIGIT = re.compile(r"\d")
 _NUMBER = re.compile(r"[\d\W_]*\d[\d\W_]*")
 
+_LONG_SOURCE = 5_000
+_LONG_LINES = 500
+"""From so many characters on, and so many a line on average, a source is taken for minified."""
+
 _LONGEST_ROW = 8_192
 """Most characters of a row of several lines; beyond, a quotation mark was no quotation mark."""
 
@@ -177,6 +181,11 @@ def _block_kind(text: str, span: Span) -> BlockKind:
     if len(rows) > 1 and len({row.count("\t") for row in rows}) == 1 and "\t" in rows[0].strip():
         return _ROWS
     return "item" if is_definition(text, span.start) else _PROSE
+
+
+def is_minified(text: str) -> bool:
+    """Tell whether a source was packed for machines: long, and hardly any lines."""
+    return len(text) >= _LONG_SOURCE and len(text) / (text.count("\n") + 1) >= _LONG_LINES
 
 
 def is_definition(text: str, start: int) -> bool:

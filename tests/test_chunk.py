@@ -164,6 +164,35 @@ def test_what_fits_is_one_passage():
     assert texts(document) == [document.text]
 
 
+def left_out(text, *blocks):
+    document = text_document(text, *blocks)
+    return [text[p.start : p.end] for p in chunk(document, Words())]
+
+
+class TestLeftOut:
+    @pytest.mark.parametrize(
+        "picture",
+        [
+            "data:image/png;base64," + "iVBORw0KGgo5+/" * 40,
+            "data:image/svg+xml;charset=utf-8;base64," + ("Q0xhc3M5" * 9 + "\r\n") * 4,
+            "Zm9vYmFyMTIz" * 100 + "==",
+        ],
+    )
+    def test_files_written_into_the_text(self, picture):
+        found = left_out(f"The mast broke.\n\n![mast]({picture})\n\nIt was replaced.\n")
+        assert found == ["The mast broke.\n\n![mast](", ")\n\nIt was replaced.\n"]
+
+    def test_but_not_words_that_look_like_one(self):
+        text = "See data:text/plain;base64,QUJD here. " + "x" * 1500
+        assert "".join(left_out(text)) == text
+
+    def test_navigation(self):
+        text = "Home Prices\nWe rent boats."
+        blocks = [Block("navigation", 0, 12), Block("paragraph", 12, len(text))]
+        assert left_out(text, *blocks) == ["We rent boats."]
+        assert left_out(text, blocks[0], blocks[1]._replace(kind="navigation")) == [text]
+
+
 class TestBorders:
     def test_between_sentences(self):
         document = text_document("".join(f"This is sentence number {i}. " for i in range(50)))

@@ -48,6 +48,21 @@ def blocks(document: Document) -> list[tuple[str, str]]:
         ("<table><tr><td>x<table><tr><td>a<td>b</table>y<td>z</table>", "x\na\tb\ny\tz"),
         ("&lt;b&gt; &amp;amp; &eacute;&check;&#128512;&nbsp;.", "<b> &amp; é✓😀\u00a0."),
         ("a\r\nb\rc", "a b c"),
+        ("<p>a <img src=x.png alt='the quay at dawn'> b</p>", "a the quay at dawn b"),
+        ("<p>a<img alt='IMG_1.jpg'><img alt=star aria-hidden=true>b</p>", "ab"),
+        ("<p>x <math><mi>n</mi><annotation>n^2</annotation></math></p>", "x n"),
+        (
+            "<p>x <span><span><math><mi>n</mi></math></span><span aria-hidden=true>n</span></span>"
+            ".</p>",
+            "x n.",
+        ),
+        ("<p><i aria-hidden=true>a</i> b</p>", "a b"),
+        (
+            "<input value=Hull> <input type=hidden value=no><textarea>Dock 5</textarea>",
+            "Hull Dock 5",
+        ),
+        ("<select><option>low<option selected>high</select>", "high"),
+        ("<details><summary>More</summary>Less</details>", "More\nLess"),
         ("", ""),
         ("  <!-- nothing -->\n", ""),
     ],
@@ -214,6 +229,12 @@ def test_deep_nesting_is_read_or_refused_never_dropped() -> None:
 
 def test_long_text_is_not_cut() -> None:
     assert len(load("<p>" + "x" * 12_000_000).text) == 12_000_000
+
+
+def test_a_page_that_scripts_draw_is_refused() -> None:
+    with pytest.raises(UnreadableFileError, match=r"^page\.html: holds no text .* scripts"):
+        load("<title>Boats</title><div id=app></div><script src=/app.js></script>")
+    assert load("<script></script>").text == ""
 
 
 def test_binary_is_refused() -> None:

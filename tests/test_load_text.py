@@ -269,6 +269,13 @@ End
 """
 
 
+def test_minified_sources_are_left_out():
+    packed = "var a=function(b){return b+1};" * 400
+    with pytest.raises(UnsupportedFormatError, match=r"^app\.js: minified"):
+        load_bytes(packed.encode(), name="app.js", uri="test:x")
+    load_bytes(packed.replace(";", ";\n").encode(), name="app.js", uri="test:x")
+
+
 class TestMarkdown:
     @pytest.mark.parametrize("line_end", ["\n", "\r\n", "\r"])
     def test_structure(self, line_end):

@@ -206,6 +206,26 @@ def test_a_heading_never_runs_into_the_sentence_after_it():
     assert quoted(text, "iron", "degrees", blocks=blocks) == ["Iron melts at 1538 degrees."]
 
 
+def test_the_row_that_the_query_tells_from_the_others_is_quoted_alone():
+    text = "mast 9 m ash\nboom 4 m ash\ngaff 3 m elm\n"
+    rows = [Block("table", 0, len(text))]
+    assert quoted(text, "m", "ash", "boom", blocks=rows) == ["boom 4 m ash"]
+
+
+@pytest.mark.parametrize("question", ["Where are oars stored?", "**Where are oars stored?**"])
+def test_an_answer_is_quoted_for_its_question(question):
+    text = f"{question}\nIn the shed. It is dry.\n\nPaint is thinned first."
+    assert quoted(text, "where", "oars", "stored")[0] == "In the shed."
+    assert quoted(question, "oars") == [question]
+
+
+def test_what_introduces_a_list_is_quoted_with_it():
+    text = "A rigger brings these tools:\n- fid\n- palm\n\nSails are washed in May."
+    quote = "A rigger brings these tools:\n- fid\n- palm"
+    assert quoted(text, "rigger", "tools") == [quote]
+    assert quoted(text, "palm") == ["palm"]
+
+
 def test_a_quote_never_runs_from_one_section_into_another():
     text = "fn cool() { heat }\nfn stop() { heat }\n"
     blocks = [Block("function", 0, 19), Block("function", 19, len(text))]

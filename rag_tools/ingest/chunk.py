@@ -203,30 +203,71 @@ class _Budget:
 
 def _units(document: Document, budget: _Budget) -> Iterator[_Unit | None]:
     """Yield the units of a document in order, and None for each stretch that is left out."""
-    section = 0
-    before: Block | None = None
-    blocks = _checked_blocks(document)
-    only_navigation = all(block.kind == "navigation" for block in blocks)  # then it is the content
-    for block in blocks:
-        starts_section = before is not None and (
-            block.path != before.path or block.kind in ("heading", "function", "class")
-        )
-        before = block
-        section += starts_section
-        if block.kind == "navigation" and not only_navigation:
+    for stretch in _stretches(document):
+        if stretch is None:
             yield None
             continue
-        for part in _without_files(document.text, block):
+        units = _window_units(document.text, stretch, budget)
+        if stretch.opens:
+            total = sum(unit.tokens for unit in units)
+            units[0] = units[0]._replace(opens=max(total, 1))
+        yield from units
+
+
+class _Stretch(NamedTuple):
+    """Units of one section that follow one another, bounded in length.
+
+    Attributes
+    ----------
+    path
+        Of their blocks.
+    section
+        See `_Unit.section`.
+    opens
+        Whether the section begins here; then all of them are of its first block.
+    pieces
+        Ranges and kinds of the units.
+    """
+
+    path: tuple[str, ...]
+    section: int
+    opens: bool
+    pieces: list[tuple[Span, UnitKind]]
+
+
+def _stretches(document: Document) -> Iterator[_Stretch | None]:
+    """Yield a document in stretches, each long enough to be worth a call of the tokenizer."""
+    blocks = _checked_blocks(document)
+    only_navigation = all(block.kind == "navigation" for block in blocks)  # then it is the content
+    section = 0
+    before: Block | None = None
+    stretch = _Stretch((), 0, opens=False, pieces=[])
+    for block in blocks:
+        opens = before is not None and (
+            block.path != before.path or block.kind in ("heading", "function", "class")
+        )
+        section += opens
+        skipped = block.kind == "navigation" and not only_navigation
+        for part in [None] if skipped else _without_files(document.text, block):
+            windows = [] if part is None else _windows(document.text, part)
+            for window in windows:
+                full = not stretch.pieces or (
+                    window[-1][0].end - stretch.pieces[0][0].start > _WINDOW
+                )
+                if full or opens or stretch.opens or stretch.section != section:
+                    if stretch.pieces:
+                        yield stretch
+                    stretch = _Stretch(block.path, section, opens, [])
+                    opens = False
+                stretch.pieces.extend(window)
             if part is None:
+                if stretch.pieces:
+                    yield stretch
                 yield None
-                continue
-            for window in _windows(document.text, part):
-                units = _window_units(document.text, window, part, section, budget)
-                if starts_section and units:
-                    total = sum(unit.tokens for unit in units)
-                    units[0] = units[0]._replace(opens=max(total, 1))
-                    starts_section = False
-                yield from units
+                stretch = _Stretch(block.path, section, opens=False, pieces=[])
+        before = block
+    if stretch.pieces:
+        yield stretch
 
 
 def _without_files(text: str, block: Block) -> Iterator[Block | None]:
@@ -274,19 +315,13 @@ def _windows(text: str, block: Block) -> Iterator[list[tuple[Span, UnitKind]]]:
         start = found[-1][0].end
 
 
-def _window_units(
-    text: str,
-    window: list[tuple[Span, UnitKind]],
-    block: Block,
-    section: int,
-    budget: _Budget,
-) -> list[_Unit]:
+def _window_units(text: str, stretch: _Stretch, budget: _Budget) -> list[_Unit]:
     """Count the tokens of natural pieces; split those that are too long."""
+    window = stretch.pieces
     start = window[0][0].start
     token_starts = budget.spans(text[start : window[-1][0].end])[:, 0] + start
-    path = budget.cut(block.path)
+    path = budget.cut(stretch.path)
     room = budget.room(path)
-    heading = block.kind == "heading"
     bounds = np.searchsorted(token_starts, [start, *(span.end for span, _ in window)])
     units = []
     for index, (span, kind) in enumerate(window):
@@ -295,8 +330,10 @@ def _window_units(
             parts = [(span.start, span.end, len(inside))]
         else:
             parts = _pieces(text, span, inside, budget.piece)
-        leads = kind in LEADING
-        units += [_Unit(*part, path, section, heading=heading, leads=leads) for part in parts]
+        units += [
+            _Unit(*part, path, stretch.section, heading=kind == "heading", leads=kind in LEADING)
+            for part in parts
+        ]
     return units
 
 

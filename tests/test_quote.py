@@ -195,7 +195,8 @@ def test_what_a_heading_says_is_evidence_for_the_unit_below_it():
         return quoted(title + body, *groups, blocks=blocks)
 
     assert below(body) == [body]
-    assert below("Nothing here bears on that. Nor does this.") == ["Nothing here bears on that."]
+    nothing = "Nothing here bears on that. Nor does this."
+    assert below(f"{nothing}\n\nOr this.") == [nothing]
     assert quoted(title, *groups, blocks=[heading]) == [title.strip()]
     assert HEADING_HANDICAP > MARGIN
 
@@ -215,7 +216,7 @@ def test_the_row_that_the_query_tells_from_the_others_is_quoted_alone():
 @pytest.mark.parametrize("question", ["Where are oars stored?", "**Where are oars stored?**"])
 def test_an_answer_is_quoted_for_its_question(question):
     text = f"{question}\nIn the shed. It is dry.\n\nPaint is thinned first."
-    assert quoted(text, "where", "oars", "stored")[0] == "In the shed."
+    assert quoted(text, "where", "oars", "stored")[0] == "In the shed. It is dry."
     assert quoted(question, "oars") == [question]
 
 

@@ -59,6 +59,7 @@ _GAP = 4  # characters between two sentences of a paragraph or a list: white spa
 _LEADING = re.compile(r"(?:\s|(?:[-*+•◦▪‣>|]|#{1,6}|\(?\d{1,3}[.)]|\[[ xX]\])(?=\s))*")
 _CLAUSE_END = re.compile(r"\t+|[,;:)]\s+|[，；：、]\s*|\s[-–—|]+\s|—|\n\s*")
 _SEPARATORS = " \t\r\n,;:，；：、—–|-"
+_BLANK_LINE = re.compile(r"\n[^\S\n]*+\n|\r[^\S\r\n]*+\r")
 _RULE = "+-=|: \t"
 _WORD_END = re.compile(r"\s+")
 
@@ -100,7 +101,8 @@ def quotes(
 
     Context is no quote. What it says about a query counts for the unit that it leads to: the
     evidence of a question is its answer's, that of a heading, less `HEADING_HANDICAP`, the first
-    unit's below it. What introduces a list is quoted together with its first items. Context is
+    unit's below it. Where that evidence is the best there is, the rest of the paragraph or list is
+    quoted too, up to `LONG`; what introduces a list is quoted together with it. Context is
     quoted itself only if a passage holds nothing else.
 
     Parameters
@@ -366,10 +368,10 @@ def _candidates(text: str, units: Sequence[Unit], passage: _Evidence) -> list[_C
             led = Span(units[asking[0]].start, unit.end)
             inherited = max(inherited, float(passage.scores([_trimmed(text, led)])[0]))
         inherited = inherited if inherited > own[place] else 0.0
-        if inherited and asking:
-            introduces = units[asking[-1]].kind == "lead-in"
-            first = units[asking[-1]].start if introduces else unit.start
-            span = Span(first, _items_end(units, place, first))
+        if inherited:
+            introduces = units[lead[-1]].kind == "lead-in"
+            first = units[lead[-1]].start if introduces else unit.start
+            span = Span(first, _answer_end(text, units, place, first))
             taken = span.end
         joinable = unit.kind in JOINABLE
         rank = max(inherited, own[place])
@@ -407,12 +409,21 @@ def _inherited(context: Unit, score: float) -> float:
     return score - HEADING_HANDICAP * (context.kind == "heading")
 
 
-def _items_end(units: Sequence[Unit], place: int, start: int) -> int:
-    """Return the end of the items from `place` on that fit, with what introduces them, a quote."""
+def _answer_end(text: str, units: Sequence[Unit], place: int, start: int) -> int:
+    """Return the end of what a context leads to, from `place` on, as far as it fits a quote.
+
+    That are the items of a list, or the sentences of a paragraph.
+    """
     end = units[place].end
     for unit, following in pairwise(units[place:]):
+        items = unit.kind == following.kind == "item"
+        sentences = (
+            {unit.kind, following.kind} <= JOINABLE
+            and unit.section == following.section
+            and not _BLANK_LINE.search(text, unit.start, unit.end)
+        )
         touch = unit.end == following.start
-        if not touch or following.kind != "item" or following.end - start > LONG:
+        if not touch or not (items or sentences) or following.end - start > LONG:
             break
         end = following.end
     return end

@@ -27,8 +27,8 @@ _LEGACY = [
     *("koi8-r", "koi8-u", "cp932", "euc-jp", "cp949", "big5hkscs", "gb18030"),
 ]
 _LATIN = "cp1252"
-# Short texts in Western languages fit the code pages of other languages nearly as well. Of 50
-# short texts in 20 encodings, 0.65 gets 48 right and 0.75 gets 46; without a preference 38.
+# Short texts in Western languages fit the code pages of other languages nearly as well. Of 51
+# short texts in 23 encodings, 0.65 gets 48 right, 0.5 and 0.75 get 47; without a preference 44.
 _AS_GOOD = 0.65
 # Letters of the Western languages that are written with the Latin alphabet, less those of
 # Icelandic, which are what other languages' letters look like in this code page.

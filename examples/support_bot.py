@@ -95,7 +95,7 @@ def section(engine: Engine, query: str, citation: Citation) -> Citation:
     if not body or not body[0].path:
         return citation
     text = document.text[body[0].start : body[-1].end].rstrip()
-    steps = _STEP.search(text) or any(block.kind == "list" for block in body)
+    steps = _STEP.search(text) or any(block.kind in ("list", "item") for block in body)
     needed = citation.end <= body[0].start or (steps and _HOW.search(query))
     if not needed or len(text) > LONGEST:
         return citation

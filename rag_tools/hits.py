@@ -5,8 +5,7 @@ Nothing is encoded or ranked here.
 
 from __future__ import annotations
 
-from bisect import bisect_right
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -14,17 +13,14 @@ from numpy.typing import NDArray
 
 from rag_tools.catalog.rows import heading
 from rag_tools.cite.locate import cite_span
-from rag_tools.cite.quote import Section, alignment, distinct, quotes
+from rag_tools.cite.quote import alignment, distinct, quotes
 from rag_tools.duplicates import Candidate, Distinct
 from rag_tools.index.kernels import similarities
 from rag_tools.index.search import Match, Query
 from rag_tools.reader import Reader, View
 from rag_tools.tracing import stage
-from rag_tools.types import Block, Citation, Copy, Document, Hit, Passage, Span
-
-# Kinds of blocks that a quote may run through; the others stand by themselves.
-_RUNNING = frozenset({"paragraph", "list", "table", "code"})
-
+from rag_tools.types import Citation, Copy, Document, Hit, Passage, Span
+from rag_tools.units import units
 
 COPIES = 10
 """Duplicates that are named beside a hit, at most."""
@@ -171,7 +167,8 @@ def _citations(
         grid,
         query.weights,
         relevance=match.score / ceiling,
-        sections=_sections(document.blocks, passage),
+        units=units(document.text, document.blocks, Span(passage.start, passage.end)),
+        start=passage.start,
     )
     return [
         cite_span(
@@ -185,19 +182,3 @@ def _citations(
         )
         for quote in found
     ]
-
-
-def _sections(blocks: Sequence[Block], passage: Passage) -> list[Section]:
-    """Return what no quote crosses: headings, functions, stretches of text below one heading."""
-    found: list[Section] = []
-    before: Block | None = None
-    for block in blocks[bisect_right(blocks, passage.start, key=lambda block: block.end) :]:
-        if block.start >= passage.end:
-            break
-        start = max(block.start, passage.start) - passage.start
-        end = min(block.end, passage.end) - passage.start
-        if before and block.path == before.path and {block.kind, before.kind} <= _RUNNING:
-            start = found.pop().start
-        found.append(Section(start, end, heading=block.kind == "heading"))
-        before = block
-    return found

@@ -17,7 +17,20 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 Metadata = dict[str, Any]
 
-BlockKind = Literal["heading", "paragraph", "list", "table", "code", "function", "class"]
+BlockKind = Literal[
+    "heading",
+    "paragraph",
+    "list",
+    "item",
+    "table",
+    "header",
+    "row",
+    "lines",
+    "code",
+    "function",
+    "class",
+    "navigation",
+]
 VerificationStatus = Literal["exact", "moved", "stale", "missing"]
 Verdict = Literal["supported", "partial", "unsupported"]
 
@@ -49,7 +62,13 @@ class Block(NamedTuple):
     Attributes
     ----------
     kind
-        What the element is. ``heading`` blocks hold the heading's own characters.
+        What the element is, which says what its units are, see `rag_tools.units`. ``heading``
+        holds the heading's own characters. ``paragraph`` and ``list`` are running text.
+        ``item`` is one list item with its continuation, or a term with its definition. The
+        lines of a ``table`` are its rows; ``row`` is one row that may have several lines, and
+        ``header`` the header of the rows that follow. ``lines`` are entries of a log or keys
+        with their values; ``code``, ``function`` and ``class`` are lines of code.
+        ``navigation`` is what a page repeats around its content, such as menus.
     start, end
         Range of code points; each block starts where the one before it ends.
     path

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from itertools import pairwise
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
 from rag_tools.ingest.chunk import MAX_PASSAGE_LENGTH, chunk, context
 from rag_tools.ingest.load import load_bytes
-from rag_tools.types import Block, Document
+from rag_tools.types import Block, BlockKind, Document
 
 
 class Words:
@@ -125,7 +126,7 @@ nasty_text = st.lists(st.sampled_from(PIECES), max_size=80).map("".join)
 def nasty_documents(draw):
     text = draw(nasty_text)
     cuts = sorted(draw(st.sets(st.integers(0, len(text)), max_size=12)) - {0, len(text)})
-    kinds = st.sampled_from(["heading", "paragraph", "list", "table", "code", "function", "class"])
+    kinds = st.sampled_from([kind for kind in get_args(BlockKind) if kind != "navigation"])
     names = st.sampled_from(["A", "Guide to things", "long title " * 20, "漢字", " ", ""])
     blocks = [
         Block(draw(kinds), start, end, tuple(draw(st.lists(names, max_size=4))))
@@ -161,6 +162,35 @@ def test_white_space_is_covered():
 def test_what_fits_is_one_passage():
     document = text_document("One sentence. Another.\n\nA paragraph.")
     assert texts(document) == [document.text]
+
+
+def left_out(text, *blocks):
+    document = text_document(text, *blocks)
+    return [text[p.start : p.end] for p in chunk(document, Words())]
+
+
+class TestLeftOut:
+    @pytest.mark.parametrize(
+        "picture",
+        [
+            "data:image/png;base64," + "iVBORw0KGgo5+/" * 40,
+            "data:image/svg+xml;charset=utf-8;base64," + ("Q0xhc3M5" * 9 + "\r\n") * 4,
+            "Zm9vYmFyMTIz" * 100 + "==",
+        ],
+    )
+    def test_files_written_into_the_text(self, picture):
+        found = left_out(f"The mast broke.\n\n![mast]({picture})\n\nIt was replaced.\n")
+        assert found == ["The mast broke.\n\n![mast](", ")\n\nIt was replaced.\n"]
+
+    def test_but_not_words_that_look_like_one(self):
+        text = "See data:text/plain;base64,QUJD here. " + "x" * 1500
+        assert "".join(left_out(text)) == text
+
+    def test_navigation(self):
+        text = "Home Prices\nWe rent boats."
+        blocks = [Block("navigation", 0, 12), Block("paragraph", 12, len(text))]
+        assert left_out(text, *blocks) == ["We rent boats."]
+        assert left_out(text, blocks[0], blocks[1]._replace(kind="navigation")) == [text]
 
 
 class TestBorders:

@@ -78,6 +78,17 @@ def test_nul_bytes_in_text_are_kept():
         ("gb18030", "这是一个简体中文的文本文件，用来测试编码。"),
         ("big5", "這是一個繁體中文的文字檔案，用來測試編碼。"),
         ("euc_kr", "안녕하세요. 이것은 한국어 텍스트입니다."),
+        ("iso8859-2", "Maďarská žena jede vlakem do Košic, protože řeší důležitý případ."),
+        ("cp1250", "A fűtőtest cseréje előtt zárja el a vízcsapot, és hűtse le a csövet."),
+        ("cp1252", "Número;Ubicación;Año\n7;Málaga;1998\n8;Cáceres;2003\n"),
+        ("cp1252", "Zürich;Genève\nBern;Neuchâtel\n"),
+        ("cp1257", "Šiandien yra gražus oras, ąžuolas žaliuoja"),
+        ("koi8-r", "int n = 0; // счётчик строк\nn += 1; // следующая строка\n"),
+        ("cp866", "Проверка давления в системе"),
+        ("gb18030", "编号,名称,数量\nB-7,轴承,40\nB-8,齿轮,12\n"),
+        ("iso2022_jp", "緑のランプが点灯するまで待ちます。"),
+        ("utf-16-le", "UTF-16 without a mark\r\n"),
+        ("utf-16-be", "Давление 3 бар\n"),
     ],
 )
 def test_legacy_encodings(encoding, text):
@@ -91,7 +102,7 @@ def test_legacy_encodings(encoding, text):
         b"\x7fELF\x02\x01\x01" + bytes(200) + b".text\0.data\0",
         b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 4,
         bytes(100),
-        "UTF-16 without a mark".encode("utf-16-le"),
+        "UTF-16 and a control \x01 character".encode("utf-16-le"),
     ],
 )
 def test_binary_data_is_refused_by_name(data):

@@ -82,8 +82,10 @@ def test_order_blocks_and_paths() -> None:
         ("heading", "The report", ("The report",)),
         ("paragraph", "Opening words.", ("The report",)),
         ("heading", "Part", ("The report", "Part")),
-        ("list", "first\nsecond", ("The report", "Part")),
-        ("table", "a\tb\tc\n1\t\t3", ("The report", "Part")),
+        ("item", "first", ("The report", "Part")),
+        ("item", "second", ("The report", "Part")),
+        ("header", "a\tb\tc", ("The report", "Part")),
+        ("row", "1\t\t3", ("The report", "Part")),
         ("heading", "Detail", ("The report", "Part", "Detail")),
         ("paragraph", "Closing words.", ("The report", "Part", "Detail")),
     ]
@@ -184,6 +186,112 @@ def test_word_markup(xml: str, text: str) -> None:
     document = load(body_with(xml))
     assert document.text == text
     assert_tiles(document)
+
+
+def cell(text: str) -> str:
+    return f"<w:tc><w:p><w:r><w:t>{text}</w:t></w:r></w:p></w:tc>"
+
+
+def control(xml: str) -> str:
+    return f"<w:sdt><w:sdtPr/><w:sdtContent>{xml}</w:sdtContent></w:sdt>"
+
+
+@pytest.mark.parametrize(
+    ("xml", "text"),
+    [
+        (f"<w:tr>{cell('Pump')}{control(cell('3 bar'))}{cell('new')}</w:tr>", "Pump\t3 bar\tnew"),
+        (control(f"<w:tr>{control(cell('Pump'))}{cell('3 bar')}</w:tr>"), "Pump\t3 bar"),
+        (
+            f"<w:tr>{cell('kept')}</w:tr><w:tr><w:trPr><w:del/></w:trPr>{cell('')}</w:tr>",
+            "kept",
+        ),
+        (
+            "<w:tr><w:tc><w:p><w:r><w:t>cell</w:t></w:r><w:r><w:pict><w:txbxContent><w:p><w:r>"
+            "<w:t>boxed</w:t></w:r></w:p></w:txbxContent></w:pict></w:r></w:p></w:tc></w:tr>",
+            "cell\n\nboxed",
+        ),
+    ],
+)
+def test_tables_lose_no_cell_and_no_text_box(xml: str, text: str) -> None:
+    document = load(body_with(f"<w:tbl>{xml}</w:tbl>"))
+    assert document.text == text
+    assert_tiles(document)
+
+
+@pytest.mark.parametrize(
+    ("xml", "text"),
+    [
+        ("<w:sym w:font='Symbol' w:char='F0B0'/>", "°"),
+        ("<w:sym w:font='Wingdings' w:char='F0FE'/>", "☑"),
+        ("<w:sym w:font='House Icons' w:char='F041'/>", "\ufffd"),
+        ("<w:sym w:font='Arial' w:char='2713'/>", "✓"),
+        ("<w:sym w:font='Symbol' w:char='?'/>", "\ufffd"),
+        ("<w:rPr><w:rFonts w:ascii='Symbol'/></w:rPr><w:t>\uf06d</w:t>", "μ"),
+        ("<w:fldChar><w:ffData><w:checkBox><w:checked/></w:checkBox></w:ffData></w:fldChar>", "☒"),
+        (
+            "<w:fldChar><w:ffData><w:checkBox><w:default w:val='1'/><w:checked w:val='0'/>"
+            "</w:checkBox></w:ffData></w:fldChar>",
+            "☐",
+        ),
+        (
+            "<w:fldChar><w:ffData><w:ddList><w:result w:val='1'/><w:listEntry w:val='low'/>"
+            "<w:listEntry w:val='high'/></w:ddList></w:ffData></w:fldChar>",
+            "high",
+        ),
+        (
+            "<w:drawing><wp:inline xmlns:wp='http://schemas.openxmlformats.org/drawingml/2006/"
+            "wordprocessingDrawing'><wp:docPr id='1' name='P 1' descr='A lighthouse'/></wp:inline>"
+            "</w:drawing>",
+            " A lighthouse ",
+        ),
+    ],
+)
+def test_what_a_run_shows_without_text(xml: str, text: str) -> None:
+    page = f"<w:p><w:r><w:t>[</w:t></w:r><w:r>{xml}</w:r><w:r><w:t>]</w:t></w:r></w:p>"
+    assert load(body_with(page)).text == f"[{text}]"
+
+
+def test_a_formula_is_read_once() -> None:
+    math = "http://schemas.openxmlformats.org/officeDocument/2006/math"
+    formula = f"<m:oMath xmlns:m='{math}'><m:r><m:t>a=b</m:t></m:r></m:oMath>"
+    assert load(body_with(f"<w:p><w:r><w:t>If </w:t></w:r>{formula}</w:p>")).text == "If a=b"
+
+
+def with_inserted(body: str, name: str, content: bytes) -> bytes:
+    """Return a document that inserts another one, whose relation is rIdX."""
+    relations = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
+    data = body_with(body.replace("<w:altChunk", f"<w:altChunk xmlns:r='{relations}' r:id='rIdX'"))
+    data = rewrite(data, f"word/{name}", content)
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        rels = archive.read("word/_rels/document.xml.rels").decode()
+        types = archive.read("[Content_Types].xml").decode()
+    relation = f"<Relationship Id='rIdX' Target='{name}' Type='{relations}/aFChunk'/>"
+    rels = rels.replace("</Relationships>", f"{relation}</Relationships>")
+    suffix = name.rpartition(".")[2]
+    kind = f"<Default Extension='{suffix}' ContentType='application/octet-stream'/>"
+    types = types.replace("</Types>", f"{kind}</Types>")
+    data = rewrite(data, "word/_rels/document.xml.rels", rels.encode())
+    return rewrite(data, "[Content_Types].xml", types.encode())
+
+
+def test_an_inserted_page_is_read_in_its_place() -> None:
+    body = (
+        "<w:p><w:r><w:t>Before.</w:t></w:r></w:p><w:altChunk/><w:p><w:r><w:t>End.</w:t></w:r></w:p>"
+    )
+    page = b"<h1>Storage</h1><ul><li>Keep it dry<li>Keep it cold</ul>"
+    document = load(with_inserted(body, "part.htm", page))
+    assert document.text == "Before.\n\nStorage\n\nKeep it dry\nKeep it cold\n\nEnd."
+    assert [block.kind for block in document.blocks] == [
+        *("paragraph", "heading", "item", "item", "paragraph"),
+    ]
+    assert_tiles(document)
+
+
+def test_a_document_without_text_is_refused_if_it_holds_something_else() -> None:
+    with pytest.raises(UnreadableFileError, match=r"report\.docx: holds no text .* inserted"):
+        load(with_inserted("<w:altChunk/>", "part.rtf", b"{\\rtf1 x}"))
+    with pytest.raises(UnreadableFileError, match="pictures"):
+        load(body_with("<w:p><w:r><w:drawing/></w:r></w:p>"))
 
 
 def test_footnotes_follow_the_text() -> None:

@@ -48,6 +48,21 @@ def blocks(document: Document) -> list[tuple[str, str]]:
         ("<table><tr><td>x<table><tr><td>a<td>b</table>y<td>z</table>", "x\na\tb\ny\tz"),
         ("&lt;b&gt; &amp;amp; &eacute;&check;&#128512;&nbsp;.", "<b> &amp; é✓😀\u00a0."),
         ("a\r\nb\rc", "a b c"),
+        ("<p>a <img src=x.png alt='the quay at dawn'> b</p>", "a the quay at dawn b"),
+        ("<p>a<img alt='IMG_1.jpg'><img alt=star aria-hidden=true>b</p>", "ab"),
+        ("<p>x <math><mi>n</mi><annotation>n^2</annotation></math></p>", "x n"),
+        (
+            "<p>x <span><span><math><mi>n</mi></math></span><span aria-hidden=true>n</span></span>"
+            ".</p>",
+            "x n.",
+        ),
+        ("<p><i aria-hidden=true>a</i> b</p>", "a b"),
+        (
+            "<input value=Hull> <input type=hidden value=no><textarea>Dock 5</textarea>",
+            "Hull Dock 5",
+        ),
+        ("<select><option>low<option selected>high</select>", "high"),
+        ("<details><summary>More</summary>Less</details>", "More\nLess"),
         ("", ""),
         ("  <!-- nothing -->\n", ""),
     ],
@@ -95,7 +110,7 @@ def test_headings_make_paths_and_the_title() -> None:
         ("heading", ("Guide one", "Deep")),
         ("paragraph", ("Guide one", "Deep")),
         ("heading", ("Guide one", "Part B")),
-        ("list", ("Guide one", "Part B")),
+        ("item", ("Guide one", "Part B")),
         ("heading", ("Next",)),
         ("paragraph", ("Next",)),
     ]
@@ -107,14 +122,17 @@ def test_title_element_wins_and_the_uri_is_the_last_resort() -> None:
     assert load("<p>text").title == "page.html"
 
 
-def test_lists_tables_and_code_are_one_block_each() -> None:
+def test_items_rows_and_code_are_one_block_each() -> None:
     document = load(
         "<ul><li>a<ul><li>b</ul><li><p>c</ul><table><tr><td>d<tr><td>e</table>"
         "<pre>f\n\ng</pre><pre>h</pre>"
     )
     assert blocks(document) == [
-        ("list", "a\nb\n\nc\n\n"),
-        ("table", "d\ne\n\n"),
+        ("item", "a\n"),
+        ("item", "b\n\n"),
+        ("item", "c\n\n"),
+        ("row", "d\n"),
+        ("row", "e\n\n"),
         ("code", "f\n\ng\n\n"),
         ("code", "h"),
     ]
@@ -183,6 +201,8 @@ def test_anchor_is_the_nearest_id() -> None:
         ("<meta charset=no-such-charset><p>é".encode(), "é"),
         ("<meta charset=rot13><p>é".encode(), "é"),
         ("<meta charset=unicode_escape><p>\\ud800é".encode(), "\\ud800é"),
+        ("<meta charset=iso-8859-1><p>Überprüfung fällig".encode(), "Überprüfung fällig"),
+        ("<meta charset=utf-8><p>Today’s “offer” – 3 €".encode("cp1252"), "Today’s “offer” – 3 €"),
         (b"<meta charset=utf-8><p>a\xff\xc3b", "a\ufffd\ufffdb"),
     ],
 )
@@ -209,6 +229,12 @@ def test_deep_nesting_is_read_or_refused_never_dropped() -> None:
 
 def test_long_text_is_not_cut() -> None:
     assert len(load("<p>" + "x" * 12_000_000).text) == 12_000_000
+
+
+def test_a_page_that_scripts_draw_is_refused() -> None:
+    with pytest.raises(UnreadableFileError, match=r"^page\.html: holds no text .* scripts"):
+        load("<title>Boats</title><div id=app></div><script src=/app.js></script>")
+    assert load("<script></script>").text == ""
 
 
 def test_binary_is_refused() -> None:
@@ -257,7 +283,8 @@ MARKUP = st.one_of(
 
 @given(st.lists(MARKUP, max_size=40).map("".join))
 def test_broken_markup_keeps_the_invariants(page: str) -> None:
-    document = load(page.encode("utf-8", "replace"))
+    # With some text of its own: a page that only a script draws is refused.
+    document = load(f"word{page}".encode("utf-8", "replace"))
     assert_tiles(document)
     assert document.source_map is not None
     end = 0

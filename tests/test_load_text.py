@@ -225,8 +225,10 @@ class TestText:
         assert len(outline("a.txt", "a\r\nb\r\nc\r\n")) == 1
 
     def test_kinds(self):
-        assert outline("a.csv", "a,b\n1,2\n")[0][0] == "table"
-        assert outline("a.json", "{}\n")[0][0] == "code"
+        assert outline("a.csv", "a,b\n1,2\n") == [("header", (), "a,b"), ("table", (), "1,2")]
+        assert outline("a.csv", "1,b\n1,2\n")[0][0] == "table"
+        assert outline("a.json", "{}\n")[0][0] == "lines"
+        assert outline("a.sh", "ls\n")[0][0] == "code"
         assert outline("README", "Prose.\n")[0][0] == "paragraph"
 
 
@@ -268,6 +270,13 @@ End
 """
 
 
+def test_minified_sources_are_left_out():
+    packed = "var a=function(b){return b+1};" * 400
+    with pytest.raises(UnsupportedFormatError, match=r"^app\.js: minified"):
+        load_bytes(packed.encode(), name="app.js", uri="test:x")
+    load_bytes(packed.replace(";", ";\n").encode(), name="app.js", uri="test:x")
+
+
 class TestMarkdown:
     @pytest.mark.parametrize("line_end", ["\n", "\r\n", "\r"])
     def test_structure(self, line_end):
@@ -277,12 +286,14 @@ class TestMarkdown:
         assert [
             (kind, path, text.replace(line_end, "\n").splitlines()[0]) for kind, path, text in found
         ] == [
-            ("code", (), "---"),
+            ("lines", (), "---"),
             ("paragraph", (), "Intro."),
             ("heading", setext, "Setext *Title*"),
             ("paragraph", setext, "para"),
-            ("list", setext, "- a"),
-            ("table", setext, "| x | y |"),
+            ("item", setext, "- a"),
+            ("item", setext, "- b"),
+            ("header", setext, "| x | y |"),
+            ("row", setext, "| 1 | 2 |"),
             ("paragraph", setext, "> # quoted, not a section"),
             ("heading", link, "## [Link](http://x) `code` &amp; \\* ##"),
             ("code", link, "```"),
@@ -477,22 +488,22 @@ class TestRst:
         assert [
             (kind, path, text.replace(line_end, "\n").splitlines()[0]) for kind, path, text in found
         ] == [
-            ("list", top, "PEP: 8"),
+            ("lines", top, "PEP: 8"),
             ("heading", abstract, "Abstract"),
             ("paragraph", abstract, "See below::"),
             ("code", abstract, "literal"),
             ("paragraph", abstract, "After."),
-            ("list", abstract, "* item"),
-            ("list", abstract, "* b"),
+            ("item", abstract, "* item"),
+            ("item", abstract, "* b"),
             ("paragraph", abstract, ".. note:: prose"),
             ("code", abstract, ".. code-block:: python"),
             ("heading", sub, "Sub"),
-            ("table", sub, "+---+"),
-            ("table", sub, "==== ==="),
+            ("row", sub, "+---+"),
+            ("row", sub, "==== ==="),
             ("paragraph", sub, "-----"),
             ("code", sub, ">>> 1"),
             ("heading", (*top, "Next"), "Next"),
-            ("list", (*top, "Next"), ":field: value"),
+            ("item", (*top, "Next"), ":field: value"),
         ]
 
     def test_overlined_title_is_another_level_than_underlined(self):

@@ -20,13 +20,13 @@ from rag_tools.cite.quote import (
     OWN,
     PASSAGE,
     REST,
-    Section,
     alignment,
     distinct,
     quotes,
     strongest,
 )
-from rag_tools.types import Citation, Span
+from rag_tools.types import Block, Citation, Span
+from rag_tools.units import units
 
 ONES = np.ones(2, np.float32)
 NASTY = "ab. A!\n-*|#>1,;é\u0301\u200d🗝️👩‍👩‍👧עברית。、\u00a0\x00\r\t—"
@@ -47,10 +47,10 @@ def match_words(text, *groups):
     )
 
 
-def quoted(text, *groups, sections=()):
+def quoted(text, *groups, blocks=()):
     spans, similarities = match_words(text, *groups)
     weights = np.ones(len(groups), np.float32)
-    found = quotes(text, spans, similarities, weights, sections=sections)
+    found = quotes(text, spans, similarities, weights, units=units(text, blocks))
     return [quote.span.of(text) for quote in found]
 
 
@@ -184,28 +184,53 @@ def test_a_table_row_is_quoted_without_its_frame():
     assert quoted(text, "zinc") == ["zinc | 420"]
 
 
-def test_a_heading_is_quoted_only_if_nothing_else_says_it():
+def test_what_a_heading_says_is_evidence_for_the_unit_below_it():
     title = "Melting points of metals\n\n"
     body = "Iron melts at 1538 degrees, zinc at 420."
-    heading = Section(0, len(title), heading=True)
+    heading = Block("heading", 0, len(title))
     groups = ("melting melts", "metals iron zinc")
-    assert quoted(title + body, *groups, sections=[heading]) == [body]
-    other = "Nothing here bears on that."
-    assert quoted(title + other, *groups, sections=[heading]) == [title.strip()]
+
+    def below(body):
+        blocks = [heading, Block("paragraph", len(title), len(title + body))]
+        return quoted(title + body, *groups, blocks=blocks)
+
+    assert below(body) == [body]
+    nothing = "Nothing here bears on that. Nor does this."
+    assert below(f"{nothing}\n\nOr this.") == [nothing]
+    assert quoted(title, *groups, blocks=[heading]) == [title.strip()]
     assert HEADING_HANDICAP > MARGIN
 
 
 def test_a_heading_never_runs_into_the_sentence_after_it():
     text = "Melting points\nIron melts at 1538 degrees."
-    assert quoted(text, "iron", "degrees", sections=[Section(0, 15, heading=True)]) == [
-        "Iron melts at 1538 degrees."
-    ]
+    blocks = [Block("heading", 0, 15), Block("paragraph", 15, len(text))]
+    assert quoted(text, "iron", "degrees", blocks=blocks) == ["Iron melts at 1538 degrees."]
+
+
+def test_the_row_that_the_query_tells_from_the_others_is_quoted_alone():
+    text = "mast 9 m ash\nboom 4 m ash\ngaff 3 m elm\n"
+    rows = [Block("table", 0, len(text))]
+    assert quoted(text, "m", "ash", "boom", blocks=rows) == ["boom 4 m ash"]
+
+
+@pytest.mark.parametrize("question", ["Where are oars stored?", "**Where are oars stored?**"])
+def test_an_answer_is_quoted_for_its_question(question):
+    text = f"{question}\nIn the shed. It is dry.\n\nPaint is thinned first."
+    assert quoted(text, "where", "oars", "stored")[0] == "In the shed. It is dry."
+    assert quoted(question, "oars") == [question]
+
+
+def test_what_introduces_a_list_is_quoted_with_it():
+    text = "A rigger brings these tools:\n- fid\n- palm\n\nSails are washed in May."
+    quote = "A rigger brings these tools:\n- fid\n- palm"
+    assert quoted(text, "rigger", "tools") == [quote]
+    assert quoted(text, "palm") == ["palm"]
 
 
 def test_a_quote_never_runs_from_one_section_into_another():
     text = "fn cool() { heat }\nfn stop() { heat }\n"
-    sections = [Section(0, 19), Section(19, len(text))]
-    assert quoted(text, "heat", sections=sections) == ["fn cool() { heat }", "fn stop() { heat }"]
+    blocks = [Block("function", 0, 19), Block("function", 19, len(text))]
+    assert quoted(text, "heat", blocks=blocks) == ["fn cool() { heat }", "fn stop() { heat }"]
     assert quoted(text, "heat") == [text.strip()]
 
 

@@ -9,13 +9,15 @@ from __future__ import annotations
 import re
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby, pairwise
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rag_tools.sentences import sentences
 from rag_tools.types import Aligned, Citation, Span
+from rag_tools.units import CONTEXT, JOINABLE, LEADING, Unit, UnitKind
+from rag_tools.units import units as units_of
 
 # Measured with the bundled checkpoint on Chroma's chunking evaluation: IoU at recall of the
 # characters quoted for 276 questions, `strongest` of 10 to 20 hits; five whole passages: 0.066 at
@@ -35,7 +37,8 @@ BESIDE = 0.022
 BETWEEN = 0.05
 _LAXER = ((1, BESIDE), (2, BETWEEN))
 
-# What a heading's score is handicapped by: it repeats a question's words and doesn't answer it.
+# What a heading's score is handicapped by: it repeats a question's words and doesn't answer it, nor
+# need the first sentence below it.
 # Not measured, the sets have no marked headings; larger than differences between sentences are.
 HEADING_HANDICAP = 0.15
 
@@ -45,25 +48,22 @@ HEADING_HANDICAP = 0.15
 LONG = 200
 REST = 0.18
 
+# Units whose words are alike from one to the next, and that say different things.
+_ALIKE: frozenset[UnitKind] = frozenset({"row", "line"})
+
 _SCORE_DECIMALS = 6
 _GAP = 4  # characters between two sentences of a paragraph or a list: white space, marks
 
 # Marks of lists, quotations, headings and tables, which belong to the layout and not to the words.
 # Each must be followed by a space, so that "-5 °C", "#42" and "**bold**" stay whole.
 _LEADING = re.compile(r"(?:\s|(?:[-*+•◦▪‣>|]|#{1,6}|\(?\d{1,3}[.)]|\[[ xX]\])(?=\s))*")
-_CLAUSE_END = re.compile(r"[,;:)]\s+|[，；：、]\s*|\s[-–—|]+\s|—|\n\s*")
+_CLAUSE_END = re.compile(r"\t+|[,;:)]\s+|[，；：、]\s*|\s[-–—|]+\s|—|\n\s*")
 _SEPARATORS = " \t\r\n,;:，；：、—–|-"
+_BLANK_LINE = re.compile(r"\n[^\S\n]*+\n|\r[^\S\r\n]*+\r")
+_RULE = "+-=|: \t"
 _WORD_END = re.compile(r"\s+")
 
 _Places = NDArray[np.intp]
-
-
-class Section(NamedTuple):
-    """A range of a passage that a quote doesn't leave, such as a function; whether a heading."""
-
-    start: int
-    end: int
-    heading: bool = False
 
 
 class Quote(NamedTuple):
@@ -89,14 +89,21 @@ def quotes(
     weights: NDArray[np.float32],
     *,
     relevance: float | None = None,
-    sections: Sequence[Section] = (),
+    units: Sequence[Unit] | None = None,
+    start: int = 0,
 ) -> list[Quote]:
     """Return the quotes of a passage that bear on a query, best first, ties by position.
 
-    The best sentence and those within `MARGIN` of it are kept, and their neighbours within
-    `BESIDE` more. Short ones within `MARGIN` that touch are joined. A sentence longer than `LONG`
-    is cut at clause borders: the part with the highest MaxSim comes first, the parts around it
-    that bear on the query directly after it.
+    The best unit and those within `MARGIN` of it are kept, and of running text their neighbours
+    within `BESIDE` more. Short ones within `MARGIN` that touch are joined if they are running
+    text. A unit longer than `LONG` is cut at clause borders: the part with the highest MaxSim
+    comes first, the parts around it that bear on the query directly after it.
+
+    Context is no quote. What it says about a query counts for the unit that it leads to: the
+    evidence of a question is its answer's, that of a heading, less `HEADING_HANDICAP`, the first
+    unit's below it. Where that evidence is the best there is, the rest of the paragraph or list is
+    quoted too, up to `LONG`; what introduces a list is quoted together with it. Context is
+    quoted itself only if a passage holds nothing else.
 
     Parameters
     ----------
@@ -112,9 +119,10 @@ def quotes(
         that all matter alike.
     relevance
         Score of the passage in [0, 1], comparable between passages; default: its MaxSim.
-    sections
-        Ranges of `text`, in order; what none covers is one as well. A heading is quoted only if
-        it beats every other sentence by about `HEADING_HANDICAP`.
+    units
+        Of the passage; by default it is running text.
+    start
+        Where the passage starts in its document: the positions of `units` are the document's.
 
     Returns
     -------
@@ -123,17 +131,23 @@ def quotes(
         if no token can be quoted.
     """
     passage = _Evidence.of(spans, similarities, weights, relevance)
-    units = [unit for unit in _units(text, sections) if passage.holds(_trimmed(text, unit[0]))]
-    handicap = np.array([HEADING_HANDICAP * section.heading for _, section in units])
-    ranks = passage.scores([_trimmed(text, span) for span, _ in units]) - handicap
+    candidates = _candidates(text, _relative(text, units, start), passage)
+    ranks = np.array([candidate.rank for candidate in candidates])
     places = np.arange(len(ranks))
-    near, beside = _near_best(ranks, np.abs(places[:, None] - places) == 1)
-    parts = [*_joined([units[place] for place in near]), *(units[place][0] for place in beside)]
-    whole = [_trimmed(text, span) for span in parts]
-    scored = zip(whole, passage.scores(whole).tolist(), strict=True)
+    runs_on = np.array([candidate.joinable for candidate in candidates], bool)
+    touching = (np.abs(places[:, None] - places) == 1) & runs_on[:, None] & runs_on
+    near, beside = _near_best(ranks, touching)
+    chosen = [
+        *_joined([candidates[place] for place in near]),
+        *(candidates[place] for place in beside),
+    ]
+    whole = [_trimmed(text, each.span) for each in chosen]
+    scores = np.maximum(passage.scores(whole), [each.inherited for each in chosen]).tolist()
     return [
         Quote(part, score)
-        for span, score in sorted(scored, key=lambda pair: (-pair[1], pair[0]))
+        for span, score in sorted(
+            zip(whole, scores, strict=True), key=lambda pair: (-pair[1], pair[0])
+        )
         for part in _parts(text, span, passage)
     ]
 
@@ -284,8 +298,16 @@ class _Evidence(NamedTuple):
         """Return the weighted MaxSim of each span, all of which hold a token: (n_spans,)."""
         return self._maxsim(self._slices(spans)).astype(np.float64).round(_SCORE_DECIMALS)
 
+    def best(self, spans: Sequence[Span]) -> NDArray[np.float64]:
+        """Return each query token's best similarity in each span: (n_query_tokens, n_spans)."""
+        return self._best(self._slices(spans)).astype(np.float64)
+
+    def _best(self, slices: list[int]) -> NDArray[np.float32]:
+        best: NDArray[np.float32] = np.maximum.reduceat(self.similarities, slices, axis=1)[:, ::2]
+        return best
+
     def _maxsim(self, slices: list[int]) -> NDArray[np.float32]:
-        return self.weights @ np.maximum.reduceat(self.similarities, slices, axis=1)[:, ::2]
+        return self.weights @ self._best(slices)
 
     def _slices(self, spans: Sequence[Span]) -> list[int]:
         return [border for span in spans for border in self._tokens(span)]
@@ -295,13 +317,116 @@ class _Evidence(NamedTuple):
         return bisect_left(self.starts, span.start), bisect_left(self.starts, span.end)
 
 
-def _units(text: str, sections: Sequence[Section]) -> Iterator[tuple[Span, Section]]:
-    """Yield the sentences of `text`, which never cross a section's border, and their sections."""
-    start = 0
-    for section in [*sections, Section(len(text), len(text))]:
-        for part in (Section(start, section.start), section):
-            yield from ((span, part) for span in sentences(text, part.start, part.end))
-        start = section.end
+class _Candidate(NamedTuple):
+    """A range that may be quoted.
+
+    Attributes
+    ----------
+    span
+        One unit, or what introduces a list with the first items of it.
+    rank
+        What it is chosen by: its score, or that of the context that leads to it.
+    inherited
+        Score of the context that leads to it, if that is higher than its own; else 0.
+    section
+        See `Unit.section`.
+    joinable
+        Whether it is running text.
+    """
+
+    span: Span
+    rank: float
+    inherited: float
+    section: int
+    joinable: bool
+
+
+def _relative(text: str, units: Sequence[Unit] | None, start: int) -> list[Unit]:
+    """Return the units of a passage with positions that count from its start."""
+    if units is None:
+        return units_of(text)
+    return [unit._replace(start=unit.start - start, end=unit.end - start) for unit in units]
+
+
+def _candidates(text: str, units: Sequence[Unit], passage: _Evidence) -> list[_Candidate]:
+    """Return what may be quoted, in order, ranked by its evidence and its context's."""
+    units = [unit for unit in units if passage.holds(_trimmed(text, Span(*unit[:2])))]
+    own = _scores(text, units, passage)
+    candidates: list[_Candidate] = []
+    lead: list[int] = []  # places of the context that leads to the next unit
+    taken = 0  # where the last candidate ends
+    for place, unit in enumerate(units):
+        if unit.kind in CONTEXT:
+            lead = [*lead, place] if unit.kind in LEADING else []
+            continue
+        if unit.start < taken:  # quoted with what introduces it
+            continue
+        span = Span(*unit[:2])
+        inherited = max((_inherited(units[each], own[each]) for each in lead), default=0.0)
+        asking = [each for each in lead if units[each].kind != "heading"]
+        if asking:
+            led = Span(units[asking[0]].start, unit.end)
+            inherited = max(inherited, float(passage.scores([_trimmed(text, led)])[0]))
+        inherited = inherited if inherited > own[place] else 0.0
+        if inherited:
+            introduces = units[lead[-1]].kind == "lead-in"
+            first = units[lead[-1]].start if introduces else unit.start
+            span = Span(first, _answer_end(text, units, place, first))
+            taken = span.end
+        joinable = unit.kind in JOINABLE
+        rank = max(inherited, own[place])
+        candidates.append(_Candidate(span, rank, inherited, unit.section, joinable))
+        lead = []
+    if candidates:
+        return candidates
+    return [
+        _Candidate(Span(*unit[:2]), score, 0.0, unit.section, joinable=False)
+        for unit, score in zip(units, own, strict=True)
+    ]
+
+
+def _scores(text: str, units: Sequence[Unit], passage: _Evidence) -> list[float]:
+    """Return what each unit is ranked by: its score, if it isn't a row or an entry among others.
+
+    Rows say the same of different things. The query tokens count for them that tell them apart,
+    by how far the best of the rows stands out; together they score what they would score anyway.
+    """
+    spans = [_trimmed(text, Span(*unit[:2])) for unit in units]
+    scores = passage.scores(spans)
+    for kind, run in groupby(range(len(units)), key=lambda place: units[place].kind):
+        places = list(run)
+        if kind in _ALIKE and len(places) > 1:
+            best = passage.best([spans[place] for place in places])
+            above = best - best.mean(axis=1, keepdims=True)  # (n_query_tokens, n_rows)
+            spread = above.max(axis=1)
+            apart = spread @ above / spread.sum() if spread.sum() else np.zeros(len(places))
+            scores[places] = scores[places].mean() + OWN * apart
+    return [float(score) for score in scores.round(_SCORE_DECIMALS)]
+
+
+def _inherited(context: Unit, score: float) -> float:
+    """Return what the unit that a context leads to is worth for it."""
+    return score - HEADING_HANDICAP * (context.kind == "heading")
+
+
+def _answer_end(text: str, units: Sequence[Unit], place: int, start: int) -> int:
+    """Return the end of what a context leads to, from `place` on, as far as it fits a quote.
+
+    That are the items of a list, or the sentences of a paragraph.
+    """
+    end = units[place].end
+    for unit, following in pairwise(units[place:]):
+        items = unit.kind == following.kind == "item"
+        sentences = (
+            {unit.kind, following.kind} <= JOINABLE
+            and unit.section == following.section
+            and not _BLANK_LINE.search(text, unit.start, unit.end)
+        )
+        touch = unit.end == following.start
+        if not touch or not (items or sentences) or following.end - start > LONG:
+            break
+        end = following.end
+    return end
 
 
 def _near_best(ranks: NDArray[np.float64], touching: NDArray[np.bool_]) -> tuple[_Places, _Places]:
@@ -324,17 +449,25 @@ def _near_best(ranks: NDArray[np.float64], touching: NDArray[np.bool_]) -> tuple
     return np.flatnonzero(near), np.concatenate(beside)
 
 
-def _joined(units: Iterable[tuple[Span, Section]]) -> list[Span]:
-    """Join sentences of a section that touch, up to `LONG`."""
-    joined: list[tuple[Span, Section]] = []
-    for span, section in units:
+def _joined(candidates: Iterable[_Candidate]) -> list[_Candidate]:
+    """Join running text of a section that touches, up to `LONG`."""
+    joined: list[_Candidate] = []
+    for candidate in candidates:
         if joined:
-            before, same = joined[-1]
-            if same == section and before.end == span.start and span.end - before.start <= LONG:
-                joined[-1] = (Span(before.start, span.end), section)
+            before = joined[-1]
+            span = Span(before.span.start, candidate.span.end)
+            if (
+                before.joinable
+                and candidate.joinable
+                and before.section == candidate.section
+                and before.span.end == candidate.span.start
+                and span.end - span.start <= LONG
+            ):
+                inherited = max(before.inherited, candidate.inherited)
+                joined[-1] = before._replace(span=span, inherited=inherited)
                 continue
-        joined.append((span, section))
-    return [span for span, _ in joined]
+        joined.append(candidate)
+    return joined
 
 
 def _parts(text: str, span: Span, passage: _Evidence) -> Iterator[Span]:
@@ -395,10 +528,15 @@ def _trimmed(text: str, span: Span, separators: str = "") -> Span:
     leading = _LEADING.match(text, *span)
     start = leading.end() if leading else span.start
     words = text[start : span.end].rstrip()
+    while (line := words.partition("\n")) and line[1] and not line[0].strip(_RULE + "\r"):
+        start += len(line[0]) + 1  # a rule above a row of a table
+        words = line[2]
     if separators:
         words = words.rstrip(separators)
         start += len(words) - len(words.lstrip(separators))
         words = words.lstrip(separators)
     while words.endswith((" |", "\t|")):
         words = words[:-1].rstrip()
+    while (line := words.rpartition("\n")) and line[1] and not line[2].strip(_RULE):
+        words = line[0].rstrip()  # a rule below a row of a table
     return Span(start, start + len(words))

@@ -6,6 +6,7 @@ Any text is covered whole; the text itself isn't changed. Encoding is elsewhere.
 
 from __future__ import annotations
 
+import re
 from collections import deque
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple, Protocol
@@ -14,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rag_tools.errors import InvalidDocumentError
-from rag_tools.sentences import lines, sentences
 from rag_tools.types import Block, Document, Passage, Span
+from rag_tools.units import LEADING, UnitKind, pieces
 
 MIN_PASSAGE_TOKENS = 16
 """Smallest budget: any single character must fit beside the context."""
@@ -36,6 +37,14 @@ _MAX_UNIT_LENGTH = 2048
 
 _WINDOW = 65_536
 """Code points that are split and tokenised at a time, which bounds the memory."""
+
+_ENCODED_FILE = re.compile(
+    r"data:[\w.+-]{1,64}+/[\w.+-]{1,64}+(?:;(?!base64,)[\w.=+-]{1,64}+)*+;base64,"
+    r"(?:[A-Za-z0-9+/%]{60,}+\s*+)++(?:[A-Za-z0-9+/%]*+=++)?+"
+    r"|(?<![A-Za-z0-9+/])[A-Za-z0-9+/]{1000,}+=*+"
+)
+"""A file that is written into a text: a data URI, or a run of base64 that can't be words."""
+_LAST_SPACE = re.compile(r"(?s:.)*\s")
 
 
 class TokenCounter(Protocol):
@@ -74,8 +83,10 @@ def chunk(
 
     A heading starts a passage unless what stands before it is tiny and of a section beside or
     around its own; a function or class does too, unless it fits into a tiny passage begun by
-    its neighbour. Prose is split between sentences, code and tables between lines, and what is
-    too long for that between words. Successive passages of one section overlap.
+    its neighbour. It is split between units, see `rag_tools.units`, and what is too long for that
+    between words; what leads to a unit stays with it. Successive passages of one section overlap.
+    Navigation is in no passage, unless the document holds nothing else; nor are files that are
+    written into the text as base64.
 
     Linear in the length of the text, which is tokenised about twice.
 
@@ -94,8 +105,9 @@ def chunk(
     -------
     list of Passage
         In order; no one is empty, longer than `MAX_PASSAGE_LENGTH`, or inside another, and
-        every code point is in at least one. The path is that of the section where the passage
-        starts, less outer entries that would take more than a third of the budget.
+        every code point that isn't left out as above is in at least one. The path is that of the
+        section where the passage starts, less outer entries that would take more than a third of
+        the budget.
 
     Raises
     ------
@@ -113,7 +125,10 @@ def chunk(
     budget = _Budget(tokens, passage_tokens, overlap)
     packer = _Packer(document.text, budget)
     for unit in _units(document, budget):
-        packer.add(unit)
+        if unit is None:
+            packer.flush()
+        else:
+            packer.add(unit)
     packer.flush()
     return packer.passages
 
@@ -135,6 +150,8 @@ class _Unit(NamedTuple):
         Tokens of the block, on the first unit of a section; else 0.
     heading
         Whether it is (part of) a heading.
+    leads
+        Whether it belongs to the unit after it, as headings and questions do.
     """
 
     start: int
@@ -144,6 +161,7 @@ class _Unit(NamedTuple):
     section: int
     opens: int = 0
     heading: bool = False
+    leads: bool = False
 
 
 class _Budget:
@@ -183,23 +201,87 @@ class _Budget:
         return self._contexts[path]
 
 
-def _units(document: Document, budget: _Budget) -> Iterator[_Unit]:
-    """Yield the units of a document; they tile its text."""
+def _units(document: Document, budget: _Budget) -> Iterator[_Unit | None]:
+    """Yield the units of a document in order, and None for each stretch that is left out."""
+    for stretch in _stretches(document):
+        if stretch is None:
+            yield None
+            continue
+        units = _window_units(document.text, stretch, budget)
+        if stretch.opens:
+            total = sum(unit.tokens for unit in units)
+            units[0] = units[0]._replace(opens=max(total, 1))
+        yield from units
+
+
+class _Stretch(NamedTuple):
+    """Units of one section that follow one another, bounded in length.
+
+    Attributes
+    ----------
+    path
+        Of their blocks.
+    section
+        See `_Unit.section`.
+    opens
+        Whether the section begins here; then all of them are of its first block.
+    pieces
+        Ranges and kinds of the units.
+    """
+
+    path: tuple[str, ...]
+    section: int
+    opens: bool
+    pieces: list[tuple[Span, UnitKind]]
+
+
+def _stretches(document: Document) -> Iterator[_Stretch | None]:
+    """Yield a document in stretches, each long enough to be worth a call of the tokenizer."""
+    blocks = _checked_blocks(document)
+    only_navigation = all(block.kind == "navigation" for block in blocks)  # then it is the content
     section = 0
-    path: tuple[str, ...] | None = None
-    for block in _checked_blocks(document):
-        starts_section = path is not None and (
-            block.path != path or block.kind in ("heading", "function", "class")
+    before: Block | None = None
+    stretch = _Stretch((), 0, opens=False, pieces=[])
+    for block in blocks:
+        opens = before is not None and (
+            block.path != before.path or block.kind in ("heading", "function", "class")
         )
-        path = block.path
-        section += starts_section
-        for window in _windows(document.text, block):
-            units = _window_units(document.text, window, block, section, budget)
-            if starts_section and units:
-                total = sum(unit.tokens for unit in units)
-                units[0] = units[0]._replace(opens=max(total, 1))
-                starts_section = False
-            yield from units
+        section += opens
+        skipped = block.kind == "navigation" and not only_navigation
+        for part in [None] if skipped else _without_files(document.text, block):
+            windows = [] if part is None else _windows(document.text, part)
+            for window in windows:
+                full = not stretch.pieces or (
+                    window[-1][0].end - stretch.pieces[0][0].start > _WINDOW
+                )
+                if full or opens or stretch.opens or stretch.section != section:
+                    if stretch.pieces:
+                        yield stretch
+                    stretch = _Stretch(block.path, section, opens, [])
+                    opens = False
+                stretch.pieces.extend(window)
+            if part is None:
+                if stretch.pieces:
+                    yield stretch
+                yield None
+                stretch = _Stretch(block.path, section, opens=False, pieces=[])
+        before = block
+    if stretch.pieces:
+        yield stretch
+
+
+def _without_files(text: str, block: Block) -> Iterator[Block | None]:
+    """Yield the parts of a block around the files that are written into it, and None for each."""
+    start = block.start
+    for match in _ENCODED_FILE.finditer(text, block.start, block.end):
+        if not all(re.search(letters, match[0]) for letters in ("[a-z]", "[A-Z]", "[0-9]")):
+            continue
+        if match.start() > start:
+            yield block._replace(start=start, end=match.start())
+        yield None
+        start = match.end()
+    if start < block.end:
+        yield block._replace(start=start)
 
 
 def _checked_blocks(document: Document) -> Sequence[Block]:
@@ -221,41 +303,37 @@ def _checked_blocks(document: Document) -> Sequence[Block]:
     return document.blocks
 
 
-def _windows(text: str, block: Block) -> Iterator[list[Span]]:
+def _windows(text: str, block: Block) -> Iterator[list[tuple[Span, UnitKind]]]:
     """Yield the natural pieces of a block, a bounded stretch of text at a time."""
     start = block.start
     while start < block.end:
         stop = min(start + _WINDOW, block.end)
-        if block.kind == "heading":
-            spans = [Span(start, stop)]
-        elif block.kind in ("paragraph", "list"):
-            spans = sentences(text, start, stop)
-        else:
-            spans = lines(text, start, stop)
-        if stop < block.end and len(spans) > 1:
-            spans.pop()  # cut off by the window: look at it whole in the next one
-        yield spans
-        start = spans[-1].end
+        found = pieces(text, block.kind, start, stop)
+        if stop < block.end and len(found) > 1:
+            found.pop()  # cut off by the window: look at it whole in the next one
+        yield found
+        start = found[-1][0].end
 
 
-def _window_units(
-    text: str, window: list[Span], block: Block, section: int, budget: _Budget
-) -> list[_Unit]:
+def _window_units(text: str, stretch: _Stretch, budget: _Budget) -> list[_Unit]:
     """Count the tokens of natural pieces; split those that are too long."""
-    start = window[0].start
-    token_starts = budget.spans(text[start : window[-1].end])[:, 0] + start
-    path = budget.cut(block.path)
+    window = stretch.pieces
+    start = window[0][0].start
+    token_starts = budget.spans(text[start : window[-1][0].end])[:, 0] + start
+    path = budget.cut(stretch.path)
     room = budget.room(path)
-    heading = block.kind == "heading"
-    bounds = np.searchsorted(token_starts, [start, *(span.end for span in window)])
+    bounds = np.searchsorted(token_starts, [start, *(span.end for span, _ in window)])
     units = []
-    for index, span in enumerate(window):
+    for index, (span, kind) in enumerate(window):
         inside = token_starts[bounds[index] : bounds[index + 1]]
         if len(inside) <= room and span.end - span.start <= _MAX_UNIT_LENGTH:
-            pieces = [(span.start, span.end, len(inside))]
+            parts = [(span.start, span.end, len(inside))]
         else:
-            pieces = _pieces(text, span, inside, budget.piece)
-        units += [_Unit(*piece, path, section, heading=heading) for piece in pieces]
+            parts = _pieces(text, span, inside, budget.piece)
+        units += [
+            _Unit(*part, path, stretch.section, heading=kind == "heading", leads=kind in LEADING)
+            for part in parts
+        ]
     return units
 
 
@@ -276,7 +354,9 @@ def _pieces(
         if first + size < len(token_starts):
             last = _word_start(text, token_starts, first, first + size)
             end = max(int(token_starts[last]), start + 1)
-        end = min(end, start + _MAX_UNIT_LENGTH)
+        if end > start + _MAX_UNIT_LENGTH:
+            space = _LAST_SPACE.match(text, start, start + _MAX_UNIT_LENGTH)
+            end = space.end() if space else start + _MAX_UNIT_LENGTH
         last = int(np.searchsorted(token_starts, end))
         pieces.append((start, end, last - first))
         first, start = last, end
@@ -344,7 +424,7 @@ class _Packer:
 
     def _write(self, section: int | None) -> None:
         """Write one passage; keep its end for the next if `section` goes on."""
-        count = self._without_last_headings() if section is not None else len(self._pending)
+        count = self._without_last_leads() if section is not None else len(self._pending)
         count = self._shrink(count)
         written = [self._pending.popleft() for _ in range(count)]
         self.passages.append(Passage(written[0].start, written[-1].end, written[0].path))
@@ -355,10 +435,10 @@ class _Packer:
         self._repeated = len(repeated)
         self._tokens = sum(unit.tokens for unit in self._pending)
 
-    def _without_last_headings(self) -> int:
-        """Return how many units to write so that headings stay with what they head."""
+    def _without_last_leads(self) -> int:
+        """Return how many units to write so that headings, say, stay with what they head."""
         count = len(self._pending)
-        while count > self._repeated and self._pending[count - 1].heading:
+        while count > self._repeated and self._pending[count - 1].leads:
             count -= 1
         return count if count > self._repeated else len(self._pending)
 

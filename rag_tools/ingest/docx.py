@@ -1,6 +1,7 @@
 """Word documents (.docx) to canonical text.
 
-Paragraphs, lists, tables, text boxes and notes in document order, without the numbers and bullets
+Paragraphs, lists, tables, text boxes, notes and inserted documents in document order, with the
+alternative texts of pictures and the values of form fields, and without the numbers and bullets
 that Word draws. Deleted and hidden text, headers, footers and comments are left out.
 """
 
@@ -11,7 +12,7 @@ import re
 import zipfile
 import zlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import docx
@@ -21,6 +22,9 @@ from lxml.etree import XMLSyntaxError
 
 from rag_tools.errors import UnreadableFileError
 from rag_tools.ingest.blocks import Opening, tile
+from rag_tools.ingest.html import load_html
+from rag_tools.ingest.symbols import REPLACEMENT, symbol, symbols
+from rag_tools.ingest.text import load_text, looks_like_header
 from rag_tools.types import BlockKind, Document, Element, SourceMap
 
 _MEDIA_TYPE = "application/vnd.openxmlformats-officedocument.wordprocessingml.document"
@@ -31,6 +35,7 @@ _MAX_UNPACKED_BYTES = 512 * 1024 * 1024
 _MAX_RATIO = 300
 _RATIO_APPLIES_FROM = 16 * 1024 * 1024  # bytes unpacked: less than this does no harm
 
+_ROWS_LOOKED_AT = 20  # of a table, to tell whether the first one is a header
 _HEADING_STYLE = re.compile(r"heading ([1-9])", re.I)
 _TITLE_LEVEL = 0  # the style "Title" stands above "Heading 1"
 
@@ -38,6 +43,13 @@ _MATH_TEXT = "{http://schemas.openxmlformats.org/officeDocument/2006/math}t"
 _FALLBACK = "{http://schemas.openxmlformats.org/markup-compatibility/2006}Fallback"
 _TEXT_BOX = qn("w:txbxContent")
 _TEXT = frozenset((qn("w:t"), _MATH_TEXT))
+_PICTURES = {  # element → attribute with the alternative text
+    "{http://schemas.openxmlformats.org/drawingml/2006/wordprocessingDrawing}docPr": "descr",
+    "{urn:schemas-microsoft-com:vml}shape": "alt",
+}
+_PRIVATE_USE = re.compile("[\uf020-\uf0ff]")
+_FILE_NAME = re.compile(r"\S+\.(?:png|jpe?g|gif|svg|emf|wmf|bmp|tiff?)", re.I)
+_BOXES = ("☐", "☒")
 _CHARACTERS = {
     qn("w:tab"): "\t",
     qn("w:ptab"): "\t",
@@ -45,6 +57,13 @@ _CHARACTERS = {
     qn("w:cr"): "\n",
     qn("w:noBreakHyphen"): "\u2011",
     qn("w:softHyphen"): "\u00ad",
+}
+_UNREAD = {
+    qn("w:altChunk"): "an inserted document of another format",
+    qn("w:object"): "embedded objects",
+    qn("w:drawing"): "pictures",
+    qn("w:pict"): "pictures",
+    qn("w:subDoc"): "links to other documents",
 }
 _NOTES = {qn("w:footnoteReference"): "footnote", qn("w:endnoteReference"): "endnote"}
 _NOT_CONTENT = frozenset(
@@ -79,7 +98,16 @@ def load_docx(data: bytes, *, uri: str, name: str) -> Document:
     source = _open(data, name)
     extraction = _Extraction(source)
     extraction.read()
-    headings = (opening.path[-1] for opening in extraction.openings if opening.kind == "heading")
+    if not extraction.length and (holder := _holds_unread(source.body)):
+        raise UnreadableFileError(
+            f"{name}: holds no text that can be read, but {holder}: save it with its text, "
+            "or as PDF"
+        )
+    headings = (
+        opening.path[-1]
+        for opening in extraction.openings
+        if opening.kind == "heading" and opening.path
+    )
     return Document(
         text="".join(extraction.parts),
         uri=uri,
@@ -110,12 +138,25 @@ def _check_archive(data: bytes, name: str) -> None:
         )
 
 
+_INSERTED: dict[str, Callable[..., Document]] = {
+    # Media type, or suffix where that is a general one.
+    "text/html": load_html,
+    "application/xhtml+xml": load_html,
+    "html": load_html,
+    "htm": load_html,
+    "xhtml": load_html,
+    "text/plain": load_text,
+    "txt": load_text,
+}
+
+
 class _Source(NamedTuple):
     """The XML that is read."""
 
     body: Any
     styles: Any
     notes: dict[str, Any]  # "footnote" or "endnote" → element that holds them
+    inserted: dict[str, Document]  # id of a relation → document that Word shows in a place
     title: str
 
 
@@ -127,10 +168,11 @@ def _open(data: bytes, name: str) -> _Source:
             kind = relation.reltype.rpartition("/")[2].removesuffix("s")
             if kind in _NOTES.values() and not relation.is_external:
                 notes[kind] = parse_xml(relation.target_part.blob)
+        inserted = _read_inserted(document.part.rels, name)
         title = document.core_properties.title
         if document.element.body is None:
             raise KeyError("no w:body")
-        return _Source(document.element.body, document.styles.element, notes, title)
+        return _Source(document.element.body, document.styles.element, notes, inserted, title)
     # python-docx doesn't validate: on a damaged file it trips over whatever is missing.
     except (
         AttributeError,
@@ -149,6 +191,22 @@ def _open(data: bytes, name: str) -> _Source:
         ) from error
 
 
+def _read_inserted(relations: Any, name: str) -> dict[str, Document]:  # noqa: ANN401
+    """Return the documents that a file inserts, of the formats that are read, by relation."""
+    inserted = {}
+    for relation_id, relation in relations.items():
+        if relation.is_external or not relation.reltype.endswith("/aFChunk"):
+            continue
+        part = relation.target_part
+        loader = _INSERTED.get(str(part.content_type).partition(";")[0].strip().lower())
+        suffix = str(part.partname).rpartition(".")[2].lower()
+        loader = loader or _INSERTED.get(suffix)
+        if loader is not None:
+            # Its own insertions aren't read: a file could insert itself, or one as large, again.
+            inserted[relation_id] = loader(part.blob, uri="inserted:", name=name)
+    return inserted
+
+
 class _Extraction:
     """The text so far, where its blocks open, and its elements."""
 
@@ -164,16 +222,21 @@ class _Extraction:
 
     def read(self) -> None:
         """Read the body, then the notes that it refers to."""
-        for element, path in _flow(self._source.body, "body"):
-            if element.tag == qn("w:tbl"):
-                self._table(element, path)
-            else:
-                self._paragraph(element, path)
+        self._read_flow(self._source.body, "body")
         note_texts = self._read_notes()
         for number, (kind, note_id) in enumerate(self._notes, 1):
             if text := note_texts.get((kind, note_id)):
                 self._start_block("paragraph", (), "\n\n")
                 self._write(f"[{number}] {text}", f"{kind}s/{kind}[{note_id}]")
+
+    def _read_flow(self, container: Any, path: str) -> None:  # noqa: ANN401
+        for element, inner_path in _flow(container, path):
+            if element.tag == qn("w:tbl"):
+                self._table(element, inner_path)
+            elif element.tag == qn("w:p"):
+                self._paragraph(element, inner_path)
+            else:
+                self._inserted(element, inner_path)
 
     def _paragraph(self, paragraph: Any, path: str) -> None:  # noqa: ANN401
         text = "".join(self._pieces(paragraph))
@@ -182,43 +245,86 @@ class _Extraction:
             if level is not None:
                 self._open_section(level, " ".join(text.split()))
                 self._start_block("heading", self._path(), "\n\n")
-            elif is_list and self.openings and self.openings[-1].kind == "list":
-                self._append("\n")
+            elif is_list:
+                follows = bool(self.openings) and self.openings[-1].kind == "item"
+                self._start_block("item", self._path(), "\n" if follows else "\n\n")
             else:
-                self._start_block("list" if is_list else "paragraph", self._path(), "\n\n")
+                self._start_block("paragraph", self._path(), "\n\n")
             self._write(text, path)
-        for box in paragraph.iter(_TEXT_BOX):
-            if not any(ancestor.tag == _FALLBACK for ancestor in box.iterancestors()):
-                for inner, inner_path in _flow(box, f"{path}/txbxContent"):
-                    if inner_text := " ".join("".join(self._pieces(inner)).split()):
-                        self._start_block("paragraph", self._path(), "\n\n")
-                        self._write(inner_text, inner_path)
+        self._read_boxes(paragraph, path)
+
+    def _read_boxes(self, element: Any, path: str) -> None:  # noqa: ANN401
+        """Read the text boxes anchored in an element; those inside one are read with it."""
+        for box in element.iter(_TEXT_BOX):
+            around = []
+            for ancestor in box.iterancestors():
+                if ancestor is element:
+                    break
+                around.append(ancestor.tag)
+            if _FALLBACK not in around and _TEXT_BOX not in around:
+                self._read_flow(box, f"{path}/txbxContent")
 
     def _table(self, table: Any, path: str) -> None:  # noqa: ANN401
-        rows = [
-            [(" ".join("".join(self._pieces(cell)).split()), cell_path) for cell, cell_path in row]
-            for row in _rows(table, path)
-        ]
-        if not any(text for row in rows for text, _ in row):
-            return
-        self._start_block("table", self._path(), "\n\n")
-        for number, row in enumerate(rows):
-            if number:
-                self._append("\n")
+        rows = []
+        marked = True  # as rows that a header repeats on every page; only the first can be
+        for row, row_path in _flow(table, path, ("tr",)):
+            properties = row.find(qn("w:trPr"))
+            if properties is not None and properties.find(qn("w:del")) is not None:
+                continue
+            marked = marked and _is_on(properties, "w:tblHeader")
+            cells = [
+                (" ".join("".join(self._pieces(cell)).split()), cell_path)
+                for cell, cell_path in _flow(row, row_path, ("tc",))
+            ]
+            rows.append((marked, cells))
+        if any(text for _, row in rows for text, _ in row):
+            texts = [[text for text, _ in row] for _, row in rows[:_ROWS_LOOKED_AT]]
+            self._write_rows(rows, guessed=looks_like_header(texts, by_numbers=True))
+        self._read_boxes(table, path)
+
+    def _write_rows(self, rows: list[tuple[bool, list[tuple[str, str]]]], *, guessed: bool) -> None:
+        for number, (marked, row) in enumerate(rows):
+            is_header = marked or (guessed and number == 0)
+            self._start_block(
+                "header" if is_header else "row", self._path(), "\n" if number else "\n\n"
+            )
             for column, (text, cell_path) in enumerate(row):
                 if column:
                     self._append("\t")
                 if text:
                     self._write(text, cell_path)
 
+    def _inserted(self, chunk: Any, path: str) -> None:  # noqa: ANN401
+        """Read a document that Word shows in this place when it opens the file (``w:altChunk``)."""
+        found = self._source.inserted.get(chunk.get(qn("r:id"), ""))
+        if found is None or not found.text:
+            return
+        if self.length:
+            self._append("\n\n")
+        start = self.length
+        self._append(found.text)
+        for block in found.blocks:
+            self.openings.append(
+                Opening(block.kind, start + block.start, (*self._path(), *block.path))
+            )
+        self.elements.append(Element(start, self.length, path, ""))
+
     def _pieces(self, element: Any) -> Iterator[str]:  # noqa: ANN401
         """Yield the visible characters of an element; a note's mark becomes its number, ``[1]``."""
         for child in element.iterchildren("*"):
             tag = child.tag
             if tag in _TEXT:
-                yield child.text or ""
+                yield _text(child)
             elif tag in _CHARACTERS:
                 yield _CHARACTERS[tag]
+            elif tag == qn("w:sym"):
+                yield _symbol(child)
+            elif tag in _PICTURES and (words := child.get(_PICTURES[tag], "").strip()):
+                if not _FILE_NAME.fullmatch(words):
+                    yield f" {words} "
+                yield from self._pieces(child)
+            elif tag == qn("w:fldChar"):
+                yield _field_value(child)
             elif tag in _NOTES:
                 self._notes.append((_NOTES[tag], child.get(qn("w:id"), "")))
                 yield f"[{len(self._notes)}]"
@@ -269,29 +375,74 @@ class _Extraction:
         self.length += len(text)
 
 
-def _flow(container: Any, path: str) -> Iterator[tuple[Any, str]]:  # noqa: ANN401
-    """Yield paragraphs and tables in order with their paths, through content controls."""
+def _flow(
+    container: Any,  # noqa: ANN401
+    path: str,
+    wanted: tuple[str, ...] = ("p", "tbl", "altChunk"),
+) -> Iterator[tuple[Any, str]]:
+    """Yield the `wanted` elements in order with their paths, through content controls."""
     counts: Counter[str] = Counter()
     for child in container.iterchildren("*"):
         step = child.tag.rpartition("}")[2]
         counts[step] += 1
         child_path = f"{path}/{step}[{counts[step]}]"
-        if step in ("p", "tbl"):
+        if step in wanted:
             yield child, child_path
         elif step == "sdt" or child.tag in _TRANSPARENT:
-            yield from _flow(child, child_path)
+            yield from _flow(child, child_path, wanted)
 
 
-def _rows(table: Any, path: str) -> Iterator[list[tuple[Any, str]]]:  # noqa: ANN401
-    """Yield the rows of a table as cells with their paths."""
-    for number, row in enumerate(table.iterchildren(qn("w:tr")), 1):
-        cells = enumerate(row.iterchildren(qn("w:tc")), 1)
-        yield [(cell, f"{path}/tr[{number}]/tc[{column}]") for column, cell in cells]
+def _text(element: Any) -> str:  # noqa: ANN401
+    """Return the text of a ``w:t``, in Unicode whatever its font is."""
+    text: str = element.text or ""
+    if not _PRIVATE_USE.search(text):
+        return text
+    fonts = element.getparent().find(f"{qn('w:rPr')}/{qn('w:rFonts')}")
+    return text if fonts is None else symbols(fonts.get(qn("w:ascii"), ""), text)
+
+
+def _symbol(element: Any) -> str:  # noqa: ANN401
+    try:
+        code = int(element.get(qn("w:char"), ""), 16)
+    except ValueError:
+        return REPLACEMENT
+    return symbol(element.get(qn("w:font"), ""), code)
+
+
+def _field_value(element: Any) -> str:  # noqa: ANN401
+    """Return what a form field shows that isn't in its text: a box, the entry of a list."""
+    data = element.find(qn("w:ffData"))
+    if data is None:
+        return ""
+    box = data.find(qn("w:checkBox"))
+    if box is not None:
+        state = box if box.find(qn("w:checked")) is not None else None
+        return _BOXES[_is_on(state, "w:checked") if state is not None else _is_on(box, "w:default")]
+    entries = [
+        entry.get(qn("w:val"), "")
+        for entry in data.findall(f"{qn('w:ddList')}/{qn('w:listEntry')}")
+    ]
+    result = data.find(f"{qn('w:ddList')}/{qn('w:result')}")
+    place = "0" if result is None else result.get(qn("w:val"), "0")
+    return entries[int(place)] if place.isdecimal() and int(place) < len(entries) else ""
+
+
+def _is_on(properties: Any, name: str) -> bool:  # noqa: ANN401
+    """Tell whether a property that can be on or off is there and on."""
+    found = None if properties is None else properties.find(qn(name))
+    return found is not None and found.get(qn("w:val"), "true") not in ("0", "false", "off")
+
+
+def _holds_unread(body: Any) -> str:  # noqa: ANN401
+    """Return in words what a document without text holds instead, "" if nothing."""
+    for tag, words in _UNREAD.items():
+        if next(body.iter(tag), None) is not None:
+            return words
+    return ""
 
 
 def _is_hidden(element: Any) -> bool:  # noqa: ANN401
-    vanish = element.find(f"{qn('w:rPr')}/{qn('w:vanish')}") if element.tag == qn("w:r") else None
-    return vanish is not None and vanish.get(qn("w:val"), "true") not in ("0", "false", "off")
+    return element.tag == qn("w:r") and _is_on(element.find(qn("w:rPr")), "w:vanish")
 
 
 def _outline_level(properties: Any, inherited: int | None) -> int | None:  # noqa: ANN401

@@ -18,7 +18,7 @@ from rag_tools.errors import (
     fault,
 )
 from rag_tools.ingest.code import LANGUAGES
-from rag_tools.ingest.text import FORMATS
+from rag_tools.ingest.text import FORMATS, is_minified
 from rag_tools.types import Document
 
 DEFAULT_MAX_BYTES = 64 * 1024 * 1024
@@ -34,6 +34,8 @@ _LOADERS: dict[str, str] = {
     ".pdf": "pdf",
     ".docx": "docx",
 }
+
+_MINIFIED = frozenset({".js", ".mjs", ".cjs", ".css"})  # what the files of a web site end with
 
 # Loaders written in Python whose time grows with the size of the file alone, and the bytes up to
 # which nothing can go wrong with them that deserves a process of their own.
@@ -123,7 +125,8 @@ def load_bytes(data: bytes, *, name: str, uri: str) -> Document:
     Raises
     ------
     UnsupportedFormatError
-        No loader reads files of this name, or it has no suffix and `data` isn't text.
+        No loader reads files of this name, it has no suffix and `data` isn't text, or it is
+        minified.
     UnreadableFileError
         The data can't be decoded or parsed, or is a file that isn't empty and yet holds no text.
     """
@@ -145,6 +148,11 @@ def load_bytes(data: bytes, *, name: str, uri: str) -> Document:
         raise UnreadableFileError(fault(printable(name), "can't be parsed", error)) from error
     if loader in _WITHOUT_TEXT and data.strip() and not document.text.strip():
         raise UnreadableFileError(f"{printable(name)}: no text: {_WITHOUT_TEXT[loader]}")
+    if suffix in _MINIFIED and is_minified(document.text):
+        raise UnsupportedFormatError(
+            f"{printable(name)}: minified, so that people can't read it: index the source it was "
+            "made from"
+        )
     return document
 
 

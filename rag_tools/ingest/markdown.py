@@ -17,6 +17,7 @@ from markdown_it.token import Token
 from rag_tools.ingest import front_matter
 from rag_tools.ingest.blocks import Opening, tile
 from rag_tools.ingest.decode import decode
+from rag_tools.ingest.text import is_definition
 from rag_tools.sentences import lines
 from rag_tools.types import BlockKind, Document
 
@@ -24,10 +25,12 @@ _KINDS: dict[str, BlockKind] = {
     "heading_open": "heading",
     "bullet_list_open": "list",
     "ordered_list_open": "list",
-    "table_open": "table",
+    "table_open": "header",
     "fence": "code",
     "code_block": "code",
 }
+# Parts of a list or a table that are units of their own.
+_PARTS: dict[str, BlockKind] = {"list_item_open": "item", "tr_open": "row"}
 # What generators of sites take from the end of a heading: its id, its classes.
 _ATTRIBUTES = re.compile(
     r"(?<!\s)\s*+(?:\{:?\s*(?:[#.][\w:.-]+|-|[\w-]+=(?:\"[^\"{}]*\"|[^\s{}]+))(?:\s[^{}]*)?\}"
@@ -48,9 +51,9 @@ _ALT = re.compile(r"<img\b[^<>]{0,1000}?\balt\s*=\s*(?:\"([^\"]*)\"|'([^']*)')[^
 def load_markdown(data: bytes, *, uri: str, name: str) -> Document:
     """Return the document in a Markdown file.
 
-    One block per heading, paragraph, list, table and code block at the outermost level. The
-    title is that of YAML or TOML front matter, else the first heading of level 1, of Markdown or of
-    HTML, else the file's name.
+    One block per heading, paragraph and code block at the outermost level, per list item at any,
+    and per table row. The title is that of YAML or TOML front matter, else the first heading of
+    level 1, of Markdown or of HTML, else the file's name.
 
     Raises
     ------
@@ -76,11 +79,20 @@ def _openings(text: str, start: int) -> tuple[list[Opening], str]:
     offsets = [line.start for line in lines(text, start)]
     title = ""
     path: list[tuple[int, str]] = []  # (level, title), outermost first
-    openings = [Opening("code", 0)] if start else []
+    openings = [Opening("lines", 0)] if start else []
     references: dict[str, Any] = {}  # the targets of links, by their labels
     tokens = parser.parse(text[start:], references)
+    outer: BlockKind = "paragraph"
+    header_line = -1
     for index, token in enumerate(tokens):
-        if token.level or token.map is None:
+        if token.map is None:
+            continue
+        first_line = token.map[0]
+        if token.level:
+            part = _PARTS.get(token.type)
+            # The first row of a table is its header, to which the line below it belongs.
+            if part and outer in ("list", "header") and first_line > header_line:
+                openings.append(Opening(part, offsets[first_line], openings[-1].path))
             continue
         headings: list[tuple[int, str]] = []
         if token.type == "heading_open":
@@ -91,9 +103,12 @@ def _openings(text: str, start: int) -> tuple[list[Opening], str]:
         for level, heading in headings:
             title = title or (heading if level == 1 else "")
             path = [entry for entry in path if entry[0] < level] + [(level, heading)]
-        kind = _KINDS.get(token.type, "paragraph")
+        outer = kind = _KINDS.get(token.type, "paragraph")
+        header_line = first_line if kind == "header" else -1
+        if token.type == "paragraph_open" and is_definition(text, offsets[first_line]):
+            kind = "item"
         titles = tuple(entry[1] for entry in path)
-        openings.append(Opening(kind, offsets[token.map[0]], titles))
+        openings.append(Opening(kind, offsets[first_line], titles))
     return openings, title
 
 

@@ -21,9 +21,13 @@ _SHORTEST_ADORNMENT = 4  # unless as long as its title
 _HEADER_FIELD = re.compile(r"[A-Z][\w-]*:(?:\s|\Z)")
 _FIELD = re.compile(r":[^:\s][^:]*:(?:\s|\Z)")
 _LIST_ITEM = re.compile(r"(?:[-*+•‣⁃]|\(?(?:\d+|[A-Za-z]|#)[.)])\s")
+_OPTION = re.compile(r"(?:--?|/)[A-Za-z?][\w-]*(?:[ =,]|\Z)")
+_LIST_TABLE = re.compile(r"\.\. +list-table::")
+_CSV_TABLE = re.compile(r"\.\. +csv-table::")
+_CELL_LIST = re.compile(r"\s+[*-] +[*-](?:\s|\Z)")
 _CODE_DIRECTIVE = re.compile(
     r"\.\. +(?:code|code-block|sourcecode|parsed-literal|literalinclude|math|raw|doctest"
-    r"|testcode|testsetup|testoutput|productionlist|highlight|csv-table|include)::"
+    r"|testcode|testsetup|testoutput|productionlist|highlight|include)::"
 )
 _TABLE_BORDER = re.compile(r"\+[-=+]{2,}|=++(?: ++=++)++\s*\Z")
 
@@ -52,9 +56,9 @@ class _Line(NamedTuple):
 def load_rst(data: bytes, *, uri: str, name: str) -> Document:
     """Return the document in a reStructuredText file.
 
-    One block per title, paragraph, list, table, literal block and code-like directive. The
-    title is the ``Title:`` field of a header such as a PEP's, after its number, and encloses all
-    sections; else the first section's; else the file's name.
+    One block per title, paragraph, list item, definition, table row, literal block and code-like
+    directive. The title is the ``Title:`` field of a header such as a PEP's, after its number, and
+    encloses all sections; else the first section's; else the file's name.
 
     Raises
     ------
@@ -117,7 +121,7 @@ class _Reader:
         row = self._skip_blank(0)
         header_end = self._header_end(row)
         if header_end > row:
-            yield self._opening("list", row)
+            yield self._opening("lines", row)
             row = self._skip_blank(header_end)
         while row < len(self._rows):
             title_rows = self._title(row)
@@ -126,8 +130,69 @@ class _Reader:
                 row = self._skip_blank(row + title_rows)
                 continue
             kind, end = self._body(row)
-            yield self._opening(kind, row)
+            if kind == "table":
+                yield from self._table(row, end)
+            elif kind == "item":
+                yield from self._items(row, end)
+            else:
+                yield self._opening(kind, row)
             row = self._skip_blank(end)
+
+    def _items(self, row: int, end: int) -> Iterator[Opening]:
+        """Yield where items open: on every line that isn't indented, terms together."""
+        marked = bool(self._item_mark(self._text(row)))
+        yield self._opening("item", row)
+        for each in range(row + 1, end):
+            text = self._text(each)
+            starts = self._item_mark(text) if marked else self._rows[each - 1].indented
+            if text and not self._rows[each].indented and starts:
+                yield self._opening("item", each)
+
+    @staticmethod
+    def _item_mark(text: str) -> re.Match[str] | None:
+        return _LIST_ITEM.match(text) or _FIELD.match(text) or _OPTION.match(text)
+
+    def _table(self, row: int, end: int) -> Iterator[Opening]:
+        """Yield where the header of a table opens, and each row."""
+        if self._text(row).startswith(".. "):
+            yield from self._directive_table(row, end)
+            return
+        rules = [each for each in range(row, end) if _TABLE_BORDER.match(self._text(each).lstrip())]
+        is_rule = frozenset(rules)
+        is_grid = self._text(row).lstrip().startswith("+")
+        if is_grid:
+            heads = [each for each in rules if set(self._text(each).strip()) <= set("+=")]
+            body, has_header = (heads[0] if heads else row), bool(heads)
+        else:
+            has_header = len(rules) > 2
+            body = rules[1] if has_header else row
+        yield self._opening("header" if has_header else "row", row)
+        # Without a header the rule above the first row belongs to it.
+        for each in range(body + 1 if has_header else row + 2, end):
+            text = self._text(each)
+            if each in is_rule:
+                continue
+            # A row of a simple table begins in its first column, one of a grid after a rule.
+            if each - 1 in is_rule or not (is_grid or text[:1].isspace()):
+                yield self._opening("row", each)
+
+    def _directive_table(self, row: int, end: int) -> Iterator[Opening]:
+        """Yield where the rows of a table open whose cells are a nested list, or CSV."""
+        start = row + 1
+        headers = 0
+        yield self._opening("paragraph", row)
+        while start < end and (not self._text(start) or _FIELD.match(self._text(start).lstrip())):
+            option = self._text(start).strip()
+            if option.startswith(":header-rows:"):
+                headers = int("".join(filter(str.isdigit, option)) or 0)
+            elif option.startswith(":header:"):
+                yield self._opening("header", start)
+            start += 1
+        is_list = _LIST_TABLE.match(self._text(row)) is not None
+        for each in range(start, end):
+            if self._text(each) and (not is_list or _CELL_LIST.match(self._text(each))):
+                yield self._opening("header" if headers > 0 else "row", each)
+                headers -= 1
 
     def _opening(self, kind: BlockKind, row: int) -> Opening:
         return Opening(kind, self._rows[row].start, (*self._document_title, *self._titles))
@@ -189,6 +254,8 @@ class _Reader:
         text = self._text(row)
         if _TABLE_BORDER.match(text.lstrip()):
             return "table", self._paragraph_end(row)
+        if _LIST_TABLE.match(text) or _CSV_TABLE.match(text):
+            return "table", self._indented_end(row + 1)
         if _CODE_DIRECTIVE.match(text):
             return "code", self._indented_end(row + 1)
         if text.startswith(".. "):
@@ -198,8 +265,10 @@ class _Reader:
         if self._rows[row].indented:
             literal = self._previous_text(row).endswith("::")
             return ("code" if literal else "paragraph"), self._indented_end(row)
-        if _LIST_ITEM.match(text) or _FIELD.match(text):
-            return "list", self._indented_end(self._paragraph_end(row))
+        if self._item_mark(text):
+            return "item", self._indented_end(self._paragraph_end(row))
+        if self._text(row + 1) and self._rows[row + 1].indented:  # a term and its definition
+            return "item", self._indented_end(row + 1)
         return "paragraph", self._paragraph_end(row)
 
     def _previous_text(self, row: int) -> str:

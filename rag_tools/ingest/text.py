@@ -6,14 +6,19 @@ their own.
 
 from __future__ import annotations
 
+import csv
+import re
+from collections.abc import Iterator, Sequence
 from pathlib import PurePath
 
+from rag_tools.ingest.blocks import Opening, tile
 from rag_tools.ingest.decode import decode
-from rag_tools.sentences import paragraphs
-from rag_tools.types import Block, BlockKind, Document
+from rag_tools.sentences import lines, paragraphs
+from rag_tools.types import BlockKind, Document, Span
 
 _PROSE: BlockKind = "paragraph"
 _LINES: BlockKind = "code"
+_ENTRIES: BlockKind = "lines"
 _ROWS: BlockKind = "table"
 
 FORMATS: dict[str, tuple[str, BlockKind]] = {
@@ -36,11 +41,11 @@ FORMATS: dict[str, tuple[str, BlockKind]] = {
     ".tsv": ("text/tab-separated-values", _ROWS),
     ".bash": ("text/x-shellscript", _LINES),
     ".bat": ("text/plain", _LINES),
-    ".cfg": ("text/plain", _LINES),
+    ".cfg": ("text/plain", _ENTRIES),
     ".clj": ("text/x-clojure", _LINES),
     ".cmake": ("text/x-cmake", _LINES),
     ".cmd": ("text/plain", _LINES),
-    ".conf": ("text/plain", _LINES),
+    ".conf": ("text/plain", _ENTRIES),
     ".cs": ("text/x-csharp", _LINES),
     ".css": ("text/css", _LINES),
     ".dart": ("text/x-dart", _LINES),
@@ -51,22 +56,22 @@ FORMATS: dict[str, tuple[str, BlockKind]] = {
     ".gradle": ("text/x-groovy", _LINES),
     ".graphql": ("application/graphql", _LINES),
     ".hs": ("text/x-haskell", _LINES),
-    ".ini": ("text/plain", _LINES),
+    ".ini": ("text/plain", _ENTRIES),
     ".jl": ("text/x-julia", _LINES),
-    ".json": ("application/json", _LINES),
-    ".json5": ("application/json5", _LINES),
-    ".jsonl": ("application/jsonl", _LINES),
+    ".json": ("application/json", _ENTRIES),
+    ".json5": ("application/json5", _ENTRIES),
+    ".jsonl": ("application/jsonl", _ENTRIES),
     ".kt": ("text/x-kotlin", _LINES),
     ".less": ("text/css", _LINES),
-    ".log": ("text/plain", _LINES),
+    ".log": ("text/plain", _ENTRIES),
     ".lua": ("text/x-lua", _LINES),
     ".mk": ("text/x-makefile", _LINES),
     ".ml": ("text/x-ocaml", _LINES),
-    ".ndjson": ("application/jsonl", _LINES),
+    ".ndjson": ("application/jsonl", _ENTRIES),
     ".patch": ("text/x-diff", _LINES),
     ".php": ("text/x-php", _LINES),
     ".pl": ("text/x-perl", _LINES),
-    ".properties": ("text/plain", _LINES),
+    ".properties": ("text/plain", _ENTRIES),
     ".proto": ("text/plain", _LINES),
     ".ps1": ("text/plain", _LINES),
     ".r": ("text/x-r", _LINES),
@@ -78,18 +83,44 @@ FORMATS: dict[str, tuple[str, BlockKind]] = {
     ".svelte": ("text/plain", _LINES),
     ".swift": ("text/x-swift", _LINES),
     ".tf": ("text/plain", _LINES),
-    ".toml": ("application/toml", _LINES),
+    ".toml": ("application/toml", _ENTRIES),
     ".vue": ("text/plain", _LINES),
     ".xml": ("application/xml", _LINES),
-    ".yaml": ("application/yaml", _LINES),
-    ".yml": ("application/yaml", _LINES),
+    ".yaml": ("application/yaml", _ENTRIES),
+    ".yml": ("application/yaml", _ENTRIES),
     ".zig": ("text/x-zig", _LINES),
     ".zsh": ("text/x-shellscript", _LINES),
 }
 
 
+# What a run of lines in a plain text is told by.
+_LOG_ENTRY = re.compile(
+    r"\W{0,2}(?:\d{4}[-/.]\d\d[-/.]\d\d[T ,]*\d\d:\d\d|\d\d:\d\d:\d\d"
+    r"|(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec) [ \d]\d \d\d:\d\d"
+    r"|(?:\d{1,3}\.){3}\d{1,3} \S+ \S+ \[)"
+)
+_PAIR = re.compile(r"\s*[\w$][\w $./()&#%-]{0,39}(?:\s*=\s*|:\s+)(?=\S)")
+_ASKED = re.compile(r"\s*(?:Q|A|Question|Answer)\s?\d{0,3}\s?[:.)]", re.IGNORECASE)
+_OPTION = re.compile(r"[^\S\r\n]*--?[A-Za-z][\w-]*(?:[ =,<[]|\s*\Z)")
+_DEFINITION = re.compile(r"\S[^\r\n]*(?:\r\n|[\r\n])[^\S\r\n]{0,3}:[^\S\r\n]+\S")
+_CELL_ENDS = ("\t", "|", ";", ",")
+_DIGIT = re.compile(r"\d")
+_NUMBER = re.compile(r"[\d\W_]*\d[\d\W_]*")
+
+_LONG_SOURCE = 5_000
+_LONG_LINES = 500
+"""From so many characters on, and so many a line on average, a source is taken for minified."""
+
+_LONGEST_ROW = 8_192
+"""Most characters of a row of several lines; beyond, a quotation mark was no quotation mark."""
+
+
 def load_text(data: bytes, *, uri: str, name: str) -> Document:
     """Return the document in a text file: one block per run of lines between blank lines.
+
+    A table has one block for its header, if it seems to have one, and others for its rows. In
+    prose, lines that are entries of a log, or a key and its value each, or describe options are
+    told from running text.
 
     Parameters
     ----------
@@ -114,5 +145,111 @@ def load_text(data: bytes, *, uri: str, name: str) -> Document:
         uri=uri,
         title=name,
         media_type=media_type,
-        blocks=tuple(Block(kind, start, end) for start, end in paragraphs(text)),
+        blocks=tile(_openings(text, kind), len(text)) if text else (),
     )
+
+
+def looks_like_header(rows: Sequence[Sequence[str]], *, by_numbers: bool = False) -> bool:
+    """Tell whether the first row of a table names its columns.
+
+    Parameters
+    ----------
+    rows
+        The cells of the first rows.
+    by_numbers
+        Whether that must show: there are numbers below the names, and none among them.
+    """
+    if len(rows) < 2 or len(rows[0]) < 2:
+        return False
+    names = [cell.strip() for cell in rows[0]]
+    if not any(names) or len({*names}) < len(names) or any(map(_NUMBER.fullmatch, names)):
+        return False
+    return not by_numbers or (
+        not any(map(_DIGIT.search, names))
+        and any(_DIGIT.search(cell) for row in rows[1:] for cell in row)
+    )
+
+
+def _block_kind(text: str, span: Span) -> BlockKind:
+    """Return what a run of lines of a plain text is."""
+    rows = [line.of(text).rstrip() for line in lines(text, *span)]
+    rows = [row for row in rows if row]
+    if len(rows) > 1 and sum(map(bool, map(_LOG_ENTRY.match, rows))) * 2 > len(rows):
+        return _ENTRIES
+    if len(rows) > 1 and all(_PAIR.match(row) and not _ASKED.match(row) for row in rows):
+        return _ENTRIES
+    if len(rows) > 1 and len({row.count("\t") for row in rows}) == 1 and "\t" in rows[0].strip():
+        return _ROWS
+    return "item" if is_definition(text, span.start) else _PROSE
+
+
+def is_minified(text: str) -> bool:
+    """Tell whether a source was packed for machines: long, and hardly any lines."""
+    return len(text) >= _LONG_SOURCE and len(text) / (text.count("\n") + 1) >= _LONG_LINES
+
+
+def is_definition(text: str, start: int) -> bool:
+    """Tell whether a term stands at `start`, with its definition after a colon on a new line."""
+    return _DEFINITION.match(text, start) is not None
+
+
+def _openings(text: str, kind: BlockKind) -> Iterator[Opening]:
+    for number, span in enumerate(paragraphs(text)):
+        found = _block_kind(text, span) if kind == _PROSE else kind
+        if kind == _ROWS:
+            yield from _table(text, span, has_header=number == 0)
+        elif found == _PROSE and any(_OPTION.match(line.of(text)) for line in lines(text, *span)):
+            yield from _options(text, span)
+        else:
+            yield Opening(found, span.start)
+
+
+def _options(text: str, span: Span) -> Iterator[Opening]:
+    """Yield where each option of a command, with its description, starts."""
+    yield Opening(_PROSE, span.start)
+    depth = None
+    for line in lines(text, *span):
+        row = line.of(text)
+        indent = len(row) - len(row.lstrip())
+        if _OPTION.match(row) and (depth is None or indent <= depth):
+            depth = indent
+            yield Opening("item", line.start)
+
+
+def _table(text: str, span: Span, *, has_header: bool) -> Iterator[Opening]:
+    """Yield where the header of a table starts, and its rows, those of one line together."""
+    rows = list(_rows(text, span))
+    start = 0
+    if has_header and _has_header(text, rows):
+        yield Opening("header", span.start)
+        start = 1
+    before: BlockKind | None = None
+    for row in rows[start:]:
+        kind: BlockKind = "row" if len(lines(text, *row)) > 1 else _ROWS
+        if kind == "row" or kind != before:
+            yield Opening(kind, row.start)
+        before = kind
+
+
+def _rows(text: str, span: Span) -> Iterator[Span]:
+    """Yield the rows of a table: lines, and several where a line ends inside quotation marks."""
+    start = span.start
+    odd = False
+    for line in lines(text, *span):
+        odd ^= text.count('"', *line) % 2 == 1
+        if odd and line.end - start > _LONGEST_ROW:
+            yield from lines(text, start, line.end)
+            start, odd = line.end, False
+        elif not odd:
+            yield Span(start, line.end)
+            start = line.end
+    yield from lines(text, start, span.end)
+
+
+def _has_header(text: str, rows: Sequence[Span]) -> bool:
+    first = [row.of(text)[:_LONGEST_ROW] for row in rows[:2]]
+    delimiter = max(_CELL_ENDS, key=lambda each: min((row.count(each) for row in first), default=0))
+    try:
+        return looks_like_header(list(csv.reader(first, delimiter=delimiter)))
+    except csv.Error:  # a NUL, or a cell of absurd length
+        return False

@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
 NODE := build/node
 
-.PHONY: demo test test-torch test-clients conformance processors processors-tools bundle \
+.PHONY: demo test test-torch test-clients conformance processors processors-tools bundle docs \
 	wheel-check lint sanitize clean
 
 demo: $(VENV)/core
@@ -82,6 +82,21 @@ lint: $(STAMP)
 	$(BIN)/mypy --platform win32 --cache-dir .mypy_cache/win32
 	$(BIN)/mypy --platform darwin --cache-dir .mypy_cache/darwin
 
+# The documentation as a web site in build/site; a broken link is an error.
+PAGES := '*.md' '*.png' '*.svg' LICENSE '.github/workflows/*.yml' 'rag_tools/*.py' 'examples/*.py' \
+	':!examples/corpus' ':!examples/manuals' ':!rag_tools/sample' ':!tests' ':!.github/*.md'
+docs: $(VENV)-docs/installed
+	rm -rf build/docs
+	mkdir -p build/docs
+	git ls-files -z --cached --others --exclude-standard -- $(PAGES) | tar -c --null -T - | tar -x -C build/docs
+	NO_MKDOCS_2_WARNING=1 $(VENV)-docs/bin/mkdocs build --strict
+
+$(VENV)-docs/installed: pyproject.toml
+	$(PYTHON) -m venv $(VENV)-docs
+	$(VENV)-docs/bin/python -m pip install --quiet --upgrade pip
+	$(VENV)-docs/bin/python -m pip install --quiet --group docs
+	touch $@
+
 # The native kernels without Python: memory, undefined behaviour, data races.
 sanitize: build/check-address,undefined build/check-thread
 	build/check-address,undefined 50
@@ -105,4 +120,4 @@ $(STAMP): $(VENV)/core
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(VENV)-torch $(VENV)-langchain build dist
+	rm -rf $(VENV) $(VENV)-docs $(VENV)-torch $(VENV)-langchain build dist

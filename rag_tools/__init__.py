@@ -1,7 +1,8 @@
 """Cite-exact retrieval for LLM agents.
 
-Everything goes through `Engine`; its results are the values of `rag_tools.types`. Names are
-imported on first use, so that ``import rag_tools`` costs nothing.
+Everything goes through `Engine`; its results are the values of `rag_tools.types`. The names in
+``__all__`` are public: ``docs/stability.md`` says what that promises. They are imported on first
+use, so that ``import rag_tools`` costs nothing.
 """
 
 from __future__ import annotations
@@ -10,15 +11,127 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from rag_tools.encode.checkpoint import load_checkpoint
     from rag_tools.engine import Engine
-    from rag_tools.types import Citation, Document, Hit, SearchResults, Verification
+    from rag_tools.errors import (
+        CheckpointError,
+        ConfigurationError,
+        DatasetError,
+        FileTooLargeError,
+        HostError,
+        IndexAccessError,
+        IndexCorruptError,
+        IndexLockedError,
+        IndexMismatchError,
+        IndexNotFoundError,
+        IndexVersionError,
+        IngestError,
+        InvalidDocumentError,
+        InvalidQueryError,
+        NotFoundError,
+        RagToolsError,
+        ServerError,
+        SkippedDocumentsError,
+        UnreadableFileError,
+        UnsupportedFormatError,
+        UnsupportedProcessorError,
+    )
+    from rag_tools.index.search import Quality, Signals
+    from rag_tools.types import (
+        Aligned,
+        Block,
+        Box,
+        Citation,
+        CitedAnswer,
+        Claim,
+        Document,
+        DocumentEntry,
+        Element,
+        Fetched,
+        Filter,
+        Hit,
+        Page,
+        Progress,
+        SearchResults,
+        Skipped,
+        SourceMap,
+        Span,
+        Status,
+        Support,
+        SyncReport,
+        Verification,
+        Verifications,
+    )
 
-__all__ = ["Citation", "Document", "Engine", "Hit", "SearchResults", "Verification", "__version__"]
+__all__ = [
+    "Aligned",
+    "Block",
+    "Box",
+    "CheckpointError",
+    "Citation",
+    "CitedAnswer",
+    "Claim",
+    "ConfigurationError",
+    "DatasetError",
+    "Document",
+    "DocumentEntry",
+    "Element",
+    "Engine",
+    "Fetched",
+    "FileTooLargeError",
+    "Filter",
+    "Hit",
+    "HostError",
+    "IndexAccessError",
+    "IndexCorruptError",
+    "IndexLockedError",
+    "IndexMismatchError",
+    "IndexNotFoundError",
+    "IndexVersionError",
+    "IngestError",
+    "InvalidDocumentError",
+    "InvalidQueryError",
+    "NotFoundError",
+    "Page",
+    "Progress",
+    "Quality",
+    "RagToolsError",
+    "SearchResults",
+    "ServerError",
+    "Signals",
+    "Skipped",
+    "SkippedDocumentsError",
+    "SourceMap",
+    "Span",
+    "Status",
+    "Support",
+    "SyncReport",
+    "UnreadableFileError",
+    "UnsupportedFormatError",
+    "UnsupportedProcessorError",
+    "Verification",
+    "Verifications",
+    "__version__",
+    "load_checkpoint",
+]
 
 __version__ = "0.1.0"
+
+# Where a name is defined, if it is neither an error nor one of the types.
+_MODULES = {
+    "Engine": "engine",
+    "Quality": "index.search",
+    "Signals": "index.search",
+    "load_checkpoint": "encode.checkpoint",
+}
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401 - any public name
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{'engine' if name == 'Engine' else 'types'}"), name)
+    module = _MODULES.get(name) or ("errors" if name.endswith("Error") else "types")
+    return getattr(import_module(f"{__name__}.{module}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

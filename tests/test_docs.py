@@ -103,10 +103,8 @@ def test_the_defaults_of_options_are_those_of_the_program(name: str):
             assert option not in stated, f"{name} {option}: nothing says {stated.get(option)}"
         elif option in stated or not (shared or option == "--scope"):
             assert option in stated, f"{name} {option}: the default {default} isn't stated"
-            assert stated.pop(option) in (
-                str(default),
-                f"{default:g}" if isinstance(default, float) else "",
-            ), option
+            shown = f"{default:g}" if isinstance(default, float) else str(default)
+            assert stated.pop(option) in (str(default), shown), option
 
 
 def test_stated_defaults_are_found():

@@ -87,7 +87,9 @@ def test_the_badges_start_the_server():
 
 
 def test_every_link_leads_somewhere():
-    for path in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]:
+    for path in [
+        page for folder in ("", "docs", "benchmarks") for page in (ROOT / folder).glob("*.md")
+    ]:
         for link in re.findall(r"\]\(([^)#]+)", path.read_text(encoding="utf-8")):
             if "://" not in link:
                 assert (path.parent / link).exists(), f"{path.name}: {link}"

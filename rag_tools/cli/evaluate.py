@@ -36,7 +36,7 @@ def evaluate(
     ] = False,
     split: Annotated[
         str | None,
-        typer.Option(help="Use qrels/SPLIT.tsv. Default: test, else the only one there is."),
+        typer.Option(help="Use qrels/SPLIT.tsv. Default: test, or the only one there is."),
     ] = None,
     checkpoint: Annotated[
         str | None,
@@ -47,30 +47,34 @@ def evaluate(
     ] = None,
     against: Annotated[
         str | None,
-        typer.Option(metavar="CHECKPOINT", help="Compare with this one, query by query."),
+        typer.Option(metavar="CHECKPOINT", help="Compare with this checkpoint, query by query."),
     ] = None,
     base: Annotated[
         str | None,
         typer.Option(
             metavar="CHECKPOINT",
-            help="The dense baseline is this one's pooled vectors. Default: those of the "
-            "checkpoint measured.",
+            help="Checkpoint whose pooled vectors are the dense baseline. Default: the one that is "
+            "measured.",
         ),
     ] = None,
     exact: Annotated[
         bool,
-        typer.Option("--float", help="No index: score every passage on unquantised embeddings."),
+        typer.Option(
+            "--float", help="Build no index: score every passage on unquantised embeddings."
+        ),
     ] = False,
     maxsim: Annotated[
         bool,
-        typer.Option("--maxsim", help="MaxSim alone, all query tokens alike: no other signal."),
+        typer.Option(
+            "--maxsim", help="Use MaxSim alone: no other signal, all query tokens weighted equally."
+        ),
     ] = False,
     bits: Annotated[
         int | None,
-        typer.Option(help="Bits of a token's dimension, 4, 2 or 1.", show_default="4"),
+        typer.Option(help="Bits per dimension: 4, 2 or 1.", show_default="4"),
     ] = None,
     dim: Annotated[
-        int | None, typer.Option(help="Dimensions of a token.", show_default="all")
+        int | None, typer.Option(help="Dimensions per token.", show_default="all")
     ] = None,
     quality: Annotated[
         options.Quality | None,
@@ -82,12 +86,12 @@ def evaluate(
             "--queries",
             "--questions",
             min=1,
-            help="At most so many of each data set.",
+            help="Draw at most this many from each data set.",
             show_default="all",
         ),
     ] = None,
     seed: Annotated[
-        int, typer.Option(min=0, help="Draws the queries and the samples of the tests.")
+        int, typer.Option(min=0, help="Seed for drawing queries, intervals and tests.")
     ] = 0,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document instead.")] = False,
 ) -> None:

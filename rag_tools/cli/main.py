@@ -151,21 +151,22 @@ def index(
             metavar="PATH",
             exists=True,
             readable=False,  # what can't be read is reported and skipped, as inside a folder
-            help="Files and folders. Default: those indexed before.",
+            help="Files and folders to index. Default: those indexed before.",
             show_default=False,
         ),
     ] = None,
     index: IndexOption = None,
     include: Annotated[
         list[str] | None,
-        typer.Option(metavar="GLOB", help="Only files that match. Repeatable."),
+        typer.Option(metavar="GLOB", help="Index only files that match. Repeatable."),
     ] = None,
     exclude: Annotated[
-        list[str] | None, typer.Option(metavar="GLOB", help="No files that match. Repeatable.")
+        list[str] | None,
+        typer.Option(metavar="GLOB", help="Leave out files that match. Repeatable."),
     ] = None,
-    hidden: Annotated[bool, typer.Option("--hidden", help="Hidden files as well.")] = False,
+    hidden: Annotated[bool, typer.Option("--hidden", help="Include hidden files.")] = False,
     no_gitignore: Annotated[
-        bool, typer.Option("--no-gitignore", help="Files that git ignores as well.")
+        bool, typer.Option("--no-gitignore", help="Include files that git ignores.")
     ] = False,
     max_file_size: Annotated[
         str, typer.Option(metavar="SIZE", help="Skip files larger than this.")
@@ -178,8 +179,8 @@ def index(
         str | None,
         typer.Option(
             metavar="URL",
-            help="Make the links of citations, as https://docs.example.com/{relative_path}"
-            "#L{first_line}. Kept with the index; empty: undo.",
+            help="Form of the links in citations, such as https://docs.example.com/{relative_path}"
+            "#L{first_line}. Stored with the index; an empty value removes it.",
         ),
     ] = None,
     passage_tokens: Annotated[
@@ -189,12 +190,14 @@ def index(
     bits: Annotated[
         int | None,
         typer.Option(
-            help="Bits of a token's dimension, 4, 2 or 1, for a new index.", show_default=False
+            help="Bits per dimension, for a new index: 4, 2 or 1. Default: 4.", show_default=False
         ),
     ] = None,
     dim: Annotated[
         int | None,
-        typer.Option(help="Dimensions of a token, for a new index.", show_default=False),
+        typer.Option(
+            help="Dimensions per token, for a new index. Default: all.", show_default=False
+        ),
     ] = None,
     checkpoint: Annotated[
         str | None,
@@ -207,7 +210,7 @@ def index(
 ) -> None:
     """Bring the index up to date with files and folders.
 
-    Files that didn't change cost nothing. Those that can't be read are skipped; exit code 3.
+    Unchanged files cost nothing. Files that can't be read are skipped, and the exit code is 3.
     """
     max_bytes = options.size(max_file_size)
     from rag_tools.cli import show
@@ -237,7 +240,7 @@ def index(
                 progress=progress,
             )
     except KeyboardInterrupt:
-        complain("interrupted; what was committed stays, run the command again to resume")
+        complain("interrupted; what was committed stays. Run the command again to resume")
         raise typer.Exit(EXIT_INTERRUPTED) from None
     if json:
         write_json(report)
@@ -251,13 +254,13 @@ def index(
 def search(
     query: Annotated[str, typer.Argument(metavar="QUERY", help="Words or a question.")],
     index: IndexOption = None,
-    limit: Annotated[int, typer.Option(min=1, help="Passages to return.")] = 10,
+    limit: Annotated[int, typer.Option(min=1, help="Number of passages to return.")] = 10,
     filter: FilterOption = None,
     explain: ExplainOption = False,
     quality: QualityOption = "balanced",
     json: JsonOption = False,
 ) -> None:
-    """Find passages, each with the quotes that answer."""
+    """Find passages, each with the quotes that answer the query."""
     wanted = options.filters(filter or ())
     with _engine(index) as engine:
         found = engine.search(
@@ -275,7 +278,7 @@ def search(
 def explain(
     query: Annotated[str, typer.Argument(metavar="QUERY", help="Words or a question.")],
     index: IndexOption = None,
-    limit: Annotated[int, typer.Option(min=1, help="Passages to explain.")] = 3,
+    limit: Annotated[int, typer.Option(min=1, help="Number of passages to explain.")] = 3,
     filter: FilterOption = None,
     out: Annotated[
         Path | None,
@@ -284,7 +287,7 @@ def explain(
         ),
     ] = None,
 ) -> None:
-    """Show why passages are found: which words match those of the query, and how well."""
+    """Show why passages were found: which words match the query words, and how well."""
     wanted = options.filters(filter or ())
     with _engine(index) as engine:
         found = engine.search(query, limit=limit, filter=wanted or None, explain=True)
@@ -307,22 +310,24 @@ def explain(
 def cite(
     claim: Annotated[
         str | None,
-        typer.Argument(metavar="[CLAIM]", help="A statement to support.", show_default=False),
+        typer.Argument(
+            metavar="[CLAIM]", help="A statement for which to find support.", show_default=False
+        ),
     ] = None,
     answer: Annotated[
         str | None,
         typer.Option(
-            metavar="FILE|-", help="A draft answer, Markdown, whose statements are to be cited."
+            metavar="FILE|-", help="A draft answer in Markdown; its statements are cited."
         ),
     ] = None,
     index: IndexOption = None,
-    limit: Annotated[int, typer.Option(min=1, help="Quotes to return for a claim.")] = 8,
+    limit: Annotated[int, typer.Option(min=1, help="Number of quotes to return for a claim.")] = 8,
     filter: FilterOption = None,
     explain: ExplainOption = False,
     quality: QualityOption = "balanced",
     json: JsonOption = False,
 ) -> None:
-    """Tell how far the documents support a claim, or a whole answer, and quote them.
+    """Report how far the documents support a claim or a whole answer, and quote them.
 
     With --answer the exit code is 1 if a statement is unsupported.
     """
@@ -361,7 +366,7 @@ def fetch(
     ] = None,
     json: JsonOption = False,
 ) -> None:
-    """Print the canonical text of a document, or characters START to END of it."""
+    """Print the canonical text of a document, or its characters from START to END."""
     from rag_tools.cli.output import visible
 
     with _engine(index) as engine:
@@ -384,12 +389,12 @@ def verify(
     ],
     answer: Annotated[
         bool,
-        typer.Option("--answer", help="FILE is an agent's answer: check what it quotes."),
+        typer.Option("--answer", help="FILE is an agent's answer: check its quotations."),
     ] = False,
     index: IndexOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Check that quoted words still stand where the citations say.
+    """Check that quotes are still in their sources, where the citations say.
 
     The exit code is 0 if every citation is exact or moved, else 1.
     """
@@ -419,11 +424,11 @@ def verify(
 def status(
     index: IndexOption = None,
     check: Annotated[
-        bool, typer.Option("--check", help="Read every file and compare its checksums first.")
+        bool, typer.Option("--check", help="First read every file and compare its checksums.")
     ] = False,
     json: JsonOption = False,
 ) -> None:
-    """Tell what the index holds and how it was built."""
+    """Report what the index contains and how it was built."""
     with _engine(index) as engine:
         if check:
             engine.check()
@@ -449,20 +454,21 @@ def serve(
     config: Annotated[
         Path | None,
         typer.Option(
-            metavar="FILE", dir_okay=False, help="TOML file with the settings; options go first."
+            metavar="FILE", dir_okay=False, help="TOML file with the settings; options override it."
         ),
     ] = None,
     profile: Annotated[
         Literal["full", "openai"] | None,
         typer.Option(
-            help="Every tool (the default), or search(query) and fetch(id) as ChatGPT wants them.",
+            help="full (the default) offers every tool; openai offers search and fetch as ChatGPT "
+            "uses them.",
             show_default=False,
         ),
     ] = None,
     allow_write: Annotated[
         list[Path] | None,
         typer.Option(
-            metavar="DIR", file_okay=False, help="Let agents index what is in here. Repeatable."
+            metavar="DIR", file_okay=False, help="Let agents index this folder. Repeatable."
         ),
     ] = None,
     http: Annotated[
@@ -470,25 +476,28 @@ def serve(
         typer.Option(metavar="HOST:PORT", help="Serve over HTTP instead of standard input."),
     ] = None,
     workers: Annotated[
-        int | None, typer.Option(min=1, help="Processes that serve over HTTP.", show_default="1")
+        int | None,
+        typer.Option(min=1, help="Number of processes that serve over HTTP.", show_default="1"),
     ] = None,
     allow_host: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME", help="A name that clients use for this server. Repeatable."),
+        typer.Option(
+            metavar="NAME", help="A host name by which clients reach the server. Repeatable."
+        ),
     ] = None,
     allow_origin: Annotated[
         list[str] | None,
-        typer.Option(metavar="URL", help="A web site whose pages may call. Repeatable."),
+        typer.Option(metavar="URL", help="A web site whose pages may call the server. Repeatable."),
     ] = None,
     token_file: Annotated[
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="Callers must show the token in here. Default: $RAG_TOOLS_TOKEN, if it is set.",
+            help="File with the token that callers must send. Default: $RAG_TOOLS_TOKEN.",
         ),
     ] = None,
     log_queries: Annotated[
-        bool, typer.Option("--log-queries", help="Log what is searched for, too.")
+        bool, typer.Option("--log-queries", help="Write queries to the log.")
     ] = False,
 ) -> None:
     """Serve indexes to agents: MCP over standard input and output, or over HTTP."""
@@ -502,7 +511,7 @@ def serve(
     }
     over_http = {key: value for key, value in over_http.items() if value is not None}
     if over_http and http is None and config is None:
-        raise typer.BadParameter("this takes --http HOST:PORT as well")
+        raise typer.BadParameter("these options need --http HOST:PORT as well")
     given = {
         "collections": options.collections(index or ()),
         "profile": profile,
@@ -514,7 +523,7 @@ def serve(
 
     settings = load(config, {key: value for key, value in given.items() if value})
     if settings.http is None and sys.stdin.isatty():
-        complain("waiting for an MCP client on standard input; Ctrl-C stops")
+        complain("waiting for an MCP client on standard input; press Ctrl-C to stop")
     serve_mcp(settings)
 
 
@@ -524,11 +533,11 @@ def install(
     index: IndexOption = None,
     scope: ScopeOption = "user",
     only_print: Annotated[
-        bool, typer.Option("--print", help="Print what to put into the file, and change nothing.")
+        bool, typer.Option("--print", help="Print what to add to the file, and change nothing.")
     ] = False,
     yes: YesOption = False,
 ) -> None:
-    """Make a host start the server: shows the change to its configuration, and asks."""
+    """Configure a host program to start the server. Shows the change and asks first."""
     from rag_tools.creation import default_directory
     from rag_tools_mcp.install import hosts
     from rag_tools_mcp.install.program import typed
@@ -540,13 +549,13 @@ def install(
         return
     if not directory.exists():
         make_it = typed("index", "PATH", "--index", str(directory))
-        complain(f"there is no index yet; make it: {make_it}")
+        complain(f"there is no index yet; create it with: {make_it}")
     _make(hosts.install(host, scope, command), yes)
 
 
 @app.command()
 def uninstall(host: HostArgument, scope: ScopeOption = "user", yes: YesOption = False) -> None:
-    """Take the server out of a host's configuration: shows the change, and asks."""
+    """Remove the server from a host's configuration. Shows the change and asks first."""
     from rag_tools_mcp.install import hosts
 
     _make(hosts.uninstall(host, scope), yes)
@@ -565,14 +574,14 @@ def demo(
     ] = None,
     index: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", file_okay=False, help="Keep the index here."),
+        typer.Option(metavar="DIR", file_okay=False, help="Keep the index in this directory."),
     ] = None,
     full: Annotated[
         bool,
         typer.Option("--full", help="Index ten times as much, which needs a clone."),
     ] = False,
 ) -> None:
-    """Index the sample documents, ask, verify, and do it again as an agent would, over MCP."""
+    """Index sample documents, ask, cite and verify; then do the same as an agent over MCP."""
     from rag_tools.cli.demo import run
 
     run(corpus, index, full=full)
@@ -602,7 +611,7 @@ def _make(change: Change, sure: bool) -> None:
     if not sure:
         typer.confirm("Change the file?", abort=True)
     change.write()
-    kept = "" if change.before is None else f"; as it was: {change.backup}"
+    kept = "" if change.before is None else f"; the original is {change.backup}"
     write(visible(f"Changed {change.file}{kept}\n"))
 
 

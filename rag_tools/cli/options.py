@@ -68,7 +68,7 @@ def collections(values: Iterable[str]) -> dict[str, Path]:
         if not equals or re.search(r"[/\\.]", name):  # a path may hold =
             name, directory = "default", option
         if name in directories:
-            raise typer.BadParameter(f"two indexes are called {name!r}: write NAME=DIR")
+            raise typer.BadParameter(f"two indexes have the name {name!r}: write NAME=DIR")
         directories[name] = Path(directory).absolute()
     return directories
 

@@ -49,7 +49,7 @@ _UNQUOTED_LINES = 4
 def search_results(found: SearchResults, out: Console) -> None:
     """Print the hits of a search with their quotes highlighted in context."""
     if found.low_confidence:
-        doubt = f"low confidence ({found.confidence:.2f}): the documents hardly answer this"
+        doubt = f"low confidence ({found.confidence:.2f}): the documents probably don't answer this"
         out.print(Text(doubt, style="yellow"), soft_wrap=True)
         out.print()
     for rank, hit in enumerate(found.results, 1):
@@ -167,8 +167,8 @@ def status(found: Status, out: Console) -> None:
             out.print(line.append(one_line(shown), style="none"), soft_wrap=True)
     if found.kernel == "numpy":
         complain(
-            "searches run on NumPy, many times slower: the native kernels weren't built, or "
-            "RAG_TOOLS_KERNEL says so; install a C++ compiler and reinstall rag-tools: "
+            "searches run on NumPy, which is many times slower: the native kernels weren't built, "
+            "or RAG_TOOLS_KERNEL asks for it; install a C++ compiler and reinstall rag-tools: "
             "pip install --force-reinstall --no-deps --no-cache-dir --no-binary rag-tools rag-tools"
         )
 

@@ -29,7 +29,7 @@ Pairs = Annotated[
         metavar="PAIRS",
         exists=True,
         dir_okay=False,
-        help="JSON lines, gzipped or not: query and passage, or tuples that `mine` wrote.",
+        help="JSON lines (may be gzipped): pairs of query and passage, or tuples from `mine`.",
         show_default=False,
     ),
 ]
@@ -40,8 +40,8 @@ FromIndex = Annotated[
         metavar="DIR",
         exists=True,
         file_okay=False,
-        help="Make pairs of the documents in this index: headings and their sections, titles, "
-        "docstrings and names of functions, sentences.",
+        help="Make pairs from the documents in this index: from headings and their sections, "
+        "titles, docstrings and names of functions, and sentences.",
     ),
 ]
 Exclude = Annotated[
@@ -50,7 +50,7 @@ Exclude = Annotated[
         metavar="FOLDER",
         exists=True,
         file_okay=False,
-        help="Leave out what nearly repeats a text of this evaluation data. Repeatable.",
+        help="Leave out examples that nearly repeat a text of this evaluation data. Repeatable.",
     ),
 ]
 
@@ -65,8 +65,8 @@ def train(
         str | None,
         typer.Option(
             metavar="CHECKPOINT",
-            help="Directory or Hugging Face name of the checkpoint to start from: "
-            "late-interaction, or a sentence embedding model, which gets a projection. "
+            help="Directory or Hugging Face name of the checkpoint to start from: a "
+            "late-interaction checkpoint, or a sentence embedding model. "
             "Default: the bundled one.",
         ),
     ] = None,
@@ -79,7 +79,8 @@ def train(
     set: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="NAME=VALUE", help="One setting, as steps=500; goes first. Repeatable."
+            metavar="NAME=VALUE",
+            help="One setting, such as steps=500; overrides the file. Repeatable.",
         ),
     ] = None,
     dev: Annotated[
@@ -87,23 +88,24 @@ def train(
         typer.Option(
             metavar="FOLDER",
             exists=True,
-            help="Measure on this as training goes on, and keep the best state. Repeatable.",
+            help="Measure on this data during training, and keep the best state. Repeatable.",
         ),
     ] = None,
     teacher: Annotated[
         list[str] | None,
         typer.Option(
             metavar="MODEL",
-            help="Learn from this model's scores, on top of the base's own: directory or Hugging "
-            "Face name of a dense or a late-interaction model. Repeatable: their mean.",
+            help="Learn from this model's scores in addition to the base's own: directory or "
+            "Hugging Face name of a dense or a late-interaction model. Repeatable, which takes "
+            "the mean.",
         ),
     ] = None,
     exclude: Exclude = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with the run in DIR that was interrupted.")
+        bool, typer.Option("--resume", help="Continue the interrupted run in DIR.")
     ] = False,
 ) -> None:
-    """Train a checkpoint on pairs of query and passage. Interrupt and resume it when you like."""
+    """Train a checkpoint on pairs of query and passage. Can be interrupted and resumed."""
     with _torch():
         from rag_tools.train.config import load_settings
         from rag_tools.train.fit import train as run
@@ -117,7 +119,9 @@ def train(
     data = _collections(pairs, from_index)
     checkpoint = run(data, base, out, settings, resume=resume, report=_Reporter(settings.steps))
     if checkpoint is None:
-        complain(f"interrupted; the same command with --resume goes on from the state in {out}")
+        complain(
+            f"interrupted; run the same command with --resume to continue from the state in {out}"
+        )
         raise typer.Exit(EXIT_INTERRUPTED)
     write(f"{out}\n")
 
@@ -128,7 +132,9 @@ def mine(
     out: Annotated[
         Path | None,
         typer.Option(
-            metavar="FILE", dir_okay=False, help="Write tuples here; those in it are kept."
+            metavar="FILE",
+            dir_okay=False,
+            help="File for the tuples; those already in it are kept.",
         ),
     ] = None,
     work: Annotated[
@@ -136,36 +142,39 @@ def mine(
         typer.Option(
             metavar="DIR",
             file_okay=False,
-            help="Keep the indexes of the passages here, for a next time.",
+            help="Keep the indexes of the passages in this folder, to use them again.",
         ),
     ] = None,
     checkpoint: Annotated[
         str | None,
-        typer.Option(help="The student, which looks for negatives. Default: the bundled one."),
+        typer.Option(help="The student, which searches for negatives. Default: the bundled one."),
     ] = None,
     teacher: Annotated[
         list[str] | None,
         typer.Option(
             metavar="MODEL",
             help="Directory or Hugging Face name of a cross-encoder, a late-interaction or a "
-            "dense model that scores passages. Repeatable: their mean. Default: the engine's "
-            "own score.",
+            "dense model that scores passages. Repeatable, which takes the mean. Default: the "
+            "engine's own score.",
         ),
     ] = None,
-    negatives: Annotated[int, typer.Option(min=1, help="At most so many for a pair.")] = 16,
+    negatives: Annotated[int, typer.Option(min=1, help="Maximum number per pair.")] = 16,
     depth: Annotated[
-        int, typer.Option(min=1, help="Draw them from the best so many of the engine and of BM25.")
+        int,
+        typer.Option(
+            min=1, help="Draw them from this many best passages of the engine and of BM25."
+        ),
     ] = 50,
     share: Annotated[
         float,
         typer.Option(
             min=0,
             max=1,
-            help="Drop a negative that scores above this share of what the positive does.",
+            help="Drop a negative whose score exceeds this share of the positive's.",
         ),
     ] = 0.95,
     most: Annotated[
-        int | None, typer.Option(min=1, help="Draw at most so many pairs of a source.")
+        int | None, typer.Option(min=1, help="Draw at most this many pairs from each source.")
     ] = None,
     exclude: Exclude = None,
     dev: Annotated[
@@ -173,11 +182,11 @@ def mine(
         typer.Option(
             metavar="FOLDER",
             exists=True,
-            help="Only measure the teacher against the student, on this. Repeatable.",
+            help="Only compare the teacher with the student on this data. Repeatable.",
         ),
     ] = None,
 ) -> None:
-    """Find hard negatives for pairs, and have a teacher score them."""
+    """Find hard negatives for pairs, and let a teacher score them."""
     from rag_tools.cli.show import progress
     from rag_tools.train.mine import Mining
     from rag_tools.train.mine import mine as run
@@ -234,13 +243,14 @@ def average(
         Path, typer.Option(metavar="DIR", file_okay=False, help="Write the new checkpoint here.")
     ],
     base: Annotated[
-        str | None, typer.Option(metavar="CHECKPOINT", help="What the runs started from.")
+        str | None,
+        typer.Option(metavar="CHECKPOINT", help="The checkpoint that the runs started from."),
     ] = None,
     scale: Annotated[
-        float, typer.Option(min=0, help="How far to go from the base, in distances of the mean.")
+        float, typer.Option(min=0, help="Distance from the base, as a multiple of the mean's.")
     ] = 1.0,
 ) -> None:
-    """Average the weights of runs that started from one base, often better than each of them."""
+    """Average the weights of runs with the same base; often better than each of them."""
     with _torch():
         from rag_tools.train.average import average as run
     run(checkpoints, out, base=base, scale=scale)
@@ -253,10 +263,10 @@ def export(
         typer.Argument(metavar="CHECKPOINT", help="Directory or Hugging Face name of a ColBERT."),
     ],
     out: Annotated[
-        Path, typer.Argument(metavar="OUT", file_okay=False, help="Write the directory here.")
+        Path, typer.Argument(metavar="OUT", file_okay=False, help="Directory to write.")
     ],
     check: Annotated[
-        bool, typer.Option("--check", help="Write nothing: compare what is in OUT.")
+        bool, typer.Option("--check", help="Write nothing, and compare the files in OUT.")
     ] = False,
 ) -> None:
     """Make a checkpoint's ONNX files, in float32 and int8, and compare them with the source."""

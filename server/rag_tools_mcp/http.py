@@ -116,7 +116,7 @@ def application(settings: Settings) -> Starlette:
 
     async def measured(_request: Request) -> Response:
         if auth.current.get().collections is not None:
-            return _refusal(403, "the numbers are of all collections, and this token isn't")
+            return _refusal(403, "metrics cover all collections: use a token for all of them")
         return Response(metrics.render(await probe.statuses()), media_type=CONTENT_TYPE)
 
     authenticate, rate = auth.authenticator(http), Rate(limits.requests_per_minute)
@@ -189,11 +189,11 @@ class _Guard:
         if scope["path"] not in _OPEN_PATHS and not _listed(host, self._hosts):
             self._metrics.refused.labels("host").inc()
             logs.event("refused", reason="host", host=host)
-            return _refusal(421, "this server isn't called so: see allowed_hosts")
+            return _refusal(421, "host not allowed: add it to allowed_hosts")
         if origin is not None and not _listed(origin, self._origins):
             self._metrics.refused.labels("origin").inc()
             logs.event("refused", reason="origin", origin=origin)
-            return _refusal(403, "pages from this origin may not call: see allowed_origins")
+            return _refusal(403, "origin not allowed: add it to allowed_origins")
         return None
 
 

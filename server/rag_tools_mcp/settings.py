@@ -112,7 +112,7 @@ class Issuer(_Section):
         if value.startswith("http://"):
             host = re.sub(r"^http://(\[.*?\]|[^:/]*).*", r"\1", value)
             if not _loopback(host.strip("[]")):
-                raise ValueError(f"{value} can be tampered with on the way: use https")
+                raise ValueError(f"{value} isn't encrypted: use https")
             return value
         return str(_beside(Path(value), info))
 
@@ -195,7 +195,7 @@ class Http(_Section):
         names = [token.name for token in tokens]
         for name in names:
             if names.count(name) > 1:
-                raise ValueError(f"two tokens are called {name!r}")
+                raise ValueError(f"two tokens have the name {name!r}")
         return tokens
 
     @model_validator(mode="after")
@@ -210,7 +210,7 @@ class Http(_Section):
                 "[http.issuer]"
             )
         if not self.allowed_hosts:
-            missing.append("the names that clients use for it (--allow-host NAME)")
+            missing.append("the host names by which clients reach it (--allow-host NAME)")
         if missing:
             raise ValueError(
                 f"{self.address} can be reached from other machines: add {' and '.join(missing)}, "
@@ -283,7 +283,9 @@ class Settings(_Section):
         for name in sorted(frozenset().union(*filter(None, confined))):
             if name not in self.collections:
                 known = ", ".join(self.collections)
-                raise ValueError(f"there is no collection {name!r} to confine a token to: {known}")
+                raise ValueError(
+                    f"there is no collection {name!r}, which a token names; there is {known}"
+                )
         return self
 
 
@@ -330,7 +332,7 @@ def _complaint(error: ValidationError) -> str:
     for problem in error.errors(include_url=False, include_context=False):
         key = ".".join(map(str, problem["loc"]))
         if problem["type"] == "extra_forbidden":
-            problems.append(f"there is no key {key}")
+            problems.append(f"unknown key {key}")
         else:
             message = problem["msg"].removeprefix("Value error, ")
             problems.append(message if problem["type"] == "value_error" else f"{key}: {message}")

@@ -99,7 +99,7 @@ def test_a_giant_keeps_no_other_document_from_being_seen(engine: Engine, max_cha
         Document(uri="test:text", text="herring-pelican" * 4_000),
         Document(uri="test:sentence", text=f"The pelican {'herring ' * 3_000}dives."),
         Document(uri="test:title", title="Pelican herring " * 2_000, text=words),
-        Document(uri=f"test:{'herring-' * 4_000}", text=words),
+        Document(uri=f"test:{'herring-' * 4_000}", text=f"{words}Its address is a long one."),
         Document(uri="test:controls", text="herring \x01\x02 pelican " * 500),
     ]
     engine.add([*giants, *(Document(uri=f"test:{n}", text=f"{words}{n}.") for n in range(5))])

@@ -13,8 +13,9 @@ NODE := build/node
 demo: $(VENV)/core
 	$(BIN)/rag-tools demo
 
+# Two processes; `make quick` leaves out what starts programs and servers, for the edit loop.
 test: $(STAMP)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 # What needs the extra [torch], in an environment of its own: the core is tested without torch.
 # TORCH names a build for your machine, such as torch==2.13.0.

@@ -523,7 +523,11 @@ def word_file(text: str) -> bytes:
     ("name", "data", "hint"),
     [
         ("scan.pdf", draw([]), "it may be a scan; run OCR first"),
-        ("page.html", b"<html><body><script>draw()</script></body></html>", "scripts may draw"),
+        (
+            "page.html",
+            b"<html><body><script>draw()</script></body></html>",
+            "scripts or frames draw",
+        ),
         ("letter.docx", word_file(" "), "only pictures or embedded documents"),
     ],
 )

@@ -498,19 +498,25 @@ def _declared(node: Node) -> Iterator[str]:
     """
     macro = node.type == "function_definition" and node.child_by_field_name("type") is None
     whole = node.child_by_field_name("declarator")
-    while (inner := _inner_declarator(node)) is not None:
-        node = inner
-    if node.type == "qualified_identifier":
+    node = _innermost(node)
+    while node.type == "qualified_identifier":  # a loop: thousands may stand in each other
         scope, name = (node.child_by_field_name(field) for field in ("scope", "name"))
         yield from _clean(_scopes(_text(scope)))
-        if name is not None:
-            yield from _declared(name)
-    elif node.type == "operator_cast":
+        if name is None:
+            return
+        node, macro = _innermost(name), False
+    if node.type == "operator_cast":
         yield _converted(node)
     elif macro and _MACRO.fullmatch(_text(node)):
         yield _text(whole)  # as "TEST(Suite, Name)": the macro alone doesn't tell
     elif node.type not in _UNNAMED:
         yield from _clean(_scopes(_text(node)))
+
+
+def _innermost(node: Node) -> Node:
+    while (inner := _inner_declarator(node)) is not None:
+        node = inner
+    return node
 
 
 def _inner_declarator(node: Node) -> Node | None:

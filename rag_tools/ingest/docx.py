@@ -100,8 +100,7 @@ def load_docx(data: bytes, *, uri: str, name: str) -> Document:
     extraction.read()
     if not extraction.length and (holder := _holds_unread(source.body)):
         raise UnreadableFileError(
-            f"{name}: holds no text that can be read, but {holder}: save it with its text, "
-            "or as PDF"
+            f"{name}: no text: it holds {holder}; save it with its text, or as PDF"
         )
     headings = (
         opening.path[-1]

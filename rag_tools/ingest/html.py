@@ -129,8 +129,8 @@ def load_html(data: bytes, *, uri: str, name: str) -> Document:
         rendering.render(root)
     if not rendering.parts and root is not None and _is_drawn(root):
         raise UnreadableFileError(
-            f"{name}: holds no text that can be read, since scripts or frames draw the page: save "
-            "it from a browser as it is shown there"
+            f"{name}: no text: scripts or frames draw the page; save it from a browser as it is "
+            "shown there"
         )
     return Document(
         text="".join(rendering.parts),

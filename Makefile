@@ -7,15 +7,23 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
 NODE := build/node
 
-.PHONY: demo test test-torch test-clients conformance processors processors-tools bundle docs \
+.PHONY: demo test quick test-torch test-clients conformance processors processors-tools bundle docs \
 	wheel-check lint sanitize clean
 
 demo: $(VENV)/core
 	$(BIN)/rag-tools demo
 
-# Two processes; `make quick` leaves out what starts programs and servers, for the edit loop.
 test: $(STAMP)
 	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+# For the edit loop: without the tests that start programs and servers.
+PROGRAMS := cli client client_exit clients contract demo disk docs_run durability evaluate \
+	evaluate_citations examples examples_code_search examples_model examples_support hosts http \
+	langchain llama_index mcp mcp_collections mcp_compact mcp_documents mcp_pages mcp_viewer program \
+	progress readme release retrieval settings text_fragments train worker
+quick: $(STAMP)
+	$(BIN)/python -m pytest -n 2 --dist loadfile tests \
+		$(foreach name,$(PROGRAMS),--ignore=tests/test_$(name).py)
 
 # What needs the extra [torch], in an environment of its own: the core is tested without torch.
 # TORCH names a build for your machine, such as torch==2.13.0.

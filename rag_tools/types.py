@@ -500,7 +500,8 @@ class Verification(_Value):
     ----------
     status
         ``exact``: the quote stands at its offsets. ``moved``: the same words stand elsewhere, or,
-        of a citation without `document_sha256`, with other white space or quotation marks.
+        of a citation without `document_sha256`, with other white space or quotation marks, divided
+        at a line end, or with the mark-up that rendering takes away.
         ``stale``: the document changed and the words are gone. ``missing``: there is no such
         document, or its text never held the words.
     checked

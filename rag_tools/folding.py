@@ -68,9 +68,7 @@ _MARKUP = re.compile(
     """,
     re.VERBOSE | re.MULTILINE,
 )
-_DROPPED = frozenset(
-    {"solid", "invisible", "note", "opening", "target", "emphasis", "code"}
-)
+_DROPPED = frozenset({"solid", "invisible", "note", "opening", "target", "emphasis", "code"})
 _SPACES = frozenset({"space", "cell", "rule"})
 # Formats whose folding would say something else: 10² isn't 102, nor is 1½ 11/2.
 _KEPT = ("<super>", "<sub>", "<fraction>", "<circle>")

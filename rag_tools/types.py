@@ -408,8 +408,8 @@ class Support(_Value):
     score
         How likely the documents say what the claim says, from 0 to 1.
     verdict
-        ``supported``: they say it, and nothing of it is in conflict. ``partial``: part of it, or something close. ``unsupported``:
-        the quotes are only the nearest there are.
+        ``supported``: they say it, and nothing of it is in conflict. ``partial``: part of it, or
+        something close. ``unsupported``: the quotes are only the nearest there are.
     covered, uncovered
         Ranges of code points of `claim`: words that the quotes have, or close ones, and words
         that they haven't. Function words between words of a kind go with them. A number, date,

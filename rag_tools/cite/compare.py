@@ -46,9 +46,8 @@ def compare(claim: str, citations: Sequence[Citation]) -> list[Conflict]:
 
     Examples
     --------
-    >>> quote = Citation(
-    ...     document_id="d", document_sha256="", start=0, end=31, quote="Logs are kept for two weeks."
-    ... )
+    >>> text = "Logs are kept for two weeks."
+    >>> quote = Citation(document_id="d", document_sha256="", start=0, end=28, quote=text)
     >>> compare("Logs are kept for 14 days.", [quote])
     []
     >>> [(each.start, each.kind) for each in compare("Logs are kept for 90 days.", [quote])]

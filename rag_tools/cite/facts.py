@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -66,7 +66,7 @@ _MONTHS = {
         july/jul/juli/juillet/julio august/aug/août/agosto
         september/sep/sept/septembre/septiembre october/oct/oktober/okt/octobre/octubre
         november/nov/novembre/noviembre december/dec/dezember/dez/décembre/diciembre
-        """.split(),
+        """.split(),  # noqa: SIM905 - a list literal would be a page long
         1,
     )
     for name in names.split("/")
@@ -109,7 +109,7 @@ _MIXED = re.compile(r"(?=\w*\d)(?=\w*[^\W\d_])\w+")
 _UNIT_LIKE = re.compile(r"(?:v?\d+[^\W\d_]{1,5}|\d{2,3}0s)\Z")
 _INNER_CAPITAL = re.compile(r"[^\W\d_]*[^\W\d_A-Z][A-Z]|[A-Z]{2}")
 _TITLES = frozenset(
-    "mr mrs ms miss dr prof sir dame lady lord st i am pm ad bc bce ce ok tv etc vs".split()
+    "mr mrs ms miss dr prof sir dame lady lord st i am pm ad bc bce ce ok tv etc vs".split()  # noqa: SIM905
 )
 _FUNCTION_WORDS = frozenset(
     """
@@ -205,8 +205,10 @@ class Text:
             return True
         # "30 files" doesn't stand in "20 files and 30 folders".
         alike = [each for each in self.quantities if same_kind(asked, each)]
-        return not alike or any(each in alike for each in found) or not all(
-            each.counted for each in found
+        return (
+            not alike
+            or any(each in alike for each in found)
+            or not all(each.counted for each in found)
         )
 
     def _has_day(self, asked: Day) -> bool:
@@ -255,7 +257,8 @@ def _facts(folded: Folded) -> Iterator[Fact]:
             taken.append(span)
             yield Fact("time", folded.source(span), minutes=_minutes(match))
     for quantity in quantities(text):
-        if not any(quantity.span.overlaps(each) for each in taken) and not _is_adverb(quantity, text):
+        within = any(quantity.span.overlaps(each) for each in taken)
+        if not within and not _is_adverb(quantity, text):
             taken.append(quantity.span)
             yield Fact("number", folded.source(quantity.span), quantity=quantity)
     german = len(_GERMAN.findall(text)) * _FEW_GERMAN >= len(_WORD.findall(text)) > 0
@@ -380,6 +383,8 @@ def _derived(one: str, other: str) -> bool:
     if long.startswith(short):
         return bool(_DERIVED.fullmatch(long[len(short) :]))
     same = len(short) - 1
-    return same >= 4 and long.startswith(short[:same]) and bool(
-        short[-1] in "yae" and _DERIVED.fullmatch(long[same:])
+    return (
+        same >= 4
+        and long.startswith(short[:same])
+        and bool(short[-1] in "yae" and _DERIVED.fullmatch(long[same:]))
     )

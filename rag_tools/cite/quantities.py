@@ -108,7 +108,8 @@ _NAMES = _table(
     month 1: month, months, monat, monate, monaten, mois, mes, meses
     month 12: year, years, yr, yrs, jahr, jahre, jahren, ans, année, années, año, años
     month 120: decade, decades
-    workday 1: workday, workdays, arbeitstag, arbeitstage, arbeitstagen, werktag, werktage, werktagen
+    workday 1: workday, workdays, arbeitstag, arbeitstage, arbeitstagen
+    workday 1: werktag, werktage, werktagen
     byte 1: byte, bytes
     byte 1000: kilobyte, kilobytes
     byte 1024: kilobyte, kilobytes, kibibyte, kibibytes
@@ -180,7 +181,7 @@ _SMALL = {
         five/fünf/cinq/cinco six/sechs/seis seven/sieben/sept/siete eight/acht/huit/ocho
         nine/neun/neuf/nueve ten/zehn/dix/diez eleven twelve/zwölf/douze/doce thirteen fourteen
         fifteen sixteen seventeen eighteen nineteen
-        """.split()
+        """.split()  # noqa: SIM905 - a list literal would be a page long
     )
     for word in words.split("/")
     if word not in ("null", "dos")  # other words in programs
@@ -211,7 +212,7 @@ _ORDINALS = {
         """
         first second third fourth fifth sixth seventh eighth ninth tenth eleventh twelfth
         thirteenth fourteenth fifteenth sixteenth seventeenth eighteenth nineteenth twentieth
-        """.split(),
+        """.split(),  # noqa: SIM905
         1,
     )
 }

@@ -22,7 +22,7 @@ REACH = 4
 # Concept: words on one side | words on the other. A word may be in several rows.
 _OPPOSITES = """
 enable enabled enabling activate active | disable disabled disabling deactivate inactive
-allow permit authorise authorize may can let | forbid prohibit deny ban disallow block prevent cannot
+allow permit authorise authorize may can let | forbid prohibit deny ban disallow block prevent
 must shall required mandatory require obligatory compulsory need | optional voluntary may
 before prior earlier precede until | after later follow since
 first earliest initial | last latest final
@@ -30,7 +30,8 @@ always every all each everyone everybody | never none nobody
 true | false
 include contain inclusive | exclude omit exclusive
 ascending | descending
-increase rise grow raise gain expand climb up upward higher upgrade | decrease fall fell drop decline shrink reduce lose lower down downward downgrade
+increase rise grow raise gain climb up higher | decrease fall fell drop decline reduce lower down
+expand grow upward upgrade | shrink downward downgrade
 open opened | close closed shut
 accept approve | reject refuse decline
 start begin began begun commence open | end finish stop terminate close
@@ -53,7 +54,7 @@ parent | child
 older old | newer new younger young
 early | late
 fast faster fastest quick quickly | slow slower slowest slowly
-large larger largest big bigger biggest greater greatest great | small smaller smallest little less least
+large larger largest big bigger biggest greater greatest great | small smaller smallest little
 long longer longest | short shorter shortest
 high highest tall taller | low lowest
 strong stronger strongest | weak weaker weakest
@@ -230,7 +231,7 @@ class Sense:
         return self.stems - _LIGHT_STEMS
 
     def polarities(self, other: Sense) -> Iterator[tuple[str, int, Token]]:
-        """Yield what each word says and with which sign, as far as another text has a word for it."""
+        """Yield each word with its sign; one with a prefix as the word that the other has."""
         for token in self.tokens:
             sign = -1 if token.negated else 1
             if token.bound:

@@ -185,9 +185,7 @@ def assess(claim: str, citations: Sequence[Citation], *, calibrated: bool) -> Su
         Whether they come from an index that `calibration` was fitted to.
     """
     verbatim = any(_says(citation.quote, claim) for citation in citations)
-    found = [
-        each for each in compare(claim, citations) if each.kind == "sense" or not verbatim
-    ]
+    found = [each for each in compare(claim, citations) if each.kind == "sense" or not verbatim]
     words = _words(claim, citations, found)
     score = calibration().support(_evidence(words, citations, found)) if citations else 0.0
     if verbatim and not found:
@@ -306,9 +304,7 @@ def _evidence(
     )
 
 
-def _words(
-    claim: str, citations: Sequence[Citation], found: Sequence[Conflict]
-) -> list[_Seen]:
+def _words(claim: str, citations: Sequence[Citation], found: Sequence[Conflict]) -> list[_Seen]:
     quoted = _Known(" ".join(f"{each.heading or ''} {each.quote}" for each in citations))
     best: dict[int, float] = {}
     for citation in citations:

@@ -65,6 +65,15 @@ _NOT = re.compile(r"\b(?P<helping>is|are|was|were|can|could|will|would|must|shou
                   r"(?P<not> not|n't|not(?=\b))(?! only)\b")  # fmt: skip
 
 
+_CARRYING = frozenset(
+    """
+    the a an in on at as some this that these those his her its their our while although though
+    after before during since for by from with of to he she it they we if when where most many
+    however there one two all both each other another and but new
+    """.split()  # noqa: SIM905 - a list literal would be a page long
+)
+
+
 class Claim(NamedTuple):
     """A claim, what was done to make it, and the documents that it is asked of."""
 
@@ -149,9 +158,7 @@ def claims(
     return made
 
 
-def other_number(
-    sentence: str, text: str, _names: Sequence[str], rng: random.Random
-) -> str | None:
+def other_number(sentence: str, text: str, _names: Sequence[str], rng: random.Random) -> str | None:
     """Change a number, in digits or in words, to one that the text hasn't."""
     found = [*_DIGITS.finditer(sentence), *_SAID_NUMBER.finditer(sentence)]
 
@@ -209,14 +216,18 @@ def exchanged_names(
     sentence: str, text: str, _names: Sequence[str], rng: random.Random
 ) -> str | None:
     """Exchange two names between which there is more than a comma or "and"."""
-    found = list(_NAME.finditer(f"x {sentence}"))  # one at the beginning is a name as well
+    found = [
+        match
+        for match in _NAME.finditer(f"x {sentence}")  # one at the beginning may be a name as well
+        if match.start() > 2 or match[0].split()[0].lower() not in _CARRYING
+    ]
     for one, other in zip(found, found[1:], strict=False):
         between = f"x {sentence}"[one.end() : other.start()]
-        if one[0] != other[0] and re.search(r"[a-z]{3,}", re.sub(r"\b(?:and|or|the)\b", "", between)):
+        if one[0] != other[0] and re.search(
+            r"[a-z]{3,}", re.sub(r"\b(?:and|or|the)\b", "", between)
+        ):
             whole = f"x {sentence}"
-            changed = (
-                whole[: one.start()] + other[0] + between + one[0] + whole[other.end() :]
-            )
+            changed = whole[: one.start()] + other[0] + between + one[0] + whole[other.end() :]
             return changed[2:]
     return None
 

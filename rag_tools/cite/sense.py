@@ -9,7 +9,8 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from functools import cached_property
+from functools import cache, cached_property
+from pathlib import Path
 from typing import NamedTuple
 
 from rag_tools.cite.quantities import stem
@@ -19,97 +20,7 @@ from rag_tools.types import Span
 REACH = 4
 """Words on either side of a word within which the order of two others is compared."""
 
-# Concept: words on one side | words on the other. A word may be in several rows.
-_OPPOSITES = """
-enable enabled enabling activate active | disable disabled disabling deactivate inactive
-allow permit authorise authorize may can let | forbid prohibit deny ban disallow block prevent
-must shall required mandatory require obligatory compulsory need | optional voluntary may
-before prior earlier precede until | after later follow since
-first earliest initial | last latest final
-always every all each everyone everybody | never none nobody
-true | false
-include contain inclusive | exclude omit exclusive
-ascending | descending
-increase rise grow raise gain climb up higher | decrease fall fell drop decline reduce lower down
-expand grow upward upgrade | shrink downward downgrade
-open opened | close closed shut
-accept approve | reject refuse decline
-start begin began begun commence open | end finish stop terminate close
-internal inside inner indoor | external outside outer outdoor
-public | private
-upper top above | lower bottom below
-left | right
-north northern | south southern
-east eastern | west western
-buy bought purchase | sell sold
-win won winner victory | lose lost loser defeat
-pass passed success succeed successful successfully | fail failed failure
-import | export
-encode encrypt compress | decode decrypt decompress
-read reader | write written writer
-push upload | pull download
-input | output
-client | server
-parent | child
-older old | newer new younger young
-early | late
-fast faster fastest quick quickly | slow slower slowest slowly
-large larger largest big bigger biggest greater greatest great | small smaller smallest little
-long longer longest | short shorter shortest
-high highest tall taller | low lowest
-strong stronger strongest | weak weaker weakest
-more most many | less fewer fewest few least
-with | without
-add append insert attach | remove delete delet detach
-create | destroy delete
-allow enable | prevent
-connect | disconnect
-lock | unlock
-install | uninstall
-love like enjoy | hate dislike
-alive living live | dead
-good better best | bad worse worst
-hot warm heat | cold cool
-light bright | dark heavy
-easy easier simple | hard harder difficult complex
-full | empty
-rich | poor
-same identical equal | different distinct
-positive | negative
-present | absent
-male man men boy boys | female woman women girl girls
-day daytime | night
-even | odd
-cheap cheaper | expensive
-visible show shown display | hidden hide invisible
-temporary | permanent
-static | dynamic
-local | remote
-manual manually | automatic automatically
-sync synchronous | async asynchronous
-mutable | immutable
-odd | even
-horizontal | vertical
-majority | minority
-gain profit | loss
-agree | disagree
-appear | disappear
-arrive | leave depart
-asleep sleep sleeping | awake
-sit sitting seated | stand standing
-wet | dry
-clean | dirty
-safe | dangerous unsafe
-support endorse favor favour | oppose reject
-ally friend | enemy opponent
-borrow | lend lent
-teach | learn
-employer | employee
-lender | borrower
-seller | buyer
-supplier | customer
-landlord | tenant
-"""
+_OPPOSITES = Path(__file__).with_name("opposites.txt")
 # Bounds of a number: from below, and from above.
 _LOWER = r"""at\sleast|(?:no|not)\s(?:less|fewer|lower|earlier|sooner)\sthan
     |or\s(?:more|above|higher|later|greater|longer)|(?:more|greater|higher|longer|later)\sthan
@@ -164,16 +75,15 @@ _PIVOTS = frozenset(
 Polarity = tuple[str, int]
 
 
+@cache
 def _opposites() -> dict[str, list[Polarity]]:
     table: dict[str, list[Polarity]] = defaultdict(list)
-    for row in _OPPOSITES.strip().splitlines():
+    rows = _OPPOSITES.read_text(encoding="utf-8").splitlines()
+    for row in (row for row in rows if not row.startswith("#")):
         for sign, words in zip((1, -1), row.split("|"), strict=True):
             for word in dict.fromkeys(map(stem, words.split())):
                 table[word].append((row, sign))
     return dict(table)
-
-
-_TABLE = _opposites()
 
 
 class Token(NamedTuple):
@@ -230,6 +140,47 @@ class Sense:
         """Stems of the words that carry what the text says."""
         return self.stems - _LIGHT_STEMS
 
+    @cached_property
+    def names(self) -> list[tuple[int, int]]:
+        """Ranges of tokens in a row with capitals, but for words that carry a sentence."""
+        found: list[tuple[int, int]] = []
+        for number, token in enumerate(self.tokens):
+            if token.capital and token.stem not in _LIGHT_STEMS:
+                joined = found and found[-1][1] == number and number not in self.stops
+                start = found.pop()[0] if joined else number
+                found.append((start, number + 1))
+        return found
+
+    def find(self, stems: Sequence[str]) -> tuple[int, int] | None:
+        """Return where words stand in a row, if at one place only."""
+        size = len(stems)
+        places = [
+            (start, start + size)
+            for start in range(len(self.tokens) - size + 1)
+            if [token.stem for token in self.tokens[start : start + size]] == stems
+        ]
+        return places[0] if len(places) == 1 else None
+
+    def around(self, place: tuple[int, int]) -> set[tuple[int, str]]:
+        """Return the nearest words of content before and after a place, in its clause."""
+        found = set()
+        for side, numbers in (
+            (-1, range(place[0] - 1, max(-1, place[0] - 1 - REACH), -1)),
+            (1, range(place[1], min(len(self.tokens), place[1] + REACH))),
+        ):
+            for number in numbers:
+                if (number if side > 0 else number + 1) in self.stops:
+                    break
+                root = self.tokens[number].stem
+                if root and root not in _LIGHT_STEMS:
+                    found.add((side, root))
+                    break
+        return found
+
+    def stems_between(self, one: tuple[int, int], other: tuple[int, int]) -> set[str]:
+        """Return the words between two places."""
+        return {token.stem for token in self.tokens[one[1] : other[0]]}
+
     def polarities(self, other: Sense) -> Iterator[tuple[str, int, Token]]:
         """Yield each word with its sign; one with a prefix as the word that the other has."""
         for token in self.tokens:
@@ -257,7 +208,12 @@ def conflicts(claim: Sense, quote: Sense) -> list[Span]:
     >>> [span.of(text) for span in conflicts(Sense(text), Sense("The cache is enabled."))]
     ['never']
     """
-    found = {*_negations(claim, quote), *_opposed(claim, quote), *_turned(claim, quote)}
+    found = {
+        *_negations(claim, quote),
+        *_opposed(claim, quote),
+        *_turned(claim, quote),
+        *_exchanged(claim, quote),
+    }
     return sorted(found)
 
 
@@ -269,7 +225,7 @@ def _negations(claim: Sense, quote: Sense) -> Iterator[Span]:
     rows = _rows(quote)
     for concept, sign, token in claim.polarities(quote):
         if token.negated:
-            opposite = any(-side in rows[row] for row, side in _TABLE.get(token.stem, ()))
+            opposite = any(-side in rows[row] for row, side in _opposites().get(token.stem, ()))
             answered = answered or concept in said or opposite
         if concept in said and sign not in said[concept]:
             yield _negator(claim, token)
@@ -288,7 +244,7 @@ def _opposed(claim: Sense, quote: Sense) -> Iterator[Span]:
     for token in claim.tokens:
         if token.stem in quote.stems:
             continue
-        rows = [(row, side) for row, side in _TABLE.get(token.stem, ()) if said[row]]
+        rows = [(row, side) for row, side in _opposites().get(token.stem, ()) if said[row]]
         signs = [(-side if token.negated else side) in said[row] for row, side in rows]
         if signs and not any(signs):
             yield token.span
@@ -298,7 +254,7 @@ def _rows(text: Sense) -> dict[str, set[int]]:
     """Return on which sides of the rows of opposites a text is."""
     found: dict[str, set[int]] = defaultdict(set)
     for token in text.tokens:
-        for row, side in _TABLE.get(token.stem, ()):
+        for row, side in _opposites().get(token.stem, ()):
             found[row].add(-side if token.negated else side)
     return found
 
@@ -323,6 +279,29 @@ def _turned(claim: Sense, quote: Sense) -> Iterator[Span]:
         near = abs(one - there) <= REACH + 2 and abs(other - there) <= REACH + 2
         if other < there < one and near and _voice(claim, number) == _voice(quote, there):
             yield token.span
+
+
+def _exchanged(claim: Sense, quote: Sense) -> Iterator[Span]:
+    """Yield names of a claim that stand in each other's place."""
+    if quote.is_row:
+        return
+    names = [
+        (here, there)
+        for here in claim.names
+        if (there := quote.find([token.stem for token in claim.tokens[here[0] : here[1]]]))
+    ]
+    for number, (one, one_there) in enumerate(names):
+        for other, other_there in names[number + 1 : number + 1 + REACH]:
+            if one_there < other_there:
+                continue
+            first, second = claim.around(one), claim.around(other)
+            first_there, second_there = quote.around(one_there), quote.around(other_there)
+            own = first & first_there | second & second_there
+            exchanged = first & second_there | second & first_there
+            within = (claim.stems_between(one, other), quote.stems_between(other_there, one_there))
+            if exchanged and not own and len({"by" in each for each in within}) == 1:
+                yield Span(claim.tokens[one[0]].span.start, claim.tokens[one[1] - 1].span.end)
+                break
 
 
 def _places(text: Sense) -> dict[str, int]:

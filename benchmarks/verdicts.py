@@ -7,7 +7,8 @@ such as ``examples/corpus``; FILE has labelled claims, one JSON object with ``so
 ``evidence`` and ``label`` a line, gzipped. Claims are made by rule from sentences of the documents,
 half of them shortened or turned round first: with another number, unit, date or name, with a "not"
 put in or taken out, with an opposite, with two names exchanged. The opposites are pairs of words
-that people exchanged to make a sentence false (WikiFactCheck, in FILE), not the list of the product.
+that people exchanged to make a sentence false (WikiFactCheck, in FILE), not the
+product's own list.
 A few minutes on two cores.
 """
 
@@ -22,6 +23,7 @@ import sys
 import tempfile
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -221,7 +223,7 @@ def exchanged_names(
         for match in _NAME.finditer(f"x {sentence}")  # one at the beginning may be a name as well
         if match.start() > 2 or match[0].split()[0].lower() not in _CARRYING
     ]
-    for one, other in zip(found, found[1:], strict=False):
+    for one, other in pairwise(found):
         between = f"x {sentence}"[one.end() : other.start()]
         if one[0] != other[0] and re.search(
             r"[a-z]{3,}", re.sub(r"\b(?:and|or|the)\b", "", between)
@@ -309,9 +311,13 @@ def _replaced(
 def _sentences(text: str) -> Iterator[str]:
     for span in sentences(text):
         sentence = " ".join(span.of(text).split())
-        if len(sentence.split()) in WORDS and not OWN_LINES.search(span.of(text).strip()):
-            if sentence[0].isupper() and sentence.endswith("."):
-                yield sentence
+        running = sentence[:1].isupper() and sentence.endswith(".")
+        if (
+            running
+            and len(sentence.split()) in WORDS
+            and not OWN_LINES.search(span.of(text).strip())
+        ):
+            yield sentence
 
 
 def _labelled(path: Path) -> Iterator[dict[str, str]]:

@@ -7,7 +7,7 @@ here knows grammar.
 from __future__ import annotations
 
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from functools import cache, cached_property
 from pathlib import Path
@@ -72,7 +72,10 @@ _PIVOTS = frozenset(
     ["before", "after", "than", "to", "from", "over", "under", "above", "below", "into", "beat"]
 )
 
+_JOINING = frozenset(["and", "or", "the", "a"])
+
 Polarity = tuple[str, int]
+_Place = tuple[int, int]
 
 
 @cache
@@ -282,32 +285,57 @@ def _turned(claim: Sense, quote: Sense) -> Iterator[Span]:
 
 
 def _exchanged(claim: Sense, quote: Sense) -> Iterator[Span]:
-    """Yield names of a claim that stand in each other's place."""
+    """Yield words of a claim that stand in each other's place, names above all.
+
+    Of two names that changed their order one must have the other's neighbour, of other words both.
+    """
     if quote.is_row:
         return
-    names = [
-        (here, there)
-        for here in claim.names
-        if (there := quote.find([token.stem for token in claim.tokens[here[0] : here[1]]]))
+    named = {number for start, end in claim.names for number in range(start, end)}
+    others = [
+        (number, number + 1)
+        for number, token in enumerate(claim.tokens)
+        if number not in named and token.stem in claim.content
     ]
-    for number, (one, one_there) in enumerate(names):
-        for other, other_there in names[number + 1 : number + 1 + REACH]:
-            if one_there < other_there:
-                continue
-            first, second = claim.around(one), claim.around(other)
-            first_there, second_there = quote.around(one_there), quote.around(other_there)
-            own = first & first_there | second & second_there
-            exchanged = first & second_there | second & first_there
-            within = (claim.stems_between(one, other), quote.stems_between(other_there, one_there))
-            if exchanged and not own and len({"by" in each for each in within}) == 1:
-                yield Span(claim.tokens[one[0]].span.start, claim.tokens[one[1] - 1].span.end)
-                break
+    for places, least in ((claim.names, 1), (others, 2)):
+        found = [
+            (here, there)
+            for here in places
+            if (there := quote.find([token.stem for token in claim.tokens[here[0] : here[1]]]))
+        ]
+        for number, one in enumerate(found):
+            following = found[number + 1 : number + 1 + 2 * REACH]
+            if any(_changed_places(claim, quote, one, other) >= least for other in following):
+                start, end = one[0]
+                yield Span(claim.tokens[start].span.start, claim.tokens[end - 1].span.end)
+
+
+def _changed_places(
+    claim: Sense, quote: Sense, one: tuple[_Place, _Place], other: tuple[_Place, _Place]
+) -> int:
+    """Return how many of two words, or rows of words, have the neighbours of the other one."""
+    (first, first_there), (second, second_there) = one, other
+    if first_there < second_there:
+        return 0
+    between = claim.stems_between(first, second)
+    between_there = quote.stems_between(second_there, first_there)
+    if ("by" in between) != ("by" in between_there) or between <= _JOINING:
+        return 0
+    own = {claim.tokens[number].stem for place in (first, second) for number in range(*place)}
+    around, around_there = (
+        [{each for each in text.around(place) if each[1] not in own} for place in places]
+        for text, places in ((claim, (first, second)), (quote, (first_there, second_there)))
+    )
+    if around[0] & around_there[0] or around[1] & around_there[1]:
+        return 0
+    return bool(around[0] & around_there[1]) + bool(around[1] & around_there[0])
 
 
 def _places(text: Sense) -> dict[str, int]:
     """Return where the words stand that a text has once."""
-    roots = [token.stem for token in text.tokens]
-    return {root: number for number, root in enumerate(roots) if root and roots.count(root) == 1}
+    counts = Counter(token.stem for token in text.tokens)
+    roots = enumerate(token.stem for token in text.tokens)
+    return {root: number for number, root in roots if root and counts[root] == 1}
 
 
 def _nearest(text: Sense, number: int, step: int, shared: set[str]) -> str | None:

@@ -278,9 +278,9 @@ def _turned(claim: Sense, quote: Sense) -> Iterator[Span]:
         after = _nearest(claim, number, 1, shared)
         if before is None or after is None:
             continue
-        there, one, other = places[root], places[before], places[after]
-        near = abs(one - there) <= REACH + 2 and abs(other - there) <= REACH + 2
-        if other < there < one and near and _voice(claim, number) == _voice(quote, there):
+        there = places[root]
+        turned = (_nearest(quote, there, -1, shared), _nearest(quote, there, 1, shared))
+        if turned == (after, before) and _voice(claim, number) == _voice(quote, there):
             yield token.span
 
 

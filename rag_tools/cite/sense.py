@@ -10,6 +10,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from functools import cache, cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,11 +23,13 @@ REACH = 4
 
 _OPPOSITES = Path(__file__).with_name("opposites.txt")
 # Bounds of a number: from below, and from above.
-_LOWER = r"""at\sleast|(?:no|not)\s(?:less|fewer|lower|earlier|sooner)\sthan
-    |or\s(?:more|above|higher|later|greater|longer)|(?:more|greater|higher|longer|later)\sthan
+_AMOUNT = r"""(?=\s(?:[$€£]?\d|an?\b|half|one|two|three|four|five|six|seven|eight|nine|ten|eleven
+    |twelve|fifteen|twenty|thirty|forty|fifty|sixty|ninety|hundred|thousand))"""
+_LOWER = rf"""at\sleast|(?:no|not)\s(?:less|fewer|lower|earlier|sooner)\sthan
+    |or\s(?:more|above|higher|later|greater|longer)|(?:more|greater|higher|longer|later)\sthan{_AMOUNT}
     |(?:over|above|exceed(?:s|ing|ed)?)(?=\s[$€£]?\d)|min(?:imum)?"""
-_UPPER = r"""at\smost|(?:no|not)\s(?:more|greater|later|higher|longer)\sthan
-    |or\s(?:less|below|lower|earlier|fewer)|(?:less|fewer|lower|shorter|earlier)\sthan
+_UPPER = rf"""at\smost|(?:no|not)\s(?:more|greater|later|higher|longer)\sthan
+    |or\s(?:less|below|lower|earlier|fewer)|(?:less|fewer|lower|shorter|earlier)\sthan{_AMOUNT}
     |(?:under|below|within|up\sto)(?=\s[$€£]?\d)|max(?:imum)?"""
 _TOKEN = re.compile(
     rf"""
@@ -36,7 +39,8 @@ _TOKEN = re.compile(
     | (?P<negator>\b(?:not|never|no|neither|nor|without|cannot|nobody|nothing|none|nowhere|hardly
         |rarely|seldom|nicht|kein|keine|keinen|nie|niemals|ohne|pas|jamais)\b(?:\s(?:longer|any\smore)\b)?
         |(?<=[^\W\d_])n't\b)
-    | (?P<word>[^\W_]+?(?=n't\b)|[^\W_]+(?:[_-][^\W_]+)*)
+    | (?P<number>\d+(?:[.,:]\d+)+)
+      | (?P<word>[^\W_]+?(?=n't\b)|[^\W_]+(?:[_-][^\W_]+)*)
     | (?P<stop>[,;:.!?()|])
     """,
     re.VERBOSE | re.IGNORECASE,
@@ -72,7 +76,17 @@ _PIVOTS = frozenset(
     ["before", "after", "than", "to", "from", "over", "under", "above", "below", "into", "beat"]
 )
 
+_CLAUSE_WORDS = frozenset(["and", "but", "whil", "wherea", "or"])
+_CONTRASTS = frozenset(["but", "whil", "wherea"])
+# Words after a word that say on which of its sides another one is.
+_LINKING = frozenset(
+    map(stem, "for of in on at to from with by as that which who whose into about".split())  # noqa: SIM905
+)
+_BEING = frozenset(["is", "ar", "are", "was", "wer", "were", "be", "been", "being", "get", "got"])
 _JOINING = frozenset(["and", "or", "the", "a"])
+
+MIN_WORDS = 3
+"""Words of content of a clause that is compared with a clause."""
 
 Polarity = tuple[str, int]
 _Place = tuple[int, int]
@@ -125,12 +139,12 @@ class Sense:
                 self.tokens.append(Token("", span, negating, sign))
                 negating = False
             else:
-                word = match["word"].lower()
+                word = match[0].lower()
                 self.denying = self.denying or bool(_DENYING.match(word))
                 light = word in _LIGHT or word.endswith("ly")
                 negated = negating and not light
                 negating = negating and light
-                capital = match["word"][0].isupper()
+                capital = match[0][0].isupper()
                 self.tokens.append(Token(stem(word), span, negated, capital=capital))
 
     @cached_property
@@ -180,6 +194,41 @@ class Sense:
                     break
         return found
 
+    @cached_property
+    def clauses(self) -> list[_Place]:
+        """Ranges of tokens between stops, and words that join clauses."""
+        borders = {0, len(self.tokens), *self.stops}
+        borders |= {n for n, token in enumerate(self.tokens) if token.stem in _CONTRASTS}
+        places = sorted(borders)
+        return [(start, end) for start, end in pairwise(places) if start < end]
+
+    def words(self, place: _Place) -> set[str]:
+        """Return the stems of content in a range."""
+        return {token.stem for token in self.tokens[place[0] : place[1]]} & self.content
+
+    def units(self, place: _Place) -> Iterator[_Place]:
+        """Yield the names and the other words of content in a range."""
+        named = {number for start, end in self.names for number in range(start, end)}
+        yield from (each for each in self.names if place[0] <= each[0] and each[1] <= place[1])
+        for number in range(*place):
+            if number not in named and self.tokens[number].stem in self.content:
+                yield number, number + 1
+
+    def side(self, number: int, step: int) -> set[str]:
+        """Return the words of content on one side of a word, in its clause and within reach."""
+        found: set[str] = set()
+        place = number + step
+        while 0 <= place < len(self.tokens) and abs(place - number) <= 2 * REACH:
+            if (place if step > 0 else place + 1) in self.stops:
+                break
+            root = self.tokens[place].stem
+            if root in _CLAUSE_WORDS:
+                break
+            if root in self.content:
+                found.add(root)
+            place += step
+        return found
+
     def stems_between(self, one: tuple[int, int], other: tuple[int, int]) -> set[str]:
         """Return the words between two places."""
         return {token.stem for token in self.tokens[one[1] : other[0]]}
@@ -216,6 +265,7 @@ def conflicts(claim: Sense, quote: Sense) -> list[Span]:
         *_opposed(claim, quote),
         *_turned(claim, quote),
         *_exchanged(claim, quote),
+        *_mixed(claim, quote),
     }
     return sorted(found)
 
@@ -263,25 +313,82 @@ def _rows(text: Sense) -> dict[str, set[int]]:
 
 
 def _turned(claim: Sense, quote: Sense) -> Iterator[Span]:
-    """Yield words of a claim on whose sides the same two words stand the other way round."""
+    """Yield words of a claim whose two sides the quote has the other way round.
+
+    The voice counts: "A replaced B" is turned round by "A was replaced by B".
+    """
     if quote.is_row:
         return
-    places = _places(quote)
-    own = _places(claim)
-    shared = {root for root in own if root in places and root not in _LIGHT_STEMS}
+    places, own = _places(quote), _places(claim)
     for number, token in enumerate(claim.tokens):
         root = token.stem
-        pivot = root in shared or (root in _PIVOTS and root in places and root in own)
-        if not pivot or token.capital or root in _SYMMETRIC:
+        if root not in own or root not in places or token.capital or root in _SYMMETRIC:
             continue
-        before = _nearest(claim, number, -1, shared)
-        after = _nearest(claim, number, 1, shared)
-        if before is None or after is None:
+        if root in _LIGHT_STEMS and root not in _PIVOTS:
             continue
         there = places[root]
-        turned = (_nearest(quote, there, -1, shared), _nearest(quote, there, 1, shared))
-        if turned == (after, before) and _voice(claim, number) == _voice(quote, there):
+        before, after = claim.side(number, -1), claim.side(number, 1)
+        before_there, after_there = quote.side(there, -1), quote.side(there, 1)
+        crossed = before & after_there and after & before_there and not before & before_there
+        straight = before & before_there and after & after_there
+        kept = _voice(claim, number) == _voice(quote, there)
+        if (crossed and kept) or (
+            straight and not crossed and _passive(claim, quote, number, there)
+        ):
             yield token.span
+
+
+def _passive(claim: Sense, quote: Sense, number: int, there: int) -> bool:
+    """Tell whether one of two texts, and only one, has "by" and an agent after a word."""
+    agents = [
+        len(text.tokens) > place + 2
+        and text.tokens[place + 1].stem == "by"
+        and not text.tokens[place + 2].stem.isdigit()
+        and place > 0
+        and text.tokens[place - 1].stem in _BEING
+        for text, place in ((claim, number), (quote, there))
+    ]
+    other = (quote, there) if agents[0] else (claim, number)
+    following = other[0].tokens[other[1] + 1 : other[1] + 2]
+    return agents[0] != agents[1] and bool(following) and following[0].stem != "by"
+
+
+def _mixed(claim: Sense, quote: Sense) -> Iterator[Span]:
+    """Yield words of a claim that the quote has in another clause than those beside them.
+
+    "Ann leads sales" isn't said by "Ann leads support, Bob leads sales".
+    """
+    if quote.is_row or len(quote.clauses) < 2:
+        return
+    for clause in claim.clauses:
+        words = claim.words(clause)
+        shared = {each: len(words & quote.words(each)) for each in quote.clauses}
+        most = max(shared.values())
+        if len(words) < MIN_WORDS or most < 2:
+            continue
+        found = [
+            list(_misplaced(claim, clause, quote, each))
+            for each, count in shared.items()
+            if count == most
+        ]
+        yield from min(found, key=len)
+
+
+def _misplaced(claim: Sense, clause: _Place, quote: Sense, nearest: _Place) -> Iterator[Span]:
+    known = claim.words(clause)
+    there = quote.words(nearest)
+    for unit in claim.units(clause):
+        roots = claim.words(unit)
+        if roots & there or not roots <= quote.content:
+            continue
+        around, name = claim.around(unit), unit in claim.names
+        if any(
+            around & quote.around(other)
+            for other in quote.units(nearest)
+            if not quote.words(other) & known
+            and (quote.words(other) <= claim.content or (name and other in quote.names))
+        ):
+            yield Span(claim.tokens[unit[0]].span.start, claim.tokens[unit[1] - 1].span.end)
 
 
 def _exchanged(claim: Sense, quote: Sense) -> Iterator[Span]:
@@ -338,21 +445,8 @@ def _places(text: Sense) -> dict[str, int]:
     return {root: number for number, root in roots if root and counts[root] == 1}
 
 
-def _nearest(text: Sense, number: int, step: int, shared: set[str]) -> str | None:
-    """Return the nearest shared word before or after another, in its clause."""
-    for distance in range(1, REACH + 1):
-        place = number + step * distance
-        border = place + 1 if step < 0 else place
-        if not 0 <= place < len(text.tokens) or border in text.stops:
-            return None
-        root = text.tokens[place].stem
-        if root in ("and", "or"):
-            return None
-        if root in shared:
-            return root
-    return None
-
-
-def _voice(text: Sense, number: int) -> Sequence[bool]:
+def _voice(text: Sense, number: int) -> tuple[bool, str]:
+    """Return whether an agent follows a word with "by", and what links it to the next word."""
     following = [token.stem for token in text.tokens[number + 1 : number + 4]]
-    return "by" in following, "of" in following[:2]
+    link = next((root for root in following if root not in ("the", "a", "an")), "")
+    return "by" in following, link if link in _LINKING else ""

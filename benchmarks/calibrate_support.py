@@ -1,6 +1,6 @@
 """Fits the scores of support and confidence to data, and shows how well they hold.
 
-Usage: python benchmarks/calibrate_support.py DATA [--checkpoint NAME] [--write]
+Usage: python benchmarks/calibrate_support.py DATA [--claims FILE] [--checkpoint NAME] [--write]
 
 DATA holds the folders ``wice``, ``squad``, ``qed_dev`` and ``chunking_evaluation``, see
 `rag_tools.evaluate.evidence`. A few minutes on two cores. Prints AUROC and expected calibration
@@ -12,12 +12,16 @@ turned round, and SQuAD's questions with their answers as statements. Claims tha
 that its annotators found unsupported, and every fourth claim asked of the other articles; sentences
 with a number or a name changed, questions with an answer to another one, and both kinds asked of
 the other articles. Partially supported claims of WiCE take no part in the fit; they place the
-borders between verdicts. Questions: asked of everything, and of everything but what answers them.
+borders between verdicts. FILE adds short claims in other words than their evidence, labelled by
+people: one JSON object with ``source``, ``claim``, ``evidence`` and ``label`` a line, gzipped; of
+refuted and neutral ones, that they are unsupported. Questions: asked of everything, and of
+everything but what answers them.
 """
 
 from __future__ import annotations
 
 import argparse
+import gzip
 import json
 import random
 import re
@@ -39,7 +43,7 @@ from rag_tools.evaluate.calibration import Model, fit, held_out
 from rag_tools.evaluate.citation_measures import BINS, auroc, calibration_error
 from rag_tools.evaluate.evidence import ARTICLE, EvidenceSet, read_evidence
 from rag_tools.sentences import sentences
-from rag_tools.types import Filter
+from rag_tools.types import Document, Filter
 
 FIGURE = Path(__file__).with_name("calibration.svg")
 GROUP = "group"  # field of the documents' metadata
@@ -64,6 +68,10 @@ _QUESTION_FORMS = (
 # unanswered ones 64 % (QED), 79 % (SQuAD) and 99 % (chunking evaluation); below 0.5 it would be 9
 # to 15 %, 78 %, 93 % and 100 %.
 LOW = 0.2
+
+# Sources of FILE that the fit takes, and how many claims of each label.
+SHORT = ("counterfactual-snli-train", "fool-me-twice-dev")
+SHORT_CLAIMS = 120
 
 ALIKE = 0.01  # mean recalls of borders that differ by less are taken for the same
 
@@ -102,10 +110,13 @@ def main() -> None:
     """Collect the cases, fit, print, and write if asked to."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("data", type=Path, metavar="DATA")
+    parser.add_argument("--claims", type=Path, metavar="FILE", help="short claims, labelled")
     parser.add_argument("--checkpoint", help="name or directory; default: the bundled one")
     parser.add_argument("--write", action="store_true", help="write the weights and the curves")
     arguments = parser.parse_args()
     cases, settings = collect(arguments.data, arguments.checkpoint)
+    if arguments.claims:
+        cases += short_claims(arguments.claims, arguments.checkpoint)
     support, borders = fit_support(cases)
     confidence = fit_confidence(cases)
     if arguments.write:
@@ -221,6 +232,30 @@ def squad_claims(engine: Engine, data: EvidenceSet) -> Iterator[Case]:
             ]
             if like and (claim := stated(question.text, rng.choice(like))):
                 yield case(claim, "other answer")
+
+
+def short_claims(path: Path, checkpoint: str | None) -> Iterator[Case]:
+    """Yield labelled claims of `SHORT`, each asked of its own evidence."""
+    rng = random.Random(0)
+    found = defaultdict(list)
+    with gzip.open(path, "rt", encoding="utf-8") as lines:
+        for line in map(json.loads, lines):
+            if line["source"] in SHORT:
+                found[line["source"], line["label"]].append(line)
+    drawn = [each for key in sorted(found) for each in rng.sample(found[key], SHORT_CLAIMS)]
+    documents = [
+        Document(text=each["evidence"], uri=f"{number}") for number, each in enumerate(drawn)
+    ]
+    with (
+        tempfile.TemporaryDirectory() as directory,
+        Engine.open(directory, checkpoint=checkpoint, create=True) as engine,
+    ):
+        engine.add(documents)
+        for each, document in zip(drawn, documents, strict=True):
+            label = "supported" if each["label"] == "supported" else "unsupported"
+            own: Filter = {"document_id": document.id}
+            kind = f"{each['source']}, {each['label']}"
+            yield _claim(engine, each["claim"], own, label, "short", kind, each["evidence"])
 
 
 def questions(engine: Engine, data: EvidenceSet) -> Iterator[Case]:

@@ -72,11 +72,12 @@ def compare(claim: str, citations: Sequence[Citation]) -> list[Conflict]:
 
 def _near(claim: Sense, citations: Sequence[Citation]) -> list[_Near]:
     """Return the sentences of the quotes, those with the most words of the claim first."""
+    words = {word for word in claim.content if not word[0].isdigit()}
     found = []
     for citation in citations:
         for span in sentences(citation.quote):
             sentence = _Sentence(span.of(citation.quote), citation.heading or "")
-            found.append(_Near(sentence, len(claim.content & sentence.sense.content)))
+            found.append(_Near(sentence, len(words & sentence.sense.content)))
     return sorted(found, key=lambda each: -each.common)
 
 

@@ -303,6 +303,11 @@ def _opposed(claim: Sense, quote: Sense) -> Iterator[Span]:
             yield token.span
 
 
+def _are_opposites(one: str, other: str) -> bool:
+    rows = dict(_opposites().get(one, ()))
+    return any(rows.get(row) == -side for row, side in _opposites().get(other, ()))
+
+
 def _rows(text: Sense) -> dict[str, set[int]]:
     """Return on which sides of the rows of opposites a text is."""
     found: dict[str, set[int]] = defaultdict(set)
@@ -386,7 +391,11 @@ def _misplaced(claim: Sense, clause: _Place, quote: Sense, nearest: _Place) -> I
             around & quote.around(other)
             for other in quote.units(nearest)
             if not quote.words(other) & known
-            and (quote.words(other) <= claim.content or (name and other in quote.names))
+            and (
+                quote.words(other) <= claim.content
+                or (name and other in quote.names)
+                or any(_are_opposites(one, two) for one in roots for two in quote.words(other))
+            )
         ):
             yield Span(claim.tokens[unit[0]].span.start, claim.tokens[unit[1] - 1].span.end)
 

@@ -207,7 +207,7 @@ OTHERWISE = [
     ("The fox was chased by the hound.", "The fox chased the hound."),
     ("The fox is older than the hound.", "The hound is older than the fox."),
     ("Ann pays Tom, Tom pays the rent.", "Tom pays Ann, Ann pays the rent."),
-    ("The seller pays the tax.", "The buyer pays the tax, the seller pays the fee."),
+    ("The seller pays the stamp tax.", "The buyer pays the stamp tax, the seller pays a fee."),
 ]
 ALIKE = [
     ("The door is locked.", "The door is locked at night."),

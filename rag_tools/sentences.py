@@ -45,7 +45,7 @@ _LIST_NUMBER = re.compile(r"(?:^|[\r\n])[^\S\r\n]*\(?\d{1,3}\Z")
 # "am 3. Oktober", "im 19. Jahrhundert", "den 3. maj": what stands before an ordinal, which many
 # languages write with a full stop, and the months, which tell one as well.
 _ORDINAL = re.compile(
-    r"\b(?:(?<!\bI )am|zum|beim|vom|im|bis|ab|seit|der|die|das|dem|den|des|ein|eine|einem|einer|zur)"
+    r"\b(?:(?<!\bI )am|zum|zur|beim|vom|im|bis|ab|seit|der|die|das|dem|den|des|ein|eine[mr]?)"
     r"[^\S\r\n]+\d{1,3}\Z",
     re.IGNORECASE,
 )
@@ -73,8 +73,8 @@ _ABBREVIATIONS = frozenset(
     """
     abb adm al allg anm approx assn ave avda bd beisp betr bijv bldg blvd blz brig bspw bzgl bzw ca
     capt cf ch chap cmdr col comdr corr cpl dept dhr dott dr dra eds ee eq eqs esp est etw evtl ex
-    exkl fig figs fn fr geb gen gesch ggf gov hon hrsg ibid ill inkl insb jan feb mar apr jun jul aug
-    sep sept oct okt nov dec dez lt maj messrs mevr mlle mme mr mrs ms mt mwst núm op pag pg ph.d pl
+    exkl fig figs fn fr geb gen gesch ggf gov hon hrsg ibid ill inkl insb jan feb mar apr jun jul
+    aug sep sept oct okt nov dec dez lt maj messrs mevr mlle mme mr mrs ms mt mwst núm op pag pg ph.d pl
     pp prof pt ref refs rep resp rev sec sen sgt sid sig sog sra srta st supt tel trans univ v vgl
     viz vol vols vs zob zzgl гл им илл пер рис см ср стр тыс ул
     """.split()  # noqa: SIM905 - a list literal would be a page long
@@ -202,9 +202,9 @@ def _ends_sentence(text: str, start: int, match: re.Match[str]) -> bool:
 def _is_abbreviation(word: str, before: str, rest: str) -> bool:
     """Tell whether the full stop after a word belongs to it, given what stands before and after."""
     opening = _OPENING.match(rest) is not None
-    if len(word) == 1 and word.isalpha():
-        if word.isupper() or _LETTER_BEFORE.search(before) or _LETTER_FOLLOWS.match(rest):
-            return not opening
+    letters = _LETTER_BEFORE.search(before) or _LETTER_FOLLOWS.match(rest)
+    if len(word) == 1 and word.isalpha() and (word.isupper() or letters):
+        return not opening
     if _ACRONYM.fullmatch(word):
         if word.lower() in _HALF_OF_DAY:
             return not rest[:1].isupper() or _AFTER_TIME.match(rest) is not None

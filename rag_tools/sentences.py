@@ -74,9 +74,9 @@ _ABBREVIATIONS = frozenset(
     abb adm al allg anm approx assn ave avda bd beisp betr bijv bldg blvd blz brig bspw bzgl bzw ca
     capt cf ch chap cmdr col comdr corr cpl dept dhr dott dr dra eds ee eq eqs esp est etw evtl ex
     exkl fig figs fn fr geb gen gesch ggf gov hon hrsg ibid ill inkl insb jan feb mar apr jun jul
-    aug sep sept oct okt nov dec dez lt maj messrs mevr mlle mme mr mrs ms mt mwst núm op pag pg ph.d pl
-    pp prof pt ref refs rep resp rev sec sen sgt sid sig sog sra srta st supt tel trans univ v vgl
-    viz vol vols vs zob zzgl гл им илл пер рис см ср стр тыс ул
+    aug sep sept oct okt nov dec dez lt maj messrs mevr mlle mme mr mrs ms mt mwst núm op pag pg
+    ph.d pl pp prof pt ref refs rep resp rev sec sen sgt sid sig sog sra srta st supt tel trans
+    univ v vgl viz vol vols vs zob zzgl гл им илл пер рис см ср стр тыс ул
     """.split()  # noqa: SIM905 - a list literal would be a page long
 )
 # Words that may end a sentence: they do if a capital follows.

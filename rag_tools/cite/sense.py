@@ -40,7 +40,7 @@ _TOKEN = re.compile(
         |rarely|seldom|nicht|kein|keine|keinen|nie|niemals|ohne|pas|jamais)\b(?:\s(?:longer|any\smore)\b)?
         |(?<=[^\W\d_])n't\b)
     | (?P<number>\d+(?:[.,:]\d+)+)
-      | (?P<word>[^\W_]+?(?=n't\b)|[^\W_]+(?:[_-][^\W_]+)*)
+    | (?P<word>[^\W_]+?(?=n't\b)|[^\W_]+(?:[_-][^\W_]+)*)
     | (?P<stop>[,;:.!?()|])
     """,
     re.VERBOSE | re.IGNORECASE,
@@ -56,10 +56,11 @@ _LIGHT = frozenset(
 )
 # Words that deny without a negator: a claim with a negator may say the same.
 _DENYING = re.compile(
-    r"""only|lack|fail|refus|den(?:y|i)|forbid|forbad|prohibit|prevent|avoid|except|unless|reject
-    |stop|ceas|absen|instead|rather|remov|drop|exclu|ban|disallow|disab|unable|illegal|impossib
-    |un\w{4}|in\w{3,}(?:abl|ibl|at|activ|complet|correct|valid|dependent)|im(?:poss|perf|prop)|dis\w{4}
-    |free|miss|lost|lose|until|little|few|zero|deprec|false|skip|ignor|omit|empty|non""",
+    r"""(?:only|ban|bans|free|few|little|until|zero|false|lost|lose|loses|miss|misses)\b|banned
+    |lack|fail|refus|den(?:y|i)|forbid|forbad|prohibit|prevent|avoid|except|unless|reject|stop|ceas
+    |absen|instead|rather|remov|drop|exclu|disallow|disab|unable|illegal|impossib|deprec|skip|ignor
+    |omit|empty|non|un(?!i|der|til|less)\w{4}|in\w{3,}(?:abl|ibl|activ|complet|correct|valid|dependent)
+    |im(?:poss|perf|prop)|dis\w{4}|\w{3,}less(?:ly|ness)?\b""",
     re.VERBOSE,
 )
 _PREFIX = re.compile(r"(?:un|in|im|ir|il|dis|non-?|de|mis)(?=\w{4})")
@@ -69,7 +70,7 @@ _SYMMETRIC = frozenset(
         """
         meet met marry married equal equals near match matches agree differ compare compared
         between join joins is are was were together share
-        """.split(),  # noqa: SIM905
+        """.split(),  # noqa: SIM905 - a list literal would be a page long
     )
 )
 _PIVOTS = frozenset(

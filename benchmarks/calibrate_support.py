@@ -73,8 +73,6 @@ LOW = 0.2
 SHORT = ("counterfactual-snli-train", "fool-me-twice-dev")
 SHORT_CLAIMS = 120
 
-ALIKE = 0.01  # mean recalls of borders that differ by less are taken for the same
-
 
 class Case(NamedTuple):
     """A claim or a question as the engine saw it.
@@ -316,8 +314,10 @@ def fit_support(cases: Sequence[Case]) -> tuple[Fit, tuple[float, float]]:
     partial = [case for case in cases if case.label == "partial"]
     scores = found.model(_rows(partial))
     wice = np.array([case.source == "wice" for case in claims])
-    borders = best_borders(found.scores[wice], found.labels[wice], scores)
-    verdicts(found, scores, borders)
+    borders = best_borders(
+        found.scores[wice], found.labels[wice], _capped(claims)[wice], scores, _capped(partial)
+    )
+    verdicts(found, partial, scores, borders)
     return found, borders
 
 
@@ -331,30 +331,28 @@ def fit_confidence(cases: Sequence[Case]) -> Fit:
 
 
 def best_borders(
-    scores: NDArray[np.float64], labels: NDArray[np.bool_], partial: NDArray[np.float64]
+    scores: NDArray[np.float64],
+    labels: NDArray[np.bool_],
+    capped: NDArray[np.bool_],
+    partial: NDArray[np.float64],
+    partial_capped: NDArray[np.bool_],
 ) -> tuple[float, float]:
-    """Return the scores that part the three classes with the best mean recall, near enough.
+    """Return the scores that part the three classes with the best mean recall.
 
-    Some hundred claims don't tell means apart that are closer than `ALIKE`. Of such borders those
-    are taken that call the least supported: a wrong claim that passes costs more than a right one
-    that is looked at again.
+    `capped` are claims that no score makes supported, because something is in conflict.
     """
     grid = np.arange(0.1, 0.95, 0.05)
 
     def recall(low: float, high: float) -> float:
         shares = (
             (scores[~labels] < low).mean(),
-            ((partial >= low) & (partial < high)).mean(),
-            (scores[labels] >= high).mean(),
+            ((partial >= low) & ((partial < high) | partial_capped)).mean(),
+            ((scores[labels] >= high) & ~capped[labels]).mean(),
         )
         return float(np.mean(shares))
 
-    recalls = {(low, high): recall(low, high) for low in grid for high in grid if low < high}
-    enough = max(recalls.values()) - ALIKE
-    low, high = max(
-        (borders for borders in recalls if recalls[borders] >= enough),
-        key=lambda borders: (borders[1], recalls[borders]),
-    )
+    pairs = [(low, high) for low in grid for high in grid if low < high]
+    low, high = max(pairs, key=lambda borders: recall(*borders))
     return round(float(low), 2), round(float(high), 2)
 
 
@@ -375,16 +373,22 @@ def report(name: str, found: Fit) -> None:
         print(f"    {source}: {kind:36} {inside.sum():6d}   {low:.2f} {middle:.2f} {high:.2f}")
 
 
-def verdicts(found: Fit, partial: NDArray[np.float64], borders: tuple[float, float]) -> None:
+def verdicts(
+    found: Fit,
+    partial: Sequence[Case],
+    scores: NDArray[np.float64],
+    borders: tuple[float, float],
+) -> None:
     """Print how verdicts spread over the kinds of claims."""
     print(f"borders {borders[0]:.2f}, {borders[1]:.2f}: unsupported, partial, supported")
-    kinds = {(case.source, case.kind) for case in found.cases}
-    for source, kind in [*sorted(kinds), ("wice", "partially_supported")]:
-        inside = [(case.source, case.kind) == (source, kind) for case in found.cases]
-        scores = partial if kind == "partially_supported" else found.scores[inside]
-        counts = np.bincount(np.searchsorted(borders, scores, side="right"), minlength=3)
+    cases = [*found.cases, *partial]
+    places = np.searchsorted(borders, np.concatenate([found.scores, scores]), side="right")
+    places = np.where(_capped(cases), np.minimum(places, 1), places)
+    for source, kind in sorted({(case.source, case.kind) for case in cases}):
+        inside = np.array([(case.source, case.kind) == (source, kind) for case in cases])
+        counts = np.bincount(places[inside], minlength=3)
         shares = " ".join(f"{share:.2f}" for share in counts / counts.sum())
-        print(f"    {source}: {kind:36} {len(scores):6d}   {shares}")
+        print(f"    {source}: {kind:36} {inside.sum():6d}   {shares}")
 
 
 def write(
@@ -448,6 +452,17 @@ def _fitted(cases: list[Case], true: str) -> Fit:
     weights = _weights(cases)
     scores = held_out(features, labels, weights, groups)
     return Fit(fit(features, labels, weights), cases, scores, labels, weights)
+
+
+def _capped(cases: Iterable[Case]) -> NDArray[np.bool_]:
+    """Return which claims are in conflict with their quotes."""
+    features = (case.features for case in cases)
+    return np.array(
+        [
+            isinstance(each, Evidence) and bool(each.other_fact or each.other_sense)
+            for each in features
+        ]
+    )
 
 
 def _rows(cases: Iterable[Case]) -> NDArray[np.float64]:

@@ -110,7 +110,8 @@ def _stands(
 ) -> bool:
     if nearest.facts.has(fact):
         return True
-    where = everything if fact.kind == "name" else related
+    # Names, dates and years often stand apart from what they belong to: in a heading, a date line.
+    where = everything if fact.kind in ("name", "date") or fact.is_year else related
     if not any(sentence.facts.has(fact) for sentence in where):
         return False
     return not any(

@@ -56,6 +56,12 @@ class Fact(NamedTuple):
     words: tuple[str, ...] = ()
     initials: str = ""
 
+    @property
+    def is_year(self) -> bool:
+        """Whether it is a number that may be a year."""
+        number = self.quantity
+        return number is not None and not number.measures and 1000 <= number.number < 2200
+
 
 _MONTHS = {
     name: number
@@ -337,6 +343,8 @@ def _names(text: str, *, capitals: bool) -> Iterator[tuple[Span, tuple[str, ...]
             for part in _PART.findall(re.sub(r"'s?\Z", "", word))
             if not part.isdigit() and (form := _name_form(part))
         )
+        if len(parts) > 1 and all(len(part) == 1 for part in parts):
+            parts = ("".join(parts),)  # U.S.
         if parts and not (len(parts) == 1 and (parts[0] in _TITLES or parts[0] in _MONTHS)):
             yield Span(*match.span()), parts
 

@@ -35,7 +35,8 @@ _TOKEN = re.compile(
     rf"""
       (?P<lower>\b(?:{_LOWER})\b|>=?)
     | (?P<upper>\b(?:{_UPPER})\b|<=?)
-    | (?P<plain>\bnot\sonly\b|\bwhether\sor\snot\b|\bno\sdoubt\b|\bno\.(?=\s?\d))
+    | (?P<plain>\bnot\sonly\b|\bwhether\sor\snot\b|\bno\sdoubt\b|\bno\.(?=\s?\d)
+        |\b(?:year|month|week|day)s?[\s-]old\b)
     | (?P<negator>\b(?:not|never|no|neither|nor|without|cannot|nobody|nothing|none|nowhere|hardly
         |rarely|seldom|nicht|kein|keine|keinen|nie|niemals|ohne|pas|jamais)\b(?:\s(?:longer|any\smore)\b)?
         |(?<=[^\W\d_])n't\b)

@@ -1,6 +1,6 @@
 """Fits the scores of support and confidence to data, and shows how well they hold.
 
-Usage: python benchmarks/calibrate_support.py DATA [--checkpoint NAME] [--write]
+Usage: python benchmarks/calibrate_support.py DATA [--claims FILE] [--checkpoint NAME] [--write]
 
 DATA holds the folders ``wice``, ``squad``, ``qed_dev`` and ``chunking_evaluation``, see
 `rag_tools.evaluate.evidence`. A few minutes on two cores. Prints AUROC and expected calibration
@@ -12,12 +12,16 @@ turned round, and SQuAD's questions with their answers as statements. Claims tha
 that its annotators found unsupported, and every fourth claim asked of the other articles; sentences
 with a number or a name changed, questions with an answer to another one, and both kinds asked of
 the other articles. Partially supported claims of WiCE take no part in the fit; they place the
-borders between verdicts. Questions: asked of everything, and of everything but what answers them.
+borders between verdicts. FILE adds short claims in other words than their evidence, labelled by
+people: one JSON object with ``source``, ``claim``, ``evidence`` and ``label`` a line, gzipped; of
+refuted and neutral ones, that they are unsupported. Questions: asked of everything, and of
+everything but what answers them.
 """
 
 from __future__ import annotations
 
 import argparse
+import gzip
 import json
 import random
 import re
@@ -39,7 +43,7 @@ from rag_tools.evaluate.calibration import Model, fit, held_out
 from rag_tools.evaluate.citation_measures import BINS, auroc, calibration_error
 from rag_tools.evaluate.evidence import ARTICLE, EvidenceSet, read_evidence
 from rag_tools.sentences import sentences
-from rag_tools.types import Filter
+from rag_tools.types import Document, Filter
 
 FIGURE = Path(__file__).with_name("calibration.svg")
 GROUP = "group"  # field of the documents' metadata
@@ -65,7 +69,9 @@ _QUESTION_FORMS = (
 # to 15 %, 78 %, 93 % and 100 %.
 LOW = 0.2
 
-ALIKE = 0.01  # mean recalls of borders that differ by less are taken for the same
+# Sources of FILE that the fit takes, and how many claims of each label.
+SHORT = ("counterfactual-snli-train", "fool-me-twice-dev")
+SHORT_CLAIMS = 120
 
 
 class Case(NamedTuple):
@@ -102,10 +108,13 @@ def main() -> None:
     """Collect the cases, fit, print, and write if asked to."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("data", type=Path, metavar="DATA")
+    parser.add_argument("--claims", type=Path, metavar="FILE", help="short claims, labelled")
     parser.add_argument("--checkpoint", help="name or directory; default: the bundled one")
     parser.add_argument("--write", action="store_true", help="write the weights and the curves")
     arguments = parser.parse_args()
     cases, settings = collect(arguments.data, arguments.checkpoint)
+    if arguments.claims:
+        cases += short_claims(arguments.claims, arguments.checkpoint)
     support, borders = fit_support(cases)
     confidence = fit_confidence(cases)
     if arguments.write:
@@ -223,6 +232,30 @@ def squad_claims(engine: Engine, data: EvidenceSet) -> Iterator[Case]:
                 yield case(claim, "other answer")
 
 
+def short_claims(path: Path, checkpoint: str | None) -> Iterator[Case]:
+    """Yield labelled claims of `SHORT`, each asked of its own evidence."""
+    rng = random.Random(0)
+    found = defaultdict(list)
+    with gzip.open(path, "rt", encoding="utf-8") as lines:
+        for line in map(json.loads, lines):
+            if line["source"] in SHORT:
+                found[line["source"], line["label"]].append(line)
+    drawn = [each for key in sorted(found) for each in rng.sample(found[key], SHORT_CLAIMS)]
+    documents = [
+        Document(text=each["evidence"], uri=f"{number}") for number, each in enumerate(drawn)
+    ]
+    with (
+        tempfile.TemporaryDirectory() as directory,
+        Engine.open(directory, checkpoint=checkpoint, create=True) as engine,
+    ):
+        engine.add(documents)
+        for each, document in zip(drawn, documents, strict=True):
+            label = "supported" if each["label"] == "supported" else "unsupported"
+            own: Filter = {"document_id": document.id}
+            kind = f"{each['source']}, {each['label']}"
+            yield _claim(engine, each["claim"], own, label, "short", kind, each["evidence"])
+
+
 def questions(engine: Engine, data: EvidenceSet) -> Iterator[Case]:
     """Yield questions asked of everything, and of everything but what answers them."""
     for question in data.draw(QUESTIONS).questions:
@@ -281,8 +314,10 @@ def fit_support(cases: Sequence[Case]) -> tuple[Fit, tuple[float, float]]:
     partial = [case for case in cases if case.label == "partial"]
     scores = found.model(_rows(partial))
     wice = np.array([case.source == "wice" for case in claims])
-    borders = best_borders(found.scores[wice], found.labels[wice], scores)
-    verdicts(found, scores, borders)
+    borders = best_borders(
+        found.scores[wice], found.labels[wice], _capped(claims)[wice], scores, _capped(partial)
+    )
+    verdicts(found, partial, scores, borders)
     return found, borders
 
 
@@ -296,30 +331,28 @@ def fit_confidence(cases: Sequence[Case]) -> Fit:
 
 
 def best_borders(
-    scores: NDArray[np.float64], labels: NDArray[np.bool_], partial: NDArray[np.float64]
+    scores: NDArray[np.float64],
+    labels: NDArray[np.bool_],
+    capped: NDArray[np.bool_],
+    partial: NDArray[np.float64],
+    partial_capped: NDArray[np.bool_],
 ) -> tuple[float, float]:
-    """Return the scores that part the three classes with the best mean recall, near enough.
+    """Return the scores that part the three classes with the best mean recall.
 
-    Some hundred claims don't tell means apart that are closer than `ALIKE`. Of such borders those
-    are taken that call the least supported: a wrong claim that passes costs more than a right one
-    that is looked at again.
+    `capped` are claims that no score makes supported, because something is in conflict.
     """
     grid = np.arange(0.1, 0.95, 0.05)
 
     def recall(low: float, high: float) -> float:
         shares = (
             (scores[~labels] < low).mean(),
-            ((partial >= low) & (partial < high)).mean(),
-            (scores[labels] >= high).mean(),
+            ((partial >= low) & ((partial < high) | partial_capped)).mean(),
+            ((scores[labels] >= high) & ~capped[labels]).mean(),
         )
         return float(np.mean(shares))
 
-    recalls = {(low, high): recall(low, high) for low in grid for high in grid if low < high}
-    enough = max(recalls.values()) - ALIKE
-    low, high = max(
-        (borders for borders in recalls if recalls[borders] >= enough),
-        key=lambda borders: (borders[1], recalls[borders]),
-    )
+    pairs = [(low, high) for low in grid for high in grid if low < high]
+    low, high = max(pairs, key=lambda borders: recall(*borders))
     return round(float(low), 2), round(float(high), 2)
 
 
@@ -340,16 +373,22 @@ def report(name: str, found: Fit) -> None:
         print(f"    {source}: {kind:36} {inside.sum():6d}   {low:.2f} {middle:.2f} {high:.2f}")
 
 
-def verdicts(found: Fit, partial: NDArray[np.float64], borders: tuple[float, float]) -> None:
+def verdicts(
+    found: Fit,
+    partial: Sequence[Case],
+    scores: NDArray[np.float64],
+    borders: tuple[float, float],
+) -> None:
     """Print how verdicts spread over the kinds of claims."""
     print(f"borders {borders[0]:.2f}, {borders[1]:.2f}: unsupported, partial, supported")
-    kinds = {(case.source, case.kind) for case in found.cases}
-    for source, kind in [*sorted(kinds), ("wice", "partially_supported")]:
-        inside = [(case.source, case.kind) == (source, kind) for case in found.cases]
-        scores = partial if kind == "partially_supported" else found.scores[inside]
-        counts = np.bincount(np.searchsorted(borders, scores, side="right"), minlength=3)
+    cases = [*found.cases, *partial]
+    places = np.searchsorted(borders, np.concatenate([found.scores, scores]), side="right")
+    places = np.where(_capped(cases), np.minimum(places, 1), places)
+    for source, kind in sorted({(case.source, case.kind) for case in cases}):
+        inside = np.array([(case.source, case.kind) == (source, kind) for case in cases])
+        counts = np.bincount(places[inside], minlength=3)
         shares = " ".join(f"{share:.2f}" for share in counts / counts.sum())
-        print(f"    {source}: {kind:36} {len(scores):6d}   {shares}")
+        print(f"    {source}: {kind:36} {inside.sum():6d}   {shares}")
 
 
 def write(
@@ -413,6 +452,17 @@ def _fitted(cases: list[Case], true: str) -> Fit:
     weights = _weights(cases)
     scores = held_out(features, labels, weights, groups)
     return Fit(fit(features, labels, weights), cases, scores, labels, weights)
+
+
+def _capped(cases: Iterable[Case]) -> NDArray[np.bool_]:
+    """Return which claims are in conflict with their quotes."""
+    features = (case.features for case in cases)
+    return np.array(
+        [
+            isinstance(each, Evidence) and bool(each.other_fact or each.other_sense)
+            for each in features
+        ]
+    )
 
 
 def _rows(cases: Iterable[Case]) -> NDArray[np.float64]:

@@ -33,6 +33,7 @@ BlockKind = Literal[
 ]
 VerificationStatus = Literal["exact", "moved", "stale", "missing"]
 Verdict = Literal["supported", "partial", "unsupported"]
+ConflictKind = Literal["number", "date", "time", "name", "sense"]
 
 
 class Span(NamedTuple):
@@ -418,6 +419,24 @@ class SearchResults(_Value):
     low_confidence: bool = False
 
 
+class Conflict(_Value):
+    """A part of a claim that keeps it from being supported, whatever its other words are.
+
+    Attributes
+    ----------
+    start, end
+        Range of code points of the claim.
+    kind
+        ``number``, ``date``, ``time`` or ``name``: no quote has it, or the nearest sentence has
+        another one in its place. ``sense``: the nearest sentence says otherwise in nearly the same
+        words, by a negation, an opposite or the other way round.
+    """
+
+    start: int
+    end: int
+    kind: ConflictKind
+
+
 class Support(_Value):
     """How far documents support a claim in their words, and the quotes that bear on it.
 
@@ -430,11 +449,14 @@ class Support(_Value):
     score
         How likely the documents say what the claim says, from 0 to 1.
     verdict
-        ``supported``: they say it. ``partial``: part of it, or something close. ``unsupported``:
-        the quotes are only the nearest there are.
+        ``supported``: they say it, and nothing of it is in conflict. ``partial``: part of it, or
+        something close. ``unsupported``: the quotes are only the nearest there are.
     covered, uncovered
         Ranges of code points of `claim`: words that the quotes have, or close ones, and words
-        that they haven't. Function words between words of a kind go with them.
+        that they haven't. Function words between words of a kind go with them. A number, date,
+        time or name that is in conflict is uncovered.
+    conflicts
+        What keeps the verdict from being ``supported``, in order of the claim.
     calibrated
         Whether `score` was fitted to the checkpoint and the settings of this index. If not, it
         still orders claims, but isn't a likelihood.
@@ -446,6 +468,7 @@ class Support(_Value):
     verdict: Verdict = "unsupported"
     covered: tuple[Span, ...] = ()
     uncovered: tuple[Span, ...] = ()
+    conflicts: tuple[Conflict, ...] = ()
     calibrated: bool = False
 
     def unaligned(self) -> Self:
@@ -541,7 +564,8 @@ class Verification(_Value):
     ----------
     status
         ``exact``: the quote stands at its offsets. ``moved``: the same words stand elsewhere, or,
-        of a citation without `document_sha256`, with other white space or quotation marks.
+        of a citation without `document_sha256`, with other white space or quotation marks, divided
+        at a line end, or with the mark-up that rendering takes away.
         ``stale``: the document changed and the words are gone. ``missing``: there is no such
         document, or its text never held the words.
     checked

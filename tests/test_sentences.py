@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -82,6 +84,20 @@ def test_borders(expected):
     assert split("".join(expected)) == expected
 
 
+HARD = (Path(__file__).parent / "data" / "borders.txt").read_text(encoding="utf-8").splitlines()
+
+
+@pytest.mark.parametrize("line", [line for line in HARD if not line.startswith("#")])
+def test_hard_borders_in_many_languages(line):
+    expected = line.partition("\t")[2].split("¦")
+    assert split("".join(expected)) == expected
+
+
+def test_an_ordinal_is_told_from_a_number_at_the_end():
+    assert split("I am 5. She is 6. Bob is the 7. Ann waits.")[:2] == ["I am 5. ", "She is 6. "]
+    assert split("Sie kam am 5. Mai an. Er blieb bis zum 31. Mai.")[0] == "Sie kam am 5. Mai an. "
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -92,6 +108,10 @@ def test_borders(expected):
         "|" * 300_000,
         "a.b" * 100_000,
         "[1]" * 100_000,
+        ". »" * 100_000,
+        ". " * 150_000,
+        "am 3. " * 50_000,
+        "z. " * 100_000,
     ],
 )
 def test_runs_of_one_pattern_take_linear_time(text):

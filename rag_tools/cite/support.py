@@ -19,7 +19,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from rag_tools.types import Citation, Hit, Span, Support, Verdict
+from rag_tools.cite.compare import compare
+from rag_tools.cite.facts import Text
+from rag_tools.types import Citation, Conflict, Hit, Span, Support, Verdict
 
 CALIBRATION = Path(__file__).with_name("calibration.json")
 
@@ -68,6 +70,8 @@ class Evidence(NamedTuple):
     other_number, other_name
         How much it looks as if just a number, or a name, were another one: if one stands in no
         quote, `words` to the power of `VERBATIM`, else 0.
+    other_fact, other_sense
+        1 if a fact, or the sense, is in conflict with the quotes, see `compare`, else 0.
     """
 
     best: float
@@ -77,6 +81,8 @@ class Evidence(NamedTuple):
     length: float
     other_number: float
     other_name: float
+    other_fact: float
+    other_sense: float
 
 
 class Relevance(NamedTuple):
@@ -178,17 +184,21 @@ def assess(claim: str, citations: Sequence[Citation], *, calibrated: bool) -> Su
     calibrated
         Whether they come from an index that `calibration` was fitted to.
     """
-    words = _words(claim, citations)
-    score = calibration().support(_evidence(words, citations)) if citations else 0.0
-    if any(_says(citation.quote, claim) for citation in citations):
+    verbatim = any(_says(citation.quote, claim) for citation in citations)
+    found = [each for each in compare(claim, citations) if each.kind == "sense" or not verbatim]
+    words = _words(claim, citations, found)
+    score = calibration().support(_evidence(words, citations, found)) if citations else 0.0
+    if verbatim and not found:
         score = 1.0
+    verdict = calibration().verdict(score)
     return Support(
         claim=claim,
         citations=tuple(citations),
         score=score,
-        verdict=calibration().verdict(score),
+        verdict="partial" if found and verdict == "supported" else verdict,
         covered=tuple(_runs(words, covered=True)),
         uncovered=tuple(_runs(words, covered=False)),
+        conflicts=tuple(found),
         calibrated=calibrated,
     )
 
@@ -200,12 +210,13 @@ def confidence(query: str, first: Hit) -> float:
 
 def evidence(claim: str, citations: Sequence[Citation]) -> Evidence:
     """Return what the score of a claim is made of, see `assess`."""
-    return _evidence(_words(claim, citations), citations)
+    found = compare(claim, citations)
+    return _evidence(_words(claim, citations, found), citations, found)
 
 
 def relevance(query: str, first: Hit) -> Relevance:
     """Return what the confidence in hits is made of."""
-    known = _Text(f"{first.title} {first.heading or ''} {first.text}")
+    known = _Known(f"{first.title} {first.heading or ''} {first.text}")
     words = list(_parsed(query))
     content = [word for word in words if word.content]
     return Relevance(
@@ -237,20 +248,23 @@ class _Seen(NamedTuple):
         It stands in a quote, up to its ending; of a number, all digits do.
     similarity
         Mean over its tokens of the best similarity to a token of a quote; None without tokens.
+    conflict
+        It is part of a number, date, time or name that is in conflict with the quotes.
     """
 
     word: _Word
     present: bool
     similarity: float | None
+    conflict: bool
 
     @property
     def covered(self) -> bool:
         """Whether the quotes have this word, or, if it is no number, one close to it."""
         close = self.similarity is not None and self.similarity >= COVERED
-        return self.present or (close and not self.word.digits)
+        return not self.conflict and (self.present or (close and not self.word.digits))
 
 
-class _Text:
+class _Known:
     """The words and the numbers of a text."""
 
     def __init__(self, text: str) -> None:
@@ -270,7 +284,9 @@ def _says(quote: str, claim: str) -> bool:
     return bool(asked.strip()) and asked in said
 
 
-def _evidence(words: Sequence[_Seen], citations: Sequence[Citation]) -> Evidence:
+def _evidence(
+    words: Sequence[_Seen], citations: Sequence[Citation], found: Sequence[Conflict]
+) -> Evidence:
     content = [seen.present for seen in words if seen.word.content]
     numbers = [not seen.present for seen in words if seen.word.digits]
     names = [not seen.present for seen in words if seen.word.name and not seen.word.digits]
@@ -283,22 +299,30 @@ def _evidence(words: Sequence[_Seen], citations: Sequence[Citation]) -> Evidence
         length=math.log(max(1, len(content))),
         other_number=any(numbers) * share**VERBATIM,
         other_name=any(names) * share**VERBATIM,
+        other_fact=float(any(each.kind != "sense" for each in found)),
+        other_sense=float(any(each.kind == "sense" for each in found)),
     )
 
 
-def _words(claim: str, citations: Sequence[Citation]) -> list[_Seen]:
-    quoted = _Text(" ".join(f"{each.heading or ''} {each.quote}" for each in citations))
+def _words(claim: str, citations: Sequence[Citation], found: Sequence[Conflict]) -> list[_Seen]:
+    quoted = _Known(" ".join(f"{each.heading or ''} {each.quote}" for each in citations))
     best: dict[int, float] = {}
     for citation in citations:
         for edge in citation.alignment or ():
             best[edge.query_start] = max(edge.similarity, best.get(edge.query_start, -1.0))
     starts = np.array(sorted(best), np.int64)
     similarities = np.array([best[start] for start in starts.tolist()])
+    wrong = [Span(each.start, each.end) for each in found if each.kind != "sense"]
+    # "14 days" stands in a quote that has "two weeks".
+    right = [fact.span for fact in Text(claim).facts if fact.span not in wrong and citations]
     seen = []
     for word in _parsed(claim):
         first, end = np.searchsorted(starts, word.span)
         similarity = float(similarities[first:end].mean()) if first < end else None
-        seen.append(_Seen(word, quoted.has(word), similarity))
+        conflict = any(word.span.overlaps(each) for each in wrong)
+        stands = bool(word.digits) and any(word.span.overlaps(each) for each in right)
+        present = stands or quoted.has(word)
+        seen.append(_Seen(word, present, similarity, conflict))
     return seen
 
 

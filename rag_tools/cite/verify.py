@@ -1,21 +1,24 @@
 """What became of a citation: whether its quote still stands where it was cited.
 
 Pure functions over documents already loaded; which documents to load, from the index and from the
-source, is the engine's business. Words are compared exactly, code point by code point; only where
-a pasted quote, one without the hash of its document, isn't found so, white space and quotation
-marks may differ.
+source, is the engine's business. Words are compared exactly, code point by code point. Only where
+a pasted quote, one without the hash of its document, isn't found so, it is looked for as
+`rag_tools.folding` folds it, and in Markdown also as it looks when it is rendered; the citation
+returned has the words as they stand.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from itertools import zip_longest
 from typing import Any
 
 from pydantic import ValidationError
 
 from rag_tools.cite.locate import cite_span
 from rag_tools.errors import InvalidQueryError
+from rag_tools.folding import DIVIDED, fold
 from rag_tools.types import Aligned, Citation, Document, Span, Verification
 
 _ACCEPTED = (
@@ -23,13 +26,8 @@ _ACCEPTED = (
     'known, a list of citations, or JSON from search ({"results": …}) or cite ({"citations": …})'
 )
 
-# Marks that are written in several ways.
-_WAYS = [
-    ('"“”„‟«»', '["“”„‟«»]'),
-    ("'‘’‚‛`´", "['‘’‚‛`´]"),
-    ("…", r"(?:…|\.\.\.)"),
-]
-_VARIANTS = {mark: pattern for marks, pattern in _WAYS for mark in marks}
+# Formats whose documents a reader usually sees rendered, and copies from as rendered.
+_RENDERED = frozenset({"text/markdown", "text/x-rst"})
 
 
 def verify(
@@ -58,8 +56,9 @@ def verify(
         ``exact``: the quote stands at its offsets, whatever changed elsewhere.
         ``moved``: it stands elsewhere, or in a document of another id; of several places the one
         whose surroundings are most like the citation's prefix and suffix, then the nearest. Also
-        a pasted quote whose words stand there with other white space or quotation marks: the
-        citation returned has them as they stand.
+        a pasted quote whose words stand there with other white space or quotation marks, divided
+        at a line end, or with the mark-up that rendering takes away: the citation returned has
+        them as they stand.
         ``stale``: the document changed and the words are gone.
         ``missing``: there is no such document, or the text that was cited never held the words.
 
@@ -77,7 +76,7 @@ def verify(
             citation=citation,
             detail=f"No document {citation.document_id!r} is indexed, and no source can be read.",
         )
-    found = _find(citation, document.text)
+    found = _find(citation, document)
     if found is not None:
         return _found(citation, document, found, source is not None, url_template)
     stale = _is_stale(citation, document, indexed)
@@ -139,14 +138,15 @@ def _is_encodable(text: str) -> bool:
     return True
 
 
-def _find(citation: Citation, text: str) -> Span | None:
+def _find(citation: Citation, document: Document) -> Span | None:
     """Return where the quote stands, at its offsets if it can."""
+    text = document.text
     cited = Span(citation.start, citation.end)
     if cited.of(text) == citation.quote:
         return cited
     spans = list(_occurrences(citation.quote, text))
     if not spans and not citation.document_sha256:
-        spans = [Span(*match.span()) for match in _alike(citation.quote).finditer(text)]
+        spans = list(_alike(citation.quote, document))
     return max(
         spans,
         key=lambda span: (
@@ -165,13 +165,40 @@ def _occurrences(quote: str, text: str) -> Iterator[Span]:
         start = text.find(quote, start + 1)
 
 
-def _alike(quote: str) -> re.Pattern[str]:
-    """Return what matches a quote with any white space between its words, and any such marks."""
-    words = (
-        "".join(_VARIANTS.get(mark) or re.escape(mark) for mark in word.replace("...", "…"))
-        for word in quote.split()
-    )
-    return re.compile(r"\s++".join(words) or r"(?!)")  # of white space alone: nothing
+def _alike(quote: str, document: Document) -> Iterator[Span]:
+    """Yield where a quote stands as it is folded; if nowhere, then as it is rendered."""
+    for markup in (False, True):
+        if markup and document.media_type not in _RENDERED:
+            return
+        folded = fold(document.text, markup=markup)
+        # A quote may have been copied from what is rendered, or from the source of it.
+        forms = dict.fromkeys(fold(quote, markup=marked).text.strip() for marked in (False, markup))
+        found = [
+            folded.source(Span(*match.span()))
+            for form in forms
+            for match in _pattern(form, divided=DIVIDED in folded.text).finditer(folded.text)
+        ]
+        if found:
+            yield from found
+            return
+
+
+def _pattern(form: str, *, divided: bool) -> re.Pattern[str]:
+    """Return what matches a folded quote in a folded text, in which words may be divided or not."""
+    if not any(character.isalnum() for character in form):
+        return re.compile(r"(?!)")
+    if not divided and DIVIDED not in form:
+        return re.compile(re.escape(form))
+    parts = []
+    for character, following in zip_longest(form, form[1:], fillvalue=""):
+        if character == DIVIDED:
+            parts.append(f"[-{DIVIDED}]?")
+        elif character == "-":
+            parts.append(f"[-{DIVIDED}]")
+        else:
+            between = character.isalpha() and following.isalpha()
+            parts.append(re.escape(character) + (f"{DIVIDED}?" if between else ""))
+    return re.compile("".join(parts))
 
 
 def _likeness(citation: Citation, text: str, span: Span) -> int:
@@ -207,7 +234,10 @@ def _found(
     other = "" if document.id == citation.document_id else f" of document {document.id!r}"
     place = f"at characters {span.start} to {span.end}{other}"
     if not verbatim:
-        detail = f"The words stand {place}, with other white space or quotation marks."
+        detail = (
+            f"The words stand {place}, with other white space or quotation marks, divided at a "
+            "line end, or with mark-up: quote them as they stand there."
+        )
     elif not stays:
         detail = f"The quote now stands {place}."
     elif citation.document_sha256 in ("", document.sha256):
@@ -238,7 +268,7 @@ def _is_stale(citation: Citation, document: Document, indexed: Document | None) 
         return False
     if indexed is None:
         return cited != ""
-    return cited not in ("", indexed.sha256) or _find(citation, indexed.text) is not None
+    return cited not in ("", indexed.sha256) or _find(citation, indexed) is not None
 
 
 def _citation_values(data: object) -> Iterator[tuple[object, str]]:

@@ -92,6 +92,13 @@ def support(found: Support, out: Console) -> None:
     if found.uncovered:
         words = ", ".join(one_line(span.of(found.claim)) for span in found.uncovered)
         out.print(Text(f"not covered: {words}"), soft_wrap=True)
+    otherwise = [
+        one_line(Span(each.start, each.end).of(found.claim))
+        for each in found.conflicts
+        if each.kind == "sense"
+    ]
+    if otherwise:
+        out.print(Text(f"said otherwise by the nearest quote: {', '.join(otherwise)}"))
     out.print()
     for rank, citation in enumerate(found.citations, 1):
         _entry(rank, location(citation.url), citation.score, out)

@@ -31,9 +31,9 @@ LONG = {
 # What may be imported by what stands above it, lowest first. Modules of one layer may import each
 # other, as long as there is no cycle.
 LAYERS = [
-    {"errors", "limits", "cores", "tracing", "file_uri", "folding", "compaction", "processor"},
+    {"errors", "limits", "cores", "tracing", "file_uri", "compaction", "processor"},
     {"types", "disk"},
-    {"sentences", "units", "ingest", "encode", "index"},
+    {"sentences", "units", "folding", "ingest", "encode", "index"},
     {"catalog"},
     {"reader"},
     {"cite", "rerank", "duplicates"},

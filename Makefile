@@ -108,8 +108,8 @@ $(VENV)-docs/installed: pyproject.toml
 
 # The native kernels without Python: memory, undefined behaviour, data races.
 sanitize: build/check-address,undefined build/check-thread
-	build/check-address,undefined 50
-	build/check-thread 10
+	build/check-address,undefined 30
+	build/check-thread 4
 
 build/check-%: $(wildcard rag_tools/index/native/*)
 	mkdir -p build

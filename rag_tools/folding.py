@@ -29,15 +29,15 @@ _MARKS = {
 }
 _INVISIBLE = r"\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff"
 _LETTER = r"[^\W\d_]"
-# Scripts that are written without spaces: the end of a line stands for nothing.
-_SOLID = r"[\u3040-\u30ff\u3400-\u9fff\uff00-\uffef\U00020000-\U0003ffff。、，！？；：（）「」『』]"
+# Scripts that are written without spaces: white space between their characters says nothing.
+_SOLID = r"[\u3040-\u30ff\u3400-\u9fff\uff66-\uff9f\U00020000-\U0003ffff。、，！？；：（）「」『』]"
 
 # A character with the marks that compose with it; Hangul syllables are written in up to three.
 _CLUSTER = r"[^\s\x00-\x7f][\u0300-\u036f\u1160-\u11ff\u3099\u309a]*+"
 _COMPOSED = r"[A-Za-z<>=][\u0300-\u036f]++"
 _PLAIN = rf"""
     (?P<divided>(?<={_LETTER})[-\u00ad\u2010][^\S\r\n]*+(?:\r\n|[\r\n])[^\S\r\n]*+(?={_LETTER}))
-  | (?P<solid>(?<={_SOLID})[^\S\r\n]*+(?:\r\n|[\r\n])\s*+(?={_SOLID}))
+  | (?P<solid>(?<={_SOLID})\s++(?={_SOLID}))
   | (?P<invisible>[{_INVISIBLE}]++)
   | (?P<space>\s++)
   | (?P<mark>[{"".join(_MARKS)}])

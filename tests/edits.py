@@ -282,6 +282,8 @@ def problem(citation: Citation, verdict: Verification, source: Source | None) ->
         expected, text = ("missing", "index"), ""
     else:
         expected, text = (status(citation, source), where(source)), now(source)
+    if verdict.status == "moved" and source is not None and rendered(citation, text, source):
+        expected = ("moved", where(source))
     if (verdict.status, verdict.checked) != expected:
         return f"is {verdict.status}, {verdict.checked}, not {', '.join(expected)}"
     if verdict.status in ("stale", "missing"):
@@ -318,12 +320,28 @@ def status(citation: Citation, source: Source) -> str:
 def holds(citation: Citation, text: str) -> bool:
     if citation.document_sha256:
         return citation.quote in text
-    return folded(citation.quote) in folded(text)
+    words = folded(citation.quote)
+    return citation.quote in text or (words != "" and words in folded(text))
+
+
+def rendered(citation: Citation, text: str, source: Source) -> bool:
+    """Tell whether a pasted quote may be one of a text that is read rendered, without its marks."""
+    marked = source.path.suffix in (".md", ".rst")
+    return marked and not citation.document_sha256 and bare(citation.quote) in bare(text)
+
+
+def bare(text: str) -> str:
+    """Return the letters and digits of a text."""
+    return "".join(re.findall(r"[^\W_]", folded(text)))
 
 
 def folded(text: str) -> str:
-    """Return the words of a text, however white space and marks are written."""
-    return " ".join(text.replace("…", "...").translate(_MARKS).split())
+    """Return the words of a text, however letters, white space and marks are written."""
+    plain = unicodedata.normalize("NFKC", text.replace("…", "...").translate(_MARKS))
+    plain = re.sub(
+        r"[\u2010-\u2015\u2212]", "-", re.sub(r"[\u200b-\u200f\u2060\ufeff\xad]", "", plain)
+    )
+    return re.sub(r"(?<=[\u3000-\u9fff]) (?=[\u3000-\u9fff])", "", " ".join(plain.split()))
 
 
 def misplaced(given: Citation, found: Citation, text: str, source: Source) -> str | None:
@@ -351,6 +369,7 @@ def misplaced(given: Citation, found: Citation, text: str, source: Source) -> st
         return f"wrong {', '.join(wrong)} of {found!r}"
     if found.quote != given.quote:
         same = not given.document_sha256 and folded(found.quote) == folded(given.quote)
+        same = same or (rendered(given, text, source) and bare(found.quote) == bare(given.quote))
         return None if same and given.quote not in text else "other words were found"
     if text[given.start : given.end] == given.quote:
         return None if (start, end) == (given.start, given.end) else "it had not moved"

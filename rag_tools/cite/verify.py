@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from itertools import zip_longest
 from typing import Any
 
 from pydantic import ValidationError
@@ -185,19 +184,18 @@ def _alike(quote: str, document: Document) -> Iterator[Span]:
 
 def _pattern(form: str, *, divided: bool) -> re.Pattern[str]:
     """Return what matches a folded quote in a folded text, in which words may be divided or not."""
-    if not any(character.isalnum() for character in form):
+    if not form:
         return re.compile(r"(?!)")
     if not divided and DIVIDED not in form:
         return re.compile(re.escape(form))
     parts = []
-    for character, following in zip_longest(form, form[1:], fillvalue=""):
-        if character == DIVIDED:
-            parts.append(f"[-{DIVIDED}]?")
-        elif character == "-":
-            parts.append(f"[-{DIVIDED}]")
+    for written in re.findall(r"- (?=[^\W\d_])|.", form, re.DOTALL):
+        if written == DIVIDED:  # joined, with the hyphen, or on one line with white space kept
+            parts.append(f"(?:{DIVIDED}|- ?)?")
+        elif written in ("-", "- "):
+            parts.append(f"(?:{re.escape(written)}|{DIVIDED})")
         else:
-            between = character.isalpha() and following.isalpha()
-            parts.append(re.escape(character) + (f"{DIVIDED}?" if between else ""))
+            parts.append(re.escape(written) + (f"{DIVIDED}?" if written.isalpha() else ""))
     return re.compile("".join(parts))
 
 

@@ -11,7 +11,7 @@ from urllib.parse import urldefrag
 from rag_tools.catalog.rows import SourceState
 from rag_tools.cite.answer import Quotation, quotations
 from rag_tools.cite.verify import parse_citations, verify
-from rag_tools.errors import IngestError, InvalidQueryError
+from rag_tools.errors import IngestError, InvalidQueryError, NoTextError
 from rag_tools.ingest.load import load
 from rag_tools.limits import MAX_QUERY, check_answer
 from rag_tools.reader import Reader
@@ -113,5 +113,7 @@ def _reread(path: str | None, state: SourceState, indexed: Document) -> Document
         if hashlib.sha256(Path(path).read_bytes()).hexdigest() == state.sha256:
             return indexed
         return load(Path(path), uri=indexed.uri)
+    except NoTextError:
+        return Document(id=indexed.id, uri=indexed.uri, title=indexed.title, text="")
     except (OSError, IngestError):
         return None

@@ -32,6 +32,10 @@ class UnreadableFileError(IngestError):
     """The file can't be read, decoded or parsed."""
 
 
+class NoTextError(UnreadableFileError):
+    """The file isn't empty and yet holds no text that can be read, such as a scan."""
+
+
 class FileTooLargeError(IngestError):
     """The file is larger than the configured limit."""
 

@@ -5,7 +5,7 @@ Nothing is encoded or ranked here.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -38,7 +38,6 @@ class _Found(NamedTuple):
     id: str
 
 
-@stage("rag_tools.cite")
 def hits(
     reader: Reader,
     view: View,
@@ -68,6 +67,20 @@ def hits(
         Whether to quote; else no hit has citations.
     """
     groups = _distinct(reader, view, find, limit)
+    with stage("rag_tools.cite"):
+        return _assembled(view, groups, query, query_spans, ceiling=ceiling, cite=cite)
+
+
+def _assembled(
+    view: View,
+    groups: Sequence[Sequence[_Found]],
+    query: Query,
+    query_spans: NDArray[np.int32] | None,
+    *,
+    ceiling: float,
+    cite: bool,
+) -> tuple[Hit, ...]:
+    """Return a hit for each group of passages with the same content, with its citations."""
     # Of one hit together: where the lines of a document start is remembered for a few documents.
     located = [
         (

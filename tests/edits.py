@@ -65,6 +65,13 @@ def prose(rng: random.Random) -> str:
     )
 
 
+def _is_readable(source: Source) -> bool:
+    """Tell whether a file is indexed as it is: a page or a Word document needs some text."""
+    return source.text is not None and (
+        source.kind not in ("html", "docx") or bool(source.text.strip())
+    )
+
+
 def canonical(kind: str, text: str) -> str:
     """Return a text as a document of some kind can hold it."""
     if kind not in ("html", "docx"):
@@ -438,8 +445,7 @@ class World:
         self.engine.sync([self.folder])
         for source in self.sources:
             if source.kind != "added":
-                readable = source.text is not None
-                source.indexed = source.text if readable else self._kept(source)
+                source.indexed = source.text if _is_readable(source) else self._kept(source)
         self.abandoned += [source.path for source in self.sources if source.indexed is None]
         self.sources = [source for source in self.sources if source.indexed is not None]
         for kind in KINDS:

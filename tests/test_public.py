@@ -37,6 +37,7 @@ PUBLIC = [
     "Engine",
     "Fetched",
     "FileTooLargeError",
+    "NoTextError",
     "Filter",
     "Hit",
     "HostError",

@@ -20,7 +20,7 @@ from docx.oxml import parse_xml
 from docx.oxml.ns import qn
 from lxml.etree import XMLSyntaxError
 
-from rag_tools.errors import UnreadableFileError
+from rag_tools.errors import NoTextError, UnreadableFileError
 from rag_tools.ingest.blocks import Opening, tile
 from rag_tools.ingest.html import load_html
 from rag_tools.ingest.symbols import REPLACEMENT, symbol, symbols
@@ -99,9 +99,7 @@ def load_docx(data: bytes, *, uri: str, name: str) -> Document:
     extraction = _Extraction(source)
     extraction.read()
     if not extraction.length and (holder := _holds_unread(source.body)):
-        raise UnreadableFileError(
-            f"{name}: no text: it holds {holder}; save it with its text, or as PDF"
-        )
+        raise NoTextError(f"{name}: no text: it holds {holder}; save it with its text, or as PDF")
     headings = (
         opening.path[-1]
         for opening in extraction.openings

@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from lxml import etree, html
 
-from rag_tools.errors import UnreadableFileError
+from rag_tools.errors import NoTextError, UnreadableFileError
 from rag_tools.ingest.blocks import Opening, tile
 from rag_tools.ingest.decode import decode, is_utf8
 from rag_tools.types import Block, BlockKind, Document, Element, SourceMap
@@ -128,7 +128,7 @@ def load_html(data: bytes, *, uri: str, name: str) -> Document:
     if root is not None:
         rendering.render(root)
     if not rendering.parts and root is not None and _is_drawn(root):
-        raise UnreadableFileError(
+        raise NoTextError(
             f"{name}: no text: scripts or frames draw the page; save it from a browser as it is "
             "shown there"
         )

@@ -13,6 +13,7 @@ from typing import cast
 
 from rag_tools.errors import (
     FileTooLargeError,
+    NoTextError,
     UnreadableFileError,
     UnsupportedFormatError,
     fault,
@@ -147,7 +148,7 @@ def load_bytes(data: bytes, *, name: str, uri: str) -> Document:
         # Parsers fail on hostile files in ways they don't document; one file must not end a sync.
         raise UnreadableFileError(fault(printable(name), "can't be parsed", error)) from error
     if loader in _WITHOUT_TEXT and data.strip() and not document.text.strip():
-        raise UnreadableFileError(f"{printable(name)}: no text: {_WITHOUT_TEXT[loader]}")
+        raise NoTextError(f"{printable(name)}: no text: {_WITHOUT_TEXT[loader]}")
     if suffix in _MINIFIED and is_minified(document.text):
         raise UnsupportedFormatError(
             f"{printable(name)}: minified, so that people can't read it: index the source it was "

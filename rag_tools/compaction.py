@@ -35,13 +35,14 @@ def plan(sizes: Sequence[SegmentSize]) -> list[list[int]]:
     merged with others that have less than half of its tokens together: a passage is then moved
     O(log n) times over the life of an index of n passages.
     """
-    small = [size for size in sizes if size.tokens < FULL_TOKENS]
+    small = {size.id for size in sizes if size.tokens < FULL_TOKENS}
     dying = {size.id for size in sizes if size.live < (1 - MAX_DEAD) * size.passages}
-    crowded = len(small) > MAX_SEGMENTS
-    chosen = [size for size in sizes if size.id in dying or (crowded and size.tokens < FULL_TOKENS)]
+    chosen = dying | (small if len(small) > MAX_SEGMENTS else set())
     groups: list[list[int]] = []
     total = 0
-    for size in sorted(chosen, key=lambda size: (size.tokens, size.id)):
+    for size in sorted(sizes, key=lambda size: (size.tokens, size.id)):
+        if size.id not in chosen:
+            continue
         if not groups or size.tokens > 2 * total or total + size.tokens > FULL_TOKENS:
             groups.append([])
             total = 0

@@ -50,8 +50,7 @@ class OpenIndex:
         self.settings = settings
         self.signals = signals
         self.checkpoint = checkpoint
-        self._encoder: Encoder | None = None
-        self._batch: Batch | None = None
+        self._loaded: tuple[Encoder, Batch] | None = None
         self._loading = threading.Lock()
 
     @property
@@ -65,8 +64,25 @@ class OpenIndex:
         IndexMismatchError
             If the checkpoint isn't the one that the index was made with.
         """
+        return self._load()[0]
+
+    @property
+    def batch(self) -> Batch | None:
+        """The queries that wait for the encoder; None until it is loaded."""
+        return None if self._loaded is None else self._loaded[1]
+
+    def load_batch(self) -> Batch:
+        """Return the queries that wait, once the encoder is loaded; errors as of `encoder`."""
+        return self._load()[1]
+
+    @property
+    def calibrated(self) -> bool:
+        """Whether scores of support and confidence were fitted to an index like this one."""
+        return support.calibration().fits(self.settings.as_json()) and self.signals == Signals()
+
+    def _load(self) -> tuple[Encoder, Batch]:
         with self._loading:
-            if self._encoder is None:
+            if self._loaded is None:
                 checkpoint = load_checkpoint(self.checkpoint)
                 if checkpoint.fingerprint != self.settings.fingerprint:
                     raise IndexMismatchError(
@@ -75,22 +91,6 @@ class OpenIndex:
                         f"{checkpoint.name!r} gives other embeddings: name the one it was built "
                         "with, or index into another directory"
                     )
-                self._encoder = Encoder(checkpoint, dim=self.settings.dim)
-                self._batch = Batch(self._encoder)
-            return self._encoder
-
-    @property
-    def batch(self) -> Batch | None:
-        """The queries that wait for the encoder; None until it is loaded."""
-        return self._batch
-
-    def load_batch(self) -> Batch:
-        """Return the queries that wait, once the encoder is loaded; errors as of `encoder`."""
-        encoder = self.encoder
-        assert self._batch is not None, encoder
-        return self._batch
-
-    @property
-    def calibrated(self) -> bool:
-        """Whether scores of support and confidence were fitted to an index like this one."""
-        return support.calibration().fits(self.settings.as_json()) and self.signals == Signals()
+                encoder = Encoder(checkpoint, dim=self.settings.dim)
+                self._loaded = encoder, Batch(encoder)
+            return self._loaded

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from itertools import chain
 
 from rag_tools.catalog import lexical
@@ -22,7 +21,7 @@ from rag_tools.encode.encoder import BATCH
 from rag_tools.errors import InvalidQueryError
 from rag_tools.hits import hits
 from rag_tools.index.dispatch import thread_count, use_one_thread
-from rag_tools.index.search import EFFORTS, Quality, Query, Signals, search, weigh
+from rag_tools.index.search import EFFORTS, Match, Quality, Query, Signals, search, weigh
 from rag_tools.index.snapshot import Selection
 from rag_tools.limits import check_query
 from rag_tools.opened import OpenIndex
@@ -80,18 +79,22 @@ class Searcher:
         restriction = compile_filter(filter or {})
         with opened.reader.view() as view:
             prepared = _prepared(view, encoded, signals, restriction)
-            find = partial(
-                search,
-                view.snapshot,
-                prepared,
-                _selection(view, restriction) if filter else view.snapshot.everything,
-                signals=signals,
-                effort=EFFORTS[quality],
-            )
+            selection = _selection(view, restriction) if filter else view.snapshot.everything
+
+            def find(wanted: int) -> list[Match]:
+                return search(
+                    view.snapshot,
+                    prepared,
+                    selection,
+                    limit=wanted,
+                    signals=signals,
+                    effort=EFFORTS[quality],
+                )
+
             found = hits(
                 opened.reader,
                 view,
-                lambda wanted: find(limit=wanted),
+                find,
                 prepared,
                 encoded.embeddings.spans if explain else None,
                 limit=limit,

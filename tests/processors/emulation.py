@@ -157,7 +157,7 @@ def test_kernels(covered, processor):
     )
     assert names.stdout.split() == [*processor.kernels, "numpy"]
     done = processor.python(
-        *("-m", "pytest", "-q", "-p", "no:cacheprovider", str(TESTS / "test_kernels.py")),
+        *("-m", "pytest", "-q", "-p", "no:cacheprovider", str(TESTS / "index" / "test_kernels.py")),
         *("-k", "not depends_on_nothing"),  # work for several threads takes minutes here
     )
     assert done.returncode == 0, done.stdout[-3000:]

@@ -18,7 +18,7 @@ from mcp.types import Tool
 from typer.testing import CliRunner
 
 from rag_tools.cli.main import app
-from rag_tools.creation import DEFAULT_BITS
+from rag_tools.creation import DEFAULT_BITS, DEFAULT_PASSAGE_TOKENS
 from rag_tools.evaluate.dataset import read
 from rag_tools.evaluate.systems import Plan
 from rag_tools_mcp.collections import Collections
@@ -65,6 +65,7 @@ def test_the_documentation_names_no_command_or_option_that_is_not_there():
 # Defaults that aren't those of an option: it is None, and somebody else decides.
 DECIDED_ELSEWHERE = {
     ("index", "--bits"): DEFAULT_BITS,
+    ("index", "--passage-tokens"): DEFAULT_PASSAGE_TOKENS,
     ("serve", "--workers"): Http.model_fields["workers"].default,
     ("serve", "--profile"): inspect.signature(build).parameters["profile"].default,
     ("eval", "--bits"): Plan.__dataclass_fields__["bits"].default,
@@ -230,3 +231,23 @@ def test_the_walk_through_the_modules_names_what_there_is(title: str):
     assert len(functions) >= 10
     for function in functions:
         assert any(name.endswith(f".{function}") for name in names), function
+
+
+def test_every_file_that_a_page_names_is_there():
+    pages = [
+        *ROOT.glob("*.md"),
+        *(ROOT / "docs").glob("*.md"),
+        *(ROOT / "benchmarks").rglob("*.md"),
+    ]
+    folders = "tests|docs|benchmarks|examples|rag_tools|server|integrations"
+    named = {
+        (page.relative_to(ROOT).as_posix(), path)
+        for page in pages
+        for path in re.findall(
+            rf"(?<![\w/.-])((?:{folders})/[\w/-]+\.(?:py|txt|md|json|cpp|h))\b",
+            page.read_text(encoding="utf-8"),
+        )
+        if "NAME" not in path  # stands for any
+    }
+    assert len(named) >= 40
+    assert not [(page, path) for page, path in named if not (ROOT / path).exists()]

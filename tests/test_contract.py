@@ -17,7 +17,7 @@ from frameworks import QUESTIONS
 from serving import RAG_TOOLS, served
 
 from rag_tools import Engine
-from rag_tools_mcp.client import Client
+from rag_tools.client import Client
 
 pytest.importorskip("langchain_core")
 pytest.importorskip("llama_index.core")
@@ -186,7 +186,7 @@ def test_what_one_framework_adds_the_others_find(tmp_path: Path):
 @pytest.mark.parametrize(
     ("imported", "missing"),
     [
-        ("rag_tools.engine, rag_tools.rerank, rag_tools.cli.main, rag_tools_mcp.client", "both"),
+        ("rag_tools.engine, rag_tools.rerank, rag_tools.cli.main, rag_tools.client", "both"),
         ("langchain_rag_tools", "llama_index"),
         ("llama_index_rag_tools", "langchain_core"),
     ],

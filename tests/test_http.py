@@ -37,9 +37,9 @@ from mcp.types import PARSE_ERROR
 import rag_tools_mcp.http
 from rag_tools.engine import Engine
 from rag_tools.types import Document
+from rag_tools.wire.ids import ShortIds
 from rag_tools_mcp import running
 from rag_tools_mcp.auth import Caller, WebTokens
-from rag_tools_mcp.ids import ShortIds
 from rag_tools_mcp.resources import TEMPLATE
 from rag_tools_mcp.settings import Http, Issuer, Settings
 

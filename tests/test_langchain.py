@@ -17,13 +17,13 @@ from frameworks import QUESTIONS, ROOT, storm
 from serving import served
 
 from rag_tools import Engine
+from rag_tools.client import Client
 from rag_tools.errors import (
     ConfigurationError,
     IndexNotFoundError,
     InvalidQueryError,
     ServerError,
 )
-from rag_tools_mcp.client import Client
 
 pytest.importorskip("langchain")
 pytest.importorskip("langchain_tests")

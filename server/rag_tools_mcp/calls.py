@@ -16,9 +16,10 @@ from mcp.shared.exceptions import MCPError
 from mcp.types import CallToolResult, TextContent
 from opentelemetry import trace
 
+from rag_tools.wire.results import RETRY_AFTER
 from rag_tools_mcp import auth, logs
-from rag_tools_mcp.connection import ENDLESS
-from rag_tools_mcp.limits import RETRY_AFTER, BusyError, Gate
+from rag_tools_mcp.internals.connection import ENDLESS
+from rag_tools_mcp.limits import BusyError, Gate
 from rag_tools_mcp.metrics import Metrics
 
 BUSY = -32050

@@ -18,8 +18,6 @@ from typing import TYPE_CHECKING, TypeVar
 import anyio
 from anyio import CapacityLimiter, to_thread
 from mcp.server.auth.routes import build_resource_metadata_url, create_protected_resource_routes
-from mcp.server.streamable_http_manager import StreamableHTTPASGIApp
-from mcp.server.transport_security import TransportSecuritySettings
 from mcp.types import INVALID_REQUEST
 from pydantic import AnyHttpUrl, ConfigDict, TypeAdapter
 from starlette.applications import Starlette
@@ -39,6 +37,7 @@ from rag_tools_mcp import auth, logs
 from rag_tools_mcp.auth import Authenticate, Caller
 from rag_tools_mcp.calls import BUSY, Calls
 from rag_tools_mcp.collections import Collections
+from rag_tools_mcp.internals.sdk import http_protocol
 from rag_tools_mcp.limits import Gate, Rate
 from rag_tools_mcp.metrics import CONTENT_TYPE, Metrics
 from rag_tools_mcp.server import build
@@ -92,12 +91,7 @@ def application(settings: Settings) -> Starlette:
             log_queries=http.log_queries,
         )
     )
-    server.streamable_http_app(
-        stateless_http=True,
-        max_request_body_size=limits.request_bytes,
-        # Checked for every path, by `_Guard`.
-        transport_security=TransportSecuritySettings(enable_dns_rebinding_protection=False),
-    )
+    endpoint = http_protocol(server, request_bytes=limits.request_bytes)
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
@@ -109,7 +103,7 @@ def application(settings: Settings) -> Starlette:
         limiter.total_tokens = cores
         take_turns(limiter)
         tools.update(tool.name for tool in await server.list_tools())
-        async with server.session_manager.run():
+        async with endpoint.run():
             yield
 
     probe = _Probe(collections)
@@ -124,7 +118,7 @@ def application(settings: Settings) -> Starlette:
     def admitted(app: ASGIApp) -> ASGIApp:
         return _Admission(app, http, authenticate, rate, metrics)
 
-    protocol = _Arrival(StreamableHTTPASGIApp(server.session_manager), limits, metrics)
+    protocol = _Arrival(endpoint.app, limits, metrics)
     routes: list[BaseRoute] = [
         # Without sessions there is nothing to follow or to end: GET and DELETE are refused.
         Route(PATH, admitted(protocol), methods=["POST"]),

@@ -41,10 +41,6 @@ class Rate:
         return 0.0 if admitted else (1 - left) * 60 / self._size
 
 
-RETRY_AFTER = "rag-tools/retryAfter"
-"""In the metadata of a refused call: seconds after which it may be made again."""
-
-
 class BusyError(Exception):
     """There are as many calls as may be; the message says whose.
 

@@ -48,7 +48,7 @@ def _serve_http(settings: Settings, http: Http) -> None:
 
     from rag_tools_mcp import logs
     from rag_tools_mcp.auth import authenticator
-    from rag_tools_mcp.connection import Connection
+    from rag_tools_mcp.internals.connection import Connection
     from rag_tools_mcp.metrics import FILES_VARIABLE
 
     authenticator(http)  # what can't be read is better said once than by every worker

@@ -182,7 +182,7 @@ def test_tokens_and_collections(index_dir: Path, tmp_path: Path, engine: Engine)
         [*RAG_TOOLS, "serve", *indexes, "--http", "127.0.0.1:0", "--token-file", str(secret)]
     ) as url:
         for token in (None, "wrong"):
-            with pytest.raises(ServerError, match=f"{url}: a valid token is needed"):
+            with pytest.raises(ServerError, match=f"{url}: no valid token"):
                 Client(url, token=token)
         token = secret.read_text()
         with Client(url, token=token, collection="full") as full:
@@ -210,7 +210,7 @@ def test_a_name_or_an_address_is_opened(index_dir: Path, url: str, engine: Engin
 def test_a_server_is_not_written_to(url: str, client: Client, tmp_path: Path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for index in (url, client):
-        with pytest.raises(ConfigurationError, match=f"{url} can only be read"):
+        with pytest.raises(ConfigurationError, match=f"{url} is a server, which can only be read"):
             open_to_write(index)
     assert list(tmp_path.iterdir()) == []
 
@@ -218,6 +218,20 @@ def test_a_server_is_not_written_to(url: str, client: Client, tmp_path: Path, mo
 def test_a_program_ends_though_its_client_is_open(url: str):
     program = f"from rag_tools.client import Client; Client({url!r}).status()"
     subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
+
+
+@pytest.mark.parametrize("missing", ["mcp", "httpx2"])
+def test_a_client_without_its_dependencies_names_the_package_that_is_missing(missing: str):
+    program = (
+        "import sys\n"
+        f"sys.modules[{missing!r}] = None  # cannot be imported\n"
+        "import rag_tools\n"
+        "try: rag_tools.Client('http://127.0.0.1:9/mcp')\n"
+        "except rag_tools.ConfigurationError as error: print(error)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert f"a client needs the package {missing}" in done.stdout
+    assert "pip install rag-tools" in done.stdout
 
 
 def test_a_directory_is_opened_without_the_protocol():

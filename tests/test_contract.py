@@ -76,24 +76,29 @@ def protocol(server: mcp.StdioServerParameters | str) -> Search:
 def langchain(index: Any) -> Search:
     def search(query: str, filter: Filter) -> list[dict[str, Any]]:
         retriever = LangChainRetriever(index=index, k=LIMIT)
-        return [
-            {
-                "id": document.id,
-                "text": document.page_content,
-                "start": document.metadata["start_index"],
-                "end": document.metadata["end_index"],
-                **document.metadata,
-            }
-            for document in retriever.invoke(query, filter=filter)
-        ]
+        return _passages(retriever.invoke(query, filter=filter))
 
     return search
+
+
+def _passages(documents: list[Any]) -> list[dict[str, Any]]:
+    return [
+        {
+            "id": document.id,
+            "text": document.page_content,
+            "start": document.metadata["start_index"],
+            "end": document.metadata["end_index"],
+            **document.metadata,
+        }
+        for document in documents
+    ]
 
 
 def langchain_tool(index: Any) -> Search:
     def search(query: str, filter: Filter) -> list[dict[str, Any]]:
         tool = search_tool(LangChainRetriever(index=index, k=LIMIT, filter=filter))
-        return json.loads(tool.invoke({"query": query}))["results"]
+        call = {"type": "tool_call", "id": "1", "name": "search", "args": {"query": query}}
+        return _passages(tool.invoke(call).artifact)
 
     return search
 

@@ -766,7 +766,7 @@ def test_who_calls_too_often_waits(start: Callable[..., Server], index_dir: Path
         refused = server.post({})
         if refused.status_code == 429 and "open" not in refused.text:
             break
-    assert refused.json()["error"]["message"] == "too many requests"
+    assert refused.json()["error"]["message"] == "too many requests: try again later"
     assert 1 <= int(refused.headers["retry-after"]) <= 60
 
 

@@ -36,9 +36,9 @@ def search_tool(
 
     The agent gives only a query; `k` and `filter` are the retriever's. It reads the compact form of
     the results, as over MCP: quotes with short ids, about 200 tokens a passage at most. The
-    message's artifact has all results as LangChain documents with every field, and `annotate` turns the
-    ids in the agent's answer into citations. An error, such as an empty query, is returned to the
-    agent and not raised.
+    message's artifact has all results as LangChain documents with every field, and `annotate` turns
+    the ids in the agent's answer into citations. An error, such as an empty query, is returned to
+    the agent and not raised.
 
     Parameters
     ----------

@@ -60,7 +60,7 @@ class Metrics:
         )
 
     def render(self, statuses: Mapping[str, Status]) -> bytes:
-        """Return all metrics in Prometheus' text format; `statuses` are those of the collections."""
+        """Return the metrics in Prometheus' text format, with the `statuses` of collections."""
         registry = self._registry
         if FILES_VARIABLE in os.environ:
             registry = CollectorRegistry()

@@ -2,7 +2,7 @@
 
 Each reliance is needed because the package offers no public way to the same end. What is relied on
 may change with any release, so ``pyproject.toml`` sets an upper bound for each of these packages,
-and ``tests/test_internals.py`` says in a sentence what changed.
+and ``tests/server/test_internals.py`` says in a sentence what changed.
 
 `sdk`: the MCP SDK.
     `mcp.server.mcpserver.utilities.func_metadata`, since the SDK ignores arguments that a tool

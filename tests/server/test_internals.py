@@ -114,7 +114,7 @@ def test_the_sdk_leaves_a_session_manager_in_the_server():
 
 
 def test_uvicorns_protocol_has_the_methods_that_ours_extends():
-    """What `internals.connection` relies on; `tests/server/test_http.py` tests that the limits hold."""
+    """What `internals.connection` relies on; `test_http.py` tests that the limits hold."""
     changed = "uvicorn changed H11Protocol: adapt rag_tools_mcp/internals/connection.py"
     expected = {
         "connection_made": ["self", "transport"],

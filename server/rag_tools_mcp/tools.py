@@ -118,9 +118,10 @@ class Tools:
         max_chars: MaxChars = _MAX_CHARS,
         collection: Collection = None,
     ) -> CallToolResult:
-        """Search the user's documents; returns passages with verbatim quotes.
+        """Search the user's documents and notes for what they say, and return passages with quotes.
 
-        Start here. Pass the ids of citations to fetch and verify, and give them to the reader.
+        Start here. The quotes are verbatim. Pass the ids of citations to fetch and verify, and give
+        them to the reader.
         """
         skip = offset(cursor)
         shown = client_supports_apps(context)
@@ -156,10 +157,10 @@ class Tools:
         max_chars: MaxChars = MAX_TEXT,
         collection: Collection = None,
     ) -> CallToolResult:
-        """Read the full text of a document, or of a passage, by its id.
+        """Read the full text of a document by its id.
 
-        A search result's id returns the passage; metadata.document_id is the id of its document.
-        If a text is cut, continue with start set to metadata.next_start.
+        The id of a search result returns the passage; its metadata.document_id is the id of the
+        whole document. To continue a long text, set start to metadata.next_start.
         """
         engine = self._engine(context, collection)
         return tool_result(fetched_page(engine, id, start, end, max_chars=max_chars))
@@ -179,7 +180,7 @@ class Tools:
         max_chars: MaxChars = _MAX_CHARS,
         collection: Collection = None,
     ) -> CallToolResult:
-        """Find evidence for a claim: the quotes that support it best, and a verdict."""
+        """Find evidence for a claim: the quotes that bear on it, best first."""
         shown = client_supports_apps(context)
         engine = await opened(context, self._seen(), collection)
 
@@ -221,7 +222,7 @@ class Tools:
     ) -> CallToolResult:
         """Check that quotes are still in their sources: exact, moved, stale or missing."""
         if sum(each is not None for each in (ids, citations, citation)) != 1:
-            raise InvalidQueryError("pass exactly one of ids, citations and citation")
+            raise InvalidQueryError("pass either ids, citations or citation: exactly one of them")
         given = [GivenCitation(id=each) for each in ids] if ids else citations or []
         given = given if citation is None else [citation]
         engine = self._engine(context, collection)
@@ -248,10 +249,9 @@ class Tools:
         max_chars: MaxChars = _MAX_CHARS,
         collection: Collection = None,
     ) -> CallToolResult:
-        """Proofread your draft reply before sending it.
+        """Proofread your draft reply before sending it: which sentences and words are unsupported.
 
-        For each sentence: whether the documents support it, and which words they don't cover.
-        Ids in brackets in the draft are verified; the returned citations have ids to add.
+        Ids in brackets after a sentence are verified; the returned citations have ids to add.
         """
         # Imported here: they need a Markdown parser, which would delay the start of the server.
         from rag_tools.cite.answer import quotations
@@ -284,13 +284,13 @@ class Tools:
         max_chars: MaxChars = _MAX_CHARS,
         collection: Collection = None,
     ) -> CallToolResult:
-        """List the indexed documents and files with their titles and metadata."""
+        """List which documents and files there are, with titles and metadata, without searching."""
         entries = self._engine(context, collection).documents(filter=filter, after=cursor or "")
         page = documents_page(cancellable(entries), limit=limit, max_chars=max_chars)
         return tool_result(page)
 
     def status(self, context: Call, max_chars: MaxChars = _MAX_CHARS) -> CallToolResult:
-        """Return the size of the index, the folders it was built from, and its settings."""
+        """Tell how large the index is, which folders it was built from, and how it was built."""
         seen = self._seen()
 
         def found() -> Iterator[CollectionStatus]:

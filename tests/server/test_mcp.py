@@ -19,6 +19,7 @@ from mcp.types import CallToolResult, Tool
 
 from rag_tools.cli.output import as_json
 from rag_tools.engine import Engine
+from rag_tools.errors import InvalidQueryError
 from rag_tools.types import Citation, Document
 from rag_tools_mcp import pages
 from rag_tools_mcp.collections import Collections

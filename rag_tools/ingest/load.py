@@ -18,7 +18,7 @@ from rag_tools.errors import (
     UnsupportedFormatError,
     fault,
 )
-from rag_tools.ingest.code import LANGUAGES
+from rag_tools.ingest.code_grammars import LANGUAGES
 from rag_tools.ingest.text import FORMATS, is_minified
 from rag_tools.types import Document
 

@@ -21,10 +21,6 @@ LONG = {
     "rag_tools.types": 710,
     "rag_tools.cite.quote": 560,
     "rag_tools.cli.main": 680,
-    "rag_tools.ingest.code": 580,
-    "rag_tools.ingest.html": 580,
-    "rag_tools.ingest.pdf_flow": 610,
-    "rag_tools.ingest.pdf_page": 700,
     "rag_tools_mcp.pages": 600,
     "rag_tools_mcp.tools": 600,
 }

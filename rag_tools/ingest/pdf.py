@@ -23,6 +23,7 @@ from rag_tools.errors import UnreadableFileError
 from rag_tools.ingest.blocks import Opening, tile
 from rag_tools.ingest.pdf_flow import Flow, TextLine, flow
 from rag_tools.ingest.pdf_page import PageText, read_page
+from rag_tools.ingest.pdf_pieces import LARGER
 from rag_tools.types import Block, Document, Page, SourceMap
 
 # PDFium keeps global state: one thread at a time may be inside it.
@@ -43,7 +44,6 @@ _MAX_NUMBERING = 12
 # What is a heading where there is no outline.
 _HEADING_LINES = 3
 _HEADING_LENGTH = 150
-_LARGER = 1.15  # than the usual letters
 _HEADING_LEVELS = 6
 # At least three letters, or two of a script that needs no more.
 _WORD = re.compile(r"[^\W\d_]{3}|[\u1100-\uffff]{2}")
@@ -207,7 +207,7 @@ def _first_title(found: Flow, headings: list[_Heading]) -> str:
     first = [h for h in headings if h.is_printed and lines[h.first].page == 0]
     if first:
         largest = max(first, key=lambda heading: lines[heading.first].height)
-        if lines[largest.first].height > _LARGER * found.letters:
+        if lines[largest.first].height > LARGER * found.letters:
             text = found.text[lines[largest.first].start : lines[largest.stop - 1].end]
             return _collapse(text)
     return _collapse(found.text.lstrip().split("\n", 1)[0])
@@ -225,8 +225,8 @@ def _set_apart(found: Flow) -> list[_Heading]:
     for first, stop in zip(reversed(starts), [len(lines), *reversed(starts[1:])], strict=True):
         line = lines[first]
         text = found.text[line.start : lines[stop - 1].end]
-        is_large = line.height > _LARGER * found.letters
-        is_bold = line.bold and not usual_is_bold and line.height > found.letters / _LARGER
+        is_large = line.height > LARGER * found.letters
+        is_bold = line.bold and not usual_is_bold and line.height > found.letters / LARGER
         if (
             heads_something
             and (is_large or (is_bold and not _ENDS_SENTENCE.search(text)))

@@ -1,7 +1,7 @@
 """From pieces of text on a page to lines in the order in which a person reads them.
 
 Pure geometry, without PDFium: columns one after the other, the rows of a table one by one. How
-lines join to paragraphs and words across lines is in ``pdf_flow``.
+lines join to paragraphs is in ``pdf_flow``.
 """
 
 from __future__ import annotations
@@ -9,12 +9,12 @@ from __future__ import annotations
 import unicodedata
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+from rag_tools.ingest.pdf_pieces import Line, Piece
 
 # All of these are in heights of a line, the font's ascent and descent, about 1.2 of its size.
 WIDE_GAP = 0.9  # between words of one line: they are of two columns or cells, or just justified
@@ -34,67 +34,6 @@ _PROSE_WORDS = 2.5  # of a line, on average
 _PROSE_LENGTH = 10
 _PROSE_FILL = 0.6  # the median line's share of the longest
 _PROSE_LOWERCASE = 0.2  # share of the lines that go on in lower case
-
-
-@dataclass(slots=True, frozen=True, eq=False)
-class Piece:
-    """Text that stands together on a page: a line, or what of it is in one column or cell.
-
-    Attributes
-    ----------
-    text
-        In logical order.
-    boxes
-        Shape (len(text), 4), int16: of the characters, as in `rag_tools.types.SourceMap`.
-    left, top, right, bottom
-        Extent in tenths of a point on the page turned so that its text is upright.
-    height
-        Of a usual character.
-    order
-        Place in the order in which the page is drawn.
-    bold
-        Whether the font is.
-    label
-        What the text is the value of, if that doesn't stand beside it.
-    is_field
-        Whether it is the value of a form field.
-    """
-
-    text: str
-    boxes: NDArray[np.int16]
-    left: float
-    top: float
-    right: float
-    bottom: float
-    height: float
-    order: int
-    bold: bool = False
-    label: str = ""
-    is_field: bool = False
-
-
-class Line(NamedTuple):
-    """A line of text as it is read; extents as of `Piece`.
-
-    `column` counts the columns of the page; a table's row has all of its cells.
-    """
-
-    text: str
-    boxes: NDArray[np.int16]
-    left: float
-    top: float
-    right: float
-    bottom: float
-    height: float
-    bold: bool
-    column: int
-    is_row: bool
-
-
-def median(values: NDArray[np.float64]) -> float:
-    """Return the middle value, the upper of two; several times faster than NumPy's."""
-    middle = len(values) // 2
-    return float(np.partition(values, middle)[middle])
 
 
 def reading_order(pieces: Sequence[Piece]) -> list[Line]:

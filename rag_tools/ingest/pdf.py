@@ -169,7 +169,7 @@ def _read_outline(pdf: Any) -> list[_OutlineEntry]:  # noqa: ANN401
 def _source_map(found: Flow, pages: list[PageText]) -> SourceMap:
     return SourceMap(
         pages=tuple(
-            Page(number, start, end, page.width, page.height)
+            Page(number, start, end, page.width, page.height, page.label)
             for number, ((start, end), page) in enumerate(zip(found.ranges, pages, strict=True), 1)
         ),
         boxes=zlib.compress(found.boxes.astype("<i2").tobytes()) if found.text else b"",

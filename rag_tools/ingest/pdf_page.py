@@ -20,6 +20,7 @@ from rag_tools.ingest.pdf_layout import reading_order
 from rag_tools.ingest.pdf_notes import Placing, read_alternatives, read_annotations
 from rag_tools.ingest.pdf_pieces import Line, Piece
 
+_MAX_LABEL = 32  # characters: a longer one isn't printed on a page
 _SAMPLED_CHARACTERS = 500  # of a page, to see which way up its text is
 
 
@@ -40,6 +41,8 @@ class PageText(NamedTuple):
         page turned so that its text is upright.
     upright_height
         Of the page turned so, in points.
+    label
+        The page number as it is printed; None if it is the place in the file, counted from 1.
     """
 
     pieces: list[Piece]
@@ -48,6 +51,7 @@ class PageText(NamedTuple):
     height: float
     upright: NDArray[np.float64]
     upright_height: float
+    label: str | None
 
 
 def read_page(pdf: Any, index: int) -> PageText:  # noqa: ANN401 - pypdfium2 is untyped
@@ -77,7 +81,14 @@ def read_page(pdf: Any, index: int) -> PageText:  # noqa: ANN401 - pypdfium2 is 
         height,
         upright,
         upright_size[1],
+        _label(pdf, index),
     )
+
+
+def _label(pdf: Any, index: int) -> str | None:  # noqa: ANN401
+    """Return what a page is called where that isn't its place in the file, counted from 1."""
+    label = " ".join(pdf.get_page_label(index).replace("\0", " ").split())
+    return label if 0 < len(label) <= _MAX_LABEL and label != str(index + 1) else None
 
 
 def _upright_textpage(page: Any) -> tuple[Any, int]:  # noqa: ANN401

@@ -345,6 +345,20 @@ def test_a_label_that_no_page_has_room_for_is_none() -> None:
     assert [page.label for page in document.source_map.pages] == [None, None]
 
 
+def test_a_label_that_is_not_unicode_costs_no_page() -> None:
+    objects = [
+        b"<</Type/Catalog/Pages 2 0 R/PageLabels<</Nums[0<</S/r/P<FEFF0041D800>>>]>>>>",
+        b"<</Type/Pages/Kids[3 0 R]/Count 1/MediaBox[0 0 200 200]>>",
+        b"<</Type/Page/Parent 2 0 R/Contents 4 0 R/Resources<</Font<</F 5 0 R>>>>>>",
+        b"<</Length 37>>stream\nBT/F 12 Tf 20 100 Td(Some words)Tj ET \nendstream",
+        b"<</Type/Font/Subtype/Type1/BaseFont/Helvetica>>",
+    ]
+    document = load(pdf_of(objects))
+    assert document.text == "Some words"
+    assert document.source_map is not None
+    assert document.source_map.pages[0].label in ("A\ufffdi", "Ai")
+
+
 def test_source_maps_stored_without_labels_are_read() -> None:
     stored = '{"pages": [[1, 0, 3, 400.0, 300.0]], "boxes": "", "elements": []}'
     (page,) = SourceMap.model_validate_json(stored).pages

@@ -1,4 +1,4 @@
-"""From where blocks open to blocks that tile the text; shared by the loaders that keep it whole."""
+"""What loaders share: the headings above a place, and blocks that tile the text."""
 
 from __future__ import annotations
 
@@ -15,6 +15,33 @@ class Opening(NamedTuple):
     kind: BlockKind
     start: int
     path: tuple[str, ...] = ()
+
+
+class Sections:
+    """The headings of the sections that are open at a place in a document.
+
+    Examples
+    --------
+    >>> sections = Sections()
+    >>> for level, title in ((1, "Guide"), (3, "Install"), (2, "Use")):
+    ...     sections.open(level, title)
+    >>> sections.path
+    ('Guide', 'Use')
+    """
+
+    def __init__(self) -> None:
+        self._open: list[tuple[int, str]] = []  # level and title, outermost first
+
+    def open(self, level: int, title: str) -> None:
+        """Open a section, which ends those of its level and of deeper ones."""
+        while self._open and self._open[-1][0] >= level:
+            self._open.pop()
+        self._open.append((level, title))
+
+    @property
+    def path(self) -> tuple[str, ...]:
+        """Titles of the open sections, outermost first."""
+        return tuple(title for _, title in self._open)
 
 
 def tile(openings: Iterable[Opening], end: int) -> tuple[Block, ...]:

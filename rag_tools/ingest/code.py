@@ -31,21 +31,8 @@ def load_code(data: bytes, *, uri: str, name: str) -> Document:
     One block per function, method, class, struct or the like, with the comments, decorators and
     attributes right above it; what stands between them is ``code``. A block's path holds the
     names of the enclosing symbols and its own. Where the syntax is broken, what the parser
-    could make out is kept.
-
-    Parameters
-    ----------
-    data
-        The whole file.
-    uri
-        Of the document.
-    name
-        File name; its suffix tells the language, and it is the title.
-
-    Raises
-    ------
-    UnreadableFileError
-        The bytes aren't text.
+    could make out is kept. The suffix of the name tells the language. A `Loader`, see
+    `rag_tools.ingest.load`.
     """
     text = decode(data, name=name)
     grammar = LANGUAGES[PurePath(name).suffix.lower()]

@@ -12,7 +12,7 @@ import re
 import zipfile
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import docx
@@ -21,8 +21,9 @@ from docx.oxml.ns import qn
 from lxml.etree import XMLSyntaxError
 
 from rag_tools.errors import NoTextError, UnreadableFileError
-from rag_tools.ingest.blocks import Opening, tile
+from rag_tools.ingest.blocks import Opening, Sections, tile
 from rag_tools.ingest.html import load_html
+from rag_tools.ingest.load import Loader
 from rag_tools.ingest.symbols import REPLACEMENT, symbol, symbols
 from rag_tools.ingest.text import load_text, looks_like_header
 from rag_tools.types import BlockKind, Document, Element, SourceMap
@@ -75,24 +76,16 @@ _TRANSPARENT = frozenset((qn("w:customXml"), qn("w:ins"), qn("w:moveTo"), qn("w:
 def load_docx(data: bytes, *, uri: str, name: str) -> Document:
     """Extract the text of a Word document.
 
-    Parameters
-    ----------
-    data
-        The file.
-    uri, name
-        The document's identity, and what to call it in messages and for want of a title.
-
-    Returns
-    -------
-    Document
-        Paragraphs are separated by a blank line, list items and table rows by a line end, table
-        cells by a tab. Blocks tile the text; ``source_map.elements`` has paths such as
-        ``body/p[12]`` and ``body/tbl[2]/tr[1]/tc[3]``.
+    Paragraphs are separated by a blank line, list items and table rows by a line end, table cells
+    by a tab. ``source_map.elements`` has paths such as ``body/p[12]`` and
+    ``body/tbl[2]/tr[1]/tc[3]``. A `Loader`, see `rag_tools.ingest.load`.
 
     Raises
     ------
     UnreadableFileError
-        The file is encrypted, damaged, no Word document, or unpacks to an absurd size.
+        As every loader does; also if the file unpacks to an absurd size.
+    NoTextError
+        The document holds nothing but what isn't read, such as embedded objects.
     """
     _check_archive(data, name)
     source = _open(data, name)
@@ -135,7 +128,7 @@ def _check_archive(data: bytes, name: str) -> None:
         )
 
 
-_INSERTED: dict[str, Callable[..., Document]] = {
+_INSERTED: dict[str, Loader] = {
     # Media type, or suffix where that is a general one.
     "text/html": load_html,
     "application/xhtml+xml": load_html,
@@ -214,7 +207,7 @@ class _Extraction:
         self._source = source
         self._styles = _read_styles(source.styles)
         self.length = 0
-        self._headings: list[tuple[int, str]] = []
+        self._sections = Sections()
         self._notes: list[tuple[str, str]] = []  # kind and id, in order of reference
 
     def read(self) -> None:
@@ -240,13 +233,13 @@ class _Extraction:
         if text.strip():
             level, is_list = self._style_of(paragraph)
             if level is not None:
-                self._open_section(level, " ".join(text.split()))
-                self._start_block("heading", self._path(), "\n\n")
+                self._sections.open(level, " ".join(text.split()))
+                self._start_block("heading", self._sections.path, "\n\n")
             elif is_list:
                 follows = bool(self.openings) and self.openings[-1].kind == "item"
-                self._start_block("item", self._path(), "\n" if follows else "\n\n")
+                self._start_block("item", self._sections.path, "\n" if follows else "\n\n")
             else:
-                self._start_block("paragraph", self._path(), "\n\n")
+                self._start_block("paragraph", self._sections.path, "\n\n")
             self._write(text, path)
         self._read_boxes(paragraph, path)
 
@@ -283,7 +276,7 @@ class _Extraction:
         for number, (marked, row) in enumerate(rows):
             is_header = marked or (guessed and number == 0)
             self._start_block(
-                "header" if is_header else "row", self._path(), "\n" if number else "\n\n"
+                "header" if is_header else "row", self._sections.path, "\n" if number else "\n\n"
             )
             for column, (text, cell_path) in enumerate(row):
                 if column:
@@ -302,7 +295,7 @@ class _Extraction:
         self._append(found.text)
         for block in found.blocks:
             self.openings.append(
-                Opening(block.kind, start + block.start, (*self._path(), *block.path))
+                Opening(block.kind, start + block.start, (*self._sections.path, *block.path))
             )
         self.elements.append(Element(start, self.length, path, ""))
 
@@ -349,14 +342,6 @@ class _Extraction:
             level = _outline_level(properties, level)
             is_list = is_list or properties.find(qn("w:numPr")) is not None
         return level, is_list
-
-    def _open_section(self, level: int, title: str) -> None:
-        while self._headings and self._headings[-1][0] >= level:
-            self._headings.pop()
-        self._headings.append((level, title))
-
-    def _path(self) -> tuple[str, ...]:
-        return tuple(title for _, title in self._headings)
 
     def _start_block(self, kind: BlockKind, path: tuple[str, ...], separator: str) -> None:
         if self.length:

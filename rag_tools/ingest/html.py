@@ -22,25 +22,17 @@ _DRAWN_BY = ("script", "noscript", "iframe", "frame", "canvas", "object")
 def load_html(data: bytes, *, uri: str, name: str) -> Document:
     """Extract the rendered text of an HTML page.
 
-    Parameters
-    ----------
-    data
-        The page. A byte order mark wins over valid UTF-8, which wins over a declared charset,
-        which wins over detection.
-    uri, name
-        The document's identity, and what to call it in messages and for want of a title.
-
-    Returns
-    -------
-    Document
-        Blocks tile the text; ``source_map.elements`` gives each line of text its element path
-        (an XPath without the leading slash) and the nearest id to link to.
+    ``source_map.elements`` gives each line of the text its element path (an XPath without the
+    leading slash) and the nearest id to link to. A byte order mark takes precedence over valid
+    UTF-8, which takes precedence over a declared charset, which takes precedence over detection.
+    A `Loader`, see `rag_tools.ingest.load`.
 
     Raises
     ------
     UnreadableFileError
-        The bytes are no text, elements are nested deeper than the parser follows, or the page
-        has no text of its own since scripts draw it.
+        As every loader does; also if elements are nested deeper than the parser follows.
+    NoTextError
+        The page has no text of its own because scripts draw it.
     """
     root = _parse(decode_page(data, name), name)
     rendering = Rendering()

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from lxml import etree, html
 
-from rag_tools.ingest.blocks import Opening, tile
+from rag_tools.ingest.blocks import Opening, Sections, tile
 from rag_tools.ingest.html_elements import (
     CELLS,
     HEADINGS,
@@ -86,7 +86,7 @@ class Rendering:
         self._gap = ""  # white space owed before the next character
         self._run_is_open = False
         self._cell: int | None = None  # where the open table cell's text starts
-        self._headings: list[tuple[int, str]] = []  # level and title of the open sections
+        self._sections = Sections()
         self._heading_anchor = _Anchor(0, "")
         self._order = 0
         self._groups = 0
@@ -215,14 +215,11 @@ class Rendering:
         title = collapse("".join(self.parts[frame.parts_before :]))
         if not title:
             return
-        level = HEADINGS[frame.tag]
-        while self._headings and self._headings[-1][0] >= level:
-            self._headings.pop()
-        self._headings.append((level, title))
+        self._sections.open(HEADINGS[frame.tag], title)
         if frame.anchor.order >= frame.order:
             self._heading_anchor = frame.anchor
         for run in self.runs[frame.runs_before :]:
-            run.path = self._path()
+            run.path = self._sections.path
             run.anchor = max(frame.anchor, self._heading_anchor).id
 
     def _start_cell(self, *, first: bool) -> None:
@@ -279,7 +276,7 @@ class Rendering:
                     group=frame.group,
                     element=frame.block_path,
                     anchor=anchor,
-                    path=self._path(),
+                    path=self._sections.path,
                     around=frame.around,
                 )
             )
@@ -287,6 +284,3 @@ class Rendering:
         self._length += len(text)
         self.runs[-1].end = self._length
         self.runs[-1].linked &= self._frames[-1].linked
-
-    def _path(self) -> tuple[str, ...]:
-        return tuple(title for _, title in self._headings)

@@ -6,10 +6,9 @@ The loaders are imported when first needed. Which files to read is decided in ``
 from __future__ import annotations
 
 import stat
-from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path, PurePath
-from typing import cast
+from typing import Protocol, cast
 
 from rag_tools.errors import (
     FileTooLargeError,
@@ -25,7 +24,44 @@ from rag_tools.types import Document
 DEFAULT_MAX_BYTES = 64 * 1024 * 1024
 """Size above which a file is refused unless the caller says otherwise."""
 
-# Suffix → name of the module here, which has a function load_<name>.
+
+class Loader(Protocol):
+    """What every loader does: it turns the content of a file into a document.
+
+    The loader of a format is the function ``load_<name>`` in the module ``<name>`` of this
+    package. Its own docstring says what its blocks, its title and its source map are, and what
+    it refuses beyond what is said here.
+    """
+
+    def __call__(self, data: bytes, *, uri: str, name: str) -> Document:
+        """Return the document in the content of a file.
+
+        Parameters
+        ----------
+        data
+            The whole file.
+        uri
+            URI of the document.
+        name
+            Name of the file, for messages; its suffix may tell the format more precisely. It is
+            the title of a document that states none.
+
+        Returns
+        -------
+        Document
+            Its blocks tile the text. Where the text isn't the decoded file itself, `source_map`
+            says where its characters stand in the file.
+
+        Raises
+        ------
+        UnreadableFileError
+            The data is damaged, encrypted, or not of this format. Whatever else a loader raises,
+            `load_bytes` turns into this.
+        """
+        ...
+
+
+# Suffix → name of the module with the loader.
 _LOADERS: dict[str, str] = {
     **dict.fromkeys(FORMATS, "text"),
     **dict.fromkeys(LANGUAGES, "code"),
@@ -136,7 +172,7 @@ def load_bytes(data: bytes, *, name: str, uri: str) -> Document:
         raise _unsupported(name)
     loader = _LOADERS[suffix]
     module = import_module(f"rag_tools.ingest.{loader}")
-    load_format = cast(Callable[..., Document], getattr(module, f"load_{loader}"))
+    load_format = cast(Loader, getattr(module, f"load_{loader}"))
     try:
         document = load_format(data, uri=uri, name=printable(name))
     except UnreadableFileError as error:

@@ -15,7 +15,7 @@ from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
 from rag_tools.ingest import front_matter
-from rag_tools.ingest.blocks import Opening, tile
+from rag_tools.ingest.blocks import Opening, Sections, tile
 from rag_tools.ingest.decode import decode
 from rag_tools.ingest.text import is_definition
 from rag_tools.sentences import lines
@@ -53,12 +53,7 @@ def load_markdown(data: bytes, *, uri: str, name: str) -> Document:
 
     One block per heading, paragraph and code block at the outermost level, per list item at any,
     and per table row. The title is that of YAML or TOML front matter, else the first heading of
-    level 1, of Markdown or of HTML, else the file's name.
-
-    Raises
-    ------
-    UnreadableFileError
-        The bytes aren't text.
+    level 1, of Markdown or of HTML, else the file's name. A `Loader`, see `rag_tools.ingest.load`.
     """
     text = decode(data, name=name)
     body = front_matter.end(text)
@@ -78,7 +73,7 @@ def _openings(text: str, start: int) -> tuple[list[Opening], str]:
     # Line i of the parser is line i here: it counts \n, \r\n and \r as we do.
     offsets = [line.start for line in lines(text, start)]
     title = ""
-    path: list[tuple[int, str]] = []  # (level, title), outermost first
+    sections = Sections()
     openings = [Opening("lines", 0)] if start else []
     references: dict[str, Any] = {}  # the targets of links, by their labels
     tokens = parser.parse(text[start:], references)
@@ -102,13 +97,12 @@ def _openings(text: str, start: int) -> tuple[list[Opening], str]:
             headings = _html_headings(token.content)
         for level, heading in headings:
             title = title or (heading if level == 1 else "")
-            path = [entry for entry in path if entry[0] < level] + [(level, heading)]
+            sections.open(level, heading)
         outer = kind = _KINDS.get(token.type, "paragraph")
         header_line = first_line if kind == "header" else -1
         if token.type == "paragraph_open" and is_definition(text, offsets[first_line]):
             kind = "item"
-        titles = tuple(entry[1] for entry in path)
-        openings.append(Opening(kind, offsets[first_line], titles))
+        openings.append(Opening(kind, offsets[first_line], sections.path))
     return openings, title
 
 

@@ -20,7 +20,7 @@ import pypdfium2 as pdfium
 import pypdfium2.raw as pdfium_c
 
 from rag_tools.errors import UnreadableFileError
-from rag_tools.ingest.blocks import Opening, tile
+from rag_tools.ingest.blocks import Opening, Sections, tile
 from rag_tools.ingest.pdf_flow import Flow, TextLine, flow
 from rag_tools.ingest.pdf_page import PageText, read_page
 from rag_tools.ingest.pdf_pieces import LARGER
@@ -55,24 +55,9 @@ _ENDS_SENTENCE = re.compile(r"[.!?;,。！？]\Z")
 def load_pdf(data: bytes, *, uri: str, name: str) -> Document:
     """Extract the text layer of a PDF.
 
-    Parameters
-    ----------
-    data
-        The file.
-    uri, name
-        The document's identity, and what to call it in messages and for want of a title.
-
-    Returns
-    -------
-    Document
-        Blocks are paragraphs told apart by line spacing, tables, and the headings that the PDF's
-        outline names, or, without one, that are set larger or in bold; ``source_map`` holds pages
-        and the box of every character.
-
-    Raises
-    ------
-    UnreadableFileError
-        The file is encrypted, damaged or truncated.
+    Blocks are paragraphs told apart by line spacing, tables, and the headings that the PDF's
+    outline names, or, without one, that are set larger or in bold. ``source_map`` holds pages and
+    the box of every character. A `Loader`, see `rag_tools.ingest.load`.
     """
     with _PDFIUM:
         pdf = _open(data, name)
@@ -259,13 +244,11 @@ def _set_apart(found: Flow) -> list[_Heading]:
     candidates = kept
     levels = sorted({each[2] for each in candidates}, reverse=True)[:_HEADING_LEVELS]
     headings: list[_Heading] = []
-    path: list[tuple[int, str]] = []
+    sections = Sections()
     for first, stop, style in candidates:
         level = levels.index(style) if style in levels else _HEADING_LEVELS
-        while path and path[-1][0] >= level:
-            path.pop()
-        path.append((level, _collapse(found.text[lines[first].start : lines[stop - 1].end])))
-        headings.append(_Heading(first, stop, tuple(title for _, title in path), True))
+        sections.open(level, _collapse(found.text[lines[first].start : lines[stop - 1].end]))
+        headings.append(_Heading(first, stop, sections.path, True))
     return headings
 
 

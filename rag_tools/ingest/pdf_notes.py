@@ -83,7 +83,7 @@ def read_annotations(
             elif kind in _WITHOUT_NOTE:
                 continue
             else:
-                text = _string(_contents, annotation)
+                text = read_string(_contents, annotation)
             if not text or not pdfium_c.FPDFAnnot_GetRect(annotation, rectangle):
                 continue
             corner = (rectangle.left, rectangle.bottom, rectangle.right, rectangle.top)
@@ -116,15 +116,15 @@ def _field(form: Any, annotation: Any) -> tuple[str, str]:  # noqa: ANN401
             and flags & pdfium_c.FPDF_FORMFLAG_TEXT_PASSWORD
         )
         if not is_password:
-            text = _string(pdfium_c.FPDFAnnot_GetFormFieldValue, form, annotation)
+            text = read_string(pdfium_c.FPDFAnnot_GetFormFieldValue, form, annotation)
     if not text:
         return "", ""
-    return text, _string(pdfium_c.FPDFAnnot_GetFormFieldAlternateName, form, annotation).rstrip(
+    return text, read_string(pdfium_c.FPDFAnnot_GetFormFieldAlternateName, form, annotation).rstrip(
         ": "
     )
 
 
-def _string(read: Callable[..., int], *arguments: Any) -> str:  # noqa: ANN401
+def read_string(read: Callable[..., int], *arguments: Any) -> str:  # noqa: ANN401
     """Return a string that PDFium writes as UTF-16 into a buffer, its white space collapsed."""
     size = read(*arguments, None, 0)
     if not 2 < size <= 2 * _MAX_VALUE:
@@ -145,7 +145,7 @@ def read_alternatives(pdf: Any, page: Any, place: Placing) -> list[Piece]:  # no
     try:
         found = {}
         for element in _elements(tree):
-            text = _string(pdfium_c.FPDF_StructElement_GetAltText, element)
+            text = read_string(pdfium_c.FPDF_StructElement_GetAltText, element)
             if text:
                 found[pdfium_c.FPDF_StructElement_GetMarkedContentID(element)] = text
         if not found:

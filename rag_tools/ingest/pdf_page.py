@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from rag_tools.ingest.pdf_cutting import cut
 from rag_tools.ingest.pdf_glyphs import read_glyphs
 from rag_tools.ingest.pdf_layout import reading_order
-from rag_tools.ingest.pdf_notes import Placing, read_alternatives, read_annotations
+from rag_tools.ingest.pdf_notes import Placing, read_alternatives, read_annotations, read_string
 from rag_tools.ingest.pdf_pieces import Line, Piece
 
 _MAX_LABEL = 32  # characters: a longer one isn't printed on a page
@@ -87,7 +87,7 @@ def read_page(pdf: Any, index: int) -> PageText:  # noqa: ANN401 - pypdfium2 is 
 
 def _label(pdf: Any, index: int) -> str | None:  # noqa: ANN401
     """Return what a page is called where that isn't its place in the file, counted from 1."""
-    label = " ".join(pdf.get_page_label(index).replace("\0", " ").split())
+    label = read_string(pdfium_c.FPDF_GetPageLabel, pdf, index)
     return label if 0 < len(label) <= _MAX_LABEL and label != str(index + 1) else None
 
 

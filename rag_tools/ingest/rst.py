@@ -58,12 +58,8 @@ def load_rst(data: bytes, *, uri: str, name: str) -> Document:
 
     One block per title, paragraph, list item, definition, table row, literal block and code-like
     directive. The title is the ``Title:`` field of a header such as a PEP's, after its number, and
-    encloses all sections; else the first section's; else the file's name.
-
-    Raises
-    ------
-    UnreadableFileError
-        The bytes aren't text.
+    encloses all sections; else the first section's; else the file's name. A `Loader`, see
+    `rag_tools.ingest.load`.
     """
     text = decode(data, name=name)
     rows = [_Line(start, end, text[start:end].rstrip()) for start, end in lines(text)]

@@ -120,22 +120,8 @@ def load_text(data: bytes, *, uri: str, name: str) -> Document:
 
     A table has one block for its header, if it seems to have one, and others for its rows. In
     prose, lines that are entries of a log, or a key and its value each, or describe options are
-    told from running text.
-
-    Parameters
-    ----------
-    data
-        The whole file.
-    uri
-        Of the document.
-    name
-        File name; its suffix tells prose from tables and line-oriented formats, and it is the
-        title.
-
-    Raises
-    ------
-    UnreadableFileError
-        The bytes aren't text.
+    told from running text. The suffix of the name tells prose from tables and line-oriented
+    formats. A `Loader`, see `rag_tools.ingest.load`.
     """
     text = decode(data, name=name)
     suffix = PurePath(name).suffix.lower()

@@ -10,7 +10,7 @@ from rag_tools.types import Block, BlockKind
 
 
 class Opening(NamedTuple):
-    """Where a block opens, as code point of the text, what it is, and its path."""
+    """The beginning of a block: its kind, its offset in code points of the text, and its path."""
 
     kind: BlockKind
     start: int
@@ -47,8 +47,8 @@ class Sections:
 def tile(openings: Iterable[Opening], end: int) -> tuple[Block, ...]:
     """Return blocks that tile ``[0, end)``: each runs to where the next one opens.
 
-    The first block begins at 0 whatever its opening says; of several openings at one place the
-    last counts. Without openings there is one paragraph.
+    The first block begins at 0, whatever its opening says. If several openings share an offset,
+    the last one counts. Without openings, the whole text is one paragraph.
 
     Parameters
     ----------

@@ -28,11 +28,11 @@ _CONTINUATION = bytes(range(0x80, 0xC0))
 def load_code(data: bytes, *, uri: str, name: str) -> Document:
     """Return the document in a source file.
 
-    One block per function, method, class, struct or the like, with the comments, decorators and
-    attributes right above it; what stands between them is ``code``. A block's path holds the
-    names of the enclosing symbols and its own. Where the syntax is broken, what the parser
-    could make out is kept. The suffix of the name tells the language. A `Loader`, see
-    `rag_tools.ingest.load`.
+    Each function, method, class, struct or similar definition is a block, together with the
+    comments, decorators and attributes directly above it; the text between definitions is
+    ``code``. A block's path holds the names of the enclosing symbols and its own. Where the syntax
+    is broken, the definitions that the parser still recognises are kept. The suffix of the name
+    tells the language. A `Loader`, see `rag_tools.ingest.load`.
     """
     text = decode(data, name=name)
     grammar = LANGUAGES[PurePath(name).suffix.lower()]
@@ -55,14 +55,15 @@ def _in_code_points(openings: Iterable[Opening], source: bytes) -> Iterator[Open
     """Convert the offsets of `openings`, in order, from bytes of UTF-8 to code points."""
     code_points = position = 0
     for opening in openings:
-        # Counted, not decoded: an offset inside a character counts it as being before.
+        # Characters are counted without decoding them; one that an offset falls into counts as
+        # standing before the offset.
         code_points += len(source[position : opening.start].translate(None, _CONTINUATION))
         position = opening.start
         yield opening._replace(start=code_points)
 
 
 def _openings(definitions: Iterable[Definition], source: bytes) -> Iterator[Opening]:
-    """Yield where blocks open, in bytes, given definitions in order with inner after outer.
+    """Yield where blocks open, in bytes, given definitions in order, inner ones after outer ones.
 
     A stretch without any word, such as a closing brace, doesn't open a block.
     """
@@ -74,13 +75,13 @@ def _openings(definitions: Iterable[Definition], source: bytes) -> Iterator[Open
 
 
 def _all_openings(definitions: Iterable[Definition], source: bytes) -> Iterator[Opening]:
-    """Yield every opening, in order of `start` whatever the definitions are."""
+    """Yield every opening in ascending order of `start`, even if the definitions overlap."""
     enclosing = [Definition(0, len(source), "code", ())]
     position = 0  # of the last opening
     yield Opening("code", 0)
     for definition in definitions:
-        # Where the syntax is broken, what belongs to a definition (a comment, its wrapper) may
-        # begin before the definition ahead of it: each character goes to the first that has it.
+        # Where the syntax is broken, the comment or wrapper that belongs to a definition may
+        # begin inside the definition before it. Each character then belongs to the first one.
         start = max(definition.start, position)
         for closing in _closings(enclosing, start, source):
             position = max(position, closing.start)
@@ -94,7 +95,7 @@ def _all_openings(definitions: Iterable[Definition], source: bytes) -> Iterator[
 
 
 def _closings(enclosing: list[Definition], until: int, source: bytes) -> Iterator[Opening]:
-    """Leave the definitions that end before `until`: what is around them goes on there."""
+    """Close the definitions that end before `until`; yield where the enclosing block goes on."""
     while len(enclosing) > 1 and enclosing[-1].end <= until:
         closed = enclosing.pop()
         line_end = LINE_END.search(source, closed.end, until)

@@ -13,20 +13,20 @@ from rag_tools.ingest.code_names import qualified_name
 from rag_tools.types import BlockKind
 
 _MAX_DEPTH = 32
-"""Definitions nested deeper than this stay part of the one that holds them."""
+"""Definitions nested deeper than this remain part of the enclosing definition."""
 
-# Without a body these are mentions, not definitions.
+# Without a body, these node types mention a type rather than define it.
 _CLASSES_WITH_BODY = frozenset(
     {"class_specifier", "enum_specifier", "mod_item", "struct_specifier", "union_specifier"}
 )
 
-_MACROS_ABOVE = 2000  # bytes above a definition that are looked at for macros that belong to it
+_MACROS_ABOVE = 2000  # bytes above a definition in which its macros are looked for
 _BLANK_LINE = re.compile(rb"(?:\r\n|\r|\n)[ \t]*(?=[\r\n])")
 LINE_END = re.compile(rb"\r\n|\r|\n")
 
 
 class Definition(NamedTuple):
-    """A function or class: range of bytes, kind, path that ends in its name."""
+    """A function or class: its range of bytes, its kind, and a path that ends with its name."""
 
     start: int
     end: int
@@ -49,9 +49,9 @@ class DefinitionReader:
         wrapper_start: int | None = None,
         depth: int = 0,
     ) -> Iterator[Definition]:
-        """Yield the definitions below `node`, which stands at `path`, inner after outer.
+        """Yield the definitions below `node`, whose path is `path`, inner ones after outer ones.
 
-        The first of them begins at `wrapper_start` if `node` is wrapped around it.
+        If `node` is a wrapper around the first definition, that one begins at `wrapper_start`.
         """
         if depth == _MAX_DEPTH:
             return
@@ -91,7 +91,7 @@ class DefinitionReader:
         return "class"
 
     def _extended(self, prefix: tuple[int, int] | None, node: Node) -> tuple[int, int] | None:
-        """Return the range of `prefix` and `node`, of `node` alone if they don't touch."""
+        """Return the range of `prefix` and `node`, or that of `node` alone if they are apart."""
         start = node.start_byte
         end = start + len(self._source[start : node.end_byte].rstrip())
         if prefix is not None and self._adjacent(prefix[1], start):
@@ -102,24 +102,24 @@ class DefinitionReader:
         return (start, end) if own_line else None
 
     def _adjacent(self, end: int, start: int) -> bool:
-        """Tell whether nothing but one line end at most lies between two offsets."""
+        """Tell whether only white space, with one line end at most, is between two offsets."""
         between = self._source[end:start]
         return not between.strip() and len(LINE_END.findall(between)) <= 1
 
     def _macros_above(self, start: int) -> int:
-        """Return where the lines of macros right above a definition begin: they belong to it."""
+        """Return where the macro lines directly above a definition begin; they belong to it."""
         if self._readable is self._source:
             return start
         low = max(0, start - _MACROS_ABOVE)
-        above = low + len(self._readable[low:start].rstrip())  # from here on all is macros
+        above = low + len(self._readable[low:start].rstrip())  # only macros follow
         between = self._source[above:start]
-        # A line of nothing sets them apart.
+        # A blank line separates macros from the definition.
         blank = max((match.end() for match in _BLANK_LINE.finditer(between)), default=0)
         first = len(between) - len(between[blank:].lstrip())
         return above + first
 
     def _line_start(self, start: int) -> int:
-        """Return the start of the line if there is only indentation before `start`."""
+        """Return the start of the line if only indentation precedes `start`, else `start`."""
         position = start
         while position > 0 and self._source[position - 1] in b" \t":
             position -= 1

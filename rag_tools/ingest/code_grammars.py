@@ -12,15 +12,15 @@ class Grammar:
     Attributes
     ----------
     package, function
-        Python package of the grammar and its function that returns it.
+        Python package of the grammar, and the function in it that returns the grammar.
     media_type
-        Of the language.
+        Media type of the language.
     functions, classes
         Node types that become ``function`` and ``class`` blocks.
     wrappers
         Node types around one definition that belong to it, such as ``export``.
     regions
-        Node types looked through for definitions, such as ``#ifdef``.
+        Node types that are searched for definitions, such as ``#ifdef``.
     prefixes
         Node types that belong to the definition after them.
     """

@@ -20,9 +20,9 @@ _ANONYMOUS = frozenset(
     }
 )
 _BINDING = ("name", "left", "property", "declarator")
-"""Fields that hold the name of what an anonymous function or class is bound to."""
+"""Fields that hold the name to which an anonymous function or class is bound."""
 
-# Declarators around another one that they have no field for.
+# Declarators that contain another declarator but have no field for it.
 _AROUND = frozenset({"attributed_declarator", "parenthesized_declarator", "reference_declarator"})
 # Definitions that may have no name.
 _UNNAMED = frozenset(
@@ -43,7 +43,7 @@ _ANGLE = re.compile(r"[<>]")
 
 
 def qualified_name(node: Node, grammar: Grammar) -> tuple[str, ...]:
-    """Return the name of a definition, or the names that qualify it and its own."""
+    """Return the name of a definition after the names that qualify it, if there are any."""
     if node.type == "impl_item":
         names = [_text(node.child_by_field_name(field)) for field in ("trait", "type")]
         return (" for ".join(name for name in names if name),)
@@ -58,7 +58,7 @@ def qualified_name(node: Node, grammar: Grammar) -> tuple[str, ...]:
 
 
 def _bound_names(node: Node, grammar: Grammar) -> tuple[str, ...]:
-    """Return the names of what an anonymous function or class is bound to."""
+    """Return the names to which an anonymous function or class is bound."""
     around = node.parent
     while around is not None and around.type in grammar.wrappers:
         for field in _BINDING:
@@ -76,7 +76,7 @@ def _clean(names: Iterable[str]) -> tuple[str, ...]:
 
 
 def _declared(node: Node) -> Iterator[str]:
-    """Yield the names in a definition of C or C++: those that qualify it, then its own.
+    """Yield the names in a definition of C or C++: the qualifying names first, then its own.
 
     The name is in the innermost declarator: of ``int *(*f(int))[3]`` it is ``f``.
     """
@@ -124,7 +124,7 @@ def _converted(node: Node) -> str:
 
 
 def _receiver_type(receiver: str) -> list[str]:
-    """Return the type that a Go method belongs to; nothing if its receiver has none.
+    """Return the type to which a Go method belongs, or nothing if its receiver names none.
 
     Examples
     --------
@@ -137,7 +137,7 @@ def _receiver_type(receiver: str) -> list[str]:
 
 
 def _scopes(name: str) -> list[str]:
-    """Split a name at each ``::`` that doesn't stand within the arguments of a template.
+    """Split a name at each ``::`` that isn't inside the arguments of a template.
 
     Examples
     --------
@@ -146,7 +146,7 @@ def _scopes(name: str) -> list[str]:
     """
     parts = name.split("::")
     scopes = [[parts[-1]]]  # from the last to the first, each with its parts from last to first
-    angle = ""  # the first angle bracket after the place that is looked at
+    angle = ""  # the first angle bracket to the right of the current position
     for part, following in zip(reversed(parts[:-1]), reversed(parts[1:]), strict=True):
         if found := _ANGLE.search(following):
             angle = found.group()

@@ -1,8 +1,8 @@
 """Word documents (.docx) to canonical text.
 
-Paragraphs, lists, tables, text boxes, notes and inserted documents in document order, with the
-alternative texts of pictures and the values of form fields, and without the numbers and bullets
-that Word draws. Deleted and hidden text, headers, footers and comments are left out.
+The text holds paragraphs, lists, tables, text boxes, notes and inserted documents in document
+order, with the alternative texts of pictures and the values of form fields. It doesn't hold the
+numbers and bullets that Word draws, deleted and hidden text, headers, footers and comments.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ _OLE_SIGNATURE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 # A document of plain text packs about 10 to 1, repetitive tables 100 to 1, a bomb 1,000 to 1.
 _MAX_UNPACKED_BYTES = 512 * 1024 * 1024
 _MAX_RATIO = 300
-_RATIO_APPLIES_FROM = 16 * 1024 * 1024  # bytes unpacked: less than this does no harm
+_RATIO_APPLIES_FROM = 16 * 1024 * 1024  # unpacked bytes; fewer do no harm
 
-_ROWS_LOOKED_AT = 20  # of a table, to tell whether the first one is a header
+_ROWS_LOOKED_AT = 20  # rows of a table that tell whether the first one is a header
 _HEADING_STYLE = re.compile(r"heading ([1-9])", re.I)
 _TITLE_LEVEL = 0  # the style "Title" stands above "Heading 1"
 
@@ -192,13 +192,13 @@ def _read_inserted(relations: Any, name: str) -> dict[str, Document]:  # noqa: A
         suffix = str(part.partname).rpartition(".")[2].lower()
         loader = loader or _INSERTED.get(suffix)
         if loader is not None:
-            # Its own insertions aren't read: a file could insert itself, or one as large, again.
+            # Documents that it inserts in turn aren't read, since a file could insert itself.
             inserted[relation_id] = loader(part.blob, uri="inserted:", name=name)
     return inserted
 
 
 class _Extraction:
-    """The text so far, where its blocks open, and its elements."""
+    """The text that was read so far, the openings of its blocks, and its elements."""
 
     def __init__(self, source: _Source) -> None:
         self.parts: list[str] = []
@@ -211,7 +211,7 @@ class _Extraction:
         self._notes: list[tuple[str, str]] = []  # kind and id, in order of reference
 
     def read(self) -> None:
-        """Read the body, then the notes that it refers to."""
+        """Read the body, then the notes to which it refers."""
         self._read_flow(self._source.body, "body")
         note_texts = self._read_notes()
         for number, (kind, note_id) in enumerate(self._notes, 1):
@@ -244,7 +244,7 @@ class _Extraction:
         self._read_boxes(paragraph, path)
 
     def _read_boxes(self, element: Any, path: str) -> None:  # noqa: ANN401
-        """Read the text boxes anchored in an element; those inside one are read with it."""
+        """Read the text boxes that are anchored in an element, each with the boxes inside it."""
         for box in element.iter(_TEXT_BOX):
             around = []
             for ancestor in box.iterancestors():
@@ -256,7 +256,7 @@ class _Extraction:
 
     def _table(self, table: Any, path: str) -> None:  # noqa: ANN401
         rows = []
-        marked = True  # as rows that a header repeats on every page; only the first can be
+        marked = True  # whether Word repeats the row on every page; only the first rows can be
         for row, row_path in _flow(table, path, ("tr",)):
             properties = row.find(qn("w:trPr"))
             if properties is not None and properties.find(qn("w:del")) is not None:
@@ -285,7 +285,7 @@ class _Extraction:
                     self._write(text, cell_path)
 
     def _inserted(self, chunk: Any, path: str) -> None:  # noqa: ANN401
-        """Read a document that Word shows in this place when it opens the file (``w:altChunk``)."""
+        """Read an inserted document, which Word shows at this place (``w:altChunk``)."""
         found = self._source.inserted.get(chunk.get(qn("r:id"), ""))
         if found is None or not found.text:
             return
@@ -300,7 +300,7 @@ class _Extraction:
         self.elements.append(Element(start, self.length, path, ""))
 
     def _pieces(self, element: Any) -> Iterator[str]:  # noqa: ANN401
-        """Yield the visible characters of an element; a note's mark becomes its number, ``[1]``."""
+        """Yield the visible characters of an element; the mark of a note becomes ``[1]``."""
         for child in element.iterchildren("*"):
             tag = child.tag
             if tag in _TEXT:
@@ -375,7 +375,7 @@ def _flow(
 
 
 def _text(element: Any) -> str:  # noqa: ANN401
-    """Return the text of a ``w:t``, in Unicode whatever its font is."""
+    """Return the text of a ``w:t`` as Unicode, even if it is written in a symbol font."""
     text: str = element.text or ""
     if not _PRIVATE_USE.search(text):
         return text

@@ -1,9 +1,9 @@
 """HTML to canonical text, as a browser renders it.
 
-The text is what the page's find-in-page and text-fragment search see: white space collapsed
-outside ``pre``, character references decoded, block elements on lines of their own, scripts,
-templates and hidden elements left out. Style sheets are not read. Beyond that it holds what a page
-shows in other ways: alternative texts of pictures and the values of form fields.
+The text is what find-in-page and the text-fragment search of a browser see: white space is
+collapsed outside ``pre``, character references are decoded, block elements are on lines of their
+own, and scripts, templates and hidden elements are left out. Style sheets are not read. The text
+also holds what a page shows in other ways: alternative texts of pictures and values of form fields.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def load_html(data: bytes, *, uri: str, name: str) -> Document:
 
 
 def _is_drawn(root: html.HtmlElement) -> bool:
-    """Tell whether scripts or frames put something into a page."""
+    """Tell whether scripts or frames may draw the content of a page."""
     return any(
         element.get("src") or (element.text or "").strip() for element in root.iter(*_DRAWN_BY)
     )
@@ -69,7 +69,7 @@ def _parse(page: str, name: str) -> html.HtmlElement | None:
         root = html.document_fromstring(page.encode("utf-8", "replace"), parser=parser)
     except etree.ParserError:  # nothing but white space and comments
         root = None
-    # The parser drops what it doesn't follow and only logs it.
+    # The parser drops elements that are nested too deeply, and only logs that.
     for entry in parser.error_log:
         if entry.type_name == "ERR_RESOURCE_LIMIT":
             raise UnreadableFileError(

@@ -34,8 +34,8 @@ _SKIPPED = _tags(
 _VALUES = _tags("date datetime-local email month number search tel text time url week")
 _FILE_NAME = re.compile(r"\S+\.(?:png|jpe?g|gif|svg|webp|bmp|ico)", re.I)
 
-# What a page repeats around its content. Elements and roles that are navigation anywhere, those
-# that are only outside the content, and names by which people mark them.
+# What a page repeats around its content: elements and roles that are navigation anywhere, those
+# that are navigation only outside the content, and names by which authors mark navigation.
 _NAVIGATION = _tags("nav navigation menu menubar tablist toolbar doc-toc")
 _AROUND = _tags("footer contentinfo aside complementary")
 _CONTENT = _tags("article main section blockquote figure")
@@ -45,13 +45,13 @@ _BOILERPLATE = re.compile(
     r"|message|modal|notice|notification|overlay|popup|wrapper))(?=$|\s)",
     re.I,
 )
-# A name that says too little by itself, and what the text of such an element says about consent.
+# A name that isn't enough by itself, and the words about consent in such an element.
 _COOKIES = re.compile(r"(?:^|\s)cookies?(?=$|\s)", re.I)
 _CONSENT = re.compile(
     r"\b(?:accept|agree|allow|consent|decline|akzeptieren|accepter|aceptar)\b", re.I
 )
 _LONGEST_NOTICE = 2000
-_LONGEST_NAME = 3  # words of an entry of a menu
+_LONGEST_NAME = 3  # most words of a menu entry
 _HIDING_STYLE = re.compile(r"(?:^|;)\s*(?:display\s*:\s*none|visibility\s*:\s*hidden)\b", re.I)
 # Sphinx and MkDocs append a "¶" link to each heading and hide it in their style sheets.
 _HIDDEN_CLASS = "headerlink"
@@ -93,7 +93,7 @@ def _is_second_formula(element: html.HtmlElement) -> bool:
 
 
 def is_navigation(element: html.HtmlElement) -> bool:
-    """Tell by element, role or name whether it is no part of what a page says."""
+    """Tell by its tag, role or name whether an element is navigation."""
     tag, role = element.tag, element.get("role", "")
     if tag in ("html", "body", "main", "article") or tag in HEADINGS:
         return False
@@ -107,14 +107,14 @@ def is_navigation(element: html.HtmlElement) -> bool:
 
 
 def is_around(element: html.HtmlElement) -> bool:
-    """Tell whether an element stands around the content: a page's footer or side bar."""
+    """Tell whether an element is outside the content, as a page's footer or side bar is."""
     return (element.tag in _AROUND or element.get("role") in _AROUND) and not any(
         each.tag in _CONTENT for each in element.iterancestors()
     )
 
 
 def is_menu(words: str) -> bool:
-    """Tell whether a line at the edge of a page is a row of names, or a notice of copyright."""
+    """Tell whether a line at the edge of a page is a row of names or a copyright notice."""
     names = [name for name in re.split(r"[|·•›»\n]", words) if name.strip()]
     return words.lstrip().startswith(("©", "Copyright")) or all(
         len(name.split()) <= _LONGEST_NAME for name in names
@@ -122,7 +122,7 @@ def is_menu(words: str) -> bool:
 
 
 def shown(element: html.HtmlElement) -> str:
-    """Return what an element shows that isn't text in it: a picture's meaning, a field's value."""
+    """Return what an element shows beside its text: a picture's meaning, or a field's value."""
     if element.tag == "img":
         words = collapse(element.get("alt", ""))
         decorative = element.get("aria-hidden") == "true" or element.get("role") == "presentation"
@@ -133,7 +133,7 @@ def shown(element: html.HtmlElement) -> str:
 
 
 def block_kind(element: html.HtmlElement, navigation: bool) -> BlockKind | None:
-    """Return the kind of block that an element opens, if it opens one."""
+    """Return the kind of block that an element opens, or None if it opens none."""
     tag = element.tag
     if navigation:
         return "navigation"

@@ -32,7 +32,7 @@ _SUPERSET = {
     "utf-16-be": "utf-8",
     "utf-16-le": "utf-8",
 }
-# Runs of bytes that no ASCII character has: so many in a page that is valid UTF-8 are no accident.
+# Runs of bytes beyond ASCII: this many of them in a page that is valid UTF-8 are no accident.
 _BEYOND_ASCII = re.compile(rb"[\x80-\xff]+")
 _SURELY_UTF8 = 2
 _SURELY_ANOTHER = 3
@@ -42,8 +42,7 @@ _PAGE_CODEC = re.compile(r"utf-8|cp\d+|iso8859|koi8|mac-|gb18030|big5|euc_|iso20
 def decode_page(data: bytes, name: str) -> str:
     """Decode by byte order mark, then as UTF-8 if it can only be that, then as declared.
 
-    A page that is no valid UTF-8 though it says so, and one that declares nothing, is in a legacy
-    encoding: that is detected.
+    If a page declares UTF-8 but isn't valid UTF-8, or declares nothing, its encoding is detected.
     """
     has_mark = data.startswith((codecs.BOM_UTF8, codecs.BOM_UTF16_BE, codecs.BOM_UTF16_LE))
     declared = None if has_mark else _DECLARED_CHARSET.search(data[:1024])
@@ -63,17 +62,17 @@ def decode_page(data: bytes, name: str) -> str:
 
 
 def _is_utf8_whatever_it_says(data: bytes) -> bool:
-    """Tell whether data is UTF-8 beyond doubt: several characters beyond ASCII, all valid."""
+    """Tell whether data is certainly UTF-8: several characters beyond ASCII, all of them valid."""
     return is_utf8(data) and len(_BEYOND_ASCII.findall(data)) >= _SURELY_UTF8
 
 
 def _decode_declared_utf8(data: bytes, name: str) -> str:
-    """Decode a page that says it is UTF-8; it isn't if several bytes are invalid and none valid."""
+    """Decode a page that declares UTF-8, unless several of its bytes are invalid and none valid."""
     text = data.decode("utf-8", errors="replace")
     broken = text.count("\ufffd")
     valid = any(character > "\x7f" and character != "\ufffd" for character in text)
     if valid or broken < _SURELY_ANOTHER:
-        return text  # damaged, at worst
+        return text  # at worst, the page is damaged
     try:
         return decode(data, name=name)
     except UnreadableFileError:

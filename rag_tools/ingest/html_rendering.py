@@ -47,23 +47,23 @@ class _Frame:
     anchor: _Anchor
     order: int
     verbatim: bool
-    spaced: bool  # a blank line around it
+    spaced: bool  # whether a blank line surrounds it
     parts_before: int
     runs_before: int
     in_list: bool = False  # or in a table
     navigation: bool = False
-    around: bool = False  # the content
+    around: bool = False  # whether it is outside the content
     linked: bool = False
     last_tag: str = ""  # of the last element in it
-    term_group: int = 0  # of the last dt in it, whose definition a dd is
-    outer_cell: int | None = None  # of a table: the cell it stands in
+    term_group: int = 0  # group of the last dt in it, which a dd defines
+    outer_cell: int | None = None  # the cell that contains it, if it is a table
     children: Counter[str] = field(default_factory=Counter)  # tag → number seen so far
     all_children: Counter[str] | None = None  # tag → number in the page, counted when needed
 
 
 @dataclass(slots=True)
 class Run:
-    """A stretch of text that no block boundary interrupts."""
+    """A stretch of text without a block boundary inside."""
 
     start: int
     end: int
@@ -72,8 +72,8 @@ class Run:
     element: str
     anchor: str
     path: tuple[str, ...]
-    around: bool = False  # the content of the page
-    linked: bool = True  # all of it
+    around: bool = False  # whether it is outside the content of the page
+    linked: bool = True  # whether all of it is in links
 
 
 class Rendering:
@@ -93,7 +93,7 @@ class Rendering:
         self._frames = [_Frame("", "", "", "paragraph", 0, _Anchor(0, ""), 0, False, False, 0, 0)]
 
     def render(self, root: html.HtmlElement) -> None:
-        """Render the tree. Iterative: pages nest deeper than Python recurses."""
+        """Render the tree, without recursion, since pages nest more deeply than Python recurses."""
         skipped: html.HtmlElement | None = None
         walk = etree.iterwalk(root, events=("start", "end", "comment", "pi"))
         for event, element in walk:
@@ -223,7 +223,7 @@ class Rendering:
             run.anchor = max(frame.anchor, self._heading_anchor).id
 
     def _start_cell(self, *, first: bool) -> None:
-        """Separate a cell from the one before with a tab, whether that has text or not."""
+        """Separate a cell from the one before it with a tab, even if that one has no text."""
         self._run_is_open = False
         if not first:
             has_text = self._cell is not None and self._length > self._cell
@@ -231,7 +231,7 @@ class Rendering:
         self._cell = self._length
 
     def _boundary(self, frame: _Frame) -> None:
-        """Start or end a block element: what follows stands on another line."""
+        """Start or end a block element, so that the text after it begins on another line."""
         self._run_is_open = False
         if self._cell is not None:
             # The cells of a row share a line, so blocks inside one break it only after some text.

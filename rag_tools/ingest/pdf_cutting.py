@@ -20,7 +20,7 @@ def cut(
     upright: NDArray[np.float64],
     turns: int,
 ) -> tuple[list[Piece], list[Line]]:
-    """Cut the text of a page into pieces; text that runs in another direction is apart."""
+    """Cut the text of a page into pieces, and return apart what runs in another direction."""
     text, places = glyphs.text, glyphs.places
     if not text:
         return [], []
@@ -45,7 +45,7 @@ def cut(
                 for group in _split(text, places, ink, height):
                     piece = _piece(glyphs, group, height, bold, len(pieces))
                     invisible = is_invisible(text_page, glyphs.indices[int(group[0])])
-                    if piece.text:  # and not just dots
+                    if piece.text:  # it may have held only dots
                         (hidden if invisible else pieces).append(piece)
         start = stop + 1
     return pieces + _not_doubled(hidden, pieces), turned
@@ -54,12 +54,12 @@ def cut(
 def _split(
     text: str, places: NDArray[np.float64], ink: NDArray[np.intp], height: float
 ) -> list[NDArray[np.intp]]:
-    """Split a line where there is nothing over a wide gap, whatever the order of its glyphs."""
+    """Split a line at wide gaps, whatever the order of its glyphs."""
     left, right = places[ink, 0], places[ink, 2]
     apart = np.maximum(left[1:] - right[:-1], left[:-1] - right[1:]) > WIDE_GAP * height
     if not apart.any():
         return [ink]
-    # PDFium goes on with a line in another column, or below, if that is less than a line lower.
+    # PDFium continues a line in another column, or below, if that is less than a line lower.
     level = (places[ink, 1] + places[ink, 3]) / 2
     moved = np.abs(np.diff(level)) > SAME_LEVEL * height
     parts = np.split(ink, np.flatnonzero(apart & moved) + 1)
@@ -73,7 +73,8 @@ def _split_level(
     by_left = np.argsort(left, kind="stable")
     reached = np.maximum.accumulate(places[ink, 2][by_left])
     cuts = np.flatnonzero(left[by_left][1:] - reached[:-1] > WIDE_GAP * height) + 1
-    # Left to right, unless letters say otherwise: beside Arabic, PDFium turns Latin words around.
+    # From left to right, unless the letters are right-to-left: beside Arabic, PDFium reverses
+    # Latin words.
     return [
         ink[np.sort(group) if is_right_to_left(text[i] for i in ink[group]) else group]
         for group in np.split(by_left, cuts)
@@ -116,7 +117,7 @@ def _turned_line(glyphs: Glyphs, ink: NDArray[np.intp]) -> Line:
 
 
 def _not_doubled(hidden: list[Piece], seen: list[Piece]) -> list[Piece]:
-    """Return the invisible text, as of a scan, under which no visible text stands."""
+    """Return the pieces of invisible text, as of a scan, that no visible text covers."""
     if not hidden or not seen:
         return hidden
     left, top, right, bottom = np.array(

@@ -1,7 +1,7 @@
 """From pages to one text: paragraphs, words and sentences joined across lines and pages.
 
-Which lines a page has, and in which order, is decided in ``pdf_layout``; what pages repeat, in
-``pdf_running``; which words lines divide, in ``pdf_words``.
+The lines of a page and their order are decided in ``pdf_layout``, the headers and footers that are
+left out in ``pdf_running``, and the words that are divided between lines in ``pdf_words``.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from rag_tools.ingest.pdf_pieces import LARGER, MORE_THAN_USUAL, Line
 from rag_tools.ingest.pdf_running import without_running
 from rag_tools.ingest.pdf_words import DividedWords, is_hyphen_end, without_hyphen
 
-_APART = "\n\n"  # between pages and around what stands outside of the text
+_APART = "\n\n"  # between pages and around text outside of the running text
 
 _ENDS_SENTENCE = re.compile(r"[.!?:;…。！？؟۔][\"'’”»›)\]]*\Z")
 _STARTS_ITEM = re.compile(r"(?:[-*+•‣◦▪–—·]|\(?(?:\d{1,3}|[A-Za-z])[.)])\s")
-_FULL = 0.85  # of the longest line: one that could have ended because there was no more room
+_FULL = 0.85  # share of the longest line from which a line may have ended for want of room
 
-_SMALLER = 0.92  # than the usual letters: a footnote
+_SMALLER = 0.92  # share of the usual height below which letters are those of a footnote
 _FOOTNOTE = re.compile(r"(?:\d{1,3}|[*†‡§¶])[\s.)]?\s?[^\W\d_“\"'(]")
 
 
@@ -55,17 +55,17 @@ class Flow:
     Attributes
     ----------
     text
-        Canonical.
+        The canonical text.
     boxes
-        Shape (len(text), 4), int16.
+        Boxes of its characters, shape (len(text), 4), int16.
     ranges
-        Of each page: start and end in code points.
+        Start and end of each page in code points.
     lines
-        Of the running text, in order.
+        Lines of the running text, in order.
     asides
-        Where something outside of the running text starts.
+        Offsets at which text outside of the running text starts.
     letters
-        Height of most letters.
+        Height of most letters in tenths of a point.
     """
 
     text: str
@@ -82,7 +82,7 @@ class _Placed(NamedTuple):
 
 
 class _Writer:
-    """Collects the text, its boxes, and where pages, lines and asides begin."""
+    """Collects the text, its boxes, and the offsets of pages, lines and asides."""
 
     def __init__(self) -> None:
         self.lines: list[TextLine] = []
@@ -93,7 +93,7 @@ class _Writer:
         self._ranges: dict[int, tuple[int, int]] = {}  # of pages
 
     def aside(self, page: int, lines: list[Line]) -> None:
-        """Write lines that stand outside of the running text."""
+        """Write lines that are outside of the running text."""
         self._separate(_APART)
         self.asides.append(self._length)
         for number, line in enumerate(lines):
@@ -122,9 +122,9 @@ class _Writer:
         )
 
     def rest_of_word(self, line: Line, page: int) -> Line | None:
-        """Write what of a word stands in the next line; return the line without it, if any is left.
+        """Write the rest of a word that the next line begins with, so that the word is whole.
 
-        So the line break comes after the word.
+        Return the line without it, or None if nothing of the line is left.
         """
         text, boxes = line.text, line.boxes
         end = len(text.split(" ", 1)[0])
@@ -160,9 +160,9 @@ class _Writer:
 def flow(pages: Sequence[PageText]) -> Flow:
     """Join the pages of a document to its text.
 
-    A line of a page is a line of the text. What stands outside of the running text, such as
-    notes and the first of each running head, has a blank line around it, and so has a page,
-    unless a sentence or a paragraph runs on over its end.
+    A line of a page is a line of the text. Text outside of the running text, such as notes and the
+    first of each running header, is surrounded by blank lines. So is a page, unless a sentence or
+    a paragraph continues on the next one.
     """
     letters = _usual_height(pages)
     bodies, heads = without_running(pages, letters)
@@ -195,7 +195,7 @@ def flow(pages: Sequence[PageText]) -> Flow:
 
 
 def _usual_height(pages: Sequence[PageText]) -> float:
-    """Return the height of most letters, in tenths of a point."""
+    """Return the height of most letters in tenths of a point."""
     heights: Counter[int] = Counter()
     for page in pages:
         for piece in page.pieces:
@@ -207,11 +207,11 @@ def _usual_height(pages: Sequence[PageText]) -> float:
 
 
 def _paragraph_starts(placed: list[_Placed]) -> list[bool]:
-    """Tell of each line whether it stands apart from the line before it.
+    """Tell for each line whether it starts a paragraph.
 
-    Gaps are measured in line heights against the document's usual gap, so that neither font size
-    nor double spacing matters. A third of a line more than usual is a paragraph. What a column or
-    page begins with is one unless a sentence runs on.
+    Gaps are measured in line heights and compared with the document's usual gap, so that neither
+    font size nor double spacing matters. A gap that is wider than usual by a third of a line starts
+    a paragraph. So does the beginning of a column or a page, unless a sentence continues there.
     """
     gaps = [
         (after.line.top - before.line.bottom) / max(1.0, after.line.bottom - after.line.top)
@@ -238,7 +238,7 @@ def _same_column(before: _Placed, after: _Placed) -> bool:
 
 
 def _is_larger(first: Line, second: Line) -> bool:
-    """Tell whether two lines are set so differently that they are a title and its text."""
+    """Tell whether two lines look so different that they are a title and its text."""
     heights = sorted((first.height, second.height))
     return heights[1] > LARGER * max(1.0, heights[0]) or (
         first.bold != second.bold
@@ -248,7 +248,7 @@ def _is_larger(first: Line, second: Line) -> bool:
 
 
 def _column_extents(placed: list[_Placed]) -> dict[tuple[int, int], float]:
-    """Return where the longest line of each column of each page ends."""
+    """Return the length of the longest line of each column of each page."""
     found: dict[tuple[int, int], float] = {}
     for line, page in placed:
         key = page, line.column
@@ -257,7 +257,7 @@ def _column_extents(placed: list[_Placed]) -> dict[tuple[int, int], float]:
 
 
 def _runs_on(before: Line, after: Line, width: float) -> bool:
-    """Tell whether a sentence runs on from the end of a column to the start of the next."""
+    """Tell whether a sentence continues from the end of a column at the start of the next."""
     text = before.text.rstrip()
     if before.is_row or after.is_row or _ENDS_SENTENCE.search(text):
         return False
@@ -274,7 +274,7 @@ def _runs_on(before: Line, after: Line, width: float) -> bool:
 
 
 def _without_footnotes(lines: list[Line], letters: float) -> tuple[list[Line], list[list[Line]]]:
-    """Return the text of a page, and the footnotes: smaller, at its end, each with its mark."""
+    """Return the text of a page and its footnotes: smaller lines at its end, each with a mark."""
     end = len(lines)
     while end and lines[end - 1].height < _SMALLER * letters and not lines[end - 1].is_row:
         end -= 1
@@ -296,10 +296,11 @@ def _place_asides(
     placed: list[_Placed],
     opens: list[bool],
 ) -> tuple[list[list[tuple[int, list[Line]]]], list[tuple[int, list[Line]]]]:
-    """Return before which line, or at the end, the asides of each page are written.
+    """Return the asides to write before each line, and those to write at the end.
 
-    Where no paragraph is torn: heads before the first that begins on the page, the others after
-    the last that ends on it. The lines after them then open a paragraph in `opens`.
+    No paragraph is interrupted: headers are written before the first paragraph that begins on the
+    page, other asides after the last that ends on it. The lines after them are marked in `opens`
+    as the start of a paragraph.
     """
     before: list[list[tuple[int, list[Line]]]] = [[] for _ in placed]
     after: list[tuple[int, list[Line]]] = []

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 _UPRIGHT = math.radians(20)
 _BOLD_WEIGHT = 600
 _BOLD = re.compile(rb"bold|black|heavy|(?:^|\+)(?:cmbx|sfbx|lmbx)", re.IGNORECASE)
-_HYPHEN = 2  # how PDFium marks the hyphen at the end of a line
+_HYPHEN = 2  # the code that PDFium gives a hyphen at the end of a line
 
 Rectangle = tuple[float, float, float, float]  # left, bottom, right, top on the page
 
@@ -23,9 +23,9 @@ class Glyphs(NamedTuple):
     """Characters of a page in the order in which PDFium gives them, with line breaks."""
 
     text: str
-    indices: list[int]  # PDFium's
+    indices: list[int]  # of the characters in PDFium
     boxes: NDArray[np.int16]  # (n, 4), as they are stored
-    places: NDArray[np.float64]  # (n, 4), tenths of a point on the upright page
+    places: NDArray[np.float64]  # (n, 4), in tenths of a point on the upright page
 
 
 def read_glyphs(
@@ -61,9 +61,9 @@ def read_glyphs(
                 0x10000 + ((high_surrogate - 0xD800) << 10) + code - 0xDC00 if is_pair else 0xFFFD
             )
         high_surrogate = 0
-        # PDFium takes the line break out after a hyphenated half of a word.
+        # PDFium leaves out the line break after the first part of a hyphenated word.
         is_hyphen = code == _HYPHEN and pdfium_c.FPDFText_IsHyphen(raw, index) == 1
-        if code in (0, 0xD):  # no Unicode value; the CR of a CR LF
+        if code in (0, 0xD):  # a character without a Unicode value, or the CR of a CR LF
             continue
         corner = (0.0, 0.0, 0.0, 0.0)
         if get_box(raw, index, rectangle):
@@ -82,7 +82,7 @@ def read_glyphs(
 
 
 def placed(rectangles: NDArray[np.float64], transform: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return rectangles on the page, (n, 4), as left, top, right, bottom in tenths."""
+    """Return rectangles, shape (n, 4), as left, top, right, bottom in tenths of a point."""
     first = rectangles[:, :2] @ transform[:2] + transform[2]
     second = rectangles[:, 2:] @ transform[:2] + transform[2]
     return np.hstack([np.minimum(first, second), np.maximum(first, second)])
@@ -91,11 +91,11 @@ def placed(rectangles: NDArray[np.float64], transform: NDArray[np.float64]) -> N
 def stored_boxes(
     rectangles: NDArray[np.float64], transform: NDArray[np.float64]
 ) -> NDArray[np.int16]:
-    """Turn page rectangles into boxes, shape (n, 4); zero where there is no area to show."""
+    """Return rectangles on the page as boxes, shape (n, 4), all zero where there is no area."""
     places = placed(rectangles, transform)
     boxes = np.hstack([np.floor(places[:, :2]), np.ceil(places[:, 2:])])
     has_area = (rectangles[:, 0] != rectangles[:, 2]) & (rectangles[:, 1] != rectangles[:, 3])
-    limits = np.iinfo(np.int16)  # 3.2767 metres worth of points: beyond, only text is kept
+    limits = np.iinfo(np.int16)  # 3,276.7 points; beyond them, only the text is kept
     fits = ((boxes >= limits.min) & (boxes <= limits.max)).all(axis=1)
     boxes[~(has_area & fits)] = 0
     return boxes.astype("<i2")
@@ -107,15 +107,15 @@ def on_page(
     size: tuple[float, float],
     upright: NDArray[np.float64],
 ) -> NDArray[np.bool_]:
-    """Tell which characters a reader of the page can see: those outside of its crop box aren't."""
+    """Tell which characters a reader of the page can see: those inside its crop box."""
     middle = (glyphs.places[:, :2] + glyphs.places[:, 2:]) / 2
     limit = 10 * np.array(size)
     inside = (middle >= 0) & (middle <= limit)
     seen: NDArray[np.bool_] = inside[:, 0] & inside[:, 1]
     x, y = ctypes.c_double(), ctypes.c_double()
     for index in np.flatnonzero(~seen):
-        # The boxes of a replacement text (/ActualText) run away from its glyphs; where those
-        # start is right.
+        # The boxes of a replacement text (/ActualText) are wrong, but the origins of its
+        # characters are right.
         if pdfium_c.FPDFText_GetCharOrigin(text_page, glyphs.indices[index], x, y):
             origin = np.array([x.value, y.value]) @ upright[:2] + upright[2]
             seen[index] = bool(((origin >= 0) & (origin <= limit)).all())

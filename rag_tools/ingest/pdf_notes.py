@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 from rag_tools.ingest.pdf_glyphs import Rectangle, placed, stored_boxes
 from rag_tools.ingest.pdf_pieces import Piece
 
-_MAX_ANNOTATIONS = 10_000  # of a page
-_MAX_ELEMENTS = 10_000  # of a page's structure
-_MAX_OBJECTS = 100_000  # of a page, among which those of a figure are looked for
-_MAX_VALUE = 100_000  # characters of a value or note
+_MAX_ANNOTATIONS = 10_000  # annotations of a page
+_MAX_ELEMENTS = 10_000  # elements of a page's structure
+_MAX_OBJECTS = 100_000  # objects of a page among which those of a figure are searched for
+_MAX_VALUE = 100_000  # characters of a value or a note
 
 _HIDDEN = pdfium_c.FPDF_ANNOT_FLAG_HIDDEN | pdfium_c.FPDF_ANNOT_FLAG_NOVIEW
-# Links and pop-ups repeat what stands elsewhere; widgets are fields.
+# Links and pop-ups repeat other text; widgets are form fields.
 _WITHOUT_NOTE = {
     pdfium_c.FPDF_ANNOT_LINK,
     pdfium_c.FPDF_ANNOT_POPUP,
@@ -34,14 +34,14 @@ _VALUES = (
 
 
 class Placing(NamedTuple):
-    """How to place what isn't drawn as text."""
+    """Makes pieces of what isn't drawn as text."""
 
     shown: NDArray[np.float64]
     upright: NDArray[np.float64]
-    order: int  # after everything that is drawn
+    order: int  # higher than that of everything that is drawn
 
     def piece(self, text: str, corner: Rectangle, *, label: str = "", field: bool) -> Piece:
-        """Return text all of whose characters stand in one rectangle."""
+        """Return a piece of text that has one rectangle for all of its characters."""
         rectangles = np.array([corner])
         left, top, right, bottom = placed(rectangles, self.upright)[0].tolist()
         boxes = np.repeat(stored_boxes(rectangles, self.shown), len(text), axis=0)
@@ -64,7 +64,7 @@ def read_annotations(
     page: Any,  # noqa: ANN401
     place: Placing,
 ) -> tuple[list[Piece], list[Piece]]:
-    """Return what fields and text boxes hold, and the other notes."""
+    """Return the text of form fields and text boxes, and that of other notes."""
     fields: list[Piece] = []
     notes: list[Piece] = []
     rectangle = pdfium_c.FS_RECTF()
@@ -102,7 +102,7 @@ def _contents(annotation: Any, buffer: Any, size: int) -> int:  # noqa: ANN401
 
 
 def _field(form: Any, annotation: Any) -> tuple[str, str]:  # noqa: ANN401
-    """Return what a form field shows, and what it is called for those who can't see it."""
+    """Return the value that a form field shows, and its label for screen readers."""
     if form is None:
         return "", ""
     kind = pdfium_c.FPDFAnnot_GetFormFieldType(form, annotation)
@@ -125,7 +125,7 @@ def _field(form: Any, annotation: Any) -> tuple[str, str]:  # noqa: ANN401
 
 
 def read_string(read: Callable[..., int], *arguments: Any) -> str:  # noqa: ANN401
-    """Return a string that PDFium writes as UTF-16 into a buffer, its white space collapsed."""
+    """Return a string that PDFium writes into a buffer as UTF-16, with white space collapsed."""
     size = read(*arguments, None, 0)
     if not 2 < size <= 2 * _MAX_VALUE:
         return ""
@@ -179,7 +179,7 @@ def _elements(tree: Any) -> Iterator[Any]:  # noqa: ANN401
 
 
 def _marked_content(page: Any, marks: set[int]) -> dict[int, Rectangle]:  # noqa: ANN401
-    """Return where marked content stands on a page."""
+    """Return the rectangles of marked content on a page."""
     corners: dict[int, Rectangle] = {}
     edges = [ctypes.c_float() for _ in range(4)]
     for index in range(min(pdfium_c.FPDFPage_CountObjects(page), _MAX_OBJECTS)):

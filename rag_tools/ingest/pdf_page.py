@@ -1,6 +1,6 @@
-"""What PDFium knows of a page: its text in pieces, form values, notes and alternative texts.
+"""Reads a page with PDFium: its text in pieces, form values, notes and alternative texts.
 
-PDFium tells characters and boxes. What order they are read in is decided in ``pdf_layout``.
+PDFium gives characters and boxes. The order in which they are read is decided in ``pdf_layout``.
 """
 
 from __future__ import annotations
@@ -20,27 +20,26 @@ from rag_tools.ingest.pdf_layout import reading_order
 from rag_tools.ingest.pdf_notes import Placing, read_alternatives, read_annotations, read_string
 from rag_tools.ingest.pdf_pieces import Line, Piece
 
-_MAX_LABEL = 32  # characters: a longer one isn't printed on a page
-_SAMPLED_CHARACTERS = 500  # of a page, to see which way up its text is
+_MAX_LABEL = 32  # characters of a page label; nobody prints a longer one
+_SAMPLED_CHARACTERS = 500  # characters of a page that tell the direction of its text
 
 
 class PageText(NamedTuple):
-    """What one page holds.
+    """The content of one page.
 
     Attributes
     ----------
     pieces
-        Of the text that runs in the usual direction, with form values and text boxes.
+        Pieces of the text in the usual direction, of form values and of text boxes.
     asides
-        What stands outside of the text: stamps that run in another direction, notes, alternative
-        texts. Groups of lines.
+        Groups of lines outside of the text: stamps in another direction, notes, alternative texts.
     width, height
-        In points, as the page is displayed.
+        Size in points, as the page is displayed.
     upright
-        Shape (3, 2): page coordinates and 1 → tenths of a point from the top left corner of the
-        page turned so that its text is upright.
+        Matrix of shape (3, 2): page coordinates and 1 → tenths of a point from the top left corner
+        of the page turned so that its text is upright.
     upright_height
-        Of the page turned so, in points.
+        Height in points of the page turned so.
     label
         The page number as it is printed; None if it is the place in the file, counted from 1.
     """
@@ -55,7 +54,7 @@ class PageText(NamedTuple):
 
 
 def read_page(pdf: Any, index: int) -> PageText:  # noqa: ANN401 - pypdfium2 is untyped
-    """Return what a page holds; raises ``PdfiumError`` if the page is damaged."""
+    """Return the content of a page; raises ``PdfiumError`` if the page is damaged."""
     page = pdf[index]
     try:
         width, height = page.get_size()
@@ -86,17 +85,17 @@ def read_page(pdf: Any, index: int) -> PageText:  # noqa: ANN401 - pypdfium2 is 
 
 
 def _label(pdf: Any, index: int) -> str | None:  # noqa: ANN401
-    """Return what a page is called where that isn't its place in the file, counted from 1."""
+    """Return the printed number of a page, or None if it is its place in the file, from 1."""
     label = read_string(pdfium_c.FPDF_GetPageLabel, pdf, index)
     return label if 0 < len(label) <= _MAX_LABEL and label != str(index + 1) else None
 
 
 def _upright_textpage(page: Any) -> tuple[Any, int]:  # noqa: ANN401
-    """Return the characters of a page in order, and the quarter turns at which they are upright.
+    """Return the characters of a page in order and the quarter turns at which they are upright.
 
-    PDFium orders them as they are displayed, and jumbles lines that are displayed sideways or
-    upside down. So the page is turned until most of its text is upright; where characters stand
-    on the page doesn't depend on that.
+    PDFium orders characters as they are displayed, and mixes up lines that are displayed sideways
+    or upside down. So the page is turned until most of its text is upright; the coordinates of
+    characters don't depend on that.
     """
     text_page = page.get_textpage()
     count = text_page.count_chars()

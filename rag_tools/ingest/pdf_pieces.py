@@ -1,4 +1,4 @@
-"""The parts that a PDF page is put together from: pieces of text, and the lines made of them."""
+"""The parts of a PDF page: pieces of text, and the lines that are made of them."""
 
 from __future__ import annotations
 
@@ -12,31 +12,31 @@ LARGER = 1.15
 """Letters that are this many times as high as the usual ones are those of a title."""
 
 MORE_THAN_USUAL = 1 / 3
-"""A gap between lines that is larger than the usual one by this share of a line sets them apart."""
+"""Share of a line by which a gap exceeds the usual one if it separates paragraphs."""
 
 
 @dataclass(slots=True, frozen=True, eq=False)
 class Piece:
-    """Text that stands together on a page: a line, or what of it is in one column or cell.
+    """Text that is contiguous on a page: a line, or the part of it in one column or cell.
 
     Attributes
     ----------
     text
-        In logical order.
+        The text in logical order.
     boxes
-        Shape (len(text), 4), int16: of the characters, as in `rag_tools.types.SourceMap`.
+        Boxes of its characters, shape (len(text), 4), int16, as in `rag_tools.types.SourceMap`.
     left, top, right, bottom
         Extent in tenths of a point on the page turned so that its text is upright.
     height
-        Of a usual character.
+        Height of a usual character.
     order
-        Place in the order in which the page is drawn.
+        Position in the order in which the page is drawn.
     bold
-        Whether the font is.
+        Whether the font is bold.
     label
-        What the text is the value of, if that doesn't stand beside it.
+        Label of the form field whose value the text is, in case none is printed beside it.
     is_field
-        Whether it is the value of a form field.
+        Whether the text is the value of a form field.
     """
 
     text: str
@@ -53,9 +53,9 @@ class Piece:
 
 
 class Line(NamedTuple):
-    """A line of text as it is read; extents as of `Piece`.
+    """A line of text as it is read, with extents as in `Piece`.
 
-    `column` counts the columns of the page; a table's row has all of its cells.
+    `column` is the number of its column on the page. A row of a table holds all of its cells.
     """
 
     text: str
@@ -71,6 +71,6 @@ class Line(NamedTuple):
 
 
 def median(values: NDArray[np.float64]) -> float:
-    """Return the middle value, the upper of two; several times faster than NumPy's."""
+    """Return the median, the upper one of two; this is several times faster than NumPy's."""
     middle = len(values) // 2
     return float(np.partition(values, middle)[middle])

@@ -1,4 +1,4 @@
-"""Running heads, running feet and page numbers: what the pages of a PDF repeat at their edges."""
+"""Finds the headers, footers and page numbers that the pages of a PDF repeat at their edges."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from rag_tools.ingest.pdf_layout import piece_rows, reading_order
 from rag_tools.ingest.pdf_page import PageText
 from rag_tools.ingest.pdf_pieces import LARGER, MORE_THAN_USUAL, Line, Piece
 
-# Where running heads and feet stand, and how they are told.
+# Where running headers and footers are, and how they are recognised.
 _MARGIN = 0.16  # of the page's height, at the top and at the bottom
 _MARGIN_ROWS = 4
-_REPEATED_WITHIN = 2  # pages: heads may alternate between left and right pages
-_NEAR = 8  # rows of the same text that are looked at, before and after
-_MAX_HEADS = 200  # that are kept; each is looked for in the text
+_REPEATED_WITHIN = 2  # pages; headers may alternate between left and right pages
+_NEAR = 8  # rows of the same text that are examined, before and after
+_MAX_HEADS = 200  # headers that are kept; each is searched for in the text
 
 _NUMBER = re.compile(r"\d+")
 _ROMAN = re.compile(r"[ivxlcdm]+|[IVXLCDM]+")
@@ -44,10 +44,10 @@ class _Edge(NamedTuple):
 def without_running(
     pages: Sequence[PageText], letters: float
 ) -> tuple[list[list[Piece]], list[list[list[Line]]]]:
-    """Return the pieces of each page without running heads, feet and page numbers.
+    """Return the pieces of each page without running headers, footers and page numbers.
 
-    Also returns the heads and feet of each page that are its first of their kind and say what
-    the text doesn't.
+    Also returns the headers and footers of each page that no page before it has and whose words
+    aren't in the text.
     """
     rows = [piece_rows(page.pieces) for page in pages]
     usual = _usual_gap(rows)
@@ -71,7 +71,7 @@ def without_running(
         ]
         left_out = {id(piece) for edge in found for piece in edge.pieces}
         body = [piece for piece in pages[index].pieces if id(piece) not in left_out]
-        # A page that holds nothing else, such as a form or a slide, keeps it.
+        # A page without any other text, such as a form or a slide, keeps them.
         bodies.append(body or pages[index].pieces)
         running.append(found if body else [])
     return bodies, _new_heads(bodies, running)
@@ -101,7 +101,7 @@ def _running(
     usual: float,
     letters: float,
 ) -> list[_Edge]:
-    """Return the rows of a margin, from the edge inwards, that other pages repeat."""
+    """Return the rows of a margin that other pages repeat, from the edge inwards."""
     count = 0
     for edge in margin:
         alike = known[edge.text]  # in order of their pages
@@ -115,7 +115,7 @@ def _running(
         return []
     if all(_PAGE_NUMBER.fullmatch(edge.text) for edge in margin[:count]):
         return margin[:count]
-    # The first rows of text may be alike by chance, or head a table; a head stands apart.
+    # The first rows of text may be alike by chance, or head a table; a gap follows a header.
     first, second = sorted(
         (rows[count - 1], rows[count]), key=lambda row: min(piece.top for piece in row)
     )
@@ -128,7 +128,7 @@ def _repeats(edge: _Edge, other: _Edge) -> bool:
         return False
     if abs(other.height - edge.height) > 0.1 * edge.height:
         return False
-    # Numbers are the same, or count pages: the sum of an invoice doesn't.
+    # Numbers must be the same or count pages, which the sum of an invoice doesn't.
     steps = [after - before for before, after in zip(edge.numbers, other.numbers, strict=False)]
     if len(edge.numbers) != len(other.numbers) or not set(steps) <= {0, distance}:
         return False
@@ -138,7 +138,7 @@ def _repeats(edge: _Edge, other: _Edge) -> bool:
 
 
 def _usual_gap(rows: list[list[list[Piece]]]) -> float:
-    """Return the usual space between lines, in heights of a line: among the smaller ones."""
+    """Return the usual gap between lines in heights of a line: the first quartile."""
     gaps = [_row_gap(*pair) for page in rows for pair in pairwise(page)]
     return float(np.percentile(gaps, 25, method="lower")) if gaps else 0.0
 

@@ -1,4 +1,4 @@
-"""The text that characters on a line of a PDF spell: spaces, accents, right-to-left ligatures."""
+"""What the characters on a line of a PDF spell: spaces, accents, right-to-left ligatures."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from rag_tools.ingest.pdf_glyphs import Glyphs
 from rag_tools.ingest.pdf_pieces import median
 
-_LOST_SPACE = 0.24  # of a line's height, without a space between
+_LOST_SPACE = 0.24  # share of a line's height from which a gap stands for a missing space
 
 _LEADER = re.compile(r" ?(?:[.·…] ?){6,}")
 
@@ -38,7 +38,7 @@ _ACCENTS = {
 
 
 def without_leaders(text: str, boxes: NDArray[np.int16]) -> tuple[str, NDArray[np.int16]]:
-    """Leave the rows of dots out that lead the eye from a title to its page number."""
+    """Leave out the rows of dots that lead the eye from a title to its page number."""
     if not _LEADER.search(text):
         return text, boxes
     parts: list[str] = []
@@ -56,13 +56,13 @@ def without_leaders(text: str, boxes: NDArray[np.int16]) -> tuple[str, NDArray[n
 
 
 def spaced(glyphs: Glyphs, ink: NDArray[np.intp], height: float) -> tuple[str, NDArray[np.int16]]:
-    """Return the text of some glyphs with one space where there are any or a gap shows one."""
+    """Return the text of some glyphs with one space where there are spaces, or a wide gap."""
     first, stop = int(ink[0]), int(ink[-1]) + 1
     text = glyphs.text[first:stop]
     steps = np.diff(ink)
     places = glyphs.places[ink]
     apart = np.maximum(places[1:, 0] - places[:-1, 2], places[:-1, 0] - places[1:, 2])
-    usual = max(0.0, median(apart)) if len(apart) else 0.0  # of letters set apart
+    usual = max(0.0, median(apart)) if len(apart) else 0.0  # of letters that are set apart
     is_space = steps > 1
     is_lost = ~is_space & (apart > usual + _LOST_SPACE * height)
     is_plain = text.isascii() and _ACCENTS.keys().isdisjoint(text)
@@ -88,7 +88,7 @@ def spaced(glyphs: Glyphs, ink: NDArray[np.intp], height: float) -> tuple[str, N
 
 
 def _accented(parts: list[str], boxes: NDArray[np.int16]) -> tuple[str, NDArray[np.int16]]:
-    """Put accents that are drawn over a letter, as TeX does, into that letter."""
+    """Join accents that are drawn over a letter, as TeX draws them, with that letter."""
     text = list(parts)
     kept = [box for box in boxes]
     index = 0
@@ -127,8 +127,8 @@ def _is_wide(character: str) -> bool:
 def _logical(glyphs: Glyphs, indices: list[int]) -> list[int]:
     """Put the letters of right-to-left ligatures in order.
 
-    PDFium turns a right-to-left line around character by character. Of a glyph that stands for
-    several letters it turns these around too, unless its meaning was one presentation form.
+    PDFium reverses a right-to-left line character by character. It also reverses the letters of a
+    ligature, unless the ligature is mapped to a single presentation form.
     """
     text, places = glyphs.text, glyphs.places
     if not any(text[index] >= "\u0590" for index in indices):

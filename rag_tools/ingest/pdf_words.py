@@ -1,4 +1,4 @@
-"""Words that are divided at the end of a line of a PDF, with or without a hyphen of their own."""
+"""Tells words that a line end of a PDF divides from compounds that have a hyphen of their own."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ _HYPHENS = "-\u2010\u00ad"
 
 _WORD = re.compile(r"[^\W\d_]+")
 _HYPHENATED = re.compile(r"[^\W\d_]+(?:[-\u2010][^\W\d_]+)+")
-# "pre- and postwar": the hyphen stands for what the next word shares with it.
+# "pre- and postwar": the hyphen stands for the part that both words share.
 _SHARED = frozenset(
     ("and", "or", "und", "oder", "bis", "sowie", "bzw", "et", "ou", "y", "e", "o", "en")
 )
-# First parts that keep their hyphen, unless the document spells the word without.
+# First parts that keep their hyphen, unless the document spells the word without it.
 _KEEPS_HYPHEN = frozenset(
     (
         "all",
@@ -45,7 +45,7 @@ def is_hyphen_end(text: str) -> bool:
 
 
 class DividedWords:
-    """Which lines end inside of a word, and whether the word has a hyphen there."""
+    """Tells which lines end inside a word, and whether the word has a hyphen there."""
 
     def __init__(self, lines: list[Line], opens: list[bool]) -> None:
         self._lines = lines
@@ -56,14 +56,14 @@ class DividedWords:
         self._words: Counter[str] | None = None
 
     def goes_on(self, index: int) -> bool:
-        """Tell whether a word goes on from a line to the next."""
+        """Tell whether a word continues from a line to the next."""
         return 0 <= index < len(self._ends) and self._ends[index]
 
     def keeps_hyphen(self, index: int) -> bool:
-        """Tell whether the word has a hyphen wherever it stands.
+        """Tell whether the word has a hyphen of its own.
 
-        The document knows how it spells the word. If it doesn't say, a hyphen between lower case
-        letters is one of syllables.
+        The spelling elsewhere in the document decides. If there is none, a hyphen between
+        lower-case letters is taken for one that only the line end put there.
         """
         before, after = self._lines[index].text, self._lines[index + 1].text
         if before[-1] == "\u00ad":
@@ -95,7 +95,7 @@ class DividedWords:
         )
 
     def _vocabulary(self) -> Counter[str]:
-        """Return the words that stand within lines, with and without hyphens."""
+        """Return the words within lines, with and without hyphens."""
         if self._words is None:
             self._words = Counter()
             for index, line in enumerate(self._lines):
@@ -122,7 +122,7 @@ def without_hyphen(line: Line) -> Line:
 
 
 def _divide_word(before: Line, after: Line) -> bool:
-    """Tell whether two lines have the two parts of one word between them."""
+    """Tell whether a line ends with the first part of a word that the next line continues."""
     if before.is_row or after.is_row or not is_hyphen_end(before.text):
         return False
     word = _WORD.match(after.text)

@@ -53,7 +53,7 @@ def tile(openings: Iterable[Opening], end: int) -> tuple[Block, ...]:
     Parameters
     ----------
     openings
-        In order of `start`.
+        Openings in ascending order of `start`.
     end
         Length of the text in code points.
 

@@ -83,7 +83,7 @@ def _declared(node: Node) -> Iterator[str]:
     macro = node.type == "function_definition" and node.child_by_field_name("type") is None
     whole = node.child_by_field_name("declarator")
     node = _innermost(node)
-    while node.type == "qualified_identifier":  # a loop: thousands may stand in each other
+    while node.type == "qualified_identifier":  # a loop, since thousands may be nested
         scope, name = (node.child_by_field_name(field) for field in ("scope", "name"))
         yield from _clean(_scopes(_text(scope)))
         if name is None:

@@ -38,7 +38,7 @@ _RATIO_APPLIES_FROM = 16 * 1024 * 1024  # unpacked bytes; fewer do no harm
 
 _ROWS_LOOKED_AT = 20  # rows of a table that tell whether the first one is a header
 _HEADING_STYLE = re.compile(r"heading ([1-9])", re.I)
-_TITLE_LEVEL = 0  # the style "Title" stands above "Heading 1"
+_TITLE_LEVEL = 0  # the style "Title" is above "Heading 1"
 
 _MATH_TEXT = "{http://schemas.openxmlformats.org/officeDocument/2006/math}t"
 _FALLBACK = "{http://schemas.openxmlformats.org/markup-compatibility/2006}Fallback"
@@ -85,7 +85,7 @@ def load_docx(data: bytes, *, uri: str, name: str) -> Document:
     UnreadableFileError
         As every loader does; also if the file unpacks to an absurd size.
     NoTextError
-        The document holds nothing but what isn't read, such as embedded objects.
+        The document holds only things that aren't read, such as embedded objects.
     """
     _check_archive(data, name)
     source = _open(data, name)

@@ -79,7 +79,7 @@ def is_skipped(element: html.HtmlElement) -> bool:
 
 
 def _is_second_formula(element: html.HtmlElement) -> bool:
-    """Tell whether an element draws a formula that stands beside it as MathML.
+    """Tell whether an element draws a formula that is beside it as MathML.
 
     KaTeX and MathJax put the drawing first or last, and hide it from screen readers.
     """

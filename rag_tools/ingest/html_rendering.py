@@ -29,7 +29,7 @@ from rag_tools.types import Block, BlockKind, Element
 
 
 class _Anchor(NamedTuple):
-    """An id to link to, ordered by where it stands in the page."""
+    """An id to link to, ordered by its position in the page."""
 
     order: int
     id: str

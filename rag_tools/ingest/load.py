@@ -50,7 +50,7 @@ class Loader(Protocol):
         -------
         Document
             Its blocks tile the text. Where the text isn't the decoded file itself, `source_map`
-            says where its characters stand in the file.
+            says where its characters are in the file.
 
         Raises
         ------
@@ -189,8 +189,8 @@ def load_bytes(data: bytes, *, name: str, uri: str) -> Document:
         raise NoTextError(f"{printable(name)}: no text: {_WITHOUT_TEXT[loader]}")
     if suffix in _MINIFIED and is_minified(document.text):
         raise UnsupportedFormatError(
-            f"{printable(name)}: minified, so that people can't read it: index the source it was "
-            "made from"
+            f"{printable(name)}: minified code isn't meant to be read: index the source from "
+            "which it was made"
         )
     return document
 

@@ -122,7 +122,7 @@ def _heading_title(parser: MarkdownIt, inline: Token, references: dict[str, Any]
 def _visible(tokens: Sequence[Token], *, images: bool = False) -> str:
     """Return the visible characters of inline tokens, and with `images` their alternative texts."""
     parts: list[str] = []
-    links: list[int] = []  # how many parts stand before each open link
+    links: list[int] = []  # number of parts before each open link
     for token in tokens:
         if token.type == "link_open":
             links.append(len(parts))

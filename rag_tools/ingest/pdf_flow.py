@@ -270,7 +270,7 @@ def _runs_on(before: Line, after: Line, width: float) -> bool:
     return before.right - before.left >= _FULL * width and len(text.split()) > 2
 
 
-# -- what stands outside of the running text ---------------------------------------------------
+# -- text outside of the running text ----------------------------------------------------------
 
 
 def _without_footnotes(lines: list[Line], letters: float) -> tuple[list[Line], list[list[Line]]]:

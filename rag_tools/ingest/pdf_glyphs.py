@@ -38,7 +38,7 @@ def read_glyphs(
     Parameters
     ----------
     text_page
-        Of pypdfium2.
+        A text page of pypdfium2.
     shown, upright
         Shape (3, 2): page coordinates and 1 → tenths of a point from the top left corner of the
         page as it is displayed, and of the page turned so that its text is upright.
@@ -134,7 +134,7 @@ def is_bold(text_page: Any, index: int) -> bool:  # noqa: ANN401
     pdfium_c.FPDFText_GetFontInfo(text_page, index, name, len(name), None)
     if name.value:
         return _BOLD.search(name.value) is not None
-    # Where a font doesn't say, PDFium guesses, and takes some regular ones for bold.
+    # If a font has no name, PDFium guesses its weight, and takes some regular fonts for bold.
     weight: int = pdfium_c.FPDFText_GetFontWeight(text_page, index)
     return weight >= _BOLD_WEIGHT
 

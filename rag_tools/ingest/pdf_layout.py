@@ -398,7 +398,7 @@ def _line(cells: list[list[Piece]], column: int, right_to_left: bool, *, is_row:
 
 def _between(before: Piece, after: Piece, right_to_left: bool) -> str:
     if after.is_field and not before.is_field:
-        # The label that stands beside a field.
+        # The label beside a field.
         return " " if not before.text[-1].isalnum() else ": "
     if before.text[-1].isspace() or after.text[0].isspace():
         return ""

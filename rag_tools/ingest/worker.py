@@ -239,7 +239,7 @@ def _obituary(name: str, status: int) -> str:
         with contextlib.suppress(ValueError):
             cause = signal.Signals(-status).name
             return (
-                f"{name}: the parser crashed ({cause}), or the system ended it for want of memory; "
+                f"{name}: the parser crashed ({cause}), or the system ran out of memory; "
                 "convert the file to another format, and please report it"
             )
     return (

@@ -319,6 +319,8 @@ def location(url: str, page_name: str | None = None) -> str:
     --------
     >>> location("https://example.org/guide#page=3")
     'https://example.org/guide, page 3'
+    >>> location("https://example.org/book#page=4", "page iv (PDF page 4)")
+    'https://example.org/book, page iv (PDF page 4)'
     """
     address, fragment = urldefrag(url)
     path = _path(address)

@@ -84,13 +84,17 @@ class Block(NamedTuple):
 
 
 class Page(NamedTuple):
-    """A page of a paginated source: number from 1, range of code points, size in points."""
+    """A page of a paginated source: number from 1, range of code points, size in points.
+
+    `label` is the page number as it is printed, such as ``iv``; None if it is `number`.
+    """
 
     number: int
     start: int
     end: int
     width: float
     height: float
+    label: str | None = None
 
 
 class Element(NamedTuple):
@@ -319,6 +323,8 @@ class Citation(_Value):
         First and last line, first column and the column after the last character, from 1.
     page, boxes
         Page number and one rectangle per line, for paginated sources.
+    page_label
+        The page number as it is printed, such as ``iv``; None if it is `page`.
     heading
         Heading or symbol path, ``"A > B"``.
     score
@@ -339,10 +345,18 @@ class Citation(_Value):
     lines: tuple[int, int] | None = None
     columns: tuple[int, int] | None = None
     page: int | None = None
+    page_label: str | None = None
     boxes: tuple[Box, ...] = ()
     heading: str | None = None
     score: float = 0.0
     alignment: tuple[Aligned, ...] | None = None
+
+    @property
+    def page_name(self) -> str | None:
+        """The page as a person finds it: ``page 4``, or ``page iv (PDF page 4)``."""
+        if self.page_label is None:
+            return None if self.page is None else f"page {self.page}"
+        return f"page {self.page_label} (PDF page {self.page})"
 
 
 class Copy(_Value):

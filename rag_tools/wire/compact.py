@@ -378,7 +378,7 @@ def _join(*parts: str | None) -> str:
 
 def _lines(citation: Citation) -> str | None:
     if citation.page is not None:
-        return f"page {citation.page}"
+        return citation.page_name
     if citation.lines is None:
         return None
     first, last = citation.lines

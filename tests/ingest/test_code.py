@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rag_tools.ingest.code import LANGUAGES, load_code
+from rag_tools.ingest.code import load_code
+from rag_tools.ingest.code_grammars import LANGUAGES
 
 
 def load(name, source):

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from rag_tools import Document, Engine
 from rag_tools.cite.claims import _needs_citation, _plain
 from rag_tools.errors import SkippedDocumentsError
-from rag_tools.ingest.code import LANGUAGES, load_code
+from rag_tools.ingest.code import load_code
+from rag_tools.ingest.code_grammars import LANGUAGES
 from rag_tools.ingest.docx import load_docx
 from rag_tools.ingest.html import load_html
 from rag_tools.ingest.load import load_bytes

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import sys
 import time
+from importlib import import_module
+from inspect import signature
 from pathlib import Path
 
 import pytest
@@ -12,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rag_tools.errors import FileTooLargeError, UnreadableFileError, UnsupportedFormatError
-from rag_tools.ingest.load import DEFAULT_MAX_BYTES, load, load_bytes, supported
+from rag_tools.ingest.load import DEFAULT_MAX_BYTES, Loader, load, load_bytes, supported
 
 posix_only = pytest.mark.skipif(sys.platform == "win32", reason="POSIX file types")
 
@@ -268,6 +270,13 @@ x
 # Back
 End
 """
+
+
+@pytest.mark.parametrize("name", ["code", "docx", "html", "markdown", "pdf", "rst", "text"])
+def test_every_loader_is_called_alike(name):
+    loader = getattr(import_module(f"rag_tools.ingest.{name}"), f"load_{name}")
+    agreed = list(signature(Loader.__call__).parameters.values())[1:]  # without self
+    assert list(signature(loader).parameters.values()) == agreed
 
 
 def test_minified_sources_are_left_out():

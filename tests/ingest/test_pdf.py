@@ -24,7 +24,7 @@ from pdfs import pdf_of
 from rag_tools.cite.locate import cite_span
 from rag_tools.errors import UnreadableFileError
 from rag_tools.ingest.pdf import load_pdf
-from rag_tools.types import Document, Span
+from rag_tools.types import Document, SourceMap, Span
 
 WIDTH, HEIGHT = 400, 300
 SCALE = 4  # pixels per point
@@ -300,6 +300,69 @@ def test_blank_pages_are_an_empty_document() -> None:
     assert document.blocks == ()
     assert document.source_map is not None
     assert [page.number for page in document.source_map.pages] == [1, 2]
+
+
+def labelled(*styles: str, prefix: str = "") -> bytes:
+    """Return a PDF of one page for each style of number, which counts anew where it changes."""
+    buffer = io.BytesIO()
+    canvas = Canvas(buffer, pagesize=(WIDTH, HEIGHT))
+    for index, style in enumerate(styles):
+        if index == 0 or style != styles[index - 1]:
+            canvas.addPageLabel(index, style=style, start=1, prefix=prefix)
+        canvas.drawString(50, 250, f"Words of sheet {index}.")
+        canvas.showPage()
+    canvas.save()
+    return buffer.getvalue()
+
+
+def test_pages_have_the_numbers_that_are_printed_on_them() -> None:
+    document = load(labelled("ROMAN_LOWER", "ROMAN_LOWER", "ARABIC", "ARABIC"))
+    assert document.source_map is not None
+    pages = document.source_map.pages
+    assert [(page.number, page.label) for page in pages] == [
+        (1, "i"),
+        (2, "ii"),
+        (3, "1"),
+        (4, "2"),
+    ]
+    citation = cite_span(document, span_of(document, "sheet 1"))
+    assert (citation.page, citation.page_label) == (2, "ii")
+    assert citation.page_name == "page ii (PDF page 2)"
+    assert citation.url.endswith("#page=2")
+
+
+def test_a_printed_number_that_is_the_place_in_the_file_is_no_label() -> None:
+    for data in (labelled("ARABIC", "ARABIC"), draw([(50, 250, "one")], [(50, 250, "two")])):
+        document = load(data)
+        assert document.source_map is not None
+        assert [page.label for page in document.source_map.pages] == [None, None]
+        assert cite_span(document, Span(0, 3)).page_name == "page 1"
+
+
+def test_a_label_that_no_page_has_room_for_is_none() -> None:
+    document = load(labelled("ARABIC", "ARABIC", prefix="x" * 10_000))
+    assert document.source_map is not None
+    assert [page.label for page in document.source_map.pages] == [None, None]
+
+
+def test_a_label_that_is_not_unicode_costs_no_page() -> None:
+    objects = [
+        b"<</Type/Catalog/Pages 2 0 R/PageLabels<</Nums[0<</S/r/P<FEFF0041D800>>>]>>>>",
+        b"<</Type/Pages/Kids[3 0 R]/Count 1/MediaBox[0 0 200 200]>>",
+        b"<</Type/Page/Parent 2 0 R/Contents 4 0 R/Resources<</Font<</F 5 0 R>>>>>>",
+        b"<</Length 37>>stream\nBT/F 12 Tf 20 100 Td(Some words)Tj ET \nendstream",
+        b"<</Type/Font/Subtype/Type1/BaseFont/Helvetica>>",
+    ]
+    document = load(pdf_of(objects))
+    assert document.text == "Some words"
+    assert document.source_map is not None
+    assert document.source_map.pages[0].label == "A\ufffdi"
+
+
+def test_source_maps_stored_without_labels_are_read() -> None:
+    stored = '{"pages": [[1, 0, 3, 400.0, 300.0]], "boxes": "", "elements": []}'
+    (page,) = SourceMap.model_validate_json(stored).pages
+    assert page == (1, 0, 3, WIDTH, HEIGHT, None)
 
 
 def image_only() -> bytes:

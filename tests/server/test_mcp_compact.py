@@ -13,7 +13,7 @@ from mcp import Client
 from asking import call, run
 from rag_tools import Document, Engine
 from rag_tools.cite.locate import cite_span
-from rag_tools.types import Span
+from rag_tools.types import Page, SourceMap, Span
 from rag_tools.wire import ids
 from rag_tools_mcp.given import GivenCitation, verified
 from rag_tools_mcp.resources import document_uri
@@ -258,6 +258,20 @@ def test_ids_tell_apart_documents_whose_ids_begin_alike(engine: Engine):
     id = short_id(engine, "report-10", "All agree.")
     with Engine.open(engine.directory) as other:  # which has given out nothing
         assert ids.resolve(other, id).document_id == "report-10"
+
+
+def test_a_model_reads_the_page_number_that_is_printed(engine: Engine):
+    text = "Before the dough is shaped it rests for an hour."
+    pages = (Page(4, 0, len(text), 400, 300, "iv"),)
+    engine.add([Document(uri="file:///bread.pdf", text=text, source_map=SourceMap(pages=pages))])
+
+    async def ask(client: Client) -> None:
+        found = await call(client, "search", query="how long does dough rest?")
+        assert "page iv (PDF page 4)" in json.dumps(found["results"])
+        found = await call(client, "cite", claim="Dough rests for an hour.")
+        assert "page iv (PDF page 4)" in json.dumps(found["citations"])
+
+    run({"default": engine.directory}, ask)
 
 
 def test_an_id_holds_when_later_documents_begin_alike(engine: Engine):

@@ -253,7 +253,7 @@ class _Answers(pickle.Unpickler):
 
     def find_class(self, module: str, name: str) -> Any:  # noqa: ANN401
         """Return a class that an answer may hold."""
-        if module == "rag_tools.types" or (module, name) == (__name__, _Failure.__name__):
+        if module == Document.__module__ or (module, name) == (__name__, _Failure.__name__):
             return super().find_class(module, name)
         raise pickle.UnpicklingError(f"{module}.{name} in the answer of a worker")
 

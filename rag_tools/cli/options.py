@@ -1,4 +1,4 @@
-"""The option values that take more than a conversion: filters, sizes, qualities, collections."""
+"""The options that several commands have, and how values such as filters and sizes are read."""
 
 from __future__ import annotations
 
@@ -6,12 +6,39 @@ import json
 import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
 # That of `rag_tools.index.search`, which would take long to import for --help.
 Quality = Literal["fast", "balanced", "exact"]
+
+IndexOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--index",
+        metavar="DIR",
+        file_okay=False,
+        readable=False,  # opening it says why it can't be read, and what to do
+        help="Directory of the index. Default: $RAG_TOOLS_INDEX, else ./.rag-tools.",
+    ),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document instead.")]
+FilterOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--filter",
+        metavar="FIELD=VALUE",
+        help="Only documents whose metadata has this value; `path` takes a glob. Repeatable.",
+    ),
+]
+ExplainOption = Annotated[
+    bool, typer.Option("--explain", help="Add which query word matched which document word.")
+]
+QualityOption = Annotated[
+    Quality,
+    typer.Option(help="How thorough: exact looks at every passage, however many there are."),
+]
 
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "ki": 2**10, "mi": 2**20, "gi": 2**30}
 

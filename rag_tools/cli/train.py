@@ -14,14 +14,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from rag_tools.cli import exits
 from rag_tools.cli.output import complain, write
 from rag_tools.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from rag_tools.train.pairs import Collection
     from rag_tools.train.scores import Teacher
-
-EXIT_INTERRUPTED = 130
 
 Pairs = Annotated[
     list[Path] | None,
@@ -122,7 +121,7 @@ def train(
         complain(
             f"interrupted; run the same command with --resume to continue from the state in {out}"
         )
-        raise typer.Exit(EXIT_INTERRUPTED)
+        raise typer.Exit(exits.INTERRUPTED)
     write(f"{out}\n")
 
 

@@ -9,11 +9,11 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
 
 from rag_tools.evaluate.citation_measures import auroc, auroc_interval, calibration_error
 from rag_tools.evaluate.report import Number
 from rag_tools.evaluate.significance import bootstrap, randomisation
+from rag_tools.types import Value
 
 Values = Mapping[str, Sequence[float]]
 """Measure → its value for every question, in the same order for every system."""
@@ -22,18 +22,14 @@ _SUPPORTED = frozenset({"supported", "answerable"})
 _UNSUPPORTED = frozenset({"not_supported", "unanswerable"})
 
 
-class _Value(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Verbatim(_Value):
+class Verbatim(Value):
     """How many citations there were, and how many quote their document letter by letter."""
 
     citations: int
     exact: int
 
 
-class Judgements(_Value):
+class Judgements(Value):
     """What the engine says of cases of which it is known whether there is evidence.
 
     Claims are judged by ``Support.score`` and ``verdict``, questions by
@@ -58,7 +54,7 @@ class Judgements(_Value):
     verdicts: dict[str, dict[str, int]]
 
 
-class CitationReport(_Value):
+class CitationReport(Value):
     """What was measured on one set.
 
     Attributes
@@ -92,7 +88,7 @@ class CitationReport(_Value):
     verbatim: Verbatim
 
 
-class CitationReports(_Value):
+class CitationReports(Value):
     """What was measured on several sets."""
 
     datasets: tuple[CitationReport, ...]

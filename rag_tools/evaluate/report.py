@@ -5,31 +5,28 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, PlainSerializer
+from pydantic import PlainSerializer
 
 from rag_tools.encode.checkpoint import Checkpoint
 from rag_tools.evaluate import significance
 from rag_tools.evaluate.measures import MEASURES
 from rag_tools.evaluate.systems import Measured, PerQuery, Plan
 from rag_tools.index.search import Quality, Signals
+from rag_tools.types import Value
 
 # More decimals than any sample of queries can tell apart.
 Number = Annotated[float, PlainSerializer(lambda value: round(value, 6))]
 Means = Mapping[str, Number]
 
 
-class _Value(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class CheckpointId(_Value):
+class CheckpointId(Value):
     """Which checkpoint: its name, and the fingerprint of what it computes."""
 
     name: str
     fingerprint: str
 
 
-class CompressedIndex(_Value):
+class CompressedIndex(Value):
     """Passages are scored as a user's are: in a compressed index, by `Engine.search`."""
 
     index: Literal["compressed"] = "compressed"
@@ -39,7 +36,7 @@ class CompressedIndex(_Value):
     signals: Signals
 
 
-class FloatVectors(_Value):
+class FloatVectors(Value):
     """Every passage is scored on its unquantised embeddings, without an index."""
 
     index: Literal["none"] = "none"
@@ -48,7 +45,7 @@ class FloatVectors(_Value):
     signals: Signals
 
 
-class Difference(_Value):
+class Difference(Value):
     """What a checkpoint's measure has more than the other's; negative: less.
 
     Attributes
@@ -66,7 +63,7 @@ class Difference(_Value):
     p: Number
 
 
-class Comparison(_Value):
+class Comparison(Value):
     """The checkpoint measured beside, its measures, and the difference to them."""
 
     checkpoint: CheckpointId
@@ -74,7 +71,7 @@ class Comparison(_Value):
     difference: Mapping[str, Difference]
 
 
-class Evaluation(_Value):
+class Evaluation(Value):
     """Retrieval on a data set, or on several: then every mean is that of theirs, unweighted.
 
     Attributes

@@ -50,9 +50,7 @@ from rag_tools.types.results import (
     Hit,
     SearchResults,
 )
-from rag_tools.types.values import (
-    Metadata,
-)
+from rag_tools.types.values import Metadata, Value
 
 __all__ = [
     "MAX_LABEL_LENGTH",
@@ -83,6 +81,7 @@ __all__ = [
     "Status",
     "Support",
     "SyncReport",
+    "Value",
     "Verdict",
     "Verification",
     "VerificationStatus",

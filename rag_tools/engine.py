@@ -13,21 +13,17 @@ import rag_tools.processor  # noqa: F401 - refuses one that is too old before Nu
 import functools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
-from rag_tools import creation
 from rag_tools.aio import AsyncEngine
-from rag_tools.catalog import schema
 from rag_tools.checking import Checker
-from rag_tools.creation import IndexSettings
-from rag_tools.disk import failures_named
+from rag_tools.closing import Closing
+from rag_tools.creation import default_directory
 from rag_tools.documents import Documents
 from rag_tools.encode.embeddings import EncodedQuery
 from rag_tools.index.search import Quality, Signals
 from rag_tools.indexer import Indexer
-from rag_tools.opened import OpenIndex
-from rag_tools.reader import Reader
+from rag_tools.opened import OpenIndex, open_index
 from rag_tools.searcher import Searcher
 from rag_tools.status import status
 from rag_tools.types import (
@@ -48,7 +44,7 @@ from rag_tools.types import (
 )
 
 
-class Engine:
+class Engine(Closing):
     """An open index. Made by `open`; safe to share between threads; a context manager.
 
     Reads see the last commit, whoever made it. Writes take turns: those of other threads wait,
@@ -122,40 +118,15 @@ class Engine:
         CheckpointError
             If the checkpoint can't be read.
         """
-        directory = Path(directory) if directory is not None else creation.default_directory()
-        asked = {"passage_tokens": passage_tokens, "bits": bits, "dim": dim}
-        with failures_named(directory):
-            missing = not (directory / schema.FILE_NAME).exists()
-        if create and missing:
-            creation.create(directory, checkpoint, **asked)
-        reader = Reader(directory)
-        try:
-            with reader.view() as view:
-                settings = IndexSettings.read(view)
-            settings.require(directory, asked)
-        except BaseException:
-            reader.close()
-            raise
         return cls(
-            OpenIndex(
-                directory,
-                reader,
-                settings,
-                checkpoint=checkpoint or settings.checkpoint,
-                signals=signals or Signals(),
+            open_index(
+                default_directory() if directory is None else Path(directory),
+                checkpoint=checkpoint,
+                create=create,
+                asked={"passage_tokens": passage_tokens, "bits": bits, "dim": dim},
+                signals=signals,
             )
         )
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Return what opens the same index again: an engine is copied and pickled by that."""

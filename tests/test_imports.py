@@ -18,9 +18,7 @@ PACKAGES = {
 MOST_LINES = 500
 # Those that are longer still. Divide one rather than add one.
 LONG = {
-    "rag_tools.types": 710,
     "rag_tools.cite.quote": 560,
-    "rag_tools.cli.main": 680,
     "rag_tools.ingest.code": 580,
     "rag_tools.ingest.html": 580,
     "rag_tools.ingest.pdf_flow": 610,
@@ -31,7 +29,7 @@ LONG = {
 # What may be imported by what stands above it, lowest first. Modules of one layer may import each
 # other, as long as there is no cycle.
 LAYERS = [
-    {"errors", "limits", "cores", "tracing", "file_uri", "compaction", "processor"},
+    {"errors", "limits", "closing", "cores", "tracing", "file_uri", "compaction", "processor"},
     {"types", "disk"},
     {"sentences", "units", "folding", "ingest", "encode", "index"},
     {"catalog"},

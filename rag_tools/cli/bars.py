@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import timedelta
-from types import TracebackType
 from typing import Self
 
 from rich.console import Console
@@ -12,6 +11,7 @@ from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, Tex
 from rich.text import Text
 
 from rag_tools.cli.output import one_line
+from rag_tools.closing import Closing
 
 # Stages of long work: what a person calls them, and what is counted; None: a share is shown.
 _STAGES = {"scan": "looking at files", "index": "indexing"}
@@ -26,7 +26,7 @@ _SECONDS_TO_JUDGE = 2.0
 """How long work must have gone on before its pace says anything about the time left."""
 
 
-class Bars:
+class Bars(Closing):
     """A line for each stage of some work; a context manager.
 
     A line goes when the next one comes if it hadn't a total; they all go at the end.
@@ -48,12 +48,8 @@ class Bars:
         self.progress.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """Remove the lines from the terminal."""
         self.progress.stop()
 
     def advance(self, stage: str, done: int, total: int) -> None:

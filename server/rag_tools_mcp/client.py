@@ -10,12 +10,12 @@ import functools
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
 from concurrent.futures import Future
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypeGuard, TypeVar
+from typing import TYPE_CHECKING, Any, TypeGuard, TypeVar
 
 import anyio
 from pydantic import BaseModel, ValidationError
 
+from rag_tools.closing import Closing
 from rag_tools.errors import ConfigurationError, InvalidQueryError, ServerError
 from rag_tools.types import (
     Citation,
@@ -94,7 +94,7 @@ def open_to_write(index: Engine | Path | str | None = None) -> Engine:
     return index
 
 
-class Client:
+class Client(Closing):
     """The reading methods of `rag_tools.Engine`, answered by a server: ``rag-tools serve --http``.
 
     Results are those of the engine. Safe to share between threads and event loops: requests are
@@ -148,17 +148,6 @@ class Client:
         """Return what connects to the same server again."""
         made = functools.partial(Client, self.url, token=self._token, collection=self.collection)
         return made, ()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Close the connections; calls that are under way are cancelled.

@@ -127,12 +127,12 @@ def _distinct(
         groups: list[list[_Found]] = []
         seen = Distinct()
         for match, id in ranked:
-            place = match.segment, match.position
-            if place not in known:
-                row = view.catalog.passage_at(*place)
+            address = match.segment, match.position
+            if address not in known:
+                row = view.catalog.passage_at(*address)
                 document = reader.document(view, row.document)
-                known[place] = _Found(match, document, row.passage, id)
-            found = known[place]
+                known[address] = _Found(match, document, row.passage, id)
+            found = known[address]
             candidate = _candidate(found)
             number = seen.find(candidate)
             if number is not None:

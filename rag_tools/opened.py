@@ -116,6 +116,12 @@ class OpenIndex:
         """Load the encoder and return the queries that are waiting; raises what `encoder` does."""
         return self._load()[1]
 
+    def warm(self) -> None:
+        """Load the encoder and map the segments; errors as for `encoder` and `Reader.view`."""
+        self._load()
+        with self.reader.view():
+            pass
+
     @property
     def calibrated(self) -> bool:
         """Whether the scores of support and confidence were fitted to an index like this one."""

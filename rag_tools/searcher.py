@@ -223,7 +223,7 @@ def _prepared(
 
 def _selection(view: View, restriction: _Restriction) -> Selection:
     """Return the live passages of the documents that a filter leaves."""
-    return view.snapshot.select(view.catalog.places(*restriction))
+    return view.snapshot.select(view.catalog.addresses(*restriction))
 
 
 def _check(limit: int, quality: Quality) -> None:

@@ -251,12 +251,12 @@ class Writer:
         batch, self._batch = self._batch, _Batch()
         with self.catalog.transaction():
             ids = self._insert_segments(batch.cuts)
-            places = _places(ids, [passages for _, passages, _ in batch.cuts])
+            addresses = _addresses(ids, [passages for _, passages, _ in batch.cuts])
             self._delete_documents(batch.deleted)
             self._drop_empty_segments(keep=ids)
             for (document, passages, columns, source), sequence in batch.documents.values():
                 rows = [
-                    NewPassage(passage, *places(number))
+                    NewPassage(passage, *addresses(number))
                     for passage, number in zip(passages, sequence, strict=True)
                 ]
                 self.catalog.insert_document(document, columns, rows, source)
@@ -448,15 +448,15 @@ class Writer:
                         path.unlink()
 
 
-def _places(ids: list[int], sizes: list[int]) -> Callable[[int], tuple[int, int]]:
-    """Return the function from a passage's sequence number to its segment and position."""
+def _addresses(ids: list[int], sizes: list[int]) -> Callable[[int], tuple[int, int]]:
+    """Return a function from a passage's sequence number to its segment id and position."""
     starts = [0, *itertools.accumulate(sizes)]
 
-    def place(sequence: int) -> tuple[int, int]:
+    def address(sequence: int) -> tuple[int, int]:
         index = bisect_right(starts, sequence) - 1
         return ids[index], sequence - starts[index]
 
-    return place
+    return address
 
 
 def _context(document: Document, passage: Passage) -> str:

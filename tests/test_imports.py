@@ -147,6 +147,20 @@ def test_the_engine_and_what_is_below_know_no_adapter():
     assert not found
 
 
+def test_the_types_are_imported_by_one_path():
+    known = modules()
+    inside = [name for name in known if name.startswith("rag_tools.types.")]
+    found = [
+        f"{name} → {other}"
+        for name, path in known.items()
+        if not name.startswith("rag_tools.types")
+        for other in imports(path, known, lazy=True)
+        if other in inside
+    ]
+    assert inside
+    assert not found, "import it from rag_tools.types"
+
+
 def test_no_module_is_long():
     lengths = {
         name: len(path.read_text(encoding="utf-8").splitlines()) for name, path in modules().items()

@@ -1,4 +1,9 @@
-"""A snapshot: the segments of one commit and which of their passages are live."""
+"""A snapshot: the segments of one commit and which of their passages are live.
+
+A passage is found by two pairs of numbers. Its address is the id of its segment and its position
+there, as the catalog stores it. Its place is the number of the segment in the snapshot, in order
+of id, and the position: what the stages of a search and the kernels compute with.
+"""
 
 from __future__ import annotations
 
@@ -43,7 +48,7 @@ class Selection:
         return total
 
     def places(self) -> NDArray[np.int64]:
-        """Return ``(n, 2)`` int64 numbers of segments, in order of id, and positions."""
+        """Return the places of the passages selected, ``(n, 2)`` int64, in ascending order."""
         positions = [np.flatnonzero(self.bitmaps[id]) for id in self.segments]
         numbers = np.repeat(np.arange(len(positions)), [len(part) for part in positions])
         return np.stack([numbers, np.concatenate([np.empty(0, np.int64), *positions])], axis=1)
@@ -97,11 +102,11 @@ class Snapshot:
             frequencies += np.where(tokens[at] == token_ids, counts[at], 0)
         return frequencies
 
-    def select(self, places: NDArray[np.int64]) -> Selection:
-        """Return the selection of the live passages at `places`, ``(n, 2)`` segments, positions."""
+    def select(self, addresses: NDArray[np.int64]) -> Selection:
+        """Return the selection of the live passages at ``(n, 2)`` int64 addresses."""
         selection = {}
         for id, bitmap in self.live.items():
             chosen = np.zeros_like(bitmap)
-            chosen[places[places[:, 0] == id, 1]] = True
+            chosen[addresses[addresses[:, 0] == id, 1]] = True
             selection[id] = chosen & bitmap
         return Selection(self.segments, selection)

@@ -25,13 +25,14 @@ def cite(
     claim: Annotated[
         str | None,
         typer.Argument(
-            metavar="[CLAIM]", help="A statement for which to find support.", show_default=False
+            metavar="[CLAIM]", help="A statement to find support for.", show_default=False
         ),
     ] = None,
     answer: Annotated[
         str | None,
         typer.Option(
-            metavar="FILE|-", help="A draft answer in Markdown; its statements are cited."
+            metavar="FILE|-",
+            help="File with a draft answer in Markdown to cite.",
         ),
     ] = None,
     index: IndexOption = None,
@@ -41,9 +42,9 @@ def cite(
     quality: QualityOption = "balanced",
     json: JsonOption = False,
 ) -> None:
-    """Report how far the documents support a claim or a whole answer, and quote them.
+    """Report how far the documents support a claim or a whole answer, with quotes.
 
-    With --answer the exit code is 1 if a statement is unsupported.
+    With --answer, the exit code is 1 if a statement is unsupported.
     """
     if (claim is None) == (answer is None):
         raise typer.BadParameter("give either a CLAIM or --answer FILE")
@@ -79,12 +80,12 @@ def verify(
     ],
     answer: Annotated[
         bool,
-        typer.Option("--answer", help="FILE is an agent's answer: check its quotations."),
+        typer.Option("--answer", help="FILE is an agent's answer, whose quotations are checked."),
     ] = False,
     index: IndexOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Check that quotes are still in their sources, where the citations say.
+    """Check that quotes are still where their citations say.
 
     The exit code is 0 if every citation is exact or moved, else 1.
     """
@@ -111,16 +112,16 @@ def verify(
 
 
 def _read(file: str) -> str:
-    """Return the text in `file`, or on standard input.
+    """Return the text in `file`, or on standard input if that is ``-``.
 
     Raises
     ------
     InvalidQueryError
-        It can't be read.
+        If the text can't be read.
     """
     try:
         data = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
-        # What PowerShell 5 writes to a file with > has a byte order mark of UTF-16.
+        # PowerShell 5 writes UTF-16 with a byte order mark when output is redirected to a file.
         marked = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
         return data.decode("utf-16" if marked else "utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
@@ -128,12 +129,12 @@ def _read(file: str) -> str:
 
 
 def _parsed(text: str, file: str) -> Any:  # noqa: ANN401 - whatever the JSON holds
-    """Return what the JSON document, or the lines of JSON, in `file` hold.
+    """Return the value of a JSON document, or the list of values of JSON lines.
 
     Raises
     ------
     InvalidQueryError
-        It is neither.
+        If the text is neither.
     """
     from json import loads
 
@@ -147,7 +148,7 @@ def _parsed(text: str, file: str) -> Any:  # noqa: ANN401 - whatever the JSON ho
             try:
                 records.append(loads(line))
             except (ValueError, RecursionError) as error:
-                # Had the first line stood on its own, these would be JSON lines.
+                # If no line before was JSON by itself, these aren't JSON lines.
                 message = f"line {number} of {file} isn't JSON: {error}" if records else failure
                 raise InvalidQueryError(message) from None
     if not records:

@@ -18,19 +18,19 @@ def index(
         typer.Argument(
             metavar="PATH",
             exists=True,
-            readable=False,  # what can't be read is reported and skipped, as inside a folder
-            help="Files and folders to index. Default: those indexed before.",
+            readable=False,  # files that can't be read are reported and skipped, as in a folder
+            help="Files and folders to index. Default: those that were indexed before.",
             show_default=False,
         ),
     ] = None,
     index: IndexOption = None,
     include: Annotated[
         list[str] | None,
-        typer.Option(metavar="GLOB", help="Index only files that match. Repeatable."),
+        typer.Option(metavar="GLOB", help="Index only files that match this pattern. Repeatable."),
     ] = None,
     exclude: Annotated[
         list[str] | None,
-        typer.Option(metavar="GLOB", help="Leave out files that match. Repeatable."),
+        typer.Option(metavar="GLOB", help="Leave out files that match this pattern. Repeatable."),
     ] = None,
     hidden: Annotated[bool, typer.Option("--hidden", help="Include hidden files.")] = False,
     no_gitignore: Annotated[
@@ -41,19 +41,19 @@ def index(
     ] = "64MiB",
     document_timeout: Annotated[
         float,
-        typer.Option(metavar="SECONDS", help="Skip documents that can't be parsed in this time."),
+        typer.Option(metavar="SECONDS", help="Skip documents that take longer than this to parse."),
     ] = 60.0,
     url_template: Annotated[
         str | None,
         typer.Option(
             metavar="URL",
-            help="Form of the links in citations, such as https://docs.example.com/{relative_path}"
+            help="Template for the links in citations, such as https://docs.example.com/{relative_path}"
             "#L{first_line}. Stored with the index; an empty value removes it.",
         ),
     ] = None,
     passage_tokens: Annotated[
         int | None,
-        typer.Option(help="Tokens per passage, for a new index.", show_default=False),
+        typer.Option(help="Maximum tokens per passage, for a new index.", show_default=False),
     ] = None,
     bits: Annotated[
         int | None,
@@ -108,7 +108,7 @@ def index(
                 progress=progress,
             )
     except KeyboardInterrupt:
-        complain("interrupted; what was committed stays. Run the command again to resume")
+        complain("interrupted; what was committed is kept. Run the command again to continue")
         raise typer.Exit(exits.INTERRUPTED) from None
     if json:
         write_json(report)
@@ -121,7 +121,10 @@ def index(
 def status(
     index: IndexOption = None,
     check: Annotated[
-        bool, typer.Option("--check", help="First read every file and compare its checksums.")
+        bool,
+        typer.Option(
+            "--check", help="Read every file of the index first and compare its checksum."
+        ),
     ] = False,
     json: JsonOption = False,
 ) -> None:

@@ -111,7 +111,7 @@ def demo(
             metavar="DIR",
             exists=True,
             file_okay=False,
-            help="Folder to index. Default: the sample documents of the package.",
+            help="Folder to index. Default: the sample documents in the package.",
         ),
     ] = None,
     index: Annotated[
@@ -120,10 +120,10 @@ def demo(
     ] = None,
     full: Annotated[
         bool,
-        typer.Option("--full", help="Index ten times as much, which needs a clone."),
+        typer.Option("--full", help="Index ten times as many documents; needs a clone."),
     ] = False,
 ) -> None:
-    """Index sample documents, ask, cite and verify; then do the same as an agent over MCP."""
+    """Index sample documents, search, cite and verify; then do the same as an agent over MCP."""
     from rag_tools.cli.demo import run
 
     run(corpus, index, full=full)

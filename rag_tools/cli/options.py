@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-# That of `rag_tools.index.search`, which would take long to import for --help.
+# The same as in `rag_tools.index.search`, whose import would slow down --help.
 Quality = Literal["fast", "balanced", "exact"]
 
 IndexOption = Annotated[
@@ -19,11 +19,13 @@ IndexOption = Annotated[
         "--index",
         metavar="DIR",
         file_okay=False,
-        readable=False,  # opening it says why it can't be read, and what to do
+        readable=False,  # opening the index reports why it can't be read, and what to do
         help="Directory of the index. Default: $RAG_TOOLS_INDEX, else ./.rag-tools.",
     ),
 ]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document instead.")]
+JsonOption = Annotated[
+    bool, typer.Option("--json", help="Print one JSON document instead of text.")
+]
 FilterOption = Annotated[
     list[str] | None,
     typer.Option(
@@ -33,11 +35,14 @@ FilterOption = Annotated[
     ),
 ]
 ExplainOption = Annotated[
-    bool, typer.Option("--explain", help="Add which query word matched which document word.")
+    bool,
+    typer.Option("--explain", help="Show which query words match which words of the documents."),
 ]
 QualityOption = Annotated[
     Quality,
-    typer.Option(help="How thorough: exact looks at every passage, however many there are."),
+    typer.Option(
+        help="How thorough the search is: exact scores every passage, however many there are."
+    ),
 ]
 
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "ki": 2**10, "mi": 2**20, "gi": 2**30}
@@ -46,7 +51,7 @@ _TEXT_FIELDS = frozenset({"document_id", "title", "path"})
 
 
 def size(value: str) -> int:
-    """Return the bytes that a size such as ``64MiB``, ``10MB`` or ``4096`` stands for.
+    """Return the number of bytes that a size such as ``64MiB``, ``10MB`` or ``4096`` means.
 
     Examples
     --------
@@ -60,9 +65,9 @@ def size(value: str) -> int:
 
 
 def filters(values: Iterable[str]) -> dict[str, list[str | int | float | bool]]:
-    """Return ``FIELD=VALUE`` options as a filter; one field given twice matches either value.
+    """Return ``FIELD=VALUE`` options as a filter; a field given twice matches either value.
 
-    A value that reads as a number or a truth value matches metadata of that type as well as
+    A value that can be read as a number or a truth value matches metadata of that type as well as
     text, because a command line can't tell them apart.
 
     Examples
@@ -82,7 +87,7 @@ def filters(values: Iterable[str]) -> dict[str, list[str | int | float | bool]]:
 
 
 def collections(values: Iterable[str]) -> dict[str, Path]:
-    """Return ``[NAME=]DIR`` options as directories by the name of the collection.
+    """Return ``[NAME=]DIR`` options as a mapping from collection names to directories.
 
     Examples
     --------
@@ -101,7 +106,7 @@ def collections(values: Iterable[str]) -> dict[str, Path]:
 
 
 def token(file: Path) -> dict[str, Any]:
-    """Return the settings of the one token of a server that has no file of settings."""
+    """Return the settings of the only token of a server that has no settings file."""
     return {"name": "default", "file": file.absolute(), "scopes": ["read", "write"]}
 
 

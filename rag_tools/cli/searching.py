@@ -20,7 +20,7 @@ from rag_tools.cli.output import complain, console, visible, write, write_json
 
 
 def search(
-    query: Annotated[str, typer.Argument(metavar="QUERY", help="Words or a question.")],
+    query: Annotated[str, typer.Argument(metavar="QUERY", help="A question or keywords.")],
     index: IndexOption = None,
     limit: Annotated[int, typer.Option(min=1, help="Number of passages to return.")] = 10,
     filter: FilterOption = None,
@@ -45,18 +45,20 @@ def search(
 
 
 def explain(
-    query: Annotated[str, typer.Argument(metavar="QUERY", help="Words or a question.")],
+    query: Annotated[str, typer.Argument(metavar="QUERY", help="A question or keywords.")],
     index: IndexOption = None,
     limit: Annotated[int, typer.Option(min=1, help="Number of passages to explain.")] = 3,
     filter: FilterOption = None,
     out: Annotated[
         Path | None,
         typer.Option(
-            metavar="FILE", dir_okay=False, help="Write a page for a browser instead of printing."
+            metavar="FILE",
+            dir_okay=False,
+            help="Write an HTML page to this file instead of printing.",
         ),
     ] = None,
 ) -> None:
-    """Show why passages were found: which words match the query words, and how well."""
+    """Show why passages were found: which words match the query words, and how closely."""
     from rag_tools.engine import Engine
 
     wanted = options.filters(filter or ())
@@ -82,10 +84,10 @@ def fetch(
         str, typer.Argument(metavar="DOCUMENT_ID", help="Id of a document or of a passage.")
     ],
     index: IndexOption = None,
-    start: Annotated[int, typer.Option(min=0, help="First character.")] = 0,
+    start: Annotated[int, typer.Option(min=0, help="First character to print, from 0.")] = 0,
     end: Annotated[
         int | None,
-        typer.Option(min=0, help="Character to stop before. Default: the end."),
+        typer.Option(min=0, help="Character to stop before. Default: the end of the document."),
     ] = None,
     json: JsonOption = False,
 ) -> None:
@@ -97,5 +99,5 @@ def fetch(
     if json:
         write_json(document)
     else:
-        # A file gets the text as it is; a terminal must not be driven by it.
+        # A file gets the text as it is; control characters in it must not reach a terminal.
         write(visible(document.text) + "\n" if sys.stdout.isatty() else document.text)

@@ -16,11 +16,14 @@ from rag_tools_mcp.install.hosts import HostName, Scope
 if TYPE_CHECKING:
     from rag_tools_mcp.install.changes import Change
 
-HostArgument = Annotated[HostName, typer.Argument(help="The program that starts the server.")]
+HostArgument = Annotated[HostName, typer.Argument(help="The program that will start the server.")]
 ScopeOption = Annotated[
-    Scope, typer.Option(help="For you everywhere, or for whoever works in this folder.")
+    Scope,
+    typer.Option(
+        help="Configure it for you everywhere (user), or for everyone who works in this folder."
+    ),
 ]
-YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")]
+YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Don't ask for confirmation.")]
 
 
 def serve(
@@ -35,7 +38,9 @@ def serve(
     config: Annotated[
         Path | None,
         typer.Option(
-            metavar="FILE", dir_okay=False, help="TOML file with the settings; options override it."
+            metavar="FILE",
+            dir_okay=False,
+            help="TOML file with settings; options take precedence over it.",
         ),
     ] = None,
     profile: Annotated[
@@ -49,36 +54,40 @@ def serve(
     allow_write: Annotated[
         list[Path] | None,
         typer.Option(
-            metavar="DIR", file_okay=False, help="Let agents index this folder. Repeatable."
+            metavar="DIR",
+            file_okay=False,
+            help="Allow agents to index files in this folder. Repeatable.",
         ),
     ] = None,
     http: Annotated[
         str | None,
-        typer.Option(metavar="HOST:PORT", help="Serve over HTTP instead of standard input."),
+        typer.Option(
+            metavar="HOST:PORT", help="Serve over HTTP instead of standard input and output."
+        ),
     ] = None,
     workers: Annotated[
         int | None,
-        typer.Option(min=1, help="Number of processes that serve over HTTP.", show_default="1"),
+        typer.Option(min=1, help="Number of server processes for HTTP.", show_default="1"),
     ] = None,
     allow_host: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="NAME", help="A host name by which clients reach the server. Repeatable."
+            metavar="NAME", help="Host name that clients may use for the server. Repeatable."
         ),
     ] = None,
     allow_origin: Annotated[
         list[str] | None,
-        typer.Option(metavar="URL", help="A web site whose pages may call the server. Repeatable."),
+        typer.Option(metavar="URL", help="Web site whose pages may call the server. Repeatable."),
     ] = None,
     token_file: Annotated[
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="File with the token that callers must send. Default: $RAG_TOOLS_TOKEN.",
+            help="File with the token that clients must send. Default: $RAG_TOOLS_TOKEN.",
         ),
     ] = None,
     log_queries: Annotated[
-        bool, typer.Option("--log-queries", help="Write queries to the log.")
+        bool, typer.Option("--log-queries", help="Include queries in the log.")
     ] = False,
 ) -> None:
     """Serve indexes to agents: MCP over standard input and output, or over HTTP."""
@@ -92,7 +101,7 @@ def serve(
     }
     over_http = {key: value for key, value in over_http.items() if value is not None}
     if over_http and http is None and config is None:
-        raise typer.BadParameter("these options need --http HOST:PORT as well")
+        raise typer.BadParameter("these options are for HTTP: add --http HOST:PORT")
     given = {
         "collections": options.collections(index or ()),
         "profile": profile,
@@ -113,7 +122,10 @@ def install(
     index: IndexOption = None,
     scope: ScopeOption = "user",
     only_print: Annotated[
-        bool, typer.Option("--print", help="Print what to add to the file, and change nothing.")
+        bool,
+        typer.Option(
+            "--print", help="Print the text to add to the configuration, and change nothing."
+        ),
     ] = False,
     yes: YesOption = False,
 ) -> None:
@@ -141,7 +153,7 @@ def uninstall(host: HostArgument, scope: ScopeOption = "user", yes: YesOption = 
 
 
 def _make(change: Change, sure: bool) -> None:
-    """Show a change to a user's file, ask unless `sure`, and make it."""
+    """Show a change to a user's file, ask for confirmation unless `sure`, and make the change."""
     if change.empty:
         write(visible(f"Nothing to do: {change.file}\n"))
         return

@@ -69,7 +69,7 @@ class IndexSettings:
         return asdict(self)
 
     def require(self, directory: Path, asked: Mapping[str, int | None]) -> None:
-        """Raise `IndexMismatchError` if a value in `asked` differs from a setting; None is ignored."""
+        """Raise `IndexMismatchError` if a value in `asked`, other than None, isn't the setting."""
         stored = self.as_json()
         for name, value in asked.items():
             if value not in (None, stored[name]):

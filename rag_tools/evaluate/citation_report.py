@@ -1,4 +1,4 @@
-"""What the answers to all questions of a set add up to: means, intervals, tests; as JSON has it."""
+"""Reports on citations, over all questions of a set: means, intervals and tests, as in JSON."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ _UNSUPPORTED = frozenset({"not_supported", "unanswerable"})
 
 
 class Verbatim(Value):
-    """How many citations there were, and how many quote their document letter by letter."""
+    """Number of citations, and of those that quote their document letter by letter."""
 
     citations: int
     exact: int
 
 
 class Judgements(Value):
-    """What the engine says of cases of which it is known whether there is evidence.
+    """How the engine judges cases for which it is known whether there is evidence.
 
     Claims are judged by ``Support.score`` and ``verdict``, questions by
     ``SearchResults.confidence`` and ``low_confidence``.
@@ -38,13 +38,15 @@ class Judgements(Value):
     Attributes
     ----------
     auroc, auroc_interval
-        Of the scores of what is supported, or answerable, against what isn't; with bounds.
+        Area under the ROC curve of the scores, supported or answerable cases against the others,
+        with its 95 % bounds.
     calibration_error
-        Of the same scores; None if they weren't fitted to the checkpoint.
+        Expected calibration error of the same scores; None if they weren't fitted to the
+        checkpoint.
     scores
-        Label → mean score. What is partially supported is in no other measure.
+        Label → mean score. Partially supported cases count in no other measure.
     verdicts
-        Label → verdict → how often.
+        Label → verdict → number of cases.
     """
 
     auroc: Number
@@ -55,26 +57,27 @@ class Judgements(Value):
 
 
 class CitationReport(Value):
-    """What was measured on one set.
+    """The measures on one set.
 
     Attributes
     ----------
     dataset
-        Its name.
+        Name of the set.
     questions
-        How many were measured.
+        Number of questions that were asked.
     measures
-        Measure → mean over the questions, of ``Engine.cite``.
+        Measure → mean of ``Engine.cite`` over the questions.
     intervals
-        Measure → bounds with 95 % confidence, by bootstrap over questions.
+        Measure → 95 % bounds of that mean, by bootstrap over the questions.
     baselines
         Baseline → measure → mean.
     p_values
-        Baseline → measure → two-sided p of a paired randomisation test against ``Engine.cite``.
+        Baseline → measure → two-sided p-value of a paired randomisation test against
+        ``Engine.cite``.
     judgements
         On claims, or on questions with and without an answer, if the set has both kinds.
     verbatim
-        Of all citations in the run, those of ``Engine.search`` too.
+        Counts of all citations in the run, including those of ``Engine.search``.
     """
 
     kind: Literal["citations"] = "citations"
@@ -89,13 +92,13 @@ class CitationReport(Value):
 
 
 class CitationReports(Value):
-    """What was measured on several sets."""
+    """The measures on several sets."""
 
     datasets: tuple[CitationReport, ...]
 
 
 class Judged(NamedTuple):
-    """A claim or a question: what is known of it, and what the engine says.
+    """A claim or a question: its label, and how the engine judges it.
 
     Attributes
     ----------
@@ -103,7 +106,7 @@ class Judged(NamedTuple):
         ``supported``, ``partially_supported``, ``not_supported``; ``answerable``,
         ``unanswerable``.
     calibrated
-        Whether the score was fitted to be a likelihood.
+        Whether the score was fitted to be a probability.
     """
 
     label: str
@@ -124,7 +127,7 @@ def summarise(
     Parameters
     ----------
     exact
-        Of every citation, whether it quotes its document.
+        For every citation, whether it quotes its document letter by letter.
     """
     arrays = _arrays(ours)
     others = {name: _arrays(values) for name, values in baselines.items()}

@@ -191,7 +191,7 @@ def _read_qrels(path: Path) -> dict[str, dict[str, int]]:
         where = f"{path}, line {number}"
         if len(row) != 3:
             raise DatasetError(
-                f"{where} has {len(row)} columns: needed are query, document and grade, with tabs"
+                f"{where} has {len(row)} columns: give query, document and grade, separated by tabs"
             )
         query, document, grade = row
         try:

@@ -20,12 +20,12 @@ from rag_tools.index.segment import Segment
 
 @dataclass(frozen=True)
 class Selection:
-    """The passages a search may return.
+    """The passages that a search may return.
 
     Attributes
     ----------
     segments
-        By id.
+        Segment id → segment.
     bitmaps
         Segment id → ``(n_passages,)`` bool.
     """
@@ -35,12 +35,12 @@ class Selection:
 
     @cached_property
     def n_passages(self) -> int:
-        """Passages selected."""
+        """Number of selected passages."""
         return sum(int(np.count_nonzero(bitmap)) for bitmap in self.bitmaps.values())
 
     @cached_property
     def n_tokens(self) -> int:
-        """Tokens of the passages selected."""
+        """Number of tokens of the selected passages."""
         total = 0
         for id, bitmap in self.bitmaps.items():
             positions, offsets = np.flatnonzero(bitmap), self.segments[id].token_offsets
@@ -56,16 +56,16 @@ class Selection:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """What a search reads. Immutable, so any number of threads may share it.
+    """The state that a search reads. It is immutable, so threads may share it.
 
     Attributes
     ----------
     generation
         Number of the commit.
     codebook
-        Shared by all segments.
+        Codebook of all segments; None if the index is empty.
     segments
-        By id, oldest first: ids rise.
+        Segment id → segment, in ascending order of id, which is the order of age.
     live
         Segment id → ``(n_passages,)`` bool: the passages that aren't tombstones.
     """
@@ -82,19 +82,19 @@ class Snapshot:
 
     @property
     def n_passages(self) -> int:
-        """Live passages."""
+        """Number of live passages."""
         return self.everything.n_passages
 
     @cached_property
     def cell_sizes(self) -> NDArray[np.int64]:
-        """``(n_centroids,)`` int64: passages in the postings of each centroid, over segments."""
+        """``(n_centroids,)`` int64: number of passages with each centroid, over all segments."""
         sizes = np.zeros(0 if self.codebook is None else len(self.codebook), dtype=np.int64)
         for segment in self.segments.values():
             sizes[segment.cells] += np.diff(segment.cell_offsets)
         return sizes
 
     def document_frequencies(self, token_ids: NDArray[np.int32]) -> NDArray[np.int64]:
-        """Return how many passages hold each token: tombstones still count."""
+        """Return the number of passages that contain each token, tombstones included."""
         frequencies = np.zeros(len(token_ids), dtype=np.int64)
         for segment in self.segments.values():
             tokens, counts = segment.document_frequencies

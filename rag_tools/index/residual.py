@@ -2,8 +2,8 @@
 
 ColBERTv2 (Santhanam et al. 2022, section 3.3) stores a token as its nearest centroid and a
 residual, each dimension of which falls into one of 2^b buckets. Here, shape and gain are separate:
-a residual is first divided by its own length, and each dimension by its spread, so that one table of
-bucket values serves all tokens and dimensions. The table fits a SIMD register and doesn't depend on
+a residual is first divided by its own length, and each dimension by its spread, so that one table
+of bucket values serves all tokens and dimensions. It fits a SIMD register and doesn't depend on
 data; the spread is multiplied into the query, and the gain of a token is a byte. The table is int8,
 so a kernel that never decompresses to floats is as exact as this module. The leading dimensions,
 which hold the most in checkpoints that order them, have twice the bits.

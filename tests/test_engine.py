@@ -724,7 +724,7 @@ def test_verify_reads_a_changed_source_once(tmp_path, monkeypatch):
     with Engine.open(tmp_path / "index", create=True) as engine:
         engine.sync([source])
         (citation,) = engine.search("When does the kettle boil?", limit=1).results[0].citations[:1]
-        source.write_text("Today the kettle boils at noon. The cat sleeps.")
+        source.write_text("It rains. The kettle boils at noon. The cat sleeps.")
         opened, open_file = [], Path.open
 
         def counted(path, *arguments, **options):

@@ -108,7 +108,7 @@ def index(
                 progress=progress,
             )
     except KeyboardInterrupt:
-        complain("interrupted; what was committed is kept. Run the command again to continue")
+        complain("interrupted; what was committed is kept. Run the command again to resume")
         raise typer.Exit(exits.INTERRUPTED) from None
     if json:
         write_json(report)

@@ -21,6 +21,7 @@ from mcp import Client, StdioServerParameters
 from rag_tools.errors import HostError
 from rag_tools_mcp.install import hosts, jsonc, toml
 from rag_tools_mcp.install.changes import Change
+from rag_tools_mcp.install.values import EditError
 
 COMMAND = ["/opt/my tools/rag-tools", "serve", "--index", "/home/zoë/all notes"]
 NAMES = get_args(hosts.HostName)
@@ -513,7 +514,7 @@ def test_what_is_removed_from_any_document_leaves_the_rest(
 
 
 def test_what_is_not_there_cannot_be_removed():
-    with pytest.raises(jsonc.JsoncError, match=r"a\.b"):
+    with pytest.raises(EditError, match=r"a\.b"):
         jsonc.remove('{"a": {}}', ["a", "b"])
 
 

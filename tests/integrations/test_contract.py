@@ -16,7 +16,7 @@ import pytest
 
 from frameworks import QUESTIONS
 from rag_tools import Engine
-from rag_tools_mcp.client import Client
+from rag_tools.client import Client
 from serving import RAG_TOOLS, served
 
 pytest.importorskip("langchain_core")
@@ -76,24 +76,29 @@ def protocol(server: mcp.StdioServerParameters | str) -> Search:
 def langchain(index: Any) -> Search:
     def search(query: str, filter: Filter) -> list[dict[str, Any]]:
         retriever = LangChainRetriever(index=index, k=LIMIT)
-        return [
-            {
-                "id": document.id,
-                "text": document.page_content,
-                "start": document.metadata["start_index"],
-                "end": document.metadata["end_index"],
-                **document.metadata,
-            }
-            for document in retriever.invoke(query, filter=filter)
-        ]
+        return _passages(retriever.invoke(query, filter=filter))
 
     return search
+
+
+def _passages(documents: list[Any]) -> list[dict[str, Any]]:
+    return [
+        {
+            "id": document.id,
+            "text": document.page_content,
+            "start": document.metadata["start_index"],
+            "end": document.metadata["end_index"],
+            **document.metadata,
+        }
+        for document in documents
+    ]
 
 
 def langchain_tool(index: Any) -> Search:
     def search(query: str, filter: Filter) -> list[dict[str, Any]]:
         tool = search_tool(LangChainRetriever(index=index, k=LIMIT, filter=filter))
-        return json.loads(tool.invoke({"query": query}))["results"]
+        call = {"type": "tool_call", "id": "1", "name": "search", "args": {"query": query}}
+        return _passages(tool.invoke(call).artifact)
 
     return search
 
@@ -186,7 +191,7 @@ def test_what_one_framework_adds_the_others_find(tmp_path: Path):
 @pytest.mark.parametrize(
     ("imported", "missing"),
     [
-        ("rag_tools.engine, rag_tools.rerank, rag_tools.cli.main, rag_tools_mcp.client", "both"),
+        ("rag_tools.engine, rag_tools.rerank, rag_tools.cli.main, rag_tools.client", "both"),
         ("langchain_rag_tools", "llama_index"),
         ("llama_index_rag_tools", "langchain_core"),
     ],

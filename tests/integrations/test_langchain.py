@@ -16,13 +16,15 @@ import pytest
 
 from frameworks import QUESTIONS, ROOT, storm
 from rag_tools import Engine
+from rag_tools.client import Client
 from rag_tools.errors import (
     ConfigurationError,
     IndexNotFoundError,
     InvalidQueryError,
     ServerError,
 )
-from rag_tools_mcp.client import Client
+from rag_tools.wire.compact import HIT
+from rag_tools.wire.ids import ShortIds, resolve
 from serving import served
 
 pytest.importorskip("langchain")
@@ -287,7 +289,11 @@ async def test_a_retrieval_chain_shows_the_model_the_cited_text(retriever: RagTo
     assert await chain.ainvoke(QUESTIONS[0]) == chain.invoke(QUESTIONS[0])
 
 
-async def test_an_agent_reads_citations_from_the_tool(retriever: RagToolsRetriever):
+@pytest.mark.parametrize("where", ["retriever", "remote"])
+async def test_an_agent_reads_the_compact_form_and_its_ids_are_annotated(
+    where: str, request: pytest.FixtureRequest, engine: Engine
+):
+    retriever = request.getfixturevalue(where)
     tool = search_tool(RagToolsRetriever(index=retriever.engine, k=2))
     call = {"name": "search", "args": {"query": QUESTIONS[1]}, "id": "call-1"}
     model = FakeMessagesListChatModel(
@@ -302,8 +308,44 @@ async def test_an_agent_reads_citations_from_the_tool(retriever: RagToolsRetriev
     found = messages[-1]
     assert isinstance(found, ToolMessage)
     searched = retriever.engine.search(QUESTIONS[1], limit=2)
-    assert json.loads(found.content) == searched.model_dump(mode="json")
+    read = json.loads(found.content)
+    assert len(found.content) < 2 * HIT + 50 < len(searched.model_dump_json())
     assert found.artifact == retriever.invoke(QUESTIONS[1], k=2)
+    shown = [each for hit in read["results"] for each in hit["citations"]]
+    known = [each for document in found.artifact for each in document.metadata["citations"]]
+    assert shown
+    for citation in shown:
+        place = resolve(engine, citation["id"])
+        assert place.intact
+        assert place.text == citation["quote"]
+        text = f"🏔️ So it says [{citation['id']}]."
+        (block,) = annotate(text, found.artifact).content_blocks
+        (annotation,) = block["annotations"]
+        assert text[annotation["start_index"] : annotation["end_index"]] == f"[{citation['id']}]"
+        assert annotation["cited_text"].startswith(citation["quote"])
+        assert annotation["extras"]["id"] == citation["id"]
+        assert annotation["extras"]["citation"] in known
+        assert retriever.engine.verify(annotation["extras"]["citation"]).status == "exact"
+
+
+def test_an_id_of_no_quote_is_marked_as_unknown(retriever: RagToolsRetriever):
+    documents = retriever.invoke(QUESTIONS[0], k=2)
+    quote = documents[0].metadata["citations"][0]
+    id = ShortIds(None).of(quote["document_id"], quote["start"], quote["quote"])
+    wrong = id[:-1] + ("a" if id[-1] != "a" else "b")
+    (block,) = annotate(f"First [{wrong}]. Then [1] and [{id}].", documents).content_blocks
+    unknown, number, known = block["annotations"]
+    assert unknown["value"]["error"] == f"no quote has the id {wrong}"
+    assert number["cited_text"] == known["cited_text"] == quote["quote"]
+
+
+def test_what_the_agent_reads_is_limited(retriever: RagToolsRetriever):
+    call = {"type": "tool_call", "id": "1", "name": "search", "args": {"query": QUESTIONS[0]}}
+    found = search_tool(retriever, max_chars=1_000).invoke(call)
+    read = json.loads(found.content)
+    assert len(found.content) <= 1_000
+    assert read["left_out"] == len(found.artifact) - len(read["results"]) > 0
+    assert "next_cursor" not in read
 
 
 class ScriptedModel(FakeMessagesListChatModel):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
 import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,7 @@ from mcp.types import Tool
 from typer.testing import CliRunner
 
 from rag_tools.cli.main import app
-from rag_tools.creation import DEFAULT_BITS
+from rag_tools.creation import DEFAULT_BITS, DEFAULT_PASSAGE_TOKENS
 from rag_tools.evaluate.dataset import read
 from rag_tools.evaluate.systems import Plan
 from rag_tools_mcp.collections import Collections
@@ -27,6 +29,7 @@ from rag_tools_mcp.settings import Http
 ROOT = Path(__file__).parents[2]
 CLI = (ROOT / "docs" / "cli.md").read_text(encoding="utf-8")
 MCP = (ROOT / "docs" / "mcp.md").read_text(encoding="utf-8")
+ARCHITECTURE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
 
 COMMANDS: dict[str, Any] = typer.main.get_command(app).commands  # type: ignore[attr-defined]
 
@@ -62,6 +65,7 @@ def test_the_documentation_names_no_command_or_option_that_is_not_there():
 # Defaults that aren't those of an option: it is None, and somebody else decides.
 DECIDED_ELSEWHERE = {
     ("index", "--bits"): DEFAULT_BITS,
+    ("index", "--passage-tokens"): DEFAULT_PASSAGE_TOKENS,
     ("serve", "--workers"): Http.model_fields["workers"].default,
     ("serve", "--profile"): inspect.signature(build).parameters["profile"].default,
     ("eval", "--bits"): Plan.__dataclass_fields__["bits"].default,
@@ -196,3 +200,54 @@ def test_the_configuration_by_hand_is_what_the_program_prints():
     (written,) = re.findall(r"For `(\w+)`:\n\n```json\n(.*?)\n```", MCP, re.DOTALL)
     name, text = written
     assert text == snippet(name, ["rag-tools", "serve", "--index", "/path/to/index"]).text
+
+
+def defined(tree: ast.AST, within: str) -> Iterator[str]:
+    """Yield the dotted names of all functions and classes, below the name of their module."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            yield f"{within}.{node.name}"
+            yield from defined(node, f"{within}.{node.name}")
+
+
+@pytest.mark.parametrize("title", ["One query", "One file"])
+def test_the_walk_through_the_modules_names_what_there_is(title: str):
+    package = ROOT / "rag_tools"
+    names = {
+        name
+        for path in package.rglob("*.py")
+        for name in defined(
+            ast.parse(path.read_text(encoding="utf-8")),
+            ".".join(path.relative_to(ROOT).with_suffix("").parts),
+        )
+    }
+    named = re.findall(r"`([^`]+)`", section(ARCHITECTURE, title))
+    files = [name for name in named if name.endswith(".py")]
+    assert len(files) >= 4
+    for file in files:
+        assert list(package.rglob(file)), file
+    functions = [name for name in named if re.fullmatch(r"\w+(\.\w+)+|_\w+|[a-z]+_[a-z_]+", name)]
+    functions = [name for name in functions if not name.endswith((".py", ".md"))]
+    assert len(functions) >= 10
+    for function in functions:
+        assert any(name.endswith(f".{function}") for name in names), function
+
+
+def test_every_file_that_a_page_names_is_there():
+    pages = [
+        *ROOT.glob("*.md"),
+        *(ROOT / "docs").glob("*.md"),
+        *(ROOT / "benchmarks").rglob("*.md"),
+    ]
+    folders = "tests|docs|benchmarks|examples|rag_tools|server|integrations"
+    named = {
+        (page.relative_to(ROOT).as_posix(), path)
+        for page in pages
+        for path in re.findall(
+            rf"(?<![\w/.-])((?:{folders})/[\w/-]+\.(?:py|txt|md|json|cpp|h))\b",
+            page.read_text(encoding="utf-8"),
+        )
+        if "NAME" not in path  # stands for any
+    }
+    assert len(named) >= 40
+    assert not [(page, path) for page, path in named if not (ROOT / path).exists()]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -23,15 +24,14 @@ LONG = {
     "rag_tools.ingest.html": 580,
     "rag_tools.ingest.pdf_flow": 610,
     "rag_tools.ingest.pdf_page": 700,
-    "rag_tools_mcp.pages": 600,
-    "rag_tools_mcp.tools": 600,
 }
 # What may be imported by what stands above it, lowest first. Modules of one layer may import each
 # other, as long as there is no cycle.
 LAYERS = [
-    {"errors", "limits", "closing", "cores", "tracing", "file_uri", "compaction", "processor"},
+    {"errors", "limits", "closing", "cores", "tracing", "file_uri", "compaction", "processor"}
+    | {"handoff"},
     {"types", "disk"},
-    {"sentences", "units", "folding", "ingest", "encode", "index"},
+    {"sentences", "units", "folding", "ingest", "encode", "index", "wire"},
     {"catalog"},
     {"reader"},
     {"cite", "rerank", "duplicates"},
@@ -41,6 +41,7 @@ LAYERS = [
     {"searcher", "indexer", "documents", "status"},
     {"checking", "aio"},
     {"engine"},
+    {"client", "frameworks"},
     {"evaluate"},
     {"train"},
 ]
@@ -107,6 +108,16 @@ def test_every_module_of_the_package_has_a_layer():
         and name.split(".")[1] not in {*ABOVE, "__main__"}
     }
     assert not unplaced, "add them to LAYERS"
+
+
+def test_the_documentation_shows_the_layers():
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    table = page[page.index("| layer | modules |") :].split("\n\n")[0]
+    shown = re.findall(r"`(\w+)`", table)
+    assert set(shown) == {*PACKAGES, "cli"}.union(*LAYERS) - {"rag_tools"}
+    placed = [layer(f"rag_tools.{name}") for name in shown]
+    known = [number for number in placed if number is not None]
+    assert known == sorted(known, reverse=True), "from the highest layer to the lowest"
 
 
 def test_there_is_no_cycle():

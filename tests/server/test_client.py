@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-import rag_tools_mcp.client
+import rag_tools.client
 from frameworks import QUESTIONS, storm
+from rag_tools.client import Client, open_index, open_to_write
 from rag_tools.engine import Engine
 from rag_tools.errors import ConfigurationError, InvalidQueryError, ServerError
 from rag_tools.types import Document, SearchResults
-from rag_tools_mcp.client import Client, open_index, open_to_write
 from serving import RAG_TOOLS, served, serving
 
 
@@ -68,16 +68,16 @@ def test_what_takes_several_answers_is_put_together(
         assert len(blob.text) > 2_000
         document = found.results[0].document_id
         with served(tmp_path / "index") as url, Client(url) as client:
-            monkeypatch.setattr(rag_tools_mcp.client, "_MAX_CHARS", 1_500)
+            monkeypatch.setattr(rag_tools.client, "_MAX_CHARS", 1_500)
             for id in (document, blob.id):
                 assert client.fetch(id) == engine.fetch(id)
             part = {"start": 9, "end": len(text) - 9}
             assert client.fetch(document, **part) == engine.fetch(document, **part)
             longest = max(len(hit.model_dump_json()) for hit in found.results)
-            monkeypatch.setattr(rag_tools_mcp.client, "_MAX_CHARS", longest + 200)
+            monkeypatch.setattr(rag_tools.client, "_MAX_CHARS", longest + 200)
             assert client.search("lighthouse", limit=7) == found
             monkeypatch.undo()
-            monkeypatch.setattr(rag_tools_mcp.client, "_PAGE", 2)
+            monkeypatch.setattr(rag_tools.client, "_PAGE", 2)
             assert client.search("lighthouse", limit=7) == found
 
 
@@ -123,7 +123,7 @@ async def test_what_a_busy_server_refuses_is_asked_again(
     with serving(command) as url, Client(url) as client:
         answers = await asyncio.gather(*(client.asearch(question) for question in QUESTIONS))
         assert answers == [engine.search(question) for question in QUESTIONS]
-        monkeypatch.setattr(rag_tools_mcp.client, "_PATIENCE", 0)
+        monkeypatch.setattr(rag_tools.client, "_PATIENCE", 0)
         answers = await asyncio.gather(
             *(client.asearch(question) for question in QUESTIONS), return_exceptions=True
         )
@@ -182,7 +182,7 @@ def test_tokens_and_collections(index_dir: Path, tmp_path: Path, engine: Engine)
         [*RAG_TOOLS, "serve", *indexes, "--http", "127.0.0.1:0", "--token-file", str(secret)]
     ) as url:
         for token in (None, "wrong"):
-            with pytest.raises(ServerError, match=f"{url}: a valid token is needed"):
+            with pytest.raises(ServerError, match=f"{url}: no valid token"):
                 Client(url, token=token)
         token = secret.read_text()
         with Client(url, token=token, collection="full") as full:
@@ -210,19 +210,32 @@ def test_a_name_or_an_address_is_opened(index_dir: Path, url: str, engine: Engin
 def test_a_server_is_not_written_to(url: str, client: Client, tmp_path: Path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for index in (url, client):
-        with pytest.raises(ConfigurationError, match=f"{url} can only be read"):
+        with pytest.raises(ConfigurationError, match=f"{url} is a server, which can only be read"):
             open_to_write(index)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_program_ends_though_its_client_is_open(url: str):
-    program = f"from rag_tools_mcp.client import Client; Client({url!r}).status()"
+    program = f"from rag_tools.client import Client; Client({url!r}).status()"
     subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
+
+
+@pytest.mark.parametrize("missing", ["mcp", "httpx2"])
+def test_a_client_without_its_dependencies_names_the_package_that_is_missing(missing: str):
+    program = (
+        "import sys\n"
+        f"sys.modules[{missing!r}] = None  # cannot be imported\n"
+        "import rag_tools\n"
+        "try: rag_tools.Client('http://127.0.0.1:9/mcp')\n"
+        "except rag_tools.ConfigurationError as error: print(error)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert f"a client needs the package {missing}" in done.stdout
+    assert "pip install rag-tools" in done.stdout
 
 
 def test_a_directory_is_opened_without_the_protocol():
     program = (
-        "import sys, rag_tools_mcp.client;"
-        "sys.exit(bool({'mcp', 'httpx2', 'numpy'} & set(sys.modules)))"
+        "import sys, rag_tools.client;sys.exit(bool({'mcp', 'httpx2', 'numpy'} & set(sys.modules)))"
     )
     subprocess.run([sys.executable, "-c", program], check=True)

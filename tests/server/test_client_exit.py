@@ -12,22 +12,22 @@ from pathlib import Path
 
 import pytest
 
+from rag_tools.client import Client
 from rag_tools.errors import ServerError
-from rag_tools_mcp.client import Client
 from serving import served
 
 SECONDS = 60  # an import of the frameworks takes some on a busy machine
 
-USED = "from rag_tools_mcp.client import Client\nclient = Client(URL)\nclient.search('tides')\n"
+USED = "from rag_tools.client import Client\nclient = Client(URL)\nclient.search('tides')\n"
 PROGRAMS = {
     "not closed": f"{USED}print('done')",
     "closed": f"{USED}client.close()\nclient.close()\nprint('done')",
     "with": (
-        "from rag_tools_mcp.client import Client\n"
+        "from rag_tools.client import Client\n"
         "with Client(URL) as client:\n    client.search('tides')\nprint('done')"
     ),
     "many": (
-        "from rag_tools_mcp.client import Client\n"
+        "from rag_tools.client import Client\n"
         "clients = [Client(URL) for _ in range(12)]\n"
         "for client in clients:\n    client.search('tides')\n"
         "clients[3].close()\nprint('done')"
@@ -46,7 +46,7 @@ PROGRAMS = {
     "on another thread": (
         "import threading\n"
         "def work():\n"
-        "    from rag_tools_mcp.client import Client\n"
+        "    from rag_tools.client import Client\n"
         "    global client\n"
         "    client = Client(URL)\n"
         "    client.search('tides')\n"

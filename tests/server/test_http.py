@@ -37,9 +37,9 @@ from mcp.types import PARSE_ERROR
 import rag_tools_mcp.http
 from rag_tools.engine import Engine
 from rag_tools.types import Document
+from rag_tools.wire.ids import ShortIds
 from rag_tools_mcp import running
 from rag_tools_mcp.auth import Caller, WebTokens
-from rag_tools_mcp.ids import ShortIds
 from rag_tools_mcp.resources import TEMPLATE
 from rag_tools_mcp.settings import Http, Issuer, Settings
 
@@ -766,7 +766,7 @@ def test_who_calls_too_often_waits(start: Callable[..., Server], index_dir: Path
         refused = server.post({})
         if refused.status_code == 429 and "open" not in refused.text:
             break
-    assert refused.json()["error"]["message"] == "too many requests"
+    assert refused.json()["error"]["message"] == "too many requests: try again later"
     assert 1 <= int(refused.headers["retry-after"]) <= 60
 
 

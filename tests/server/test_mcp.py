@@ -19,6 +19,7 @@ from mcp.types import CallToolResult, Tool
 
 from rag_tools.cli.output import as_json
 from rag_tools.engine import Engine
+from rag_tools.errors import InvalidQueryError
 from rag_tools.types import Citation, Document
 from rag_tools_mcp import pages
 from rag_tools_mcp.collections import Collections
@@ -283,7 +284,7 @@ def test_pages_are_bounded_and_follow_one_another(agent: Agent):
 
 def test_a_passage_that_cannot_fit_says_how_much_it_needs(engine: Engine):
     found = engine.search("water", limit=1)
-    with pytest.raises(pages.ToolError, match=r"max_chars=(\d+)") as error:
+    with pytest.raises(InvalidQueryError, match=r"max_chars=(\d+)") as error:
         pages.search_page(found, skip=0, limit=1, max_chars=100)
     needed = int(str(error.value).split("max_chars=")[1].split()[0])
     page = pages.search_page(found, skip=0, limit=1, max_chars=needed)

@@ -14,7 +14,7 @@ from asking import call, run
 from rag_tools import Document, Engine
 from rag_tools.cite.locate import cite_span
 from rag_tools.types import Span
-from rag_tools_mcp import ids
+from rag_tools.wire import ids
 from rag_tools_mcp.given import GivenCitation, verified
 from rag_tools_mcp.resources import document_uri
 

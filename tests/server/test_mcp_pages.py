@@ -11,6 +11,7 @@ from mcp import Client
 from asking import call, run
 from rag_tools import Document, Engine
 from rag_tools.types import Block, Skipped, Span, SyncReport
+from rag_tools.wire.fitting import LABEL
 from rag_tools_mcp import pages
 
 WORDS = "The pelican of the harbour dives for herring at dawn. "
@@ -107,7 +108,7 @@ def test_other_tools_answer_too(index: Path):
 
     async def ask_as_chatgpt(client: Client) -> None:
         page = await call(client, "search", query="herring pelican")
-        assert all(len(result["title"]) <= pages.LABEL for result in page["results"])
+        assert all(len(result["title"]) <= LABEL for result in page["results"])
 
     run({"default": index}, ask_as_chatgpt, profile="openai")
 

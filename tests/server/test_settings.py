@@ -69,22 +69,24 @@ ISSUER = {"url": "https://x", "audience": "https://y", "jwks": "keys.json"}
         ({"http": {"limits": {"quee": 1}}}, "unknown key http.limits.quee"),
         ({"http": {"tokens": [{**TOKEN, "scope": "read"}]}}, "unknown key http.tokens.0.scope"),
         ({"http": {"limits": {"calls": 0}}}, "http.limits.calls"),
+        ({"http": {"limits": {"request_bytes": 0}}}, "http.limits.request_bytes"),
+        ({"http": {"limits": {"response_bytes": "large"}}}, "http.limits.response_bytes"),
         ({"http": {"workers": "many"}}, "http.workers"),
         ({"profile": "none"}, "profile"),
         ({"collections": {}}, "collections"),
-        ({"collections": {"A b": "x"}}, "'A b' can't name a collection"),
-        ({"http": {"address": "here"}}, "'here' isn't HOST:PORT"),
-        ({"http": {"address": "::1:80"}}, "isn't HOST:PORT"),
-        ({"http": {"address": "127.0.0.1:99999"}}, "isn't HOST:PORT"),
+        ({"collections": {"A b": "x"}}, "'A b' is not a valid name of a collection"),
+        ({"http": {"address": "here"}}, "'here' is not an address: write HOST:PORT"),
+        ({"http": {"address": "::1:80"}}, "is not an address: write HOST:PORT"),
+        ({"http": {"address": "127.0.0.1:99999"}}, "is not an address: write HOST:PORT"),
         ({"http": OUTSIDE}, "add a token (--token-file FILE, $RAG_TOOLS_TOKEN"),
         ({"http": OUTSIDE}, "--allow-host NAME"),
-        ({"http": {**OUTSIDE, "tokens": [TOKEN]}}, "add the host names by which clients reach it"),
+        ({"http": {**OUTSIDE, "tokens": [TOKEN]}}, "add the host names that clients use"),
         ({"http": {**OUTSIDE, "allowed_hosts": ["x"]}}, "add a token"),
         ({"http": {"address": "example.com:80"}}, "can be reached from other machines"),
         ({"http": {"address": "[::]:80"}}, "can be reached from other machines"),
         ({"http": {"address": "192.168.1.2:80"}}, "can be reached from other machines"),
-        ({"http": {"tokens": [{"name": "a"}]}}, "token 'a' needs either file or env"),
-        ({"http": {"tokens": [{**TOKEN, "file": "x"}]}}, "needs either file or env"),
+        ({"http": {"tokens": [{"name": "a"}]}}, "token 'a' needs exactly one of file and env"),
+        ({"http": {"tokens": [{**TOKEN, "file": "x"}]}}, "needs exactly one of file and env"),
         ({"http": {"tokens": [TOKEN, TOKEN]}}, "two tokens have the name 'a'"),
         ({"http": {"tokens": [{**TOKEN, "scopes": ["admin"]}]}}, "http.tokens.0.scopes"),
         ({"http": {"tokens": [{**TOKEN, "collections": ["x"]}]}}, "no collection 'x'"),
@@ -100,6 +102,16 @@ def test_what_cannot_be_used_is_named(given: dict[str, Any], says: str):
     assert says in str(error.value)
     assert "\n" not in str(error.value)
     assert "pydantic" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("written", "size"),
+    [(5_000, 5_000), ("4MiB", 4 * 2**20), ("1.5 MB", 1_500_000), ("64k", 64_000)],
+)
+def test_a_size_is_a_number_of_bytes_or_has_a_unit(written: int | str, size: int):
+    http = load(given={"http": {"limits": {"request_bytes": written}}}).http
+    assert http is not None
+    assert http.limits.request_bytes == size
 
 
 def test_what_is_safe_to_expose():

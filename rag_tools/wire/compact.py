@@ -1,8 +1,8 @@
-"""Results as a model reads them: short ids, places in words, and a passage once, near its quotes.
+"""Results in the compact form that models read: short ids, places in words, no text twice.
 
-A hit takes `HIT` characters of JSON at most. Where a page has less room than its hits would take,
-all of them shrink: first the text around the quotes, then the quotes that are less telling. What is
-left out of an entry is had with ``detail="full"``, or by fetching its id.
+A hit takes at most `HIT` characters of JSON. If a page has less room than its hits would take, all
+of them are shortened: first the text around the quotes, then the weaker quotes. The full text is
+in the results with every field, and is returned when the id is fetched.
 """
 
 from __future__ import annotations
@@ -16,35 +16,36 @@ from urllib.parse import unquote, urlsplit
 from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, model_serializer
 
 from rag_tools.types import Citation, CitedAnswer, Hit, SearchResults, Span, Support, Verification
-from rag_tools_mcp.ids import ShortIds
-from rag_tools_mcp.pages import COUNTS, MAX_CURSOR, fitting, json_cut, json_size, label, too_small
+from rag_tools.wire.fitting import COUNTS, fitting, json_cut, json_size, label, too_small
+from rag_tools.wire.ids import ShortIds
+from rag_tools.wire.results import MAX_CURSOR
 
 HIT = 800
-"""Characters of JSON that a hit takes at most.
+"""The most characters of JSON that a hit takes.
 
-At four characters a token that is 200 tokens, where 250 are allowed: tokenizers of models make more
-of ids and of punctuation.
+That is 200 tokens at four characters each. The budget is 250 tokens: ids and punctuation take more
+tokens than words do.
 """
 
-_LEAST = 400  # characters of a hit: where hits would get fewer, fewer of them are shown
-_QUOTES = 0.6  # of a hit's room: what its quotes may take, the rest is for the text around them
-_GAIN = 20  # characters beyond its best quote for which a text is worth being shown
-_COPIES, _COPY = 3, 40  # files named that hold the same passage; characters of a name
-_BEGINNING = 3  # words by which a statement is recognised
+_LEAST = 400  # characters of a hit, at least; if there is less room, fewer hits are shown
+_QUOTES = 0.6  # share of a hit's room for its quotes; the rest is for the text around them
+_GAIN = 20  # a text is shown only if it has this many characters more than the best quote
+_COPIES, _COPY = 3, 40  # number of files with the same passage that are named; length of a name
+_BEGINNING = 3  # words of a statement that are shown to identify it
 
 
 class _Brief(BaseModel):
-    """Fields that have nothing to say are left out."""
+    """A value whose empty fields are left out of the JSON."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     @model_serializer(mode="wrap")
-    def _said(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+    def _without_none(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         return {name: value for name, value in handler(self).items() if value is not None}
 
 
 class BriefCitation(_Brief):
-    """A verbatim quote; in a hit, `where` says only what differs from the hit's."""
+    """A verbatim quote; in a hit, `where` has only what the hit's own `where` lacks."""
 
     id: str
     where: str | None = None
@@ -52,9 +53,9 @@ class BriefCitation(_Brief):
 
 
 class BriefHit(_Brief):
-    """A passage: its quotes, and its text around them. ``…`` stands where the text is cut.
+    """A passage: its quotes and the text around them; ``…`` marks where the text is cut.
 
-    `also_in` names files that hold the same passage.
+    `also_in` names other files that contain the same passage.
     """
 
     id: str
@@ -65,7 +66,7 @@ class BriefHit(_Brief):
 
 
 class BriefSearch(_Brief):
-    """Hits in order of falling score."""
+    """Hits in order of descending score."""
 
     results: tuple[BriefHit, ...] = ()
     low_confidence: bool | None = None
@@ -74,7 +75,7 @@ class BriefSearch(_Brief):
 
 
 class BriefSupport(_Brief):
-    """How far quotes support a claim; `uncovered` are words of it that they don't have."""
+    """How well quotes support a claim; `uncovered` has the words that they don't cover."""
 
     verdict: str
     score: float
@@ -84,7 +85,7 @@ class BriefSupport(_Brief):
 
 
 class BriefVerification(_Brief):
-    """What became of a citation, and the words as they stand in the document."""
+    """The status of a citation, and the words as they are in the document."""
 
     status: str
     id: str | None = None
@@ -95,14 +96,14 @@ class BriefVerification(_Brief):
 
 
 class BriefVerifications(_Brief):
-    """What became of citations, in the order given."""
+    """The status of several citations, in the order given."""
 
     verifications: tuple[BriefVerification, ...] = ()
     left_out: int | None = None
 
 
 class CheckedStatement(_Brief):
-    """A statement of a draft: how it begins, and which quotes bear it out."""
+    """A statement of a draft: its first words, and the ids of the quotes that support it."""
 
     begins: str
     verdict: str
@@ -123,12 +124,12 @@ class CheckedAnswer(_Brief):
 def brief_search(
     found: SearchResults, ids: ShortIds, *, skip: int, limit: int, max_chars: int
 ) -> BriefSearch:
-    """Return the hits from `skip` on, each as long as `max_chars` allows for.
+    """Return up to `limit` hits from number `skip` on, shortened to fit into `max_chars`.
 
     Raises
     ------
-    ToolError
-        Not even the first of them fits.
+    InvalidQueryError
+        If not even the first of them fits.
     """
     hits = found.results[skip : skip + limit]
     page = BriefSearch(low_confidence=found.low_confidence or None)
@@ -159,8 +160,8 @@ def brief_support(found: Support, ids: ShortIds, *, max_chars: int) -> BriefSupp
 
     Raises
     ------
-    ToolError
-        Not even the first of them fits.
+    InvalidQueryError
+        If not even the first of them fits.
     """
     page = BriefSupport(
         verdict=found.verdict,
@@ -178,17 +179,17 @@ def brief_support(found: Support, ids: ShortIds, *, max_chars: int) -> BriefSupp
 def brief_verifications(
     found: Iterator[Verification], ids: ShortIds, *, given: int, max_chars: int
 ) -> BriefVerifications:
-    """Return the verifications that fit into `max_chars`; ask `found` for no more than needed.
+    """Return the verifications that fit into `max_chars`; `found` is read only as far as needed.
 
     Parameters
     ----------
     given
-        How many citations are to be verified.
+        The number of citations that are to be verified.
 
     Raises
     ------
-    ToolError
-        Not even the first of them fits.
+    InvalidQueryError
+        If not even the first of them fits.
     """
     shown = (_verification(each, ids, _room(max_chars)) for each in found)
     room = max_chars - len(',"left_out":')
@@ -204,19 +205,19 @@ def checked_answer(
     *,
     max_chars: int,
 ) -> CheckedAnswer:
-    """Return what became of a draft: its statements first, then as many quotes as fit.
+    """Return the result for a draft: its statements first, then as many quotes as fit.
 
     Parameters
     ----------
     cited
-        What became of the ids that the draft gives.
+        The verifications of the ids that the draft gives.
     quotations
-        What became of the passages that it quotes.
+        The verifications of the passages that it quotes.
 
     Raises
     ------
-    ToolError
-        Not even the first statement fits.
+    InvalidQueryError
+        If not even the first statement fits.
     """
     room = _room(max_chars)
     citations = [_citation(each, ids, _full_place(each), room) for each in found.citations]
@@ -248,13 +249,13 @@ def checked_answer(
 
 
 def _hit(hit: Hit, ids: ShortIds, room: int) -> BriefHit:
-    """Return a hit in `room` characters of JSON, if its ids leave that much."""
+    """Return a hit in at most `room` characters of JSON, unless its ids alone take more."""
     shown = BriefHit(
         id=ids.of(hit.document_id, hit.start, hit.text),
         where=label(_join(_name(hit), _heading(hit)), max(40, room // 5)),
         also_in=_copies(hit) or None,
     )
-    spans: list[Span] = []  # of the quotes that are shown, in the hit's text
+    spans: list[Span] = []  # of the quotes shown, relative to the hit's text
     for cited in hit.citations:
         left = (int(_QUOTES * room) if spans else room) - json_size(shown) - 1
         citation = _citation(cited, ids, _lines(cited), left if not spans else HIT)
@@ -268,7 +269,7 @@ def _hit(hit: Hit, ids: ShortIds, room: int) -> BriefHit:
 
 
 def _citation(citation: Citation, ids: ShortIds, where: str | None, room: int) -> BriefCitation:
-    """Return a citation in `room` characters of JSON; a long quote is cited by its beginning."""
+    """Return a citation in at most `room` characters of JSON; a long quote is cut at its end."""
 
     def made(quote: str) -> BriefCitation:
         id = ids.of(citation.document_id, citation.start, quote)
@@ -279,12 +280,12 @@ def _citation(citation: Citation, ids: ShortIds, where: str | None, room: int) -
         return whole
     empty = json_size(whole.model_copy(update={"quote": ""}))
     cut = json_cut(citation.quote, max(_GAIN, room - empty)) or citation.quote[:1]
-    words = cut.rsplit(None, 1)[0]  # without the one that is cut
+    words = cut.rsplit(None, 1)[0]  # without the incomplete last word
     return made(words if len(words) > len(cut) // 2 else cut)
 
 
 def _around(text: str, spans: Sequence[Span], room: int) -> str | None:
-    """Return what of a passage is nearest to its quotes; None if that adds nothing to them."""
+    """Return the part of a passage around its quotes; None if it adds too little to them."""
     whole = Span(min((s.start for s in spans), default=0), max((s.end for s in spans), default=0))
     centres = (whole, *spans[:1])
     centre = next((span for span in centres if _length(span.of(text)) <= room), None)
@@ -312,13 +313,13 @@ def _around(text: str, spans: Sequence[Span], room: int) -> str | None:
 
 
 def _rest_of_word(text: str) -> int:
-    """Return how many characters after the first one go on with a word that it belongs to."""
+    """Return the number of characters before the first white space."""
     space = next((n for n, character in enumerate(text) if character.isspace()), None)
     return len(text) if space is None else space
 
 
 def _room(max_chars: int) -> int:
-    """Return how many characters of JSON a citation takes at most on a page of `max_chars`."""
+    """Return the most characters of JSON that a citation takes on a page of `max_chars`."""
     return min(HIT, max_chars // 2)
 
 
@@ -337,14 +338,14 @@ def _verification(found: Verification, ids: ShortIds, room: int) -> BriefVerific
 
 
 def _known(found: Verification, ids: ShortIds, room: int) -> BriefVerification:
-    """Return what became of an id that a draft gives, and its words if they moved."""
+    """Return the status of an id that a draft gives, with the words if they moved."""
     shown = _verification(found, ids, room)
     unchanged = {"where": None, "quote": None} if found.status == "exact" else {}
     return shown.model_copy(update=unchanged)
 
 
 def _quotation(found: Verification, ids: ShortIds, room: int) -> BriefVerification:
-    """Return what became of words that a draft quotes, which it needn't be told again."""
+    """Return the status of a passage that a draft quotes, by its first words only."""
     shown = _verification(found, ids, room)
     return shown.model_copy(update={"quote": None, "begins": _beginning(found.citation.quote)})
 
@@ -355,7 +356,7 @@ def _beginning(text: str) -> str:
 
 
 def _words(text: str, spans: Sequence[Span], room: int) -> tuple[str, ...] | None:
-    """Return what stands in `spans`, as much as fits."""
+    """Return the texts of `spans`, as many as fit."""
     found: list[str] = []
     for span in spans:
         word = " ".join(span.of(text).split())
@@ -367,7 +368,7 @@ def _words(text: str, spans: Sequence[Span], room: int) -> tuple[str, ...] | Non
 
 
 def _full_place(citation: Citation) -> str:
-    """Return where a quote stands, as "handbook.md, lines 10-14, Backups > Retention"."""
+    """Return where a quote is, such as "handbook.md, lines 10-14, Backups > Retention"."""
     return label(_join(_file(citation.url), _lines(citation), citation.heading))
 
 
@@ -385,7 +386,7 @@ def _lines(citation: Citation) -> str | None:
 
 
 def _name(hit: Hit) -> str:
-    """Return what a person calls a document: its path, or the name of the file, or its title."""
+    """Return a document's path, or else the name of its file, or else its title."""
     path = hit.metadata.get("path")
     if isinstance(path, str) and path:
         return path
@@ -393,13 +394,13 @@ def _name(hit: Hit) -> str:
 
 
 def _copies(hit: Hit) -> tuple[str, ...]:
-    """Return the names of the first other files that hold the passage, each once."""
+    """Return the names of the first other files that contain the passage."""
     names = dict.fromkeys(label(_file(copy.url), _COPY) for copy in hit.also_in)
     return tuple(names)[:_COPIES]
 
 
 def _heading(hit: Hit) -> str | None:
-    """Return the heading of a hit; the document's own title, which heads all, says no more."""
+    """Return the heading of a hit without the document's title, with which all of them begin."""
     heading = hit.heading or ""
     if heading == hit.title:
         return heading
@@ -412,5 +413,5 @@ def _file(url: str) -> str:
 
 
 def _length(text: str) -> int:
-    """Return how many characters of JSON a text takes, without its quotation marks."""
+    """Return the number of characters of JSON that a text takes, without quotation marks."""
     return len(json.dumps(text, ensure_ascii=False)) - len('""')

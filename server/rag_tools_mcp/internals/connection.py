@@ -1,4 +1,4 @@
-"""A connection that its client can't keep by doing nothing.
+"""A connection that a client can't keep open by doing nothing.
 
 uvicorn limits how long a connection may be idle between requests, but neither how long the
 headers of a request may take to arrive, nor how long a client may leave an answer unread.
@@ -13,11 +13,14 @@ import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 ENDLESS = "endless"
-"""In the state of a request whose answer goes on until someone closes the connection."""
+"""The key, in the state of a request, that marks an answer without an end.
+
+It goes on until one side closes the connection.
+"""
 
 
 class Connection(H11Protocol):
-    """HTTP/1.1 with two more time limits.
+    """HTTP/1.1 with two additional time limits.
 
     Parameters
     ----------
@@ -25,7 +28,7 @@ class Connection(H11Protocol):
         From the opening of the connection, or the first byte of a later request, to the end of
         the headers.
     stall_seconds
-        For the client to read what the system no longer takes on for it.
+        For the client to read, once the buffers of the system are full.
     """
 
     def __init__(
@@ -40,14 +43,14 @@ class Connection(H11Protocol):
         self._stall = _Deadline(self, stall_seconds)
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Wait for the first request."""
+        """Start to wait for the first request."""
         super().connection_made(transport)
         self._header.start()
 
     def data_received(self, data: bytes) -> None:
-        """Wait for the rest of the headers, unless these were all."""
+        """Wait for the rest of the headers, unless they are complete."""
         super().data_received(data)
-        # A request that was refused unread is thrown away as it comes: for as long, no longer.
+        # The rest of a request that was refused unread is discarded, within the same time limit.
         if self.conn.their_state is h11.IDLE or self.conn.our_state is h11.DONE:
             self._header.start()
         else:
@@ -59,38 +62,38 @@ class Connection(H11Protocol):
         self._stall.start()
 
     def resume_writing(self) -> None:
-        """Go on: the client has read."""
+        """Stop waiting: the client has read."""
         super().resume_writing()
         self._stall.stop()
 
     def shutdown(self) -> None:
-        """Let the answer be finished, unless it has no end."""
+        """Finish the answer that is being sent, unless it has no end."""
         super().shutdown()
         if self.scope is not None and self.scope["state"].get(ENDLESS):
             self.transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Wait for nothing more."""
+        """Stop both timers."""
         super().connection_lost(exc)
         self._header.stop()
         self._stall.stop()
 
 
 class _Deadline:
-    """Aborts a connection unless it is stopped in time."""
+    """A timer that aborts a connection unless it is stopped in time."""
 
     def __init__(self, connection: Connection, seconds: float) -> None:
         self._connection, self._seconds = connection, seconds
         self._timer: asyncio.TimerHandle | None = None
 
     def start(self) -> None:
-        """Begin to wait; one that waits goes on."""
+        """Start the timer, unless it is running."""
         if self._timer is None:
             abort = self._connection.transport.abort
             self._timer = self._connection.loop.call_later(self._seconds, abort)
 
     def stop(self) -> None:
-        """Wait no more."""
+        """Stop the timer."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

@@ -1,6 +1,7 @@
-"""An index wherever it is: opened here, or read from a server over streamable HTTP.
+"""Reading an index that a server has, over MCP's streamable HTTP, as if it were open here.
 
-The MCP SDK is imported by the first `Client`, so that `open_index` costs nothing for a directory.
+The MCP SDK and its HTTP client are imported by the first `Client`: to open a directory with
+`open_index` needs neither.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from pydantic import BaseModel, ValidationError
 
 from rag_tools.closing import Closing
 from rag_tools.errors import ConfigurationError, InvalidQueryError, ServerError
+from rag_tools.handoff import ClosedError, Worker
 from rag_tools.types import (
     Citation,
     CitedAnswer,
@@ -28,8 +30,7 @@ from rag_tools.types import (
     Support,
     Verification,
 )
-from rag_tools_mcp.handoff import ClosedError, Worker
-from rag_tools_mcp.limits import RETRY_AFTER
+from rag_tools.wire.results import RETRY_AFTER, CitePage, SearchPage, StatusPage, VerifyPage
 
 if TYPE_CHECKING:
     import mcp
@@ -41,26 +42,29 @@ _Result = TypeVar("_Result")
 _Value = TypeVar("_Value", bound=BaseModel)
 
 MAX_HITS = 1_000
-"""Hits that a search of a `Client` returns, at most."""
+"""The most hits that a search of a `Client` returns."""
 
-_PAGE = 100  # hits that the server returns at once, at most
-# Of a result's JSON: few calls, each with a result of less than the server's 4 MiB, since it holds
-# the JSON twice.
+_PAGE = 100  # the most hits that the server returns at once
+# Large, so that few calls are needed, and small enough for the server's limit of 4 MiB: a result
+# contains its JSON twice.
 _MAX_CHARS = 400_000
-_CONNECTIONS = 8  # calls at once: the server by default takes on 16 of one caller
-_PATIENCE = 60.0  # seconds during which what a busy server refuses is asked again
+_CONNECTIONS = 8  # calls at once; by default the server accepts 16 from one caller
+_PATIENCE = 60.0  # seconds for which calls that a busy server refuses are repeated
 
 
 def open_index(index: Engine | Client | Path | str | None = None) -> Engine | Client:
-    """Return what reads an index: an engine for a directory, a client for an http(s) URL.
+    """Open an index to read it: an engine for a directory, a client for an http(s) URL.
 
     Parameters
     ----------
     index
-        What is open already is returned as it is; None: as `Engine.open` has it.
+        A directory or a URL. An engine or client is returned as it is. None: the default
+        directory of `Engine.open`.
 
     Raises
     ------
+    ConfigurationError
+        If a package that `Client` needs isn't installed.
     IndexNotFoundError, IndexCorruptError, IndexVersionError
         If the index can't be opened.
     ServerError
@@ -76,17 +80,19 @@ def open_index(index: Engine | Client | Path | str | None = None) -> Engine | Cl
 
 
 def open_to_write(index: Engine | Path | str | None = None) -> Engine:
-    """Return the engine of a directory, whose index is made if there is none.
+    """Open the index in a directory to change it; it is created if there is none.
 
     Raises
     ------
     ConfigurationError
-        If `index` is a server's, which can only be read.
+        If `index` is a server, which can only be read.
     IndexCorruptError, IndexVersionError
         If the index can't be opened.
     """
     if _is_url(index) or isinstance(index, Client):
-        raise ConfigurationError(f"{index} can only be read: name the directory of an index")
+        raise ConfigurationError(
+            f"{index} is a server, which can only be read: pass the directory of an index"
+        )
     if index is None or isinstance(index, Path | str):
         from rag_tools.engine import Engine
 
@@ -95,26 +101,31 @@ def open_to_write(index: Engine | Path | str | None = None) -> Engine:
 
 
 class Client(Closing):
-    """The reading methods of `rag_tools.Engine`, answered by a server: ``rag-tools serve --http``.
+    """The reading methods of `rag_tools.Engine`, answered by a server (``rag-tools serve --http``).
 
-    Results are those of the engine. Safe to share between threads and event loops: requests are
-    made on a thread of the client's own, each for itself, so that one that fails harms no other
-    and a server that was restarted is found again. What a busy server refuses is asked again for a
-    minute. The methods that start with ``a`` are to be awaited and leave the event loop free. A
-    context manager. A client is copied and pickled by what it was made with, so that a pickled one
-    holds the token: keep it as safe.
+    The results are those of the engine. Methods whose names start with ``a`` are coroutines and
+    don't block the event loop. A client is a context manager.
+
+    A client may be shared between threads and event loops: it makes its requests on a thread of its
+    own. Requests are independent, so that the failure of one doesn't affect the others and a server
+    may be restarted. A call that a busy server refuses is repeated for up to a minute.
+
+    A client is copied and pickled as the arguments it was made with. A pickled client therefore
+    contains the token and must be kept secret.
 
     Parameters
     ----------
     url
-        The endpoint, as ``http://127.0.0.1:8931/mcp``.
+        The endpoint, such as ``http://127.0.0.1:8931/mcp``.
     token
-        Sent as bearer token.
+        The bearer token to send.
     collection
-        The collection to read, where the server has several.
+        The collection to read, if the server has several.
 
     Raises
     ------
+    ConfigurationError
+        If a package that the client needs isn't installed.
     ServerError
         If the server can't be reached or doesn't speak MCP.
     """
@@ -122,7 +133,14 @@ class Client(Closing):
     def __init__(
         self, url: str, *, token: str | None = None, collection: str | None = None
     ) -> None:
-        import httpx2
+        try:
+            import httpx2
+            import mcp.client.streamable_http  # noqa: F401 - needed by every request
+        except ImportError as error:
+            raise ConfigurationError(
+                f"a client needs the package {error.name}, which is not installed: install "
+                "rag-tools with its dependencies (pip install rag-tools)"
+            ) from None
 
         self.url = url
         self.collection = collection
@@ -135,7 +153,7 @@ class Client(Closing):
             at_once=_CONNECTIONS,
         )
         try:
-            # What the first request negotiated, no other has to.
+            # The first request negotiates the version of the protocol for all of them.
             self._era = self._submit(self._request(_era)).result()
         except BaseException:
             self.close()
@@ -145,86 +163,84 @@ class Client(Closing):
         return self.url
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Return what connects to the same server again."""
+        """Return the function and arguments that make a client of the same server."""
         made = functools.partial(Client, self.url, token=self._token, collection=self.collection)
         return made, ()
 
     def close(self) -> None:
-        """Close the connections; calls that are under way are cancelled.
+        """Close the connections and cancel the calls that are running.
 
-        A client that isn't closed ends with the program, or when nothing refers to it any more.
+        A client that isn't closed ends when it is garbage, or else with the program.
         """
         self._worker.close()
 
     def search(self, query: str, *, limit: int = 10, filter: Filter | None = None) -> SearchResults:
-        """Return what `Engine.search` does; `limit` is `MAX_HITS` at most.
+        """Return the same as `Engine.search`; `limit` is at most `MAX_HITS`.
 
         Raises
         ------
         InvalidQueryError
             If the limit is out of range.
         ServerError
-            If the server refuses the query, or can't be reached. All methods raise it.
+            If the server refuses the call or can't be reached. Every method may raise it.
         """
         return self._submit(self._search(query, limit, filter)).result()
 
     async def asearch(
         self, query: str, *, limit: int = 10, filter: Filter | None = None
     ) -> SearchResults:
-        """Return what `search` does."""
+        """Return the same as `search`."""
         return await asyncio.wrap_future(self._submit(self._search(query, limit, filter)))
 
     def cite(self, claim: str, *, limit: int = 8, filter: Filter | None = None) -> Support:
-        """Return what `Engine.cite` does; `limit` is 50 at most."""
+        """Return the same as `Engine.cite`; `limit` is at most 50."""
         return self._submit(self._cite(claim, limit, filter)).result()
 
     async def acite(self, claim: str, *, limit: int = 8, filter: Filter | None = None) -> Support:
-        """Return what `cite` does."""
+        """Return the same as `cite`."""
         return await asyncio.wrap_future(self._submit(self._cite(claim, limit, filter)))
 
     def cite_answer(self, answer: str, *, filter: Filter | None = None) -> CitedAnswer:
-        """Return what `Engine.cite_answer` does: the server is asked about each statement."""
+        """Return the same as `Engine.cite_answer`, by one call for each statement."""
         from rag_tools.cite.claims import QUOTES, cited_answer
 
         return cited_answer(answer, lambda claim: self.cite(claim, limit=QUOTES, filter=filter))
 
     def fetch(self, id: str, *, start: int = 0, end: int | None = None) -> Fetched:
-        """Return what `Engine.fetch` does."""
+        """Return the same as `Engine.fetch`."""
         return self._submit(self._fetch(id, start, end)).result()
 
     async def afetch(self, id: str, *, start: int = 0, end: int | None = None) -> Fetched:
-        """Return what `fetch` does."""
+        """Return the same as `fetch`."""
         return await asyncio.wrap_future(self._submit(self._fetch(id, start, end)))
 
     def verify(self, citation: Citation | Mapping[str, Any]) -> Verification:
-        """Return what `Engine.verify` does: sources are read where the server runs."""
+        """Return the same as `Engine.verify`; the server reads the sources."""
         return self._submit(self._verify(citation)).result()
 
     async def averify(self, citation: Citation | Mapping[str, Any]) -> Verification:
-        """Return what `verify` does."""
+        """Return the same as `verify`."""
         return await asyncio.wrap_future(self._submit(self._verify(citation)))
 
     def status(self) -> Status:
-        """Return what `Engine.status` does."""
+        """Return the same as `Engine.status`."""
         return self._submit(self._status()).result()
 
     async def astatus(self) -> Status:
-        """Return what `status` does."""
+        """Return the same as `status`."""
         return await asyncio.wrap_future(self._submit(self._status()))
 
     def _submit(self, asked: Coroutine[Any, Any, _Result]) -> Future[_Result]:
         try:
             return self._worker.submit(asked)
         except ClosedError:
-            raise ServerError(f"{self.url}: this client was closed; make another") from None
+            raise ServerError(f"the client of {self.url} is closed: make a new one") from None
 
     # -- on the client's thread ------------------------------------------------------------------
 
     async def _search(self, query: str, limit: int, filter: Filter | None) -> SearchResults:
-        from rag_tools_mcp.pages import SearchPage
-
         if not 1 <= limit <= MAX_HITS:
-            raise InvalidQueryError(f"limit {limit}: a server is asked for 1 to {MAX_HITS} hits")
+            raise InvalidQueryError(f"limit is {limit}: choose from 1 to {MAX_HITS} hits")
         hits: list[Hit] = []
         cursor = None
         while True:
@@ -245,8 +261,6 @@ class Client(Closing):
                 return SearchResults(**found, results=tuple(hits))
 
     async def _cite(self, claim: str, limit: int, filter: Filter | None) -> Support:
-        from rag_tools_mcp.pages import CitePage
-
         page = await self._call(
             CitePage,
             "cite",
@@ -257,7 +271,9 @@ class Client(Closing):
             max_chars=_MAX_CHARS,
         )
         if page.left_out:
-            raise InvalidQueryError(f"limit {limit}: the quotes are too long for one answer")
+            raise InvalidQueryError(
+                f"limit is {limit}: the quotes are too long for one answer, choose a lower limit"
+            )
         return Support.model_validate(page.model_dump(exclude={"left_out", "shortened"}))
 
     async def _fetch(self, id: str, start: int, end: int | None) -> Fetched:
@@ -270,7 +286,7 @@ class Client(Closing):
         text, metadata = fetched.text, dict(fetched.metadata)
         document = metadata["document_id"]
         if id != document:
-            end = int(id.rpartition("-")[2])  # a passage has its own range
+            end = int(id.rpartition("-")[2])  # the id of a passage contains its range
         wanted = metadata["total_characters"] if end is None else end
         while metadata["end"] < wanted:
             more = await read(document, metadata["end"], wanted)
@@ -280,8 +296,6 @@ class Client(Closing):
         return fetched.model_copy(update={"text": text, "metadata": metadata})
 
     async def _verify(self, citation: Citation | Mapping[str, Any]) -> Verification:
-        from rag_tools_mcp.pages import VerifyPage
-
         given = citation.model_dump(mode="json") if isinstance(citation, Citation) else citation
         page = await self._call(
             VerifyPage, "verify", citation=given, detail="full", max_chars=_MAX_CHARS
@@ -289,19 +303,20 @@ class Client(Closing):
         return page.verifications[0]
 
     async def _status(self) -> Status:
-        from rag_tools_mcp.pages import StatusPage
-
         page = await self._call(StatusPage, "status", max_chars=_MAX_CHARS)
         found = page.collections
         chosen = [each for each in found if self.collection in (None, each.name)]
         if len(chosen) != 1:
-            raise ServerError(f"name the collection: {', '.join(each.name for each in found)}")
+            raise ServerError(
+                "the server has several collections, or none of this name: choose a collection "
+                "from " + ", ".join(each.name for each in found)
+            )
         if chosen[0].status is None:
             raise ServerError(f"{self.url}: {chosen[0].error}")
         return chosen[0].status
 
     async def _call(self, kind: type[_Value], tool: str, **arguments: object) -> _Value:
-        """Return what a tool returns, as a `kind`."""
+        """Call a tool and return its result as a `kind`."""
         from mcp.types import CallToolRequest, CallToolRequestParams, CallToolResult, TextContent
 
         if self.collection is not None and tool != "status":
@@ -310,8 +325,8 @@ class Client(Closing):
         request = CallToolRequest(params=CallToolRequestParams(name=tool, arguments=given))
         deadline = anyio.current_time() + _PATIENCE
         while True:
-            # Not `call_tool`, which compares the result with the tool's schema: it would have to
-            # ask for that first, and the result is validated here.
+            # Not `call_tool`, which would first ask for the tool's schema to compare the result
+            # with; the result is validated here.
             result = await self._request(
                 lambda client: client.session.send_request(request, CallToolResult)
             )
@@ -325,10 +340,14 @@ class Client(Closing):
         try:
             return kind.model_validate(result.structured_content)
         except ValidationError as error:
-            raise ServerError(f"{self.url}: {tool} returned something else: {error}") from error
+            raise ServerError(
+                f"{self.url} is not a server of a compatible version: {tool} returned an "
+                f"unexpected "
+                f"result: {error}"
+            ) from error
 
     async def _request(self, ask: Callable[[mcp.Client], Awaitable[_Result]]) -> _Result:
-        """Return what the server answers, or raise a `ServerError` that says why it doesn't."""
+        """Return the server's answer to one request, or raise a `ServerError` with the reason."""
         import httpx2
         import mcp
         from mcp.client.streamable_http import streamable_http_client
@@ -352,16 +371,16 @@ class Client(Closing):
 
 
 async def _era(client: mcp.Client) -> tuple[str, DiscoverResult | None]:
-    """Return the version of the protocol that was negotiated, and what the server said of itself.
+    """Return the negotiated version of the protocol, and the server's description of itself.
 
-    With a server of the time before that could be known, every request has to negotiate.
+    A server of an older version has no such description: every request then negotiates anew.
     """
     known = client.session.discover_result
     return ("legacy" if known is None else client.protocol_version), known
 
 
 def _reasons(errors: BaseExceptionGroup[BaseException]) -> str:
-    """Return what the errors say, each once."""
+    """Return the distinct messages of the errors."""
     return "; ".join(dict.fromkeys(str(error) or type(error).__name__ for error in _leaves(errors)))
 
 

@@ -1,4 +1,4 @@
-"""An event loop that runs on a thread of its own, and handing coroutines to it."""
+"""An event loop on a thread of its own, and submitting coroutines to it."""
 
 from __future__ import annotations
 
@@ -18,33 +18,33 @@ from typing import Any, Generic, TypeVar
 _Result = TypeVar("_Result")
 _Resource = TypeVar("_Resource")
 
-_EXIT_SECONDS = 2.0  # that a program waits at its end for what it didn't close
+_EXIT_SECONDS = 2.0  # for which a program waits at its end for workers that it didn't close
 
 
 class ClosedError(Exception):
-    """What should run a coroutine was closed."""
+    """A coroutine was submitted to a worker that is closed."""
 
 
 class Worker(Generic[_Resource]):
-    """An event loop on a thread, and what is open on it for as long.
+    """An event loop on a thread, with a resource that is open while the loop runs.
 
-    It ends when it is closed, when nobody has it any more, and with the program. The thread is a
-    daemon, which an ending program doesn't wait for: one that forgot to close a worker would else
-    never end. At its exit a program gives workers two seconds to close what they opened.
+    It ends when it is closed, when it is garbage, and with the program. The thread is a daemon:
+    otherwise a program that forgot to close a worker would never end. At its exit the program gives
+    its workers two seconds to close their resources.
 
     Parameters
     ----------
     open
-        Called on the thread: what is to be open there.
+        Called on the thread; returns the resource.
     name
-        Of the thread.
+        The name of the thread.
     at_once
-        Coroutines that run at the same time.
+        The most coroutines that run at the same time.
 
     Attributes
     ----------
     resource
-        What is open.
+        The open resource.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class Worker(Generic[_Resource]):
         name: str,
         at_once: int,
     ) -> None:
-        # The thread knows nothing of this object, which could else never be garbage.
+        # The thread has no reference to this object, which otherwise could never be garbage.
         started: Future[tuple[_Resource, Handoff, Callable[[], None]]] = Future()
         thread = threading.Thread(
             target=_work, args=(open, at_once, started), name=name, daemon=True
@@ -66,24 +66,27 @@ class Worker(Generic[_Resource]):
         weakref.finalize(self, self._running.end).atexit = False
 
     def submit(self, asked: Coroutine[Any, Any, _Result]) -> Future[_Result]:
-        """Return what will be the result; to cancel it cancels the coroutine.
+        """Return the future result of a coroutine; cancelling it cancels the coroutine.
 
         Raises
         ------
         ClosedError
-            The worker was closed.
+            If the worker is closed.
         """
         return self._handoff.submit(asked)
 
     def close(self) -> None:
-        """Cancel what is under way, close what is open and end the thread; again: nothing."""
+        """Cancel what is running, close the resource and end the thread.
+
+        Closing again has no effect.
+        """
         self._running.end()
         self._running.thread.join()
 
 
 @dataclass(frozen=True, eq=False)
 class _Running:
-    """The thread of a worker, and what makes it end."""
+    """The thread of a worker, and the function that makes it end."""
 
     thread: threading.Thread
     ask: Callable[[], None]
@@ -111,14 +114,14 @@ def _work(
     at_once: int,
     started: Future[tuple[_Resource, Handoff, Callable[[], None]]],
 ) -> None:
-    """Run an event loop until it is told to end."""
+    """Run an event loop until the worker ends it."""
     loop = asyncio.new_event_loop()
 
     async def work() -> None:
         ending = asyncio.Event()
 
         def end() -> None:
-            with suppress(RuntimeError):  # it has ended
+            with suppress(RuntimeError):  # the loop has ended
                 loop.call_soon_threadsafe(ending.set)
 
         async with open() as resource:
@@ -139,16 +142,16 @@ def _work(
             raise
         started.set_exception(error)
     finally:
-        # Not `asyncio.run`, which ends by starting a thread: a program that exits can't.
+        # Not `asyncio.run`, which starts a thread at its end: a program that is exiting can't.
         loop.close()
 
 
 class Handoff:
-    """Runs coroutines on `loop`, `at_once` at the same time, for whichever thread submits them.
+    """Runs coroutines that any thread submits on `loop`, at most `at_once` at the same time.
 
-    Unlike `asyncio.run_coroutine_threadsafe` it doesn't wake the other thread for each: waking
-    gives that thread the interpreter, for 5 ms if it has work, and 200 calls in one turn of an
-    event loop held that loop up for 0.6 s.
+    Unlike `asyncio.run_coroutine_threadsafe` it doesn't wake the loop's thread for each coroutine.
+    A thread that is woken gets the interpreter, for 5 ms if it has work: 200 calls in one turn of
+    the caller's event loop blocked that loop for 0.6 s.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, *, at_once: int) -> None:
@@ -159,28 +162,28 @@ class Handoff:
         self._running = 0
 
     def submit(self, asked: Coroutine[Any, Any, _Result]) -> Future[_Result]:
-        """Return what will be the result; to cancel it cancels the coroutine.
+        """Return the future result of a coroutine; cancelling it cancels the coroutine.
 
         Raises
         ------
         ClosedError
-            It was closed.
+            If it is closed.
         """
         if self._closed:
             asked.close()
             raise ClosedError
         answer: Future[_Result] = Future()
         self._asked.append((asked, answer))
-        if self._closed:  # meanwhile, and perhaps without a look at this one
+        if self._closed:  # closed since, perhaps without noticing this coroutine
             self._drop()
         elif not self._woken:
             self._woken = True
-            with suppress(RuntimeError):  # the loop has ended, and drops what was asked
+            with suppress(RuntimeError):  # the loop has ended, which cancels what was submitted
                 self._loop.call_soon_threadsafe(self._wake)
         return answer
 
     def close(self) -> None:
-        """Cancel what hasn't started, and start nothing more; on the thread of the loop."""
+        """Cancel what hasn't started, and accept nothing more; called on the thread of the loop."""
         self._closed = True
         self._drop()
 
@@ -191,7 +194,9 @@ class Handoff:
             answer.cancel()
 
     def _wake(self) -> None:
-        self._woken = False  # before the queue is looked at: what comes later wakes again
+        self._woken = (
+            False  # before the queue is read: whatever is submitted later wakes the loop again
+        )
         self._start()
 
     def _start(self) -> None:

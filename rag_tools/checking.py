@@ -12,7 +12,7 @@ from rag_tools.catalog.rows import SourceState
 from rag_tools.cite.answer import Quotation, quotations
 from rag_tools.cite.verify import parse_citations, verify
 from rag_tools.errors import IngestError, InvalidQueryError, NoTextError
-from rag_tools.ingest.load import load
+from rag_tools.ingest.load import DEFAULT_MAX_BYTES, load_bytes, read
 from rag_tools.limits import MAX_QUERY, check_answer
 from rag_tools.reader import Reader
 from rag_tools.searcher import Searcher
@@ -27,9 +27,9 @@ class Checker:
     Parameters
     ----------
     reader
-        Of the index.
+        Reads the index.
     searcher
-        Of the same index: finds where a quotation without a source may be from.
+        Searches the same index, for the documents that a quotation without a source may be from.
     """
 
     def __init__(self, reader: Reader, searcher: Searcher) -> None:
@@ -37,20 +37,20 @@ class Checker:
         self._searcher = searcher
 
     def verify(self, citation: Citation | Mapping[str, Any]) -> Verification:
-        """Check that a quote still stands where its citation says.
+        """Check that a quote is still where its citation says.
 
-        Reads the source itself where it is a file within reach, else the indexed text.
+        The source itself is read if it is a file that can be read, else the indexed text.
 
         Raises
         ------
         InvalidQueryError
-            If the citation lacks a field or holds nonsense.
+            If a field of the citation is missing or can't be used.
         """
         if not isinstance(citation, Citation):
             (citation,) = parse_citations([citation])
         with self._reader.view() as view:
             key = view.catalog.document_key(citation.document_id)
-            if key is None:  # perhaps the same text under another name
+            if key is None:  # the same text may be indexed under another id
                 key = view.catalog.document_key_by_text(citation.document_sha256)
             if key is None:
                 return verify(citation, indexed=None, source=None)
@@ -61,10 +61,11 @@ class Checker:
         return verify(citation, indexed=indexed, source=source, url_template=url_template)
 
     def verify_answer(self, answer: str) -> Verifications:
-        """Check what an agent's finished answer quotes, see `quotations`, in order.
+        """Check the quotations of an agent's finished answer, in order; see `quotations`.
 
-        A quotation must stand in the document that the answer gives as its source; where that is
-        none that is indexed, in one of those that a search for it finds.
+        A quotation must be in the document that the answer gives as its source. If that document
+        isn't indexed, or no source is given, the quotation must be in one of the documents that a
+        search for it finds.
 
         Raises
         ------
@@ -75,20 +76,20 @@ class Checker:
         found = quotations(answer)
         if not found:
             raise InvalidQueryError(
-                "the answer quotes nothing: a quotation stands between quotation marks, or in a "
-                "block quote"
+                "the answer quotes nothing: put quotations between quotation marks or in block "
+                "quotes"
             )
         return Verifications(verifications=tuple(map(self._verify_quotation, found)))
 
     def _verify_quotation(self, quotation: Quotation) -> Verification:
-        """Return the best verdict on a quotation over the documents that it may be from."""
+        """Return the best of the verdicts that the documents it may be from give a quotation."""
         with self._reader.view() as view:
             ids = [
                 id
                 for id in map(document_id, map(_uri, quotation.sources))
                 if view.catalog.document_key(id) is not None
             ]
-        if not ids:  # its beginning tells where a long quotation is from
+        if not ids:  # the beginning of a long quotation suffices to find its document
             ids = [
                 hit.document_id for hit in self._searcher.search(quotation.text[:MAX_QUERY]).results
             ]
@@ -106,14 +107,16 @@ def _uri(source: str) -> str:
 
 
 def _reread(path: str | None, state: SourceState, indexed: Document) -> Document | None:
-    """Return the document as its source reads now, or None if that is out of reach."""
+    """Return the document as its source reads now; None if the source can't be read."""
     if path is None:
         return None
     try:
-        if hashlib.sha256(Path(path).read_bytes()).hexdigest() == state.sha256:
+        # As large as when it was indexed, whatever limit was set then.
+        data = read(Path(path), max_bytes=max(DEFAULT_MAX_BYTES, state.size))
+        if hashlib.sha256(data).hexdigest() == state.sha256:
             return indexed
-        return load(Path(path), uri=indexed.uri)
+        return load_bytes(data, name=Path(path).name, uri=indexed.uri)
     except NoTextError:
         return Document(id=indexed.id, uri=indexed.uri, title=indexed.title, text="")
-    except (OSError, IngestError):
+    except IngestError:
         return None

@@ -11,12 +11,12 @@ import functools
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
 from concurrent.futures import Future
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypeGuard, TypeVar
+from typing import TYPE_CHECKING, Any, TypeGuard, TypeVar
 
 import anyio
 from pydantic import BaseModel, ValidationError
 
+from rag_tools.closing import Closing
 from rag_tools.errors import ConfigurationError, InvalidQueryError, ServerError
 from rag_tools.handoff import ClosedError, Worker
 from rag_tools.types import (
@@ -100,7 +100,7 @@ def open_to_write(index: Engine | Path | str | None = None) -> Engine:
     return index
 
 
-class Client:
+class Client(Closing):
     """The reading methods of `rag_tools.Engine`, answered by a server (``rag-tools serve --http``).
 
     The results are those of the engine. Methods whose names start with ``a`` are coroutines and
@@ -166,17 +166,6 @@ class Client:
         """Return the function and arguments that make a client of the same server."""
         made = functools.partial(Client, self.url, token=self._token, collection=self.collection)
         return made, ()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Close the connections and cancel the calls that are running.

@@ -718,6 +718,24 @@ def test_a_url_template_makes_every_link(tmp_path, corpus_dir):
 # -- verify --------------------------------------------------------------------------------------
 
 
+def test_verify_reads_a_changed_source_once(tmp_path, monkeypatch):
+    source = tmp_path / "notes.md"
+    source.write_text("The kettle boils at noon. The cat sleeps.")
+    with Engine.open(tmp_path / "index", create=True) as engine:
+        engine.sync([source])
+        (citation,) = engine.search("When does the kettle boil?", limit=1).results[0].citations[:1]
+        source.write_text("It rains. The kettle boils at noon. The cat sleeps.")
+        opened, open_file = [], Path.open
+
+        def counted(path, *arguments, **options):
+            opened.append(path)
+            return open_file(path, *arguments, **options)
+
+        monkeypatch.setattr(Path, "open", counted)
+        assert engine.verify(citation).status == "moved"
+        assert opened == [source.resolve()]
+
+
 def test_verify_reads_the_source_itself(tmp_path):
     source = tmp_path / "docs"
     source.mkdir()

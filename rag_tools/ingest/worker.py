@@ -23,10 +23,10 @@ import threading
 import time
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from io import BytesIO
-from types import TracebackType
-from typing import Any, BinaryIO, NamedTuple, Self
+from typing import Any, BinaryIO, NamedTuple
 
 from rag_tools import errors
+from rag_tools.closing import Closing
 from rag_tools.errors import IngestError, UnreadableFileError
 from rag_tools.ingest.load import harmless, load_bytes, printable
 from rag_tools.types import Document
@@ -67,7 +67,7 @@ class _Failure(NamedTuple):
     message: str
 
 
-class Worker:
+class Worker(Closing):
     """Loads documents, in a worker process where a parser could do harm; a context manager.
 
     The process is started when it is first needed, serves many documents, and is replaced if it
@@ -84,17 +84,6 @@ class Worker:
         self._process: subprocess.Popen[bytes] | None = None
         self._ready: Future[bytes] | None = None
         self._pipe = ThreadPoolExecutor(1, thread_name_prefix="rag-tools-worker")
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """End the process."""
@@ -253,7 +242,7 @@ class _Answers(pickle.Unpickler):
 
     def find_class(self, module: str, name: str) -> Any:  # noqa: ANN401
         """Return a class that an answer may hold."""
-        if module == "rag_tools.types" or (module, name) == (__name__, _Failure.__name__):
+        if module == Document.__module__ or (module, name) == (__name__, _Failure.__name__):
             return super().find_class(module, name)
         raise pickle.UnpicklingError(f"a worker answered with {module}.{name}")
 

@@ -115,7 +115,10 @@ def test_what_is_judged_but_not_there_is_counted(beir):
         ({"qrels__test_tsv": QRELS + "q1\td3\thigh\n"}, r"line 5: the grade 'high' isn't a number"),
         ({"qrels__test_tsv": QRELS + "q1\td3\t0.5\n"}, r"line 5: the grade '0\.5' isn't a whole"),
         ({"qrels__test_tsv": QRELS + "q1\td3\tnan\n"}, r"line 5: the grade 'nan' isn't a whole"),
-        ({"qrels__test_tsv": QRELS + "q1\td1\t1\n"}, r"line 5: 'd1' has another grade for 'q1'"),
+        (
+            {"qrels__test_tsv": QRELS + "q1\td1\t1\n"},
+            r"line 5: 'd1' was given another grade for 'q1'",
+        ),
         ({"corpus_jsonl": jsonl(CORPUS[2:])}, r"corpus\.jsonl has no text"),
         ({"corpus_jsonl": jsonl(CORPUS) + "{nonsense\n"}, r"corpus\.jsonl, line 4 isn't JSON"),
         ({"corpus_jsonl": jsonl([*CORPUS, []])}, r"corpus\.jsonl, line 4 has no _id"),
@@ -190,7 +193,7 @@ def test_data_sets_are_found(beir, tmp_path):
     assert find(files[0]) == (files[:1], [])
     assert find(tmp_path / "all") == ([first, *files], [tmp_path / "all" / "no queries"])
     for wrong in (first / "qrels", first / "corpus.jsonl", tmp_path / "all" / "no queries"):
-        with pytest.raises(DatasetError, match=re.escape(f"{wrong} holds no data set")):
+        with pytest.raises(DatasetError, match=re.escape(f"{wrong} has no data set")):
             find(wrong)
 
 

@@ -193,9 +193,9 @@ def test_options_that_exclude_each_other(folder, options, message):
         (["--split", "dev"], "has no split 'dev': it has test"),
         (["--checkpoint", "nowhere"], "no checkpoint directory 'nowhere'"),
         (["--against", "nowhere"], "no checkpoint directory 'nowhere'"),
-        (["--bits", 3], "3 bits: choose one of"),
-        (["--dim", 500], "500 dimensions: choose 16 to 128"),
-        (["--float", "--dim", 500], "500 dimensions: choose 16 to 128"),
+        (["--bits", 3], "3 bits per dimension: choose one of"),
+        (["--dim", 500], "500 dimensions per token: choose a number from 16 to 128"),
+        (["--float", "--dim", 500], "500 dimensions per token: choose a number from 16 to 128"),
     ],
 )
 def test_what_cannot_be_measured_is_said(folder, options, message):

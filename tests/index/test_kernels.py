@@ -321,17 +321,13 @@ def test_gather_is_the_references(
     places = np.array([(number, at) for number in range(n_segments) for at in range(len(sizes))])
     boosted = places[rng.random(len(places)) < 0.2]
     boosts = rng.choice([0.0, 0.1, 0.4], len(boosted)).astype(np.float32)
+    given = cells.Gathering(
+        codebook, vectors, weights, cell_sizes, segments, selected, boosted, boosts, reach, wanted
+    )
     for name in NATIVE:
         monkeypatch.setenv("RAG_TOOLS_KERNEL", name)
-        expected = cells.gather(
-            kernels.centroid_scores(codebook, cells.in_bytes(vectors)),
-            weights, cell_sizes, segments, selected, boosted, boosts, reach=reach, wanted=wanted,
-        )  # fmt: skip
-        got = kernels.gather(
-            codebook, vectors,
-            weights, cell_sizes, segments, selected, boosted, boosts, reach=reach, wanted=wanted,
-        )  # fmt: skip
-        assert got.tolist() == expected.tolist()
+        similarity = kernels.centroid_scores(codebook, cells.in_bytes(vectors))
+        assert kernels.gather(given).tolist() == cells.gather(similarity, given).tolist()
 
 
 @pytest.mark.parametrize("name", NATIVE)
@@ -361,6 +357,11 @@ def test_what_points_outside_the_index_is_refused(tmp_path, monkeypatch, name):
     places = np.array([[1, 0]])
     with pytest.raises(IndexError, match="no segment has this number"):
         refined([segment], vectors, weights, places, limit=1)
+    nowhere = np.empty((0, 2), np.int64), np.empty(0, np.float32)
+    given = cells.Gathering(
+        codebook, vectors, weights, np.ones(40, np.int64), [segment], [np.ones(2, bool)], *nowhere,
+        reach=40, wanted=2,
+    )  # fmt: skip
     for field, words in [
         ("cell_passages", "names no passage"),
         ("cell_offsets", "posting isn't in the segment"),
@@ -368,16 +369,10 @@ def test_what_points_outside_the_index_is_refused(tmp_path, monkeypatch, name):
         damaged = Segment(tmp_path / "s", codebook)
         setattr(damaged, field, getattr(segment, field) + np.uint32(100))
         with pytest.raises(IndexError, match=words):
-            kernels.gather(
-                codebook, vectors, weights, np.ones(40, np.int64), [damaged], [np.ones(2, bool)],
-                np.empty((0, 2), np.int64), np.empty(0, np.float32), reach=40, wanted=2,
-            )  # fmt: skip
+            kernels.gather(replace(given, segments=[damaged]))
     broken = replace(codebook, scales=np.full_like(codebook.scales, np.nan))
     with pytest.raises(ValueError, match="finite"):
-        kernels.gather(
-            broken, vectors, weights, np.ones(40, np.int64), [segment], [np.ones(2, bool)],
-            np.empty((0, 2), np.int64), np.empty(0, np.float32), reach=40, wanted=2,
-        )  # fmt: skip
+        kernels.gather(replace(given, codebook=broken))
 
 
 def test_the_environment_chooses_the_kernel_and_the_threads(tmp_path, monkeypatch):

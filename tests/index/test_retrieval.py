@@ -68,10 +68,10 @@ def test_the_catalog_lists_passages_in_the_order_promised(indexed):
         assert [score for _, score in listed] == pytest.approx([score for _, score in rows])
         keys = [key for key, _ in listed][::-1]
         assert len(keys) > 20
-        one_by_one = [view.catalog.places_of([key])[0].tolist() for key in keys]
-        assert view.catalog.places_of(keys).tolist() == one_by_one
-        assert view.catalog.places_of([]).shape == (0, 2)
-        everything = view.catalog.places("1", [])
+        one_by_one = [view.catalog.addresses_of([key])[0].tolist() for key in keys]
+        assert view.catalog.addresses_of(keys).tolist() == one_by_one
+        assert view.catalog.addresses_of([]).shape == (0, 2)
+        everything = view.catalog.addresses("1", [])
         assert {tuple(place) for place in one_by_one} <= {
             tuple(place) for place in everything.tolist()
         }

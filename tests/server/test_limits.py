@@ -38,7 +38,7 @@ JUST = LONG[:MAX_QUERY]
     ids=["search", "asearch", "search_batch", "cite", "aio.cite", "cite_answer", "rerank"],
 )
 def test_a_query_that_is_too_long_is_refused_with_both_lengths(engine: Engine, ask):
-    with pytest.raises(InvalidQueryError, match=r"11,2\d\d characters, and 8,000 are the limit"):
+    with pytest.raises(InvalidQueryError, match=r"11,2\d\d characters, and the limit is 8,000"):
         ask(engine, LONG)
 
 
@@ -115,7 +115,7 @@ def test_the_command_line_refuses_in_one_line(index_dir: Path, command: list[str
     )
     assert done.returncode == 1
     assert done.stderr.count("\n") == 1
-    assert f"the query has {len(LONG):,} characters, and 8,000 are the limit" in done.stderr
+    assert f"the query has {len(LONG):,} characters, and the limit is 8,000" in done.stderr
 
 
 def test_the_picture_of_a_long_query_takes_time_in_proportion():

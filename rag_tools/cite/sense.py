@@ -86,9 +86,14 @@ _LINKING = frozenset(
 )
 _BEING = frozenset(["is", "ar", "are", "was", "wer", "were", "be", "been", "being", "get", "got"])
 _JOINING = frozenset(["and", "or", "the", "a"])
+_LIMITS = frozenset(["until", "unless", "except", "before"])
 
 MIN_WORDS = 3
 """Words of content of a clause that is compared with a clause."""
+
+SAME_CLAUSE = 0.5
+SAME_SENTENCE = 0.75
+"""Shares of a claim's words of content that a clause, or a sentence, has if it is on the same."""
 
 Polarity = tuple[str, int]
 _Place = tuple[int, int]
@@ -106,11 +111,25 @@ def _opposites() -> dict[str, list[Polarity]]:
 
 
 class Token(NamedTuple):
-    """A word: its stem, where it stands, whether it is negated, and of what sign a bound is."""
+    """A word of a text.
+
+    Attributes
+    ----------
+    negated
+        It is the first word of content after a negator.
+    reached
+        It follows a negated word so closely that the negation may be meant for it: "no salt is
+        used" says what "doesn't use salting" says.
+    bound
+        1 for a bound from below, such as "at least", -1 for one from above, else 0.
+    capital
+        It begins with a capital letter.
+    """
 
     stem: str
     span: Span
     negated: bool = False
+    reached: bool = False
     bound: int = 0
     capital: bool = False
 
@@ -126,19 +145,20 @@ class Sense:
         self.denying = False
         self.is_row = "|" in text
         negating = False
+        reaching = 0  # words of content that a negation before them may still be meant for
         for match in _TOKEN.finditer(folded.text):
             span = folded.source(Span(*match.span()))
             if match["plain"]:
                 continue
             if match["stop"]:
                 self.stops.add(len(self.tokens))
-                negating = False
+                negating, reaching = False, 0
             elif match["negator"]:
                 self.negators.append(span)
                 negating = True
             elif bound := match["lower"] or match["upper"]:
                 sign = 1 if bound == match["lower"] else -1
-                self.tokens.append(Token("", span, negating, sign))
+                self.tokens.append(Token("", span, negating, bound=sign))
                 negating = False
             else:
                 word = match[0].lower()
@@ -146,8 +166,16 @@ class Sense:
                 light = word in _LIGHT or word.endswith("ly")
                 negated = negating and not light
                 negating = negating and light
+                reached = not negated and not light and reaching > 0
+                reaching = REACH if negated else max(0, reaching - (not light))
+                if word in _LIMITS:  # "isn't freed until" says when it is
+                    first = max(self.stops, default=0)
+                    self.tokens[first:] = [
+                        each._replace(reached=each.reached or each.negated)
+                        for each in self.tokens[first:]
+                    ]
                 capital = match[0][0].isupper()
-                self.tokens.append(Token(stem(word), span, negated, capital=capital))
+                self.tokens.append(Token(stem(word), span, negated, reached, capital=capital))
 
     @cached_property
     def stems(self) -> set[str]:
@@ -245,6 +273,8 @@ class Sense:
             if token.stem in _LIGHT_STEMS:
                 continue
             yield token.stem, sign, token
+            if token.reached:
+                yield token.stem, -sign, token
             plain = _PREFIX.sub("", token.stem, count=1)
             if plain != token.stem and token.stem not in other.stems and plain in other.stems:
                 yield plain, -sign, token
@@ -282,10 +312,26 @@ def _negations(claim: Sense, quote: Sense) -> Iterator[Span]:
         if token.negated:
             opposite = any(-side in rows[row] for row, side in _opposites().get(token.stem, ()))
             answered = answered or concept in said or opposite
-        if concept in said and sign not in said[concept]:
+        if concept in said and sign not in said[concept] and not token.reached:
             yield _negator(claim, token)
     if claim.negators and not quote.negators and not quote.denying and not answered:
         yield claim.negators[0]
+    if not claim.negators and not claim.denying:
+        yield from _denied(claim, quote)
+
+
+def _denied(claim: Sense, quote: Sense) -> Iterator[Span]:
+    """Yield a word that a quote denies, in a clause on the same, if the claim denies nothing."""
+    same_sentence = len(claim.content & quote.content) >= SAME_SENTENCE * len(claim.content)
+    for clause in quote.clauses:
+        inside = quote.tokens[clause[0] : clause[1]]
+        denied = {token.stem for token in inside if token.reached or token.negated}
+        if any(token.negated and token.reached for token in inside):  # until, unless
+            continue
+        same = len(claim.content & quote.words(clause)) >= SAME_CLAUSE * len(claim.content)
+        if same or same_sentence:
+            found = [token for token in claim.tokens if token.stem in denied & claim.content]
+            yield from (token.span for token in found[:1])
 
 
 def _negator(claim: Sense, token: Token) -> Span:
@@ -294,12 +340,19 @@ def _negator(claim: Sense, token: Token) -> Span:
 
 
 def _opposed(claim: Sense, quote: Sense) -> Iterator[Span]:
-    """Yield words of a claim of which the quote has only the opposite."""
-    said = _rows(quote)
+    """Yield words of a claim of which the quote has only the opposite.
+
+    A claim that has both opposites, such as "before" and "after", compares them, and is left out.
+    """
+    said, own = _rows(quote), _rows(claim)
     for token in claim.tokens:
         if token.stem in quote.stems:
             continue
-        rows = [(row, side) for row, side in _opposites().get(token.stem, ()) if said[row]]
+        rows = [
+            (row, side)
+            for row, side in _opposites().get(token.stem, ())
+            if said[row] and len(own[row]) == 1
+        ]
         signs = [(-side if token.negated else side) in said[row] for row, side in rows]
         if signs and not any(signs):
             yield token.span
@@ -336,7 +389,9 @@ def _turned(claim: Sense, quote: Sense) -> Iterator[Span]:
         there = places[root]
         before, after = claim.side(number, -1), claim.side(number, 1)
         before_there, after_there = quote.side(there, -1), quote.side(there, 1)
-        crossed = before & after_there and after & before_there and not before & before_there
+        crossed = (before & after_there and after & before_there) and not (
+            before & before_there or after & after_there
+        )
         straight = before & before_there and after & after_there
         kept = _voice(claim, number) == _voice(quote, there)
         if (crossed and kept) or (

@@ -17,6 +17,20 @@ Measure = tuple[str, Fraction]
 """A dimension such as ``"s"`` and an amount in its base unit; ``""`` is a plain number."""
 
 
+class NamedUnit(NamedTuple):
+    """A unit that a text names, with a number or without one.
+
+    Attributes
+    ----------
+    alone
+        Whether it is named without a number, as in "the size in kilobytes".
+    """
+
+    span: Span
+    measures: frozenset[Measure]
+    alone: bool
+
+
 class Quantity(NamedTuple):
     """A number with its unit, or with what it counts.
 
@@ -120,6 +134,13 @@ _NAMES = _table(
     byte 1000000000000: terabyte, terabytes
     byte 1099511627776: terabyte, terabytes, tebibyte, tebibytes
     bit 1: bit, bits
+    bit 1000: kilobit, kilobits
+    bit 1000000: megabit, megabits
+    bit 1000000000: gigabit, gigabits
+    hz 1: hertz
+    hz 1000: kilohertz
+    hz 1000000: megahertz
+    hz 1000000000: gigahertz
     m 1/1000000: µm, micrometre, micrometres, micrometer, micrometers
     m 1/1000: mm, millimetre, millimetres, millimeter, millimeters
     m 1/100: cm, centimetre, centimetres, centimeter, centimeters
@@ -245,6 +266,16 @@ _BREAK = frozenset(
     this to was were which while who with after before each every when und oder der die das im
     """.split()  # noqa: SIM905 - a list literal would be a page long
 )
+_LETTERS = re.compile(r"[^\W\d_]{2,}")
+# Units that are hardly ever anything else where they stand without a number.
+_ALONE = re.compile(
+    r"(?:(?:nano|micro|milli)?seconds|minutes|hours|days|weeks|months|years|decades"
+    r"|(?:kilo|mega|giga|tera|kibi|mebi|gibi)?(?:bytes|bits)|(?:kilo|mega|giga)?hertz"
+    r"|(?:milli|centi|kilo)?met(?:re|er)s|inches|miles|(?:milli|kilo)?grams|tonnes|pixels"
+    r"|percent|dollars|euros|cents)"
+)
+# Dimensions between which nothing is converted, and that measure the same for all that.
+_BROADER = {"month": "s", "workday": "s", "bit": "byte", "bit/s": "byte", "inch": "m", "oz": "g"}
 COUNTED = 3
 """Words after a number that may say what it counts."""
 
@@ -265,6 +296,32 @@ def quantities(text: str) -> list[Quantity]:
             scaled = _scaled(one.number, following)
             found[place] = one._replace(measures=scaled, counted=following.counted)
     return found
+
+
+def named_units(text: str) -> list[NamedUnit]:
+    """Return the units that a folded text names, in order.
+
+    Examples
+    --------
+    >>> text = "The limit is 5 MB, the delay is in minutes."
+    >>> [(each.span.of(text), each.alone) for each in named_units(text)]
+    [('MB', False), ('minutes', True)]
+    """
+    numbers = [each.span for each in quantities(text) if each.measures]
+    found = []
+    for match in _LETTERS.finditer(text):
+        word, span = match[0], Span(*match.span())
+        measures = _SYMBOLS.get(word) or _NAMES.get(word.lower())
+        alone = not any(span.overlaps(each) for each in numbers)
+        if measures and (not alone or _ALONE.fullmatch(word.lower())):
+            found.append(NamedUnit(span, frozenset(measures), alone))
+    return found
+
+
+def same_dimension(one: NamedUnit, other: NamedUnit) -> bool:
+    """Tell whether two units measure the same, such as minutes and months."""
+    sets = ({_BROADER.get(kind, kind) for kind, _ in each.measures} for each in (one, other))
+    return not set.isdisjoint(*sets)
 
 
 def agree(one: Quantity, other: Quantity) -> bool:

@@ -92,8 +92,7 @@ MIN_WORDS = 3
 """Words of content of a clause that is compared with a clause."""
 
 SAME_CLAUSE = 0.5
-SAME_SENTENCE = 0.75
-"""Shares of a claim's words of content that a clause, or a sentence, has if it is on the same."""
+"""Share of a claim's words of content that a clause has if both are on the same."""
 
 Polarity = tuple[str, int]
 _Place = tuple[int, int]
@@ -322,14 +321,12 @@ def _negations(claim: Sense, quote: Sense) -> Iterator[Span]:
 
 def _denied(claim: Sense, quote: Sense) -> Iterator[Span]:
     """Yield a word that a quote denies, in a clause on the same, if the claim denies nothing."""
-    same_sentence = len(claim.content & quote.content) >= SAME_SENTENCE * len(claim.content)
     for clause in quote.clauses:
         inside = quote.tokens[clause[0] : clause[1]]
         denied = {token.stem for token in inside if token.reached or token.negated}
         if any(token.negated and token.reached for token in inside):  # until, unless
             continue
-        same = len(claim.content & quote.words(clause)) >= SAME_CLAUSE * len(claim.content)
-        if same or same_sentence:
+        if len(claim.content & quote.words(clause)) >= SAME_CLAUSE * len(claim.content):
             found = [token for token in claim.tokens if token.stem in denied & claim.content]
             yield from (token.span for token in found[:1])
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from functools import cached_property
+from itertools import zip_longest
 from typing import NamedTuple
 
 from rag_tools.cite.conditions import widened
@@ -45,9 +46,11 @@ class Around(NamedTuple):
 class _Sentence:
     """A sentence of a quote, with its document's title and its heading."""
 
-    def __init__(self, text: str, heading: str) -> None:
-        self.facts = Text(text, heading)
+    def __init__(self, text: str, context: str, following: str = "", quote: str = "") -> None:
+        self.facts = Text(text, context)
         self.text = text
+        self.following = following
+        self.quote = quote
 
     @cached_property
     def sense(self) -> Sense:
@@ -89,9 +92,12 @@ def compare(
     passages = {each.passage for each in around if each.passage}
     everything += [_Sentence(passage, "") for passage in sorted(passages)]
     best: list[Conflict] | None = None
+    first = near[0].sentence
     for each in near:
         if each.common < NEAREST * most:
             break
+        if each.sentence.quote != first.quote:  # what else is as near by chance excuses nothing
+            continue
         found = _conflicts(text, sense, each.sentence, related, everything)
         if best is None or len(found) < len(best):
             best = found
@@ -106,8 +112,10 @@ def _near(
     found = []
     for citation, place in zip(citations, around, strict=True):
         context = f"{place.title} ; {citation.heading or ''}"
-        for span in sentences(citation.quote):
-            sentence = _Sentence(span.of(citation.quote), context)
+        spans = sentences(citation.quote)
+        for span, following in zip_longest(spans, spans[1:], fillvalue=Span(0, 0)):
+            quote = citation.quote
+            sentence = _Sentence(span.of(quote), context, following.of(quote), quote)
             found.append(_Near(sentence, len(words & sentence.sense.content)))
     return sorted(found, key=lambda each: -each.common)
 
@@ -130,9 +138,19 @@ def _conflicts(
     ]
     found += [
         Conflict(start=span.start, end=span.end, kind="sense")
-        for span in {*conflicts(sense, nearest.sense), *widened(text.text, nearest.text)}
+        for span in {
+            *conflicts(sense, nearest.sense),
+            *widened(text.text, _nearest_part(sense, nearest), nearest.quote),
+        }
     ]
     return sorted(found, key=lambda each: (each.start, each.end))
+
+
+def _nearest_part(claim: Sense, sentence: _Sentence) -> str:
+    """Return the part between semicolons with the most words of a claim, and what follows it."""
+    parts = sentence.text.split(";")
+    best = max(parts, key=lambda part: len(Sense(part).content & claim.content))
+    return f"{best} {sentence.following}"
 
 
 def _stands(

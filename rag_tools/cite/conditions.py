@@ -1,4 +1,4 @@
-"""Whether a claim says of all cases what a quote says of some: conditions dropped, "only" put in.
+"""Whether a claim says more than a quote: of all cases what holds for some, "only", "than".
 
 By rule, on words such as "always", "whatever", "if" and "only". A claim that merely leaves a
 condition out is not found: most true claims do.
@@ -30,9 +30,20 @@ _EVERY = re.compile(
 _SOME = re.compile(
     r"""\b(?:(?<!as\s)(?<!even\s)if|only(?<!not\sonly)|unless|except(?:ion(?:s|ally)?)?|provided\sthat
       |provided(?=,?\sthe)|once|as\slong\sas|other\sthan|apart\sfrom|restricted\sto|limited\sto
-      |depend(?:s|ing|ent)|solely|exclusively|(?<!any\s)when|sometimes|some|usually|normally
+      |depend(?:s|ing|ent)|solely|exclusively|(?<!any\s)when|sometimes|usually|normally
       |typically|often|in\scase|for\ssuch|by\sdefault)\b""",
     re.VERBOSE | re.IGNORECASE,
+)
+# A comparison with something, not with a number.
+_COMPARED = re.compile(
+    r"\b(?:\w{3,}er|more|less|fewer|better|worse)\s(?:\S+\s){0,4}?(?<!rather\s)(?<!other\s)"
+    r"than\b(?!\s(?:[$€£]?\d|an?\b|one|two|three|half))",
+    re.IGNORECASE,
+)
+_COMPARING = re.compile(
+    r"\b(?:than|compared|\w{2,}(?:er|est)|more|most|less|least|better|best|worse|worst|as\s\w+\sas"
+    r"|exceeds?|outperforms?|unlike|\d+)\b|[<>=]",
+    re.IGNORECASE,
 )
 _ONLY = re.compile(
     r"(?<!not )(?<!n't )(?<!if )\b(?:only|solely|exclusively|nothing but|no other|none but)\b",
@@ -47,25 +58,31 @@ _ALSO_ONLY = re.compile(
 )
 
 
-def widened(claim: str, quote: str) -> Iterator[Span]:
-    """Yield where a claim says of every case, or of one alone, what a quote says otherwise.
+def widened(claim: str, nearest: str, quote: str) -> Iterator[Span]:
+    """Yield where a claim says of every case, of one alone, or in comparison, what a quote doesn't.
 
     Parameters
     ----------
-    claim, quote
-        A claim, and the sentence that is nearest to it.
+    nearest
+        The part of the quote that is nearest to the claim, where a condition counts.
+    quote
+        All of the quote: what stands anywhere in it may say "only", or compare.
 
     Examples
     --------
     >>> claim = "Shares always read the configuration."
     >>> quote = "Shares read the configuration if sharing is enabled."
-    >>> [span.of(claim) for span in widened(claim, quote)]
+    >>> [span.of(claim) for span in widened(claim, quote, quote)]
     ['always']
     """
-    asked, said = fold(claim, divided=""), fold(quote, divided="").text
+    asked = fold(claim, divided="")
+    near, said = fold(nearest, divided="").text, fold(quote, divided="").text
     every = _EVERY.search(asked.text)
-    if every and _SOME.search(said) and not _EVERY.search(said) and not _conditional(asked.text):
+    if every and _SOME.search(near) and not _EVERY.search(near) and not _conditional(asked.text):
         yield asked.source(Span(*every.span()))
+    compared = _COMPARED.search(asked.text)
+    if compared and not _COMPARING.search(said):
+        yield asked.source(Span(*compared.span()))
     only = _ONLY.search(asked.text)
     if only and not _ALSO_ONLY.search(said):
         yield asked.source(Span(*only.span()))

@@ -126,7 +126,14 @@ _ROW = re.compile(
 )
 _AT_START = re.compile(r"(?:\A|[.!?:;]\s|\n\s?|[|•]\s?)[\W_]*\Z")
 _LOOK_BACK = 8  # characters in which the end of the sentence before a word is looked for
+# What is called by the word after it: "the package file-rc".
+_CALLED = re.compile(
+    r"\b(?:package|tool|command|program|plugin|module|option|utility|daemon|function|directive"
+    r"|variable|extension|method|parameter)\s\Z",
+    re.IGNORECASE,
+)
 _IDENTIFIER = re.compile(r"\w_\w|[^\W\d_]{2}\.[^\W\d_]")
+_CALLED_BACK = 12  # characters that such a word has at most, with the space
 _MIXED = re.compile(r"(?=\w*\d)(?=\w*[^\W\d_])\w+")
 _UNIT_LIKE = re.compile(r"(?:v?\d+[^\W\d_]{1,5}|\d{2,3}0s)\Z")
 _INNER_CAPITAL = re.compile(r"[^\W\d_]*[^\W\d_A-Z][A-Z]|[A-Z]{2}")
@@ -239,7 +246,7 @@ class Text:
         )
 
     def _has_identifier(self, words: tuple[str, ...]) -> bool:
-        if words[0].startswith(("-", "%")) and words[0] in self._options:
+        if words[0] in self._options:
             return True
         plain = [part for word in words for part in _PART.findall(_name_form(word))]
         if len(plain) == 1 and len(plain[0]) == 1:  # -f, which is no word
@@ -405,6 +412,8 @@ def _is_name(word: str, start: int, text: str, *, capitals: bool) -> bool:
     if "_" in word.strip("_") or (_MIXED.fullmatch(word) and not _UNIT_LIKE.match(word)):
         return True
     if _DOTTED.fullmatch(word):
+        return True
+    if "-" in word and _CALLED.search(text[max(0, start - _CALLED_BACK) : start]):
         return True
     if _INNER_CAPITAL.match(word):
         return not word.isupper() or len(word) < 3 or stem(word) not in common_words()

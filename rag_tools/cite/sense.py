@@ -386,12 +386,12 @@ def _turned(claim: Sense, quote: Sense) -> Iterator[Span]:
         there = places[root]
         before, after = claim.side(number, -1), claim.side(number, 1)
         before_there, after_there = quote.side(there, -1), quote.side(there, 1)
-        crossed = (before & after_there and after & before_there) and not (
-            before & before_there or after & after_there
-        )
+        kept = before & before_there | after & after_there
+        crossings = [(before & after_there) - kept, (after & before_there) - kept]
+        crossed = not before & before_there and len(kept) <= min(map(len, crossings))
         straight = before & before_there and after & after_there
-        kept = _voice(claim, number) == _voice(quote, there)
-        if (crossed and kept) or (
+        same_voice = _voice(claim, number) == _voice(quote, there)
+        if (all(crossings) and crossed and same_voice) or (
             straight and not crossed and _passive(claim, quote, number, there)
         ):
             yield token.span

@@ -42,6 +42,7 @@ from rag_tools.engine import Engine
 from rag_tools.evaluate.calibration import Model, fit, held_out
 from rag_tools.evaluate.citation_measures import BINS, auroc, calibration_error
 from rag_tools.evaluate.evidence import ARTICLE, EvidenceSet, read_evidence
+from rag_tools.searcher import quoted
 from rag_tools.sentences import sentences
 from rag_tools.types import Document, Filter
 
@@ -49,6 +50,7 @@ FIGURE = Path(__file__).with_name("calibration.svg")
 GROUP = "group"  # field of the documents' metadata
 PARAGRAPHS = 8  # of each article of SQuAD that claims are made from
 QUESTIONS = 250  # of each set
+QUOTES = 8  # of a claim, as `Searcher.cite` takes them
 WORDS = range(6, 46)  # of a sentence that is made a claim
 
 _NAME = re.compile(r"(?<=[a-z,] )[A-Z][a-z]+(?: [A-Z][a-z]+)*")
@@ -441,8 +443,9 @@ def _claim(
     kind: str,
     group: str,
 ) -> Case:
-    citations = engine.cite(claim, filter=filter, explain=True).citations
-    return Case(claim, label, source, kind, f"{source} {group}", evidence(claim, citations))
+    hits = engine.search(claim, limit=2 * QUOTES, filter=filter, explain=True).results
+    features = evidence(claim, *quoted(hits, QUOTES))
+    return Case(claim, label, source, kind, f"{source} {group}", features)
 
 
 def _fitted(cases: list[Case], true: str) -> Fit:

@@ -135,9 +135,7 @@ class Checker:
         named = [_uri(source) for source in quotation.sources if not is_short(source)]
         with self._reader.view() as view:
             places = {place.document_id: place.start for place in short if place} | {
-                id: 0
-                for id in map(document_id, named)
-                if view.catalog.document_key(id) is not None
+                id: 0 for id in map(document_id, named) if view.catalog.document_key(id) is not None
             }
         if not places:  # its beginning tells where a long quotation is from
             found = self._searcher.search(quotation.text[:MAX_QUERY]).results

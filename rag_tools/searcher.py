@@ -14,8 +14,8 @@ from itertools import chain
 from rag_tools.catalog import lexical
 from rag_tools.catalog.filters import compile_filter
 from rag_tools.cite import support
-from rag_tools.cite.compare import Around
 from rag_tools.cite.claims import QUOTES, cited_answer
+from rag_tools.cite.compare import Around
 from rag_tools.cite.quote import strongest
 from rag_tools.encode.embeddings import EncodedQuery
 from rag_tools.encode.encoder import BATCH

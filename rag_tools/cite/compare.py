@@ -9,6 +9,7 @@ page is what its sentences are about. Probabilities are `rag_tools.cite.support`
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from itertools import zip_longest
@@ -16,7 +17,8 @@ from typing import NamedTuple
 
 from rag_tools.cite.conditions import widened
 from rag_tools.cite.facts import Fact, Text
-from rag_tools.cite.quantities import same_dimension, same_kind
+from rag_tools.cite.named_units import same_dimension
+from rag_tools.cite.quantities import same_kind
 from rag_tools.cite.sense import Sense, conflicts
 from rag_tools.sentences import sentences
 from rag_tools.types import Citation, Conflict, Span
@@ -26,6 +28,9 @@ NEAREST = 0.9
 
 RELATED = 0.34
 """The same share, from which a number or a date of a sentence bears on the claim."""
+
+
+_MEASURED_IN = re.compile(r"\b(?:in|of|by)\s\Z")
 
 
 class Around(NamedTuple):
@@ -104,9 +109,7 @@ def compare(
     return best or []
 
 
-def _near(
-    claim: Sense, citations: Sequence[Citation], around: Sequence[Around]
-) -> list[_Near]:
+def _near(claim: Sense, citations: Sequence[Citation], around: Sequence[Around]) -> list[_Near]:
     """Return the sentences of the quotes, those with the most words of the claim first."""
     words = {word for word in claim.content if not word[0].isdigit()}
     found = []
@@ -181,16 +184,24 @@ def _free(fact: Fact, claim: Text, sense: Sense, nearest: _Sentence) -> bool:
     )
 
 
-def _other_units(
-    claim: Text, nearest: _Sentence, related: Sequence[_Sentence]
-) -> Iterator[Span]:
-    """Yield the units without a number, of which the quotes have only others of their kind."""
+def _other_units(claim: Text, nearest: _Sentence, related: Sequence[_Sentence]) -> Iterator[Span]:
+    """Yield units without a number that the quotes lack, or have only others of their kind for."""
+    known = [nearest, *related]
+    numbers = [number for one in known for number in one.facts.quantities]
+    measures = {each for number in numbers for each in number.measures}
     for unit in claim.units:
-        if not unit.alone:
+        if not unit.alone or unit.measures & measures:  # "every day" is every 24 hours
             continue
         said = nearest.facts.units or [each for one in related for each in one.facts.units]
         alike = [each for each in said if same_dimension(unit, each)]
-        if alike and not any(unit.measures & each.measures for each in alike):
+        if alike:
+            lacking = not any(unit.measures & each.measures for each in alike)
+        else:
+            everywhere = (each for one in known for each in one.facts.units)
+            lacking = _MEASURED_IN.search(claim.text[: unit.span.start]) is not None and not any(
+                unit.measures & each.measures for each in everywhere
+            )
+        if lacking:
             yield unit.span
 
 

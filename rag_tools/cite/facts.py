@@ -14,15 +14,8 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from rag_tools.cite.quantities import (
-    NamedUnit,
-    Quantity,
-    agree,
-    named_units,
-    quantities,
-    same_kind,
-    stem,
-)
+from rag_tools.cite.named_units import NamedUnit, named_units
+from rag_tools.cite.quantities import Quantity, agree, quantities, same_kind, stem
 from rag_tools.folding import Folded, fold
 from rag_tools.types import Span
 

@@ -17,20 +17,6 @@ Measure = tuple[str, Fraction]
 """A dimension such as ``"s"`` and an amount in its base unit; ``""`` is a plain number."""
 
 
-class NamedUnit(NamedTuple):
-    """A unit that a text names, with a number or without one.
-
-    Attributes
-    ----------
-    alone
-        Whether it is named without a number, as in "the size in kilobytes".
-    """
-
-    span: Span
-    measures: frozenset[Measure]
-    alone: bool
-
-
 class Quantity(NamedTuple):
     """A number with its unit, or with what it counts.
 
@@ -266,16 +252,6 @@ _BREAK = frozenset(
     this to was were which while who with after before each every when und oder der die das im
     """.split()  # noqa: SIM905 - a list literal would be a page long
 )
-_LETTERS = re.compile(r"[^\W\d_]{2,}")
-# Units that are hardly ever anything else where they stand without a number.
-_ALONE = re.compile(
-    r"(?:(?:nano|micro|milli)?seconds|minutes|hours|days|weeks|months|years|decades"
-    r"|(?:kilo|mega|giga|tera|kibi|mebi|gibi)?(?:bytes|bits)|(?:kilo|mega|giga)?hertz"
-    r"|(?:milli|centi|kilo)?met(?:re|er)s|inches|miles|(?:milli|kilo)?grams|tonnes|pixels"
-    r"|percent|dollars|euros|cents)"
-)
-# Dimensions between which nothing is converted, and that measure the same for all that.
-_BROADER = {"month": "s", "workday": "s", "bit": "byte", "bit/s": "byte", "inch": "m", "oz": "g"}
 COUNTED = 3
 """Words after a number that may say what it counts."""
 
@@ -298,30 +274,9 @@ def quantities(text: str) -> list[Quantity]:
     return found
 
 
-def named_units(text: str) -> list[NamedUnit]:
-    """Return the units that a folded text names, in order.
-
-    Examples
-    --------
-    >>> text = "The limit is 5 MB, the delay is in minutes."
-    >>> [(each.span.of(text), each.alone) for each in named_units(text)]
-    [('MB', False), ('minutes', True)]
-    """
-    numbers = [each.span for each in quantities(text) if each.measures]
-    found = []
-    for match in _LETTERS.finditer(text):
-        word, span = match[0], Span(*match.span())
-        measures = _SYMBOLS.get(word) or _NAMES.get(word.lower())
-        alone = not any(span.overlaps(each) for each in numbers)
-        if measures and (not alone or _ALONE.fullmatch(word.lower())):
-            found.append(NamedUnit(span, frozenset(measures), alone))
-    return found
-
-
-def same_dimension(one: NamedUnit, other: NamedUnit) -> bool:
-    """Tell whether two units measure the same, such as minutes and months."""
-    sets = ({_BROADER.get(kind, kind) for kind, _ in each.measures} for each in (one, other))
-    return not set.isdisjoint(*sets)
+def unit_measures(word: str) -> Sequence[Measure]:
+    """Return what a unit may measure; nothing if a word is none that is known."""
+    return _SYMBOLS.get(word) or _NAMES.get(word.lower()) or ()
 
 
 def agree(one: Quantity, other: Quantity) -> bool:
@@ -477,7 +432,7 @@ def _unit(text: str, end: int) -> tuple[Sequence[Measure] | None, int]:
     # One letter after a space is as likely a word.
     if len(unit) == 1 and unit.isalpha() and word[0] != unit and unit not in "gmhstlVW":
         return None, end
-    return _SYMBOLS.get(unit) or _NAMES.get(unit.lower()), word.end()
+    return unit_measures(unit) or None, word.end()
 
 
 _ENDING = re.compile(r"['’]s?\Z|(?<=\w{3})(?:ing|ed|es|ly|s)\Z")

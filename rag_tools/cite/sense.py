@@ -91,8 +91,7 @@ _LIMITS = frozenset(["until", "unless", "except", "before"])
 MIN_WORDS = 3
 """Words of content of a clause that is compared with a clause."""
 
-SAME_CLAUSE = 0.5
-"""Share of a claim's words of content that a clause has if both are on the same."""
+SAME_CLAUSE = 0.5  # share of a claim's words of content that a clause on the same has
 
 Polarity = tuple[str, int]
 _Place = tuple[int, int]
@@ -110,19 +109,10 @@ def _opposites() -> dict[str, list[Polarity]]:
 
 
 class Token(NamedTuple):
-    """A word of a text.
+    """A word: its stem, where it stands, whether it is negated, and of what sign a bound is.
 
-    Attributes
-    ----------
-    negated
-        It is the first word of content after a negator.
-    reached
-        It follows a negated word so closely that the negation may be meant for it: "no salt is
-        used" says what "doesn't use salting" says.
-    bound
-        1 for a bound from below, such as "at least", -1 for one from above, else 0.
-    capital
-        It begins with a capital letter.
+    What is `reached` follows a negated word so closely that the negation may be meant for it: "no
+    salt is used" says what "doesn't use salting" says.
     """
 
     stem: str
@@ -168,11 +158,9 @@ class Sense:
                 reached = not negated and not light and reaching > 0
                 reaching = REACH if negated else max(0, reaching - (not light))
                 if word in _LIMITS:  # "isn't freed until" says when it is
-                    first = max(self.stops, default=0)
-                    self.tokens[first:] = [
-                        each._replace(reached=each.reached or each.negated)
-                        for each in self.tokens[first:]
-                    ]
+                    for place in range(max(self.stops, default=0), len(self.tokens)):
+                        if self.tokens[place].negated:
+                            self.tokens[place] = self.tokens[place]._replace(reached=True)
                 capital = match[0][0].isupper()
                 self.tokens.append(Token(stem(word), span, negated, reached, capital=capital))
 

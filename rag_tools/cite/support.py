@@ -193,7 +193,9 @@ def assess(
         Whether they come from an index that `calibration` was fitted to.
     """
     verbatim = any(_says(citation.quote, claim) for citation in citations)
-    found = [each for each in compare(claim, citations, around) if each.kind == "sense" or not verbatim]
+    found = compare(claim, citations, around)
+    if verbatim:
+        found = [each for each in found if each.kind == "sense"]
     words = _words(claim, citations, found)
     score = calibration().support(_evidence(words, citations, found)) if citations else 0.0
     if verbatim and not found:
@@ -216,9 +218,7 @@ def confidence(query: str, first: Hit) -> float:
     return calibration().confidence(relevance(query, first))
 
 
-def evidence(
-    claim: str, citations: Sequence[Citation], around: Sequence[Around] = ()
-) -> Evidence:
+def evidence(claim: str, citations: Sequence[Citation], around: Sequence[Around] = ()) -> Evidence:
     """Return what the score of a claim is made of, see `assess`."""
     found = compare(claim, citations, around)
     return _evidence(_words(claim, citations, found), citations, found)

@@ -12,7 +12,7 @@ MORE = [
     ("The gate opens whether it rains or not.", "The gate opens unless it rains."),
     ("Every ship pays the toll.", "Ships pay the toll, except ferries."),
     ("The toll is due in any case.", "The toll is due when the bridge is crossed at night."),
-    ("The toll is due even for bicycles.", "The toll is due provided that the vehicle has a motor."),
+    ("The toll is due even for carts.", "The toll is due provided that there is a motor."),
     ("Only ferries pay the toll.", "Ferries pay the toll."),
     ("Ferries are faster than trams.", "Ferries and trams run on Sundays."),
 ]

@@ -200,9 +200,7 @@ def test_a_name_of_another_sentence_is_told():
 
 def test_a_name_may_stand_in_the_title_or_in_the_passage_and_a_number_may_not():
     text = "It keeps files for 30 days."
-    quote = Citation(
-        document_id="d", document_sha256="", start=0, end=len(text), quote=text
-    )
+    quote = Citation(document_id="d", document_sha256="", start=0, end=len(text), quote=text)
     around = [Around(title="Tern 2.1 handbook", passage="The Wharf server runs it 40 times.")]
 
     def found(claim: str) -> list[str]:

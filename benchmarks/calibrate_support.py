@@ -13,9 +13,9 @@ that its annotators found unsupported, and every fourth claim asked of the other
 with a number or a name changed, questions with an answer to another one, and both kinds asked of
 the other articles. Partially supported claims of WiCE take no part in the fit; they place the
 borders between verdicts. FILE adds short claims in other words than their evidence, labelled by
-people, which take part in placing the border of supported: one JSON object with ``source``, ``claim``, ``evidence`` and ``label`` a line, gzipped; of
-refuted and neutral ones, that they are unsupported. Questions: asked of everything, and of
-everything but what answers them.
+people, which take part in placing the border of supported: one JSON object with ``source``,
+``claim``, ``evidence`` and ``label`` a line, gzipped; of refuted and neutral ones, that they are
+unsupported. Questions: asked of everything, and of everything but what answers them.
 """
 
 from __future__ import annotations

@@ -74,12 +74,9 @@ _SYMMETRIC = frozenset(
         """.split(),  # noqa: SIM905 - a list literal would be a page long
     )
 )
-_PIVOTS = frozenset(
-    ["before", "after", "than", "to", "from", "over", "under", "above", "below", "into", "beat"]
-)
-
-_CLAUSE_WORDS = frozenset(["and", "but", "whil", "wherea", "or"])
+_PIVOTS = frozenset("before after than to from over under above below into beat".split())  # noqa: SIM905
 _CONTRASTS = frozenset(["but", "whil", "wherea"])
+_CLAUSE_WORDS = _CONTRASTS | {"and", "or"}
 # Words after a word that say on which of its sides another one is.
 _LINKING = frozenset(
     map(stem, "for of in on at to from with by as that which who whose into about".split())  # noqa: SIM905
@@ -92,7 +89,6 @@ MIN_WORDS = 3
 """Words of content of a clause that is compared with a clause."""
 
 SAME_CLAUSE = 0.5  # share of a claim's words of content that a clause on the same has
-
 Polarity = tuple[str, int]
 _Place = tuple[int, int]
 
@@ -293,8 +289,7 @@ def _negations(claim: Sense, quote: Sense) -> Iterator[Span]:
     said: dict[str, set[int]] = defaultdict(set)
     for concept, sign, _ in quote.polarities(claim):
         said[concept].add(sign)
-    answered = False
-    rows = _rows(quote)
+    answered, rows = False, _rows(quote)
     for concept, sign, token in claim.polarities(quote):
         if token.negated:
             opposite = any(-side in rows[row] for row, side in _opposites().get(token.stem, ()))
@@ -312,9 +307,10 @@ def _denied(claim: Sense, quote: Sense) -> Iterator[Span]:
     for clause in quote.clauses:
         inside = quote.tokens[clause[0] : clause[1]]
         denied = {token.stem for token in inside if token.reached or token.negated}
-        if any(token.negated and token.reached for token in inside):  # until, unless
-            continue
-        if len(claim.content & quote.words(clause)) >= SAME_CLAUSE * len(claim.content):
+        limited = any(token.negated and token.reached for token in inside)  # until, unless
+        if not limited and len(claim.content & quote.words(clause)) >= SAME_CLAUSE * len(
+            claim.content
+        ):
             found = [token for token in claim.tokens if token.stem in denied & claim.content]
             yield from (token.span for token in found[:1])
 
@@ -374,7 +370,7 @@ def _turned(claim: Sense, quote: Sense) -> Iterator[Span]:
         there = places[root]
         before, after = claim.side(number, -1), claim.side(number, 1)
         before_there, after_there = quote.side(there, -1), quote.side(there, 1)
-        kept = before & before_there | after & after_there
+        kept = {each for each in before & before_there | after & after_there if each.isalpha()}
         crossings = [(before & after_there) - kept, (after & before_there) - kept]
         crossed = not before & before_there and len(kept) <= min(map(len, crossings))
         straight = before & before_there and after & after_there

@@ -64,7 +64,7 @@ class Engine(Closing):
         self._searcher = Searcher(opened)
         self._indexer = Indexer(opened)
         self._documents = Documents(opened.reader)
-        self._checker = Checker(opened.reader, self._searcher)
+        self._checker = Checker(opened.reader, self._searcher, self._documents)
         self.aio = AsyncEngine(opened, self._searcher)
 
     @classmethod

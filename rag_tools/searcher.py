@@ -15,6 +15,7 @@ from rag_tools.catalog import lexical
 from rag_tools.catalog.filters import compile_filter
 from rag_tools.cite import support
 from rag_tools.cite.claims import QUOTES, cited_answer
+from rag_tools.cite.compare import Around
 from rag_tools.cite.quote import strongest
 from rag_tools.encode.embeddings import EncodedQuery
 from rag_tools.encode.encoder import BATCH
@@ -26,7 +27,7 @@ from rag_tools.index.snapshot import Selection
 from rag_tools.limits import check_query
 from rag_tools.opened import OpenIndex
 from rag_tools.reader import View
-from rag_tools.types import CitedAnswer, Filter, Hit, SearchResults, Support
+from rag_tools.types import Citation, CitedAnswer, Filter, Hit, SearchResults, Support
 
 
 class Searcher:
@@ -149,9 +150,9 @@ class Searcher:
         Parameters and errors are those of `search`; `limit` is the maximum number of citations.
         """
         found = self.search(claim, limit=2 * limit, filter=filter, explain=True, quality=quality)
-        citations = strongest(citation for hit in found.results for citation in hit.citations)
+        citations, around = quoted(found.results, limit)
         assessed = support.assess(
-            found.query, citations[:limit], calibrated=self._opened.calibrated
+            found.query, citations, around, calibrated=self._opened.calibrated
         )
         return assessed if explain else assessed.unaligned()
 
@@ -199,6 +200,19 @@ class Searcher:
             confidence=sure,
             low_confidence=sure is not None and sure < support.calibration().low,
         )
+
+
+def quoted(results: Sequence[Hit], limit: int) -> tuple[list[Citation], list[Around]]:
+    """Return the strongest citations of hits, `limit` at most, and what stands around each."""
+    citations = strongest(citation for hit in results for citation in hit.citations)[:limit]
+    places = {
+        (citation.document_id, citation.start, citation.end): Around(
+            title=f"{hit.title} ; {hit.uri.rpartition('/')[2]}", passage=hit.text
+        )
+        for hit in results
+        for citation in hit.citations
+    }
+    return citations, [places[each.document_id, each.start, each.end] for each in citations]
 
 
 _Restriction = tuple[str, Sequence[str | int | float]]

@@ -17,6 +17,7 @@ from rag_tools.cite.verify import verify
 from rag_tools.engine import Engine
 from rag_tools.errors import InvalidQueryError
 from rag_tools.types import Citation, Document, Span
+from rag_tools.wire.ids import ShortIds
 
 BOILS = "Pure water boils at 100 °C when the air pressure is one atmosphere."
 STEAM = "A kettle that switches itself\noff senses the steam, not the temperature."
@@ -225,6 +226,35 @@ def test_without_a_known_source_a_quotation_is_looked_for(engine: Engine, refere
 def test_an_answer_without_quotations_is_refused(engine: Engine):
     with pytest.raises(InvalidQueryError, match="quotes nothing"):
         engine.verify_answer("Water boils [1].")
+
+
+def short_id(engine: Engine, name: str, words: str) -> str:
+    (entry,) = engine.documents(filter={"title": name})
+    start = engine.document(entry.id).text.index(words)
+    return ShortIds(engine).of(entry.id, start, words)
+
+
+@pytest.mark.parametrize(
+    "form", ['It does: "{quote}" [{id}].', "> {quote} [{id}]", "> {quote}\n\n[{id}]"]
+)
+def test_a_short_id_is_the_source_of_a_quotation(engine: Engine, form: str):
+    id = short_id(engine, "Boiling water", BOILS)
+    (found,) = engine.verify_answer(form.format(quote=BOILS, id=id)).verifications
+    assert (found.status, found.citation.quote) == ("exact", BOILS)
+    wrong = form.format(quote="most coasts see two high tides a day", id=id)
+    (found,) = engine.verify_answer(wrong).verifications
+    assert found.status == "missing"
+
+
+def test_short_ids_without_a_quotation_are_checked_as_well(engine: Engine):
+    id = short_id(engine, "Boiling water", BOILS)
+    changed = id[:-4] + ("aaaa" if not id.endswith("aaaa") else "bbbb")
+    gone = f"ffffff{id[6:]}"
+    answer = f"It boils at 100 °C [{id}]. It is wet [{changed}] and old [{gone}][{id}]."
+    found = engine.verify_answer(answer).verifications
+    assert [each.status for each in found] == ["exact", "stale", "missing"]
+    assert found[0].citation.quote == BOILS
+    assert changed in found[1].detail
 
 
 def call(*arguments: str | Path, given: str = "") -> subprocess.CompletedProcess[str]:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rag_tools.cite.compare import compare
+from rag_tools.cite.compare import Around, compare
 from rag_tools.cite.facts import Text, missing
 from rag_tools.cite.quantities import agree, quantities, stem
 from rag_tools.cite.sense import Sense, conflicts
@@ -120,6 +120,14 @@ SAME = [
     ("Workers wait", "Employees wait"),  # no name
     ("First, it starts.", "It starts."),
     ("One of them fails.", "It fails."),
+    ("the --dry-run option", "--dry-run shows what would be done"),
+    ("the --dry-run option", "the dry run option"),
+    ("pass -q", "-q or -v"),
+    ("the format %h", "%h %u"),
+    ("see docs.example.net", "at https://docs.example.net/a"),
+    ("set MAX_AGE", "the max age"),
+    ("the package rot-tools", "rot-tools is a package"),
+    ("a well-made cup", "a cup"),  # no name
 ]
 OTHER = [
     ("two weeks", "14 hours"),
@@ -149,6 +157,12 @@ OTHER = [
     ("set max_retries", "set max_retry_delay"),
     ("use SHA256", "use SHA512"),
     ("by NASA", "by ESA"),
+    ("the --dry-run option", "the option --run is dry"),
+    ("pass -q", "pass -Q, q"),
+    ("the format %h", "the formats %H and h"),
+    ("see docs.example.net", "see example.net, docs.example.org"),
+    ("set POND_URL", "the URL of the pond, POND_NAME"),
+    ("the package rot-tools", "the package rot-files"),
 ]
 
 
@@ -184,6 +198,40 @@ def test_a_name_of_another_sentence_is_told():
     assert against("Tom Poe runs the Turku shop.", quote) == []
 
 
+def test_a_name_may_stand_in_the_title_or_in_the_passage_and_a_number_may_not():
+    text = "It keeps files for 30 days."
+    quote = Citation(document_id="d", document_sha256="", start=0, end=len(text), quote=text)
+    around = [Around(title="Tern 2.1 handbook", passage="The Wharf server runs it 40 times.")]
+
+    def found(claim: str) -> list[str]:
+        return [claim[each.start : each.end] for each in compare(claim, [quote], around)]
+
+    assert found("Tern keeps files for 30 days.") == []
+    assert found("The Wharf server keeps files for 30 days.") == []
+    assert found("Tern keeps files for 40 days.") == ["40 days"]
+    assert found("Puffin keeps files for 30 days.") == ["Puffin"]
+
+
+@pytest.mark.parametrize(
+    ("claim", "quote", "other"),
+    [
+        ("The delay is in minutes.", "The delay, in seconds, is read once.", "minutes"),
+        ("The size is given in kilobytes.", "SIZE is the number of bytes.", "kilobytes"),
+        ("The age is in days.", "The age is 3600 seconds.", "days"),
+        ("The delay is in seconds.", "The delay, in seconds, is read once.", None),
+        ("The age is in days.", "The age is 3 days.", None),
+        ("It ran for days.", "It ran on.", None),
+    ],
+)
+def test_a_unit_without_a_number_is_compared(claim: str, quote: str, other: str | None):
+    assert against(claim, quote) == [other] * bool(other)
+
+
+def test_what_is_as_near_in_another_quote_excuses_nothing():
+    near, other = "Lower shelves are filled first.", "The shelves are filled by hand at first."
+    assert against("Higher shelves are filled first.", near, other) == ["Higher"]
+
+
 def test_facts_of_two_sentences_may_be_put_together():
     quotes = ("The mill was built in 1820.", "The mill grinds 40 tonnes of grain.")
     assert against("The mill, built in 1820, grinds 40 tonnes of grain.", *quotes) == []
@@ -208,6 +256,9 @@ OTHERWISE = [
     ("The fox is older than the hound.", "The hound is older than the fox."),
     ("Ann pays Tom, Tom pays the rent.", "Tom pays Ann, Ann pays the rent."),
     ("The seller pays the stamp tax.", "The buyer pays the stamp tax, the seller pays a fee."),
+    ("The mill is meant for rye.", "The mill is not intended for rye."),
+    ("The ferry works in winter.", "In winter the ferry will fail."),
+    ("The otter sold the boat to the heron.", "The heron sold the boat to the otter."),
 ]
 ALIKE = [
     ("The door is locked.", "The door is locked at night."),
@@ -221,6 +272,10 @@ ALIKE = [
     ("It holds no more than 5 cups.", "It holds at most 5 cups."),
     ("It not only cleans but also dries.", "It cleans and dries."),
     ("Guests can't park here.", "Guests must not park here."),
+    ("No salt is used in it.", "It is made without using salt."),
+    ("The shop has no lift of its own.", "There is no lift for guests in the shop."),
+    ("After paying, the gate opens.", "The gate doesn't open until you pay."),
+    ("The same key may have another number elsewhere.", "The number of the key may be different."),
 ]
 
 

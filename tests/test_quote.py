@@ -10,21 +10,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rag_tools.cite.cutting import LONG, REST
 from rag_tools.cite.quote import (
     BESIDE,
     BETWEEN,
-    HEADING_HANDICAP,
-    LONG,
     MARGIN,
-    MEAN,
-    OWN,
-    PASSAGE,
-    REST,
     alignment,
     distinct,
     quotes,
     strongest,
 )
+from rag_tools.cite.unit_scores import HEADING_HANDICAP, MEAN, OWN, PASSAGE
 from rag_tools.types import Block, Citation, Span
 from rag_tools.units import units
 

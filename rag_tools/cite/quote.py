@@ -15,6 +15,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from rag_tools.cite.asked import Asked
 from rag_tools.cite.cutting import LONG, parts, trimmed
 from rag_tools.cite.unit_scores import TokenEvidence, inherited_score, unit_scores
 from rag_tools.types import Aligned, Citation, Span
@@ -61,8 +62,11 @@ def quotes(
     relevance: float | None = None,
     units: Sequence[Unit] | None = None,
     start: int = 0,
+    asked: Asked | None = None,
 ) -> list[Quote]:
     """Return the quotes of a passage that bear on a query, best first, ties by position.
+
+    Best is what scores highest, with what it gains for having what is asked for, see `Asked`.
 
     The best unit and those within `MARGIN` of it are kept, and of running text their neighbours
     within `BESIDE` more. Short ones within `MARGIN` that touch are joined if they are running
@@ -72,7 +76,8 @@ def quotes(
     Context is no quote. What it says about a query counts for the unit that it leads to: the
     evidence of a question is its answer's, that of a heading, less `HEADING_HANDICAP`, the first
     unit's below it. Where that evidence is the best there is, the rest of the paragraph or list is
-    quoted too, up to `LONG`; what introduces a list is quoted together with it. Context is
+    quoted too, up to `LONG`; what introduces a list is quoted together with it, what introduces
+    code after it. Context is
     quoted itself only if a passage holds nothing else.
 
     Parameters
@@ -93,6 +98,8 @@ def quotes(
         Of the passage; by default it is running text.
     start
         Where the passage starts in its document: the positions of `units` are the document's.
+    asked
+        What the query asks for; default: nothing that units would be told by.
 
     Returns
     -------
@@ -101,7 +108,7 @@ def quotes(
         if no token can be quoted.
     """
     passage = TokenEvidence.of(spans, similarities, weights, relevance)
-    candidates = _candidates(text, _relative(text, units, start), passage)
+    candidates = _candidates(text, _relative(text, units, start), passage, asked or Asked())
     ranks = np.array([candidate.rank for candidate in candidates])
     places = np.arange(len(ranks))
     runs_on = np.array([candidate.joinable for candidate in candidates], bool)
@@ -113,13 +120,11 @@ def quotes(
     ]
     whole = [trimmed(text, each.span) for each in chosen]
     scores = np.maximum(passage.scores(whole), [each.inherited for each in chosen]).tolist()
-    return [
-        Quote(part, score)
-        for span, score in sorted(
-            zip(whole, scores, strict=True), key=lambda pair: (-pair[1], pair[0])
-        )
-        for part in parts(text, span, passage)
-    ]
+    ordered = sorted(
+        zip(chosen, whole, scores, strict=True),
+        key=lambda each: (-(each[2] + each[0].gain), each[0].leads, each[1]),
+    )
+    return [Quote(part, score) for _, span, score in ordered for part in parts(text, span, passage)]
 
 
 def distinct(hits: Iterable[Iterable[Citation]]) -> list[tuple[Citation, ...]]:
@@ -218,13 +223,17 @@ class _Candidate(NamedTuple):
     span
         One unit, or what introduces a list with the first items of it.
     rank
-        What it is chosen by: its score, or that of the context that leads to it.
+        What it is chosen by: its score, or that of the context that leads to it, and `gain`.
     inherited
         Score of the context that leads to it, if that is higher than its own; else 0.
     section
         See `Unit.section`.
     joinable
         Whether it is running text.
+    gain
+        What it is worth more for having what is asked for.
+    leads
+        Whether it introduces code, which is quoted before it.
     """
 
     span: Span
@@ -232,16 +241,27 @@ class _Candidate(NamedTuple):
     inherited: float
     section: int
     joinable: bool
+    gain: float = 0.0
+    leads: bool = False
 
 
 def _relative(text: str, units: Sequence[Unit] | None, start: int) -> list[Unit]:
     """Return the units of a passage with positions that count from its start."""
     if units is None:
         return units_of(text)
-    return [unit._replace(start=unit.start - start, end=unit.end - start) for unit in units]
+    return [
+        unit._replace(
+            start=unit.start - start,
+            end=unit.end - start,
+            header=unit.header and Span(unit.header.start - start, unit.header.end - start),
+        )
+        for unit in units
+    ]
 
 
-def _candidates(text: str, units: Sequence[Unit], passage: TokenEvidence) -> list[_Candidate]:
+def _candidates(
+    text: str, units: Sequence[Unit], passage: TokenEvidence, asked: Asked
+) -> list[_Candidate]:
     """Return what may be quoted, in order, ranked by its evidence and its context's."""
     units = [unit for unit in units if passage.holds(trimmed(text, Span(*unit[:2])))]
     own = unit_scores([trimmed(text, Span(*unit[:2])) for unit in units], units, passage)
@@ -263,12 +283,33 @@ def _candidates(text: str, units: Sequence[Unit], passage: TokenEvidence) -> lis
         inherited = inherited if inherited > own[place] else 0.0
         if inherited:
             introduces = units[lead[-1]].kind == "lead-in"
-            first = units[lead[-1]].start if introduces else unit.start
+            introduction = units[lead[-1]]
+            if introduces and unit.kind == "code":
+                introduces = False
+                candidates.append(
+                    _Candidate(
+                        Span(*introduction[:2]),
+                        inherited,
+                        0.0,
+                        unit.section,
+                        joinable=False,
+                        leads=True,
+                    )
+                )
+            first = introduction.start if introduces else unit.start
             span = Span(first, _answer_end(text, units, place, first))
             taken = span.end
-        joinable = unit.kind in JOINABLE
-        rank = max(inherited, own[place])
-        candidates.append(_Candidate(span, rank, inherited, unit.section, joinable))
+        gain = asked.gain(span.of(text), _header(text, unit))
+        candidates.append(
+            _Candidate(
+                span,
+                max(inherited, own[place]) + gain,
+                inherited,
+                unit.section,
+                joinable=unit.kind in JOINABLE,
+                gain=gain,
+            )
+        )
         lead = []
     if candidates:
         return candidates
@@ -276,6 +317,11 @@ def _candidates(text: str, units: Sequence[Unit], passage: TokenEvidence) -> lis
         _Candidate(Span(*unit[:2]), score, 0.0, unit.section, joinable=False)
         for unit, score in zip(units, own, strict=True)
     ]
+
+
+def _header(text: str, unit: Unit) -> str:
+    """Return the header of the table that a unit is a row of, if the passage holds it."""
+    return unit.header.of(text) if unit.header and unit.header.start >= 0 else ""
 
 
 def _answer_end(text: str, units: Sequence[Unit], place: int, start: int) -> int:
@@ -333,7 +379,8 @@ def _joined(candidates: Iterable[_Candidate]) -> list[_Candidate]:
                 and span.end - span.start <= LONG
             ):
                 inherited = max(before.inherited, candidate.inherited)
-                joined[-1] = before._replace(span=span, inherited=inherited)
+                gain = max(before.gain, candidate.gain)
+                joined[-1] = before._replace(span=span, inherited=inherited, gain=gain)
                 continue
         joined.append(candidate)
     return joined

@@ -184,13 +184,13 @@ def _header_before(blocks: Sequence[Block], place: int) -> Span | None:
 
 def _row_kind(row: str) -> UnitKind:
     """Return what a row is: one that holds a question, numbered or not, and nothing else asks."""
-    cells = sum(row.count(mark) for mark in _CELL_ENDS) + 1
+    cells = sum(row.strip().count(mark) for mark in _CELL_ENDS) + 1
     return _prose_kind(row, "row") if cells <= _ASKING_CELLS and _asks(row) else "row"
 
 
 def _is_running(row: str) -> bool:
     """Tell whether a row of a table is a paragraph that only a page's layout put into a cell."""
-    return len(row.strip()) > _LONGEST_ITEM and not any(mark in row for mark in _CELL_ENDS)
+    return len(row.strip()) > _LONGEST_ITEM and not any(mark in row.strip() for mark in _CELL_ENDS)
 
 
 def _is_prose(text: str, span: Span) -> bool:

@@ -16,9 +16,9 @@ the other articles. Partially supported claims of WiCE take no part in the fit; 
 borders between verdicts. FILE adds short claims in other words than their evidence, labelled by
 people: one JSON object with ``source``, ``claim``, ``evidence`` and ``label`` a line, gzipped; of
 refuted and neutral ones, that they are unsupported. Questions: asked of everything, and of
-everything but what answers them. CORPUS is what ``everyday/fetch.py CORPUS --confidence`` made: it adds the
-questions of ``everyday/confidence.jsonl``, some of which have no answer there though they are on
-the subject.
+everything but what answers them. CORPUS is what ``everyday/fetch.py CORPUS --confidence`` made: it
+adds the questions of ``everyday/confidence.jsonl``, some of which have no answer there though they
+are on the subject.
 """
 
 from __future__ import annotations

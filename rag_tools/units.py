@@ -57,6 +57,7 @@ _PROSE_LINE = re.compile(
 _GOES_ON = re.compile(r"\s*+[^\W\d_A-Z][\w'’-]*+[,;:.]?(?:\s|\Z)")
 _SENTENCE_END = re.compile(r"[^\W\d_]{2}[.!?][\"')]?(?:\s|\Z)")
 _FEWEST_LINES = 3
+_LOOKED_AT = 200  # characters of a line, which tell whether it is prose
 
 _MARKED_ITEM = re.compile(r"\s*+(?:[-*+•‣◦▪]|\(?(?:\d{1,3}[.)]|[a-z]\)))\s")
 _MARKED_ROW = re.compile(r"\s*+(?:\||\+[-=])")
@@ -195,7 +196,7 @@ def _is_running(row: str) -> bool:
 
 def _is_prose(text: str, span: Span) -> bool:
     """Tell whether lines are a text that is set as it stands, such as a page of a manual."""
-    rows = [line.of(text) for line in lines(text, *span)]
+    rows = [line.of(text)[:_LOOKED_AT] for line in lines(text, *span)]
     prose = [_PROSE_LINE.match(row) is not None for row in rows]
     wrapped = sum(
         before and _GOES_ON.match(row) is not None
@@ -211,16 +212,16 @@ def _entries(text: str, span: Span) -> Iterator[Span]:
 
     An entry is a line with deeper ones below it, such as an option with its description.
     """
-    start = span.start
-    depths: list[int] = []  # of the lines of the entry
-    blank, second = False, start
+    start = second = span.start
+    depths: list[int] = []  # of the first two lines of the entry, and the deepest
+    blank = False
     for line in lines(text, *span):
         row = line.of(text).expandtabs()
         if not row.strip():
             blank = True
             continue
         depth = len(row) - len(row.lstrip())
-        if depths and (blank or (max(depths) > depths[0] >= depth)):
+        if depths and (blank or depths[-1] > depths[0] >= depth):
             yield Span(start, line.start)
             start, depths = line.start, []
         elif len(depths) == 2 and depths[0] < depths[1] < depth:  # a title above a term
@@ -228,7 +229,7 @@ def _entries(text: str, span: Span) -> Iterator[Span]:
             start, depths = second, depths[1:]
         if len(depths) == 1:
             second = line.start
-        depths.append(depth)
+        depths = [*depths[:2], max([depth, *depths[-1:]])]
         blank = False
     yield Span(start, span.end)
 

@@ -13,23 +13,23 @@ import typer
 # That of `rag_tools.index.search`, which would take long to import for --help.
 Quality = Literal["fast", "balanced", "exact"]
 
-_UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "ki": 2**10, "mi": 2**20, "gi": 2**30}
-
 _TEXT_FIELDS = frozenset({"document_id", "title", "path"})
 
 
 def size(value: str) -> int:
-    """Return the bytes that a size such as ``64MiB``, ``10MB`` or ``4096`` stands for.
+    """Return the number of bytes that a size such as ``64MiB``, ``1.5GB`` or ``4096`` stands for.
 
     Examples
     --------
     >>> size("64MiB")
     67108864
     """
-    match = re.fullmatch(r"(\d+) ?([kmg]i?)?b?", value.strip(), re.IGNORECASE | re.ASCII)
-    if match is None:
-        raise typer.BadParameter(f"{value!r} is not a size; write 64MiB, 10MB or 4096")
-    return int(match[1]) * _UNITS[(match[2] or "").lower()]
+    from pydantic import ByteSize, TypeAdapter, ValidationError
+
+    try:
+        return int(TypeAdapter(ByteSize).validate_python(value))
+    except ValidationError:
+        raise typer.BadParameter(f"{value!r} is not a size; write 64MiB, 10MB or 4096") from None
 
 
 def filters(values: Iterable[str]) -> dict[str, list[str | int | float | bool]]:

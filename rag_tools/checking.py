@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+from collections import OrderedDict
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urldefrag
@@ -22,6 +24,7 @@ from rag_tools.types import Citation, Document, Verification, Verifications, doc
 from rag_tools.wire.ids import Place, is_short, markers, resolve
 
 _VERDICTS = ("exact", "moved", "stale", "missing")  # best first
+_CHANGED = 4  # changed sources whose content is kept
 
 
 class Checker:
@@ -41,6 +44,9 @@ class Checker:
         self._reader = reader
         self._searcher = searcher
         self._documents = documents
+        # What changed sources contain now, so that several quotes of one are checked at the cost of
+        # one: by URI and hash of the file, the last used at the end.
+        self._changed: OrderedDict[tuple[str, str], Document | None] = OrderedDict()
 
     def verify(self, citation: Citation | Mapping[str, Any]) -> Verification:
         """Check that a quote is still where its citation says.
@@ -65,7 +71,7 @@ class Checker:
             indexed = self._reader.document(view, key)
             path, state = view.catalog.source(key)
             url_template = view.url_template
-        source = _reread(path, state, indexed)
+        source = self._source(path, state, indexed)
         return verify(citation, indexed=indexed, source=source, url_template=url_template)
 
     def verify_answer(self, answer: str) -> Verifications:
@@ -149,23 +155,40 @@ class Checker:
         verdicts = list(map(self.verify, citations))
         return min(verdicts, key=lambda each: _VERDICTS.index(each.status))
 
+    def _source(self, path: str | None, state: SourceState, indexed: Document) -> Document | None:
+        """Return the document as its source reads now; None if the source can't be read."""
+        if path is None:
+            return None
+        try:
+            # It may have been indexed with a higher limit.
+            data = read(Path(path), max_bytes=max(DEFAULT_MAX_BYTES, state.size))
+        except IngestError:
+            return None
+        sha256 = hashlib.sha256(data).hexdigest()
+        if sha256 == state.sha256:
+            return indexed
+        key = (indexed.uri, sha256)
+        try:
+            document = self._changed.pop(key)
+        except KeyError:
+            document = _loaded(data, Path(path).name, indexed)
+        self._changed[key] = document
+        while len(self._changed) > _CHANGED:
+            with suppress(KeyError):  # another thread may have removed it
+                self._changed.popitem(last=False)
+        return document
+
 
 def _uri(source: str) -> str:
     """Return the URI of a document that an answer refers to by URL or by path."""
     return urldefrag(source)[0] if "://" in source else Path(source).resolve().as_uri()
 
 
-def _reread(path: str | None, state: SourceState, indexed: Document) -> Document | None:
-    """Return the document as its source reads now; None if the source can't be read."""
-    if path is None:
-        return None
+def _loaded(data: bytes, name: str, indexed: Document) -> Document | None:
+    """Return what the bytes of a changed source contain; None if they can't be read."""
     try:
-        # It may have been indexed with a higher limit.
-        data = read(Path(path), max_bytes=max(DEFAULT_MAX_BYTES, state.size))
-        if hashlib.sha256(data).hexdigest() == state.sha256:
-            return indexed
         with Worker() as worker:
-            return worker.load(data, name=Path(path).name, uri=indexed.uri)
+            return worker.load(data, name=name, uri=indexed.uri)
     except NoTextError:
         return Document(id=indexed.id, uri=indexed.uri, title=indexed.title, text="")
     except IngestError:

@@ -7,12 +7,14 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
+from threading import Lock
 from typing import Any
 from urllib.parse import urldefrag
 
 from rag_tools.catalog.rows import SourceState
 from rag_tools.cite.answer import Quotation, quotations
 from rag_tools.cite.verify import parse_citations, verify
+from rag_tools.closing import Closing
 from rag_tools.documents import Documents
 from rag_tools.errors import IngestError, InvalidQueryError, NoTextError, NotFoundError
 from rag_tools.ingest.load import DEFAULT_MAX_BYTES, read
@@ -27,7 +29,7 @@ _VERDICTS = ("exact", "moved", "stale", "missing")  # best first
 _CHANGED = 4  # changed sources whose content is kept
 
 
-class Checker:
+class Checker(Closing):
     """Says what became of citations.
 
     Parameters
@@ -47,6 +49,14 @@ class Checker:
         # What changed sources contain now, so that several quotes of one are checked at the cost of
         # one: by URI and hash of the file, the last used at the end.
         self._changed: OrderedDict[tuple[str, str], Document | None] = OrderedDict()
+        # Starting its process takes longer than parsing most documents, so it is kept.
+        self._worker = Worker()
+        self._parsing = Lock()
+
+    def close(self) -> None:
+        """End the process that parses changed sources."""
+        with self._parsing:
+            self._worker.close()
 
     def verify(self, citation: Citation | Mapping[str, Any]) -> Verification:
         """Check that a quote is still where its citation says.
@@ -171,25 +181,30 @@ class Checker:
         try:
             document = self._changed.pop(key)
         except KeyError:
-            document = _loaded(data, Path(path).name, indexed)
+            document = self._loaded(data, Path(path).name, indexed)
         self._changed[key] = document
         while len(self._changed) > _CHANGED:
             with suppress(KeyError):  # another thread may have removed it
                 self._changed.popitem(last=False)
         return document
 
+    def _loaded(self, data: bytes, name: str, indexed: Document) -> Document | None:
+        """Return what the bytes of a changed source contain; None if they can't be read."""
+        kept = self._parsing.acquire(blocking=False)
+        try:
+            if kept:
+                return self._worker.load(data, name=name, uri=indexed.uri)
+            with Worker() as worker:  # another thread is parsing
+                return worker.load(data, name=name, uri=indexed.uri)
+        except NoTextError:
+            return Document(id=indexed.id, uri=indexed.uri, title=indexed.title, text="")
+        except IngestError:
+            return None
+        finally:
+            if kept:
+                self._parsing.release()
+
 
 def _uri(source: str) -> str:
     """Return the URI of a document that an answer refers to by URL or by path."""
     return urldefrag(source)[0] if "://" in source else Path(source).resolve().as_uri()
-
-
-def _loaded(data: bytes, name: str, indexed: Document) -> Document | None:
-    """Return what the bytes of a changed source contain; None if they can't be read."""
-    try:
-        with Worker() as worker:
-            return worker.load(data, name=name, uri=indexed.uri)
-    except NoTextError:
-        return Document(id=indexed.id, uri=indexed.uri, title=indexed.title, text="")
-    except IngestError:
-        return None

@@ -33,7 +33,7 @@ LONG = {
 LAYERS = [
     {"errors", "limits", "cores", "tracing", "file_uri", "compaction", "processor"},
     {"types", "disk"},
-    {"sentences", "units", "folding", "ingest", "encode", "index"},
+    {"sentences", "units", "folding", "ingest", "encode", "index", "evidence"},
     {"catalog"},
     {"reader"},
     {"cite", "rerank", "duplicates"},

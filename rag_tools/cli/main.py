@@ -20,7 +20,7 @@ from rag_tools import __version__
 from rag_tools.cli import options
 from rag_tools.cli.evaluate import evaluate
 from rag_tools.cli.output import complain, console, replace_unprintable, write, write_json
-from rag_tools.cli.train import average, export, mine, train
+from rag_tools.cli.train import average, export, mine, train, train_evidence
 from rag_tools.errors import InvalidQueryError, RagToolsError
 from rag_tools_mcp.install.hosts import HostName, Scope
 
@@ -589,6 +589,7 @@ def demo(
 
 app.command("eval")(evaluate)
 app.command()(train)
+app.command()(train_evidence)
 app.command()(mine)
 app.command()(average)
 app.command()(export)

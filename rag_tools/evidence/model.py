@@ -128,7 +128,7 @@ class EvidenceModel:
 
     def __init__(self, directory: Path, *, threads: int | None = None) -> None:
         metadata = _metadata(directory)
-        self._composer = Composer(_tokenizer(directory), int(metadata["max_tokens"]))
+        self._composer = Composer(load_tokenizer(directory), int(metadata["max_tokens"]))
         self._session = _session(directory / MODEL_FILE)
         self._threads = threads or available_cores()
         self._pool = ThreadPoolExecutor(self._threads, "evidence")
@@ -228,7 +228,14 @@ def _metadata(directory: Path) -> dict[str, Any]:
     return metadata
 
 
-def _tokenizer(directory: Path) -> Tokenizer:
+def load_tokenizer(directory: Path) -> Tokenizer:
+    """Load a folder's tokenizer, which neither cuts texts off nor pads them.
+
+    Raises
+    ------
+    CheckpointError
+        If it can't be loaded.
+    """
     path = directory / TOKENIZER_FILE
     try:
         tokenizer = Tokenizer.from_file(str(path))

@@ -19,34 +19,83 @@ _UNITS = [
         "MHz GHz kHz Hz",
     )
 ]
-_MONTHS = (
-    "January February March April May June July August September October November December"
-).split()
+_MONTHS = [
+    "January",
+    "February",
+    "March",
+    "April",
+    "May",
+    "June",
+    "July",
+    "August",
+    "September",
+    "October",
+    "November",
+    "December",
+]
 _AUXILIARY = re.compile(
-    r"\b(is|are|was|were|can|will|should|must|may|could|would|does|do|has been|have been)\b(?! not|n't)"
+    r"\b(is|are|was|were|can|will|should|must|may|could|would|does|do|has been|have been)\b"
+    r"(?! not|n't)"
 )
 _NEGATION = re.compile(r"\b(is|are|was|were|can|will|should|must|may|could|would|does|do) ?not\b")
-_OPPOSITES = [
-    pair.split("/")
-    for pair in (
-        "before/after always/never enabled/disabled enable/disable allow/forbid allowed/forbidden "
-        "increase/decrease increases/decreases first/last all/none minimum/maximum more/less "
-        "higher/lower larger/smaller required/optional required/unnecessary include/exclude "
-        "includes/excludes open/close on/off true/false yes/no with/without above/below "
-        "inside/outside start/stop starts/stops added/removed add/remove adds/removes "
-        "accept/reject accepts/rejects accepted/rejected internal/external local/remote "
-        "public/private success/failure succeeds/fails older/newer longer/shorter left/right "
-        "upper/lower import/export read/write client/server ascending/descending "
-        "synchronous/asynchronous positive/negative oldest/newest at least/at most "
-        "only/not only sender/recipient most/least everyone/nobody everything/nothing"
-    ).split(" ")
-    if "/" in pair
-]
-_OPPOSITE = {a: b for pair in _OPPOSITES if len(pair) == 2 for a, b in (pair, pair[::-1])}
+_OPPOSITES = (
+    ("before", "after"),
+    ("always", "never"),
+    ("enabled", "disabled"),
+    ("enable", "disable"),
+    ("allow", "forbid"),
+    ("allowed", "forbidden"),
+    ("increase", "decrease"),
+    ("increases", "decreases"),
+    ("first", "last"),
+    ("minimum", "maximum"),
+    ("more", "less"),
+    ("higher", "lower"),
+    ("larger", "smaller"),
+    ("required", "optional"),
+    ("include", "exclude"),
+    ("includes", "excludes"),
+    ("open", "close"),
+    ("opens", "closes"),
+    ("true", "false"),
+    ("with", "without"),
+    ("above", "below"),
+    ("inside", "outside"),
+    ("start", "stop"),
+    ("starts", "stops"),
+    ("added", "removed"),
+    ("add", "remove"),
+    ("adds", "removes"),
+    ("accept", "reject"),
+    ("accepts", "rejects"),
+    ("accepted", "rejected"),
+    ("internal", "external"),
+    ("local", "remote"),
+    ("public", "private"),
+    ("success", "failure"),
+    ("succeeds", "fails"),
+    ("older", "newer"),
+    ("longer", "shorter"),
+    ("upper", "lower"),
+    ("import", "export"),
+    ("read", "write"),
+    ("client", "server"),
+    ("ascending", "descending"),
+    ("synchronous", "asynchronous"),
+    ("positive", "negative"),
+    ("oldest", "newest"),
+    ("sender", "recipient"),
+    ("most", "least"),
+    ("everyone", "nobody"),
+    ("everything", "nothing"),
+    ("faster", "slower"),
+    ("at least", "at most"),
+)
+_OPPOSITE = {a: b for pair in _OPPOSITES for a, b in (pair, pair[::-1])}
 _OPPOSITE_PATTERN = re.compile(r"\b(" + "|".join(sorted(_OPPOSITE, key=len)[::-1]) + r")\b", re.I)
 _RELATION = re.compile(
-    r"^(?P<a>[\w' -]{3,50}?) (?P<verb>(?:is|are) (?:faster|slower|larger|smaller|older|newer|better|"
-    r"higher|lower|more \w+|less \w+) than|overrides?|precedes?|follows?|replaces?|calls?|"
+    r"^(?P<a>[\w' -]{3,50}?) (?P<verb>(?:is|are) (?:faster|slower|larger|smaller|older|newer|"
+    r"better|higher|lower|more \w+|less \w+) than|overrides?|precedes?|follows?|replaces?|calls?|"
     r"contains?|requires?|depends? on|defeated|beat|succeeded|includes?|inherits? from|"
     r"takes precedence over|is (?:part|a subset) of|supersedes?|was founded by|is followed by) "
     r"(?P<b>[\w' -]{3,50}?)(?P<rest>[.,;(].*)?$",
@@ -54,7 +103,8 @@ _RELATION = re.compile(
 )
 _NAME = re.compile(r"(?<=[a-z,;] )[A-Z][\w-]+(?: [A-Z][\w-]+)*")
 _CLAUSE = re.compile(
-    r"(?:,? (?:if|when|unless|while|because|since|although|which|so that|where)\b|;|, (?:and|but) ).*$",
+    r"(?:,? (?:if|when|unless|while|because|since|although|which|so that|where)\b"
+    r"|;|, (?:and|but) ).*$",
     re.S,
 )
 _PARENTHESIS = re.compile(r" ?\([^()]*\)")
@@ -165,7 +215,8 @@ def _turned(text: str, chance: random.Random) -> str | None:
     if not match:
         return None
     one, two = match["a"], match["b"]
-    return f"{two[:1].upper()}{two[1:]} {match['verb']} {one[:1].lower()}{one[1:]}{match['rest'] or ''}"
+    first, last = two[:1].upper() + two[1:], one[:1].lower() + one[1:]
+    return f"{first} {match['verb']} {last}{match['rest'] or ''}"
 
 
 def _other_name(text: str, names: list[str], chance: random.Random) -> str | None:

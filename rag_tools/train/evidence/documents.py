@@ -33,13 +33,15 @@ _TERM = re.compile(
     r"^[-*•\s]*(?P<term>[^\n]{2,60}?)(?:\n+|\s[-–—]+\s|:\s+|\s{3,})(?P<rest>.{15,})$", re.S
 )
 _IS_A = re.compile(
-    r"^(?:The |An? )?(?P<term>[\w.\-/ ]{2,45}?) (?:is|are|means|refers to|stands for) (?P<rest>[^\n]{15,})$",
+    r"^(?:The |An? )?(?P<term>[\w.\-/ ]{2,45}?) (?:is|are|means|refers to|stands for) "
+    r"(?P<rest>[^\n]{15,})$",
     re.S,
 )
 _DEFAULT = re.compile(r"\bdefaults?\b", re.I)
 _CONDITION = re.compile(r"^(?:If|When|Whenever) (?P<condition>[^,\n]{12,120}), ", re.S)
 _CAN = re.compile(
-    r"^(?:You|One|Users?|Administrators?) (?:can|may|could) (?P<task>[^,.;\n]{10,110}?)(?: (?:by|with|using|via|through) |[,.;])",
+    r"^(?:You|One|Users?|Administrators?) (?:can|may|could) (?P<task>[^,.;\n]{10,110}?)"
+    r"(?: (?:by|with|using|via|through) |[,.;])",
     re.S,
 )
 _TO = re.compile(r"^To (?P<task>[^,\n]{8,110}), ", re.S)
@@ -75,6 +77,7 @@ class _Part:
     context: str
     units: tuple[Unit, ...]  # positions in `text`
     leads: tuple[Unit | None, ...]
+    headers: tuple[str, ...]  # of the table that each unit is a row of
     heading: str
 
 
@@ -150,11 +153,8 @@ def _part(document: Document, passage: Passage) -> _Part:
     for unit in units(document.text, document.blocks, Span(passage.start, passage.end)):
         start, end = unit.start - passage.start, unit.end - passage.start
         words = text[start:end]
-        header = unit.header
         stripped = unit._replace(
-            start=start + len(words) - len(words.lstrip()),
-            end=start + len(words.rstrip()),
-            header=header and Span(header.start, header.end),
+            start=start + len(words) - len(words.lstrip()), end=start + len(words.rstrip())
         )
         if stripped.start >= stripped.end:
             continue
@@ -165,17 +165,12 @@ def _part(document: Document, passage: Passage) -> _Part:
         leads.append(lead)
         if unit.kind != "row":
             lead = lead if unit.kind == "code" else None
-    headers = {
-        unit.header: unit.header.of(document.text) for unit in found if unit.header is not None
-    }
     title = document.title
     path = passage.path if passage.path[:1] == (title,) else (title, *passage.path)
-    part = _Part(passage, text, context(path), tuple(found), tuple(leads), path[-1] if path else "")
-    _HEADERS[id(part)] = headers
-    return part
-
-
-_HEADERS: dict[int, dict[Span, str]] = {}
+    headers = tuple(unit.header.of(document.text) if unit.header else "" for unit in found)
+    return _Part(
+        passage, text, context(path), tuple(found), tuple(leads), headers, path[-1] if path else ""
+    )
 
 
 def _read(part: _Part, gold: Sequence[int], *, answers: bool) -> Read:
@@ -229,14 +224,20 @@ def _unit_questions(
     part: _Part, number: int, unit: Unit, lead: Unit | None, words: str, chance: random.Random
 ) -> Iterator[_Asked]:
     plain = _MARKUP.sub("", words)
-    if unit.kind == "row" or _CELL.search(plain.strip()) and unit.kind == "line":
+    if unit.kind == "row" or (_CELL.search(plain.strip()) and unit.kind == "line"):
         yield from _row(part, number, unit, plain, chance)
     elif unit.kind in ("item", "sentence", "line"):
         yield from _definition(part, number, unit, plain, chance)
     if unit.kind in ("sentence", "item"):
         yield from _sentence(number, plain, chance)
-    if lead is None:
-        return
+    if lead is not None:
+        yield from _led(part, number, unit, lead, chance)
+
+
+def _led(
+    part: _Part, number: int, unit: Unit, lead: Unit, chance: random.Random
+) -> Iterator[_Asked]:
+    """Ask in the words of what leads to a unit: a question, a lead-in, a heading."""
     leading = _MARKUP.sub("", " ".join(part.text[lead.start : lead.end].split()))
     if lead.kind == "question" and 12 < len(leading) < 200:
         question = reworded(re.sub(r"^\W*(?:Q\d*[:.]|[\d.]+)\s*", "", leading), chance)
@@ -280,7 +281,7 @@ def _row(
     cells = [cell.strip() for cell in _CELL.split(words.strip().strip("|")) if cell.strip()]
     if len(cells) < 2 or len(cells[0]) > 70:
         return
-    header = _HEADERS[id(part)].get(unit.header, "") if unit.header else ""
+    header = part.headers[number]
     columns = [
         cell.strip()
         for cell in _CELL.split(_MARKUP.sub("", header).strip().strip("|"))

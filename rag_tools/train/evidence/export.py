@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -27,12 +28,16 @@ from rag_tools.evidence.model import (
     Pair,
 )
 from rag_tools.train.evidence.batches import Collator
-from rag_tools.train.evidence.examples import Example, Read
+from rag_tools.train.evidence.config import EvidenceSettings
+from rag_tools.train.evidence.examples import Example, Read, read_examples
+from rag_tools.train.evidence.fit import BASE, BEST_FILE
 from rag_tools.train.evidence.model import EvidenceNet, load_net
+from rag_tools.train.evidence.prepare import EXAMPLES_FILE
 
 DELTA_FILE = "delta.safetensors"
 """What training added to the base's weights, in float16, and the heads: some 14 MB."""
 
+_LEAST_AGREEMENT = 0.9
 _CALIBRATION = 120  # rows whose activations the ranges are taken from
 
 
@@ -85,6 +90,27 @@ def export(
         ]
         quantise(float32, out / MODEL_FILE, list(_shown(EvidenceModel(out, threads=1), pairs)))
     return EvidenceModel(out)
+
+
+def export_run(settings: EvidenceSettings, out: Path, *, base: Path | None = None) -> Path:
+    """Export the best state of a run to the folder ``model`` in it, and return that.
+
+    Raises
+    ------
+    CheckpointError
+        If the run has kept no state, or int8 strays too far from it.
+    """
+    base = base or out / BASE
+    best, folder = out / BEST_FILE, out / "model"
+    examples = list(islice(read_examples(out / EXAMPLES_FILE), 4 * _CALIBRATION))
+    model = export(base, best, folder, examples, frozen=settings.frozen)
+    net = load_net(base, settings.frozen).eval()
+    net.load_state_dict(load_weights(best, net.trained()), strict=False)
+    found = agreement(net, model, examples[-_CALIBRATION:])
+    model.close()
+    if found < _LEAST_AGREEMENT:
+        raise CheckpointError(f"int8 in {folder} agrees too little with the state: {found:.3f}")
+    return folder
 
 
 def load_weights(file: Path, original: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

@@ -17,11 +17,11 @@ import torch
 from torch import distributed
 from torch.nn.utils import clip_grad_norm_
 
-from rag_tools.encode.checkpoint import BUNDLED, load_checkpoint
+from rag_tools.encode.checkpoint import BUNDLED
 from rag_tools.encode.restore import restore
-from rag_tools.encode.session import load_tokenizer
 from rag_tools.errors import ConfigurationError
 from rag_tools.evidence.layout import Composer
+from rag_tools.evidence.model import load_tokenizer
 from rag_tools.train.evidence.batches import Collator, plan
 from rag_tools.train.evidence.check import MEAN, Check, rounded
 from rag_tools.train.evidence.config import EvidenceSettings
@@ -154,7 +154,7 @@ def _work(
     team.join()
     torch.manual_seed(settings.seed)
     net = load_net(base, settings.frozen)
-    tokenizer = load_tokenizer(load_checkpoint(None))
+    tokenizer = load_tokenizer(base)
     examples, claims = _divided(list(read_examples(out / EXAMPLES_FILE)), settings)
     run = _Run(net, settings, out)
     if resume:

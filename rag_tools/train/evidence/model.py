@@ -9,9 +9,8 @@ import torch
 from torch import Tensor, nn
 from transformers import BertModel
 
-OUTPUTS = ("evidence", "verdicts")
-"""Names of the outputs. Verdicts of a row: relevance, no answer, entailed, contradicted, neither."""
 N_VERDICTS = 5
+"""Of a row: relevance, no answer, entailed, contradicted, neither."""
 
 
 class Reading(NamedTuple):
@@ -22,7 +21,7 @@ class Reading(NamedTuple):
     evidence
         Shape ``(n_rows, n_tokens)``.
     verdicts
-        Shape ``(n_rows, 5)``, see `OUTPUTS`.
+        Shape ``(n_rows, 5)``, see `N_VERDICTS`.
     """
 
     evidence: Tensor

@@ -176,7 +176,9 @@ def _naming(query: str, owner: str, chance: random.Random) -> str:
 
 
 def _same_answer(one: str, two: str) -> bool:
-    a, b = set(one.lower().split()), set(two.lower().split())
+    """Tell whether two answers, each after the name of its owner, share most of their words."""
+    owner = set(_owner(one).lower().split())
+    a, b = (set(text[len(_owner(text)) :].lower().split()) - owner for text in (one, two))
     return len(a & b) > 0.6 * min(len(a), len(b))
 
 

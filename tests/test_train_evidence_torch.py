@@ -1,5 +1,6 @@
 """Training the evidence model: its loss against plain loops, runs, resuming, the export."""
 
+import gzip
 import json
 import math
 import random
@@ -197,10 +198,6 @@ def test_it_learns_which_unit_answers(base):
 def test_a_run_logs_keeps_the_best_and_resumes_as_if_it_had_gone_on(base, claims, tmp_path):
     whole = settings_for(claims)
     train_evidence(whole, tmp_path / "whole", base=base)
-    half = tmp_path / "half"
-    shorter = settings_for(claims, pairs=30)
-    train_evidence(shorter, half, base=base)
-    # The rates depend on the length of the run: take up a state that knows the whole one's.
     states = [torch.load(tmp_path / "whole" / STATE_FILE, weights_only=True)["net"]]
     again = tmp_path / "again"
     stopped = _stop_after(30, whole, again, base)
@@ -210,7 +207,7 @@ def test_a_run_logs_keeps_the_best_and_resumes_as_if_it_had_gone_on(base, claims
     assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
     logged = [json.loads(line) for line in (tmp_path / "whole" / LOG_FILE).read_text().splitlines()]
     measured = [each for each in logged if "mean" in each]
-    assert [each["pairs"] for each in measured][0] == 0
+    assert measured[0]["pairs"] == 0
     assert len(measured) >= 4
     best = torch.load(tmp_path / "whole" / BEST_FILE, weights_only=True)
     assert best["pairs"] == max(measured, key=lambda each: (each["mean"], -each["pairs"]))["pairs"]
@@ -296,10 +293,9 @@ def test_a_pair_gives_the_same_whatever_is_read_beside_it(exported):
     for pair, reading in zip(pairs, together, strict=True):
         for other in (model.read([pair])[0], slow.read([pair])[0]):
             assert other.evidence.tobytes() == reading.evidence.tobytes()
-            assert other[2:] == reading[2:] if isinstance(other, tuple) else True
             assert other.relevance == reading.relevance
             assert other.entailed == reading.entailed
-        assert len(reading.spans) == len(reading.evidence) == len(pair.passage.split()) * 1
+        assert len(reading.spans) == len(reading.evidence)
 
 
 def test_after_the_deadline_only_the_first_is_read(exported):
@@ -311,7 +307,7 @@ def test_after_the_deadline_only_the_first_is_read(exported):
 
 
 def test_the_differences_bring_the_weights_back(exported, base):
-    net, _, out = exported
+    _, _, out = exported
     again = export(base, out / "model" / DELTA_FILE, out / "again", made(20), frozen=1)
     pair = Pair("red mill", "the red mill. the old river.", "mill")
     one, two = (model.read([pair])[0] for model in (exported[1], again))
@@ -359,8 +355,6 @@ def test_development_sets_are_measured(base, claims, tmp_path):
     asked = [each for each in made(6) if each.label is None]
     file = tmp_path / "candidates.jsonl.gz"
     write_examples(file, asked)
-    import gzip
-
     records = [json.loads(line) for line in gzip.decompress(file.read_bytes()).splitlines()]
     for record in records:
         record["source"] = "question"

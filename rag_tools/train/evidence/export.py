@@ -35,7 +35,7 @@ from rag_tools.train.evidence.model import EvidenceNet, load_net
 from rag_tools.train.evidence.prepare import EXAMPLES_FILE
 
 DELTA_FILE = "delta.safetensors"
-"""What training added to the base's weights, in float16, and the heads: some 14 MB."""
+"""What training added to the base's weights, and the heads, in float16: some 14 MB."""
 
 _LEAST_AGREEMENT = 0.9
 _CALIBRATION = 120  # rows whose activations the ranges are taken from
@@ -65,7 +65,7 @@ def export(
         If the weights don't fit the base.
     """
     net = load_net(base, frozen, attention="eager").eval()
-    original = {name: values.detach().clone() for name, values in net.trained().items()}
+    original = _origin(net)
     trained = load_weights(weights, original)
     net.load_state_dict(trained, strict=False)
     out.mkdir(parents=True, exist_ok=True)
@@ -105,12 +105,20 @@ def export_run(settings: EvidenceSettings, out: Path, *, base: Path | None = Non
     examples = list(islice(read_examples(out / EXAMPLES_FILE), 4 * _CALIBRATION))
     model = export(base, best, folder, examples, frozen=settings.frozen)
     net = load_net(base, settings.frozen).eval()
-    net.load_state_dict(load_weights(best, net.trained()), strict=False)
+    net.load_state_dict(load_weights(best, _origin(net)), strict=False)
     found = agreement(net, model, examples[-_CALIBRATION:])
     model.close()
     if found < _LEAST_AGREEMENT:
         raise CheckpointError(f"int8 in {folder} agrees too little with the state: {found:.3f}")
     return folder
+
+
+def _origin(net: EvidenceNet) -> dict[str, torch.Tensor]:
+    """Return what differences are taken to: the base's layers, and zero for what is new."""
+    return {
+        name: values.detach().clone() if name.startswith("layers.") else torch.zeros_like(values)
+        for name, values in net.trained().items()
+    }
 
 
 def load_weights(file: Path, original: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

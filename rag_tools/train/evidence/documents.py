@@ -33,18 +33,23 @@ _TERM = re.compile(
     r"^[-*•\s]*(?P<term>[^\n]{2,60}?)(?:\n+|\s[-–—]+\s|:\s+|\s{3,})(?P<rest>.{15,})$", re.S
 )
 _IS_A = re.compile(
-    r"^(?:The |An? )?(?P<term>[\w.\-/ ]{2,45}?) (?:is|are|means|refers to|stands for) "
+    r"^(?:The |An? )?(?P<term>[\w.\-/]+(?: [\w.\-/]+){0,3}?) "
+    r"(?:means |refers to |stands for |(?:is|are) (?=an? |the |one of |any |used |what |how ))"
     r"(?P<rest>[^\n]{15,})$",
     re.S,
 )
 _DEFAULT = re.compile(r"\bdefaults?\b", re.I)
-_CONDITION = re.compile(r"^(?:If|When|Whenever) (?P<condition>[^,\n]{12,120}), ", re.S)
+_CONDITION = re.compile(
+    r"^(?:If|When|Whenever) (?!you (?:want|wish|need|would|are)|necessary|needed|possible)(?P<condition>[^,\n]{12,120}), ",
+    re.S,
+)
 _CAN = re.compile(
     r"^(?:You|One|Users?|Administrators?) (?:can|may|could) (?P<task>[^,.;\n]{10,110}?)"
     r"(?: (?:by|with|using|via|through) |[,.;])",
     re.S,
 )
 _TO = re.compile(r"^To (?P<task>[^,\n]{8,110}), ", re.S)
+_TURNING = re.compile(r"\s*\W*(?:prev(?:ious)?|next|up|home|contents)\b", re.I)  # of pages
 _REASON = re.compile(r"^(?P<what>[^\n]{15,150}?),? because (?:of )?(?P<why>.{10,})$", re.S)
 _GERUND = re.compile(r"^(?:\d[\d.]*\s+)?(?P<verb>[A-Z][a-z]+)ing (?P<rest>[a-zA-Z].{2,60})$")
 _NUMBERED = re.compile(r"^[\d.IVX]+\s+(?=\w)")
@@ -279,7 +284,7 @@ def _row(
     part: _Part, number: int, unit: Unit, words: str, chance: random.Random
 ) -> Iterator[_Asked]:
     cells = [cell.strip() for cell in _CELL.split(words.strip().strip("|")) if cell.strip()]
-    if len(cells) < 2 or len(cells[0]) > 70:
+    if len(cells) < 2 or len(cells[0]) > 70 or _TURNING.match(words):
         return
     header = part.headers[number]
     columns = [

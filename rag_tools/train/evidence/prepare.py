@@ -55,7 +55,7 @@ def prepare(settings: EvidenceSettings, out: Path) -> Counter[str]:
         for source, found in zip(settings.sources, read, strict=True):
             if not found:
                 raise ConfigurationError(f"{source.path} gives no example of kind {source.kind!r}")
-            made += [each for each in found if not _leaks(each, evaluations)]
+            made += [each for each in found if each.query.strip() and not _leaks(each, evaluations)]
     random.Random(settings.seed).shuffle(made)
     write_examples(file, made)
     mark.write_text(digest + "\n", encoding="utf-8")

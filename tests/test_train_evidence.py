@@ -263,7 +263,7 @@ def test_examples_are_read_as_they_were_written(tmp_path):
     [
         {},
         {"passages": []},
-        {"passages": [{**PASSAGE, "units": [[0, 9]]}]},
+        {"passages": [{**PASSAGE, "units": [[0, 10]]}]},
         {"passages": [{**PASSAGE, "units": [[1, 2], [0, 1]]}]},
         {"passages": [{**PASSAGE, "gold": [1]}]},
         {"passages": [PASSAGE], "query": " "},

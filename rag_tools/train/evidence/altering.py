@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import re
+from collections.abc import Callable
 
 _NUMBER = re.compile(r"(?<![\w.])\d+(?:[.,]\d+)*(?![\w.]*\w)")
 _UNITS = [
@@ -118,7 +119,7 @@ def contradicted(sentence: str, names: list[str], chance: random.Random) -> tupl
     names
         Other names that might stand in a name's place.
     """
-    makers = [
+    makers: list[tuple[str, Callable[[str, random.Random], str | None]]] = [
         ("number", _other_number),
         ("unit", _other_unit),
         ("date", _other_month),

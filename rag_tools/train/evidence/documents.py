@@ -40,7 +40,8 @@ _IS_A = re.compile(
 )
 _DEFAULT = re.compile(r"\bdefaults?\b", re.I)
 _CONDITION = re.compile(
-    r"^(?:If|When|Whenever) (?!you (?:want|wish|need|would|are)|necessary|needed|possible)(?P<condition>[^,\n]{12,120}), ",
+    r"^(?:If|When|Whenever) (?!you (?:want|wish|need|would|are)|necessary|needed|possible)"
+    r"(?P<condition>[^,\n]{12,120}), ",
     re.S,
 )
 _CAN = re.compile(

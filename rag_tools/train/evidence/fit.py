@@ -6,7 +6,7 @@ import json
 import multiprocessing
 import random
 import time
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from itertools import islice
@@ -282,7 +282,7 @@ class _Told:
     """Means of the loss's terms since they were last told."""
 
     def __init__(self) -> None:
-        self._sums: Counter[str] = Counter()
+        self._sums: defaultdict[str, float] = defaultdict(float)
         self._n = self._pairs = 0
         self._since = time.monotonic()
 

@@ -194,12 +194,12 @@ class Catalog:
         return row[0], SourceState(*row[1:])
 
     def passage_at(self, segment: int, position: int) -> PassageRow:
-        """Return the live passage whose embeddings stand at a place."""
+        """Return the live passage whose embeddings stand at an address."""
         (row,) = self._passages("p.segment = ? AND p.position = ?", [segment, position])
         return row
 
     def passage_id(self, segment: int, position: int) -> str:
-        """Return the id of the live passage whose embeddings stand at a place."""
+        """Return the id of the live passage whose embeddings stand at an address."""
         (id,) = self._connection.execute(
             "SELECT d.id || ':' || p.start || '-' || p.end FROM passage AS p "
             "JOIN document AS d ON d.key = p.document WHERE p.segment = ? AND p.position = ?",
@@ -207,8 +207,10 @@ class Catalog:
         ).fetchone()
         return str(id)
 
-    def places(self, condition: str, parameters: Sequence[str | int | float]) -> NDArray[np.int64]:
-        """Return where the live passages stand whose document meets the condition.
+    def addresses(
+        self, condition: str, parameters: Sequence[str | int | float]
+    ) -> NDArray[np.int64]:
+        """Return the addresses of the live passages whose document meets the condition.
 
         Returns
         -------
@@ -221,8 +223,8 @@ class Catalog:
             parameters,
         )
 
-    def places_of(self, keys: Sequence[int]) -> NDArray[np.int64]:
-        """Return where passages stand, in that order: ``(n, 2)`` int64, as `places` does."""
+    def addresses_of(self, keys: Sequence[int]) -> NDArray[np.int64]:
+        """Return the addresses of passages, in that order: ``(n, 2)`` int64, see `addresses`."""
         found = self.columns(
             ("wanted.key", "p.segment", "p.position"),
             "json_each(?) AS wanted JOIN passage AS p ON p.key = wanted.value",
@@ -299,7 +301,7 @@ class Catalog:
         condition: str = "1",
         parameters: Sequence[str | int | float] = (),
     ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """Return the places of the passages that BM25 lists for some words, and their scores.
+        """Return the addresses of the passages that BM25 lists for some words, and their scores.
 
         Parameters
         ----------
@@ -319,4 +321,4 @@ class Catalog:
             parameters=parameters,
         )
         scores = np.array([score for _, score in listed], dtype=np.float32)
-        return self.places_of([key for key, _ in listed]), scores
+        return self.addresses_of([key for key, _ in listed]), scores

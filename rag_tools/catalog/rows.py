@@ -35,7 +35,7 @@ class PassageRow(NamedTuple):
 
 
 class NewPassage(NamedTuple):
-    """A passage to insert, and the place of its embeddings."""
+    """A passage to insert, and the address of its embeddings."""
 
     passage: Passage
     segment: int

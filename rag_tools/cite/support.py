@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from rag_tools.cite.compare import compare
+from rag_tools.cite.compare import Around, compare
 from rag_tools.cite.facts import Text
 from rag_tools.types import Citation, Conflict, Hit, Span, Support, Verdict
 
@@ -92,23 +92,17 @@ class Relevance(NamedTuple):
 
     Attributes
     ----------
-    score
-        Of the hit.
     best
-        Score of its best quote.
+        Highest score of its quotes, of which the score of the hit is a part.
     words, numbers, names
         Share of the query's content words that stand in the passage, and of its numbers and its
         capitalised words that don't.
-    length
-        Logarithm of the number of content words.
     """
 
-    score: float
     best: float
     words: float
     numbers: float
     names: float
-    length: float
 
 
 class Logistic(BaseModel):
@@ -171,7 +165,13 @@ def calibration() -> Calibration:
     return Calibration.model_validate_json(CALIBRATION.read_text(encoding="utf-8"))
 
 
-def assess(claim: str, citations: Sequence[Citation], *, calibrated: bool) -> Support:
+def assess(
+    claim: str,
+    citations: Sequence[Citation],
+    around: Sequence[Around] = (),
+    *,
+    calibrated: bool,
+) -> Support:
     """Return how far quotes support a claim.
 
     What a quote says word for word has a score of 1: fitted to whole collections, the regression
@@ -181,11 +181,15 @@ def assess(claim: str, citations: Sequence[Citation], *, calibrated: bool) -> Su
     ----------
     citations
         With their alignments to the claim, best first.
+    around
+        What stands around each of them, if that is known.
     calibrated
         Whether they come from an index that `calibration` was fitted to.
     """
     verbatim = any(_says(citation.quote, claim) for citation in citations)
-    found = [each for each in compare(claim, citations) if each.kind == "sense" or not verbatim]
+    found = compare(claim, citations, around)
+    if verbatim:
+        found = [each for each in found if each.kind == "sense"]
     words = _words(claim, citations, found)
     score = calibration().support(_evidence(words, citations, found)) if citations else 0.0
     if verbatim and not found:
@@ -208,9 +212,9 @@ def confidence(query: str, first: Hit) -> float:
     return calibration().confidence(relevance(query, first))
 
 
-def evidence(claim: str, citations: Sequence[Citation]) -> Evidence:
+def evidence(claim: str, citations: Sequence[Citation], around: Sequence[Around] = ()) -> Evidence:
     """Return what the score of a claim is made of, see `assess`."""
-    found = compare(claim, citations)
+    found = compare(claim, citations, around)
     return _evidence(_words(claim, citations, found), citations, found)
 
 
@@ -220,12 +224,10 @@ def relevance(query: str, first: Hit) -> Relevance:
     words = list(_parsed(query))
     content = [word for word in words if word.content]
     return Relevance(
-        score=first.score,
-        best=first.citations[0].score if first.citations else 0.0,
+        best=max((each.score for each in first.citations), default=0.0),
         words=_mean([known.has(word) for word in content]),
         numbers=_mean([not known.has(word) for word in words if word.digits]),
         names=_mean([not known.has(word) for word in words if word.name and not word.digits]),
-        length=math.log(max(1, len(content))),
     )
 
 

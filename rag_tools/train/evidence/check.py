@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
@@ -20,7 +20,7 @@ from rag_tools.train.evidence.model import EvidenceNet
 from rag_tools.types import Span
 
 MEAN = "mean"
-_ROWS = 32
+_AT_ONCE = 8  # examples
 # What the model's scores count beside those by token vectors; the best is told, as the engine's
 # own weights will be chosen on the same questions.
 _MIXES = (0.0, 0.005, 0.01, 0.02, 0.04, 0.08)
@@ -34,6 +34,11 @@ class _Scored:
     verdicts: list[list[float]]
 
 
+_Results = dict[int, _Scored]
+Gather = Callable[[_Results], Iterable[_Results]]
+"""Returns what every process found, to every process."""
+
+
 class Check:
     """The development sets, read once.
 
@@ -43,6 +48,8 @@ class Check:
         Which ones.
     claims
         Labelled claims that aren't trained on.
+    rank, size, gather
+        Which of how many processes this is, that measure together.
 
     Raises
     ------
@@ -50,7 +57,16 @@ class Check:
         If a set can't be read.
     """
 
-    def __init__(self, settings: EvidenceSettings, claims: Sequence[Example]) -> None:
+    def __init__(
+        self,
+        settings: EvidenceSettings,
+        claims: Sequence[Example],
+        *,
+        rank: int = 0,
+        size: int = 1,
+        gather: Gather = lambda found: (found,),
+    ) -> None:
+        self._rank, self._size, self._gather = rank, size, gather
         self._sets: dict[str, list[Example]] = {}
         for name, path in (("squad", settings.squad), ("qed", settings.qed)):
             if path:
@@ -75,13 +91,15 @@ class Check:
                 right = [
                     _best(scored.units[0]) in example.passages[0].gold
                     for example, scored in zip(
-                        examples, _scored(net, collate, examples), strict=True
+                        examples, self._scored(net, collate, examples), strict=True
                     )
                 ]
                 found[name] = fmean(right)
                 chosen.append(found[name])
             if self._claims:
-                found["claims"] = _claim_accuracy(net, collate, self._claims)
+                found["claims"] = _claim_accuracy(
+                    self._claims, self._scored(net, collate, self._claims)
+                )
                 chosen.append(found["claims"])
             if self._candidates:
                 found |= self._first_quotes(net, collate)
@@ -90,7 +108,7 @@ class Check:
         return found | {MEAN: fmean(chosen) if chosen else 0.0}
 
     def _first_quotes(self, net: EvidenceNet, collate: Collator) -> dict[str, float]:
-        every = _scored(net, collate, [example for example, _ in self._candidates])
+        every = self._scored(net, collate, [example for example, _ in self._candidates])
         asked = [
             (example, scores, scored)
             for (example, scores), scored in zip(self._candidates, every, strict=True)
@@ -141,6 +159,37 @@ class Check:
         )
         return found
 
+    def _scored(
+        self, net: EvidenceNet, collate: Collator, examples: Sequence[Example]
+    ) -> list[_Scored]:
+        """Return what the model says of each example; each process reads its share."""
+        results: _Results = {}
+        order = sorted(
+            range(len(examples)),
+            key=lambda i: max((len(read.text) for read in examples[i].passages), default=0),
+        )
+        for start in range(self._rank * _AT_ONCE, len(order), self._size * _AT_ONCE):
+            numbers = [i for i in order[start : start + _AT_ONCE] if examples[i].passages]
+            if not numbers:
+                continue
+            batch = collate([examples[i] for i in numbers])
+            reading = net(*batch.rows)
+            scores = unit_scores(reading.evidence, batch).tolist()
+            by_row: dict[int, list[float]] = {}
+            for row, score in zip(batch.unit_rows.tolist(), scores, strict=True):
+                by_row.setdefault(row, []).append(score)
+            row = 0
+            for i in numbers:
+                rows = range(row, row + len(examples[i].passages))
+                row += len(examples[i].passages)
+                results[i] = _Scored(
+                    [by_row.get(each, []) for each in rows],
+                    [reading.verdicts[each].tolist() for each in rows],
+                )
+        for found in self._gather(results):
+            results |= found
+        return [results.get(i, _Scored([], [])) for i in range(len(examples))]
+
 
 def _examples(found: EvidenceSet) -> list[Example]:
     """Return the questions whose passage has several sentences, with those that answer as gold."""
@@ -167,39 +216,12 @@ def _examples(found: EvidenceSet) -> list[Example]:
     return made
 
 
-def _scored(net: EvidenceNet, collate: Collator, examples: Sequence[Example]) -> list[_Scored]:
-    results: dict[int, _Scored] = {}
-    order = sorted(
-        range(len(examples)),
-        key=lambda i: max((len(read.text) for read in examples[i].passages), default=0),
-    )
-    for start in range(0, len(order), _ROWS // 4):
-        numbers = [i for i in order[start : start + _ROWS // 4] if examples[i].passages]
-        if not numbers:
-            continue
-        batch = collate([examples[i] for i in numbers])
-        reading = net(*batch.rows)
-        scores = unit_scores(reading.evidence, batch).tolist()
-        by_row: dict[int, list[float]] = {}
-        for row, score in zip(batch.unit_rows.tolist(), scores, strict=True):
-            by_row.setdefault(row, []).append(score)
-        row = 0
-        for i in numbers:
-            rows = range(row, row + len(examples[i].passages))
-            row += len(examples[i].passages)
-            results[i] = _Scored(
-                [by_row.get(each, []) for each in rows],
-                [reading.verdicts[each].tolist() for each in rows],
-            )
-    return [results.get(i, _Scored([], [])) for i in range(len(examples))]
-
-
-def _claim_accuracy(net: EvidenceNet, collate: Collator, claims: Sequence[Example]) -> float:
+def _claim_accuracy(claims: Sequence[Example], scored: Sequence[_Scored]) -> float:
     """Return the mean recall of the labels, so that none counts more for being frequent."""
     right: dict[str, list[bool]] = {}
-    for example, scored in zip(claims, _scored(net, collate, claims), strict=True):
+    for example, found in zip(claims, scored, strict=True):
         assert example.label is not None
-        said = LABELS[_best(scored.verdicts[0][CLAIM:])]
+        said = LABELS[_best(found.verdicts[0][CLAIM:])]
         right.setdefault(example.label, []).append(said == example.label)
     return fmean(fmean(each) for each in right.values())
 

@@ -110,7 +110,7 @@ class _Team(NamedTuple):
                 init_method=self.file.resolve().as_uri(),
                 rank=self.rank,
                 world_size=self.size,
-                timeout=timedelta(hours=6),  # the others wait while the first one measures
+                timeout=timedelta(hours=6),  # one may be stopped for a while
             )
 
     def share(self, net: EvidenceNet) -> None:
@@ -131,6 +131,14 @@ class _Team(NamedTuple):
             each.grad = flat[start : start + each.numel()].view_as(each)
             start += each.numel()
 
+    def gather(self, found: dict[int, Any]) -> list[dict[int, Any]]:
+        """Return what every process found."""
+        if self.size == 1:
+            return [found]
+        everything: list[Any] = [None] * self.size
+        distributed.all_gather_object(everything, found)
+        return everything
+
     def leave(self) -> None:
         """End what `join` began."""
         if self.size > 1:
@@ -150,7 +158,7 @@ def _work(
     *,
     resume: bool,
 ) -> _Run:
-    """Do one process's part of a run; the one that has the log measures and saves."""
+    """Do one process's part of a run; the one that has the log logs and saves."""
     team.join()
     torch.manual_seed(settings.seed)
     net = load_net(base, settings.frozen)
@@ -159,14 +167,14 @@ def _work(
     run = _Run(net, settings, out)
     if resume:
         run.load()
-    if log is not None:
-        check, wide = Check(settings, claims), Collator(Composer(tokenizer))
-        run.keep(lambda: check(net, wide), log)
-        if run.pairs == 0:
-            run.measure()
-    _train(run, team, examples, Collator(Composer(tokenizer, settings.max_tokens)))
-    if log is not None:
+    check = Check(settings, claims, rank=team.rank, size=team.size, gather=team.gather)
+    wide = Collator(Composer(tokenizer))
+    run.keep(lambda: check(net, wide), log)
+    if run.pairs == 0:
         run.measure()
+    _train(run, team, examples, Collator(Composer(tokenizer, settings.max_tokens)))
+    run.measure()
+    if log is not None:
         run.save()
     team.leave()
     return run
@@ -205,15 +213,16 @@ class _Run:
         falling = (1 - done) / self.settings.cooldown if self.settings.cooldown else 1.0
         return max(min(1.0, rising, falling), 0.0)
 
-    def keep(self, check: Callable[[], dict[str, float]], log: _Log) -> None:
-        """Make this the process that measures, logs and saves."""
+    def keep(self, check: Callable[[], dict[str, float]], log: _Log | None) -> None:
+        """Say how to measure; the process that has the log also writes down and saves."""
         self._check, self.log = check, log
 
     def measure(self) -> None:
-        """Measure, and keep the state if it is the best."""
-        if self._check is None or self.log is None:
-            return
+        """Measure, together with the other processes, and keep the state if it is the best."""
+        assert self._check is not None
         found = self._check()
+        if self.log is None:
+            return
         self.log({"pairs": self.pairs, **rounded(found)})
         if found[MEAN] > self.best:
             self.best = found[MEAN]
@@ -266,13 +275,12 @@ def _train(run: _Run, team: _Team, examples: Sequence[Example], collate: Collato
         before = run.pairs
         run.step += 1
         run.pairs += sum(sizes[number] for number in numbers)
+        if before // settings.check_every != run.pairs // settings.check_every:
+            run.measure()
         if run.log is None:
             continue
         if run.step % _TELL_EVERY == 0:
             run.log({"pairs": run.pairs, **told.means()})
-        if before // settings.check_every != run.pairs // settings.check_every:
-            run.measure()
-            run.net.train()
         if time.monotonic() - saved > settings.save_every:
             run.save()
             saved = time.monotonic()

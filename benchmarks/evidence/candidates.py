@@ -24,7 +24,7 @@ from measure import Split, _of, _opened
 from score import holds, quotes
 
 from rag_tools import Engine
-from rag_tools.cite import quote
+from rag_tools.cite.unit_scores import TokenEvidence
 from rag_tools.encode.encoder import Encoder
 from rag_tools.index.search import weigh
 from rag_tools.ingest.chunk import context
@@ -97,7 +97,7 @@ def _scores(
             snapshot.document_frequencies(query.token_ids), snapshot.n_passages, exponent=0.5
         )
     grid = query.vectors @ passage.vectors.T
-    evidence = quote._Evidence.of(passage.spans, grid, weights, None)
+    evidence = TokenEvidence.of(passage.spans, grid, weights, None)
     own = [Span(span.start - hit.start, span.end - hit.start) for span in spans]
     held = [span for span in own if evidence.holds(span)]
     scored = dict(zip(held, evidence.scores(held).tolist(), strict=True))

@@ -78,6 +78,7 @@ class Engine(Closing):
         bits: int | None = None,
         dim: int | None = None,
         signals: Signals | None = None,
+        evidence: str | Path | None = None,
     ) -> Engine:
         """Open the index in `directory`.
 
@@ -100,6 +101,9 @@ class Engine(Closing):
             the most in the bundled one. Default: all.
         signals
             Weights of the signals that `search` adds to MaxSim.
+        evidence
+            Directory of an evidence model, which reads the best passages together with the query,
+            as `rag-tools train-evidence` makes it. Default: none.
 
         Raises
         ------
@@ -125,13 +129,16 @@ class Engine(Closing):
                 create=create,
                 asked={"passage_tokens": passage_tokens, "bits": bits, "dim": dim},
                 signals=signals,
+                evidence=evidence,
             )
         )
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Return how to open the same index again, for copying and pickling."""
         it = self._opened
-        again = functools.partial(Engine.open, checkpoint=it.checkpoint, signals=it.signals)
+        again = functools.partial(
+            Engine.open, checkpoint=it.checkpoint, signals=it.signals, evidence=it.evidence
+        )
         return again, (self.directory,)
 
     # -- writing: rag_tools.indexer ----------------------------------------------------------------
@@ -296,4 +303,4 @@ class Engine(Closing):
     def close(self) -> None:
         """Close the connections to the catalog, release the mapped files, end helper processes."""
         self._checker.close()
-        self._opened.reader.close()
+        self._opened.close()

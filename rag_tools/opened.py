@@ -19,8 +19,10 @@ from rag_tools.encode.batch import Batch
 from rag_tools.encode.checkpoint import load_checkpoint
 from rag_tools.encode.encoder import Encoder
 from rag_tools.errors import IndexMismatchError
+from rag_tools.evidence.model import EvidenceModel
 from rag_tools.index.search import Signals
 from rag_tools.reader import Reader
+from rag_tools.second_stage import SecondStage
 
 
 def open_index(
@@ -30,6 +32,7 @@ def open_index(
     create: bool,
     asked: Mapping[str, int | None],
     signals: Signals | None,
+    evidence: str | Path | None = None,
 ) -> OpenIndex:
     """Open the index in a directory; parameters and errors are those of `Engine.open`.
 
@@ -56,6 +59,7 @@ def open_index(
         settings,
         checkpoint=checkpoint or settings.checkpoint,
         signals=signals or Signals(),
+        evidence=evidence,
     )
 
 
@@ -75,6 +79,8 @@ class OpenIndex:
         one.
     signals
         Weights of the signals that a search adds to MaxSim.
+    evidence
+        Directory of the evidence model of the second stage; None leaves that stage out.
     """
 
     def __init__(
@@ -85,12 +91,15 @@ class OpenIndex:
         *,
         checkpoint: str | Path | None,
         signals: Signals,
+        evidence: str | Path | None = None,
     ) -> None:
         self.directory = directory
         self.reader = reader
         self.settings = settings
         self.signals = signals
         self.checkpoint = checkpoint
+        self.evidence = evidence
+        self._second_stage: SecondStage | None = None
         self._loaded: tuple[Encoder, Batch] | None = None
         self._loading = threading.Lock()
 
@@ -116,9 +125,32 @@ class OpenIndex:
         """Load the encoder and return the queries that are waiting; raises what `encoder` does."""
         return self._load()[1]
 
+    @property
+    def second_stage(self) -> SecondStage | None:
+        """What reads the best passages together with the query; None if nothing does.
+
+        Raises
+        ------
+        CheckpointError
+            If the evidence model can't be read.
+        """
+        if self.evidence is None:
+            return None
+        with self._loading:
+            if self._second_stage is None:
+                self._second_stage = SecondStage(EvidenceModel(Path(self.evidence)))
+            return self._second_stage
+
+    def close(self) -> None:
+        """End the threads, close the connections to the catalog and release the mapped files."""
+        if self._second_stage is not None:
+            self._second_stage.model.close()
+        self.reader.close()
+
     def warm(self) -> None:
         """Load the encoder and map the segments; errors as for `encoder` and `Reader.view`."""
         self._load()
+        _ = self.second_stage
         with self.reader.view():
             pass
 

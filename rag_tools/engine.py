@@ -99,11 +99,9 @@ class Engine(Closing):
         dim
             Dimensions of a token's embedding: the first ones that the checkpoint gives, which hold
             the most in the bundled one. Default: all.
-        signals
-            Weights of the signals that `search` adds to MaxSim.
-        evidence
-            Directory of an evidence model, which reads the best passages together with the query,
-            as `rag-tools train-evidence` makes it. Default: none.
+        signals, evidence
+            Weights of the signals that `search` adds to MaxSim, and the directory of the model that
+            its second stage reads passages with, see `SecondStage`; default: no second stage.
 
         Raises
         ------
@@ -135,11 +133,7 @@ class Engine(Closing):
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Return how to open the same index again, for copying and pickling."""
-        it = self._opened
-        again = functools.partial(
-            Engine.open, checkpoint=it.checkpoint, signals=it.signals, evidence=it.evidence
-        )
-        return again, (self.directory,)
+        return functools.partial(Engine.open, self.directory, **self._opened.options), ()
 
     # -- writing: rag_tools.indexer ----------------------------------------------------------------
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from rag_tools import creation
 from rag_tools.catalog.schema import FILE_NAME
@@ -124,6 +125,15 @@ class OpenIndex:
     def load_batch(self) -> Batch:
         """Load the encoder and return the queries that are waiting; raises what `encoder` does."""
         return self._load()[1]
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """With what the index was opened that isn't fixed in it."""
+        return {
+            "checkpoint": self.checkpoint,
+            "signals": self.signals,
+            "evidence": self.evidence,
+        }
 
     @property
     def second_stage(self) -> SecondStage | None:

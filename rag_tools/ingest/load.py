@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import stat
 from importlib import import_module
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Protocol, cast
 
 from rag_tools.errors import (
@@ -18,6 +18,7 @@ from rag_tools.errors import (
     fault,
 )
 from rag_tools.ingest.code_grammars import LANGUAGES
+from rag_tools.ingest.formats import format_suffix
 from rag_tools.ingest.text import FORMATS, is_minified
 from rag_tools.types import Document
 
@@ -64,7 +65,7 @@ class Loader(Protocol):
 # Suffix → name of the module with the loader.
 _LOADERS: dict[str, str] = {
     **dict.fromkeys(FORMATS, "text"),
-    **dict.fromkeys(LANGUAGES, "code"),
+    **dict.fromkeys((*LANGUAGES, ".dockerfile", ".proto", ".svelte", ".vue"), "code"),
     **dict.fromkeys((".md", ".markdown", ".mdown", ".mdx", ".mkd", ".mkdn"), "markdown"),
     **dict.fromkeys((".rst", ".rest"), "rst"),
     **dict.fromkeys((".html", ".htm", ".xhtml"), "html"),
@@ -97,7 +98,7 @@ def harmless(name: str, size: int) -> bool:
     size
         Its size in bytes.
     """
-    loader = _LOADERS.get(_suffix(name))
+    loader = _LOADERS.get(format_suffix(name))
     return loader is None or size <= _HARMLESS.get(loader, 0)
 
 
@@ -106,7 +107,7 @@ def supported(path: Path) -> bool:
 
     A file without a suffix counts as text; `load` refuses it if it holds binary data.
     """
-    return _suffix(path.name) in _LOADERS
+    return format_suffix(path.name) in _LOADERS
 
 
 def load(path: Path, *, uri: str | None = None, max_bytes: int | None = None) -> Document:
@@ -169,7 +170,7 @@ def load_bytes(data: bytes, *, name: str, uri: str) -> Document:
     NoTextError
         The file isn't empty, and yet there is no text in it.
     """
-    suffix = _suffix(name)
+    suffix = format_suffix(name)
     if suffix not in _LOADERS:
         raise _unsupported(name)
     loader = _LOADERS[suffix]
@@ -200,14 +201,10 @@ def printable(name: str) -> str:
     return name.encode("utf-8", "surrogatepass").decode("utf-8", "replace")
 
 
-def _suffix(name: str) -> str:
-    return PurePath(name).suffix.lower()
-
-
 def _unsupported(name: str) -> UnsupportedFormatError:
     name = printable(name)
     return UnsupportedFormatError(
-        f"{name}: no loader for {_suffix(name) or 'this'} files; convert it to text, Markdown, "
+        f"{name}: no loader for {format_suffix(name) or 'this'} files; convert it to text, Markdown, "
         "HTML, PDF or DOCX"
     )
 

@@ -70,7 +70,9 @@ def _listed(node: Node, grammar: Grammar) -> str:
     """Return the first children that name a definition, or what it is assigned to."""
     around: Node | None = node
     while around is not None:
-        unnamed = itertools.dropwhile(lambda child: child.type not in grammar.names, around.children)
+        unnamed = itertools.dropwhile(
+            lambda child: child.type not in grammar.names, around.children
+        )
         run = itertools.takewhile(lambda child: child.type in grammar.names, unnamed)
         if found := " ".join(_text(child).strip("\"'`") for child in run):
             return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import PurePath
 
 _NAMES = {
@@ -14,6 +15,8 @@ _NAMES = {
     "rakefile": ".rb",
     "vagrantfile": ".rb",
 }
+# The section of the manual that a page is in, but for the versions of libraries and of logs.
+_PAGE = re.compile(r"(?!.*\.(?:so|log|dll|dylib)\.)(?!.*\d\.\d+\Z)[\w.:+@-]+\.[1-9][a-z]{0,4}")
 _PREFIXES = ("dockerfile.", "containerfile.")
 
 
@@ -24,8 +27,12 @@ def format_suffix(name: str) -> str:
     --------
     >>> format_suffix("Notes.MD"), format_suffix("Makefile"), format_suffix("Dockerfile.dev")
     ('.md', '.mk', '.dockerfile')
+    >>> format_suffix("grep.1"), format_suffix("libc.so.6"), format_suffix("page.3pm")
+    ('.man', '.6', '.man')
     """
     lower = PurePath(name).name.lower()
     if lower.startswith(_PREFIXES):
         return ".dockerfile"
+    if _PAGE.fullmatch(lower):
+        return ".man"
     return _NAMES.get(lower, PurePath(lower).suffix)

@@ -62,15 +62,26 @@ class Loader(Protocol):
         ...
 
 
+_DATA = (
+    *(".geojson", ".json", ".json5", ".jsonc", ".jsonl", ".ndjson", ".toml", ".xml", ".xsd"),
+    *(".xsl", ".yaml", ".yml"),
+)
+
 # Suffix → name of the module with the loader.
 _LOADERS: dict[str, str] = {
     **dict.fromkeys(FORMATS, "text"),
     **dict.fromkeys((*LANGUAGES, ".dockerfile", ".proto", ".svelte", ".vue"), "code"),
+    **dict.fromkeys(_DATA, "data"),
     **dict.fromkeys((".md", ".markdown", ".mdown", ".mdx", ".mkd", ".mkdn"), "markdown"),
     **dict.fromkeys((".rst", ".rest"), "rst"),
     **dict.fromkeys((".html", ".htm", ".xhtml"), "html"),
-    ".pdf": "pdf",
+    **dict.fromkeys((".adoc", ".asciidoc"), "asciidoc"),
     ".docx": "docx",
+    ".ipynb": "notebook",
+    **dict.fromkeys((".latex", ".sty", ".tex"), "latex"),
+    ".man": "man",
+    ".org": "org",
+    ".pdf": "pdf",
 }
 
 _MINIFIED = frozenset({".js", ".mjs", ".cjs", ".css"})  # suffixes of files that may be minified

@@ -38,7 +38,8 @@ def load_code(data: bytes, *, uri: str, name: str) -> Document:
     comments, decorators and attributes directly above it; the text between definitions is
     ``code``. A block's path holds the names of the enclosing symbols and its own. Where the syntax
     is broken, the definitions that the parser still recognises are kept. The name of the file
-    tells the language. If its grammar isn't installed, each run of lines is a block. A `Loader`, see `rag_tools.ingest.load`.
+    tells the language. If its grammar isn't installed, each run of lines is a block. A `Loader`,
+    see `rag_tools.ingest.load`.
     """
     text = decode(data, name=name)
     suffix = format_suffix(name)

@@ -26,6 +26,7 @@ _BEGIN = re.compile(r"\s*\\begin\s*\{(?P<name>[A-Za-z]+)\*?\}")
 _END = re.compile(r"\s*\\end\s*\{(?P<name>[A-Za-z]+)\*?\}")
 _ITEM = re.compile(r"\s*\\item\b")
 _COMMENT = re.compile(r"\s*%")
+_DOCUMENT = re.compile(r"\\begin\s*\{document\}")
 _VERBATIM = frozenset({"Verbatim", "comment", "lstlisting", "minted", "verbatim"})
 _TABLES = frozenset({"array", "longtable", "tabular", "tabularx", "tabulary"})
 _RULE = re.compile(r"\s*\\(?:[hc]line|(?:top|mid|bottom|cmid)rule|endhead|endfirsthead)\b")
@@ -33,7 +34,7 @@ _ROW_END = re.compile(
     r"\\\\(?:\[[^\]]{0,20}\])?\s*(?:\\(?:hline|midrule|bottomrule)\s*)*(?:%.*)?\Z"
 )
 _LONGEST_TITLE = 2_000  # characters in which the brace that closes a title is looked for
-_COMMAND = re.compile(r"\\(?:[A-Za-z]+\*?|(?P<escaped>[%&$#_{}])|.)\s*|[{}~$]")
+_COMMAND = re.compile(r"\\(?:[A-Za-z]+\*?\s*|(?P<escaped>[%&$#_{}])|.)|[{}~$]")
 _LABEL = re.compile(r"\\(?:label|footnote|thanks|index)\s*\{[^{}]*\}")
 
 
@@ -45,7 +46,7 @@ def load_latex(data: bytes, *, uri: str, name: str) -> Document:
     of the file. A `Loader`, see `rag_tools.ingest.load`.
     """
     text = decode(data, name=name)
-    openings = list(_openings(text))
+    openings = list(_Reader(text).openings())
     title = _TITLE.search(text)
     return Document(
         text=text,
@@ -56,60 +57,72 @@ def load_latex(data: bytes, *, uri: str, name: str) -> Document:
     )
 
 
-def _openings(text: str) -> Iterator[Opening]:
-    sections = Sections()
-    kind: BlockKind | None = None  # of the block that goes on
-    verbatim = ""  # the environment that is open
-    tables = 0  # environments of tables that are open
-    ended = True  # whether the row before ended
-    row_number = 0
-    preamble = re.search(r"\\begin\s*\{document\}", text)
-    body = preamble.end() if preamble else 0
-    if preamble:
-        yield Opening("lines", 0)
-    for span in lines(text, body):
-        line = span.of(text).rstrip()
+class _Reader:
+    """Reads a file line by line; it keeps what is open."""
 
-        def opening(kind: BlockKind, start: int = span.start) -> Opening:
-            return Opening(kind, start, sections.path)
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._sections = Sections()
+        self._kind: BlockKind | None = None  # of the block that goes on
+        self._verbatim = ""  # the environment that is open
+        self._tables = 0  # environments of tables that are open
+        self._rows = 0  # of the table that is open
+        self._row_ended = True
 
+    def openings(self) -> Iterator[Opening]:
+        """Yield where blocks open."""
+        preamble = _DOCUMENT.search(self._text)
+        if preamble:
+            yield Opening("lines", 0)
+        for span in lines(self._text, preamble.end() if preamble else 0):
+            line = span.of(self._text).rstrip()
+            kind = self._verbatim_line(line) if self._verbatim else self._line(line, span.start)
+            if kind:
+                yield Opening(kind, span.start, self._sections.path)
+
+    def _verbatim_line(self, line: str) -> None:
+        end = _END.match(line)
+        if end and end["name"] == self._verbatim:
+            self._verbatim, self._kind = "", None
+
+    def _line(self, line: str, start: int) -> BlockKind | None:
+        """Return the kind of the block that a line opens, if it opens one."""
         begin, end = _BEGIN.match(line), _END.match(line)
-        if verbatim:
-            if end and end["name"] == verbatim:
-                verbatim, kind = "", None
-            continue
+        if heading := _HEADING.match(line):
+            title = _argument(self._text, start + heading.end())
+            self._sections.open(_LEVELS[heading["name"]], title or heading["name"])
+            self._kind = None
+            return "heading"
         if begin and begin["name"] in _VERBATIM:
-            verbatim, kind = begin["name"], "code"
-            yield opening(kind)
-        elif heading := _HEADING.match(line):
-            title = _argument(text, span.start + heading.end())
-            sections.open(_LEVELS[heading["name"]], title or heading["name"])
-            yield opening("heading")
-            kind = None
-        elif begin and begin["name"] in _TABLES:
-            tables, row_number, ended, kind = tables + 1, 0, True, None
-            yield opening("lines")
-        elif end and end["name"] in _TABLES and tables:
-            tables, kind = tables - 1, None
-            yield opening("lines")
-        elif tables:
-            if ended and line and not _RULE.match(line):
-                row_number += 1
-                yield opening("header" if row_number == 1 else "row")
-                ended = False
-            ended = ended or _ROW_END.search(line) is not None
-        elif _ITEM.match(line):
-            kind = "item"
-            yield opening(kind)
-        elif not line:
-            kind = kind if kind == "item" else None
-        elif begin or end or _COMMENT.match(line):
-            if kind != "lines":
-                yield opening("lines")
-            kind = "lines"
-        elif kind not in ("item", "paragraph"):
-            kind = "paragraph"
-            yield opening(kind)
+            self._verbatim = begin["name"]
+            return "code"
+        if (begin and begin["name"] in _TABLES) or (
+            end and end["name"] in _TABLES and self._tables
+        ):
+            self._tables += 1 if begin else -1
+            self._rows, self._row_ended, self._kind = 0, True, None
+            return "lines"
+        return self._row(line) if self._tables else self._text_line(line, begin or end)
+
+    def _row(self, line: str) -> BlockKind | None:
+        opens = self._row_ended and bool(line) and not _RULE.match(line)
+        self._rows += opens
+        self._row_ended = (self._row_ended and not opens) or _ROW_END.search(line) is not None
+        return ("header" if self._rows == 1 else "row") if opens else None
+
+    def _text_line(self, line: str, environment: re.Match[str] | None) -> BlockKind | None:
+        before = self._kind
+        if not line:
+            self._kind = before if before == "item" else None
+            return None
+        if _ITEM.match(line):
+            self._kind = "item"
+            return "item"
+        if environment or _COMMENT.match(line):
+            self._kind = "lines"
+        elif before not in ("item", "paragraph"):
+            self._kind = "paragraph"
+        return self._kind if self._kind != before else None
 
 
 def _argument(text: str, start: int) -> str:

@@ -6,6 +6,7 @@ A loader is imported when it is first needed. Which files to read is decided in 
 from __future__ import annotations
 
 import stat
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 from typing import Protocol, cast
@@ -19,6 +20,7 @@ from rag_tools.errors import (
 )
 from rag_tools.ingest.code_grammars import LANGUAGES
 from rag_tools.ingest.formats import format_suffix
+from rag_tools.ingest.plugins import plugin
 from rag_tools.ingest.text import FORMATS, is_minified
 from rag_tools.types import Document
 
@@ -109,8 +111,18 @@ def harmless(name: str, size: int) -> bool:
     size
         Its size in bytes.
     """
-    loader = _LOADERS.get(format_suffix(name))
-    return loader is None or size <= _HARMLESS.get(loader, 0)
+    suffix = format_suffix(name)
+    loader = _LOADERS.get(suffix)
+    if loader is None:
+        return plugin(suffix) is None
+    return size <= _HARMLESS.get(loader, 0)
+
+
+@cache
+def lacks_grammar(suffix: str) -> bool:
+    """Tell whether source files are divided by their lines alone, for want of the extra [code]."""
+    grammar = LANGUAGES.get(suffix)
+    return grammar is not None and grammar.optional and not grammar.installed
 
 
 def supported(path: Path) -> bool:
@@ -118,7 +130,8 @@ def supported(path: Path) -> bool:
 
     A file without a suffix counts as text; `load` refuses it if it holds binary data.
     """
-    return format_suffix(path.name) in _LOADERS
+    suffix = format_suffix(path.name)
+    return suffix in _LOADERS or plugin(suffix) is not None
 
 
 def load(path: Path, *, uri: str | None = None, max_bytes: int | None = None) -> Document:
@@ -182,13 +195,15 @@ def load_bytes(data: bytes, *, name: str, uri: str) -> Document:
         The file isn't empty, and yet there is no text in it.
     """
     suffix = format_suffix(name)
-    if suffix not in _LOADERS:
+    loader = _LOADERS.get(suffix, "")
+    announced = None if loader else plugin(suffix)
+    if not loader and announced is None:
         raise _unsupported(name)
-    loader = _LOADERS[suffix]
-    module = import_module(f"rag_tools.ingest.{loader}")
-    load_format = cast(Loader, getattr(module, f"load_{loader}"))
     try:
+        load_format = cast(Loader, announced.load() if announced else _own(loader))
         document = load_format(data, uri=uri, name=printable(name))
+        if not isinstance(document, Document):
+            raise TypeError(f"the loader returned a {type(document).__name__}, not a Document")
     except UnreadableFileError as error:
         if suffix:
             raise
@@ -207,6 +222,11 @@ def load_bytes(data: bytes, *, name: str, uri: str) -> Document:
     return document
 
 
+def _own(loader: str) -> Loader:
+    module = import_module(f"rag_tools.ingest.{loader}")
+    return cast(Loader, getattr(module, f"load_{loader}"))
+
+
 def printable(name: str) -> str:
     """Return a file name as valid Unicode; invalid bytes become U+FFFD."""
     return name.encode("utf-8", "surrogatepass").decode("utf-8", "replace")
@@ -215,8 +235,8 @@ def printable(name: str) -> str:
 def _unsupported(name: str) -> UnsupportedFormatError:
     name = printable(name)
     return UnsupportedFormatError(
-        f"{name}: no loader for {format_suffix(name) or 'this'} files; convert it to text, Markdown, "
-        "HTML, PDF or DOCX"
+        f"{name}: no loader for {format_suffix(name) or 'this'} files; convert it to text, "
+        "Markdown, HTML, PDF or DOCX"
     )
 
 

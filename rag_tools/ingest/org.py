@@ -79,9 +79,9 @@ class _Reader:
                 kind = kind if kind == "item" else None
             else:
                 new = self._kind(place, line, kind)
-                if new in ("item", "row", "header") or new != kind:
-                    if not (new == "item" and kind == "item" and not _ITEM.match(line)):
-                        yield self._opening(new, start)
+                goes_on = new == kind and new not in ("header", "row")
+                if not goes_on or (new == "item" and _ITEM.match(line)):
+                    yield self._opening(new, start)
                 kind = new
 
     def _kind(self, place: int, line: str, before: BlockKind | None) -> BlockKind:

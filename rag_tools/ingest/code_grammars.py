@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 
@@ -438,3 +439,28 @@ LANGUAGES: dict[str, Grammar] = {
     ".tfvars": _TERRAFORM,
     ".zsh": _SHELL,
 }
+
+CODE_TYPES = frozenset(grammar.media_type for grammar in LANGUAGES.values()) | {
+    "text/x-dockerfile",
+    "text/x-protobuf",
+    "text/x-svelte",
+    "text/x-vue",
+}
+"""Media types of source code."""
+
+_HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
+
+
+def with_words(name: str) -> str:
+    """Return a name, followed by its words if it writes several as one.
+
+    Neither the encoder nor BM25 finds words inside of ``parseHTTPHeader``; at an underscore both
+    part them.
+
+    Examples
+    --------
+    >>> with_words("parseHTTPHeader"), with_words("parse_header"), with_words("Parser")
+    ('parseHTTPHeader parse HTTP Header', 'parse_header', 'Parser')
+    """
+    words = _HUMP.sub(" ", name)
+    return name if words == name else f"{name} {words}"

@@ -80,10 +80,11 @@ class _Reader:
             if kind:
                 yield Opening(kind, span.start, self._sections.path)
 
-    def _verbatim_line(self, line: str) -> None:
+    def _verbatim_line(self, line: str) -> BlockKind | None:
         end = _END.match(line)
         if end and end["name"] == self._verbatim:
             self._verbatim, self._kind = "", None
+        return None
 
     def _line(self, line: str, start: int) -> BlockKind | None:
         """Return the kind of the block that a line opens, if it opens one."""

@@ -454,8 +454,7 @@ _HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 def with_words(name: str) -> str:
     """Return a name, followed by its words if it writes several as one.
 
-    Neither the encoder nor BM25 finds words inside of ``parseHTTPHeader``; at an underscore both
-    part them.
+    An encoder doesn't see the words inside of ``parseHTTPHeader``; at an underscore it parts them.
 
     Examples
     --------

@@ -167,7 +167,7 @@ def _yaml(text: str, outline: Outline) -> None:
                 if containers:
                     containers[-1][1] += 1
     except (yaml.YAMLError, ValueError):  # a template, or damaged: its lines, from there on
-        outline.openings.append(Opening("lines", _next_line(text, end)))
+        outline.rest(end)
 
 
 def _next_line(text: str, end: int) -> int:
@@ -262,14 +262,7 @@ class _XmlReader:
         try:
             self._parser.Parse(self._source, True)
         except (expat.ExpatError, ValueError):  # damaged: its lines, from there on
-            self._outline.openings.append(Opening("lines", self._next(self._position())))
-
-    def _next(self, position: int) -> int:
-        return (
-            max(_next_line(self._text, position), self._outline.openings[-1].start)
-            if (self._outline.openings)
-            else 0
-        )
+            self._outline.rest(self._position())
 
     def _position(self) -> int:
         """Return the code point at which the parser is."""

@@ -22,6 +22,7 @@ _BEFORE = re.compile(r"[ \t]*+(?:[-?][ \t]++)*+(?:[&!][^\s,\[\]{}]*+[ \t]++)*+\Z
 _COMMENT = re.compile(r"[ \t]*+(?:#|//)")
 _COMMENT_LINES = 50  # above a key, that belong to it
 _LINE_END = re.compile(r"[\r\n]")
+_LINE_BREAK = re.compile(r"\r\n|[\r\n]|\Z")
 _LONGEST_BEFORE = 400  # characters before a value on its line that are looked at
 
 
@@ -65,13 +66,18 @@ class Outline:
         start = self._leading(start)
         inner = self._path if key is None else (*self._path, key)
         self._open.append(_Container(len(self.openings), start, key))
-        self.openings.append(Opening("lines" if key is None else "heading", start, inner))
+        self._add("lines" if key is None else "heading", start, inner)
         self._path = inner
 
     def value(self, start: int, kind: BlockKind = "item") -> None:
         """Report a value that begins, with its key, at `start`."""
         if not self._deeper:
-            self.openings.append(Opening(kind, self._leading(start), self._path))
+            self._add(kind, self._leading(start), self._path)
+
+    def rest(self, position: int) -> None:
+        """Report that nothing is known of the lines after the one in which `position` is."""
+        following = _LINE_BREAK.search(self._text, position)
+        self._add("lines", following.end() if following and position else position, self._path)
 
     def ends(self, end: int) -> None:
         """Report that a value ended at `end`."""
@@ -105,8 +111,14 @@ class Outline:
             self.openings[place] = Opening("item", start, self._path)
         elif bracket is not None and self.openings[-1].kind != "lines":
             # The rest of a container's last line isn't of its last value.
-            self.openings.append(Opening("lines", self._leading(bracket), inner))
+            self._add("lines", self._leading(bracket), inner)
         self._end = max(self._end, end)
+
+    def _add(self, kind: BlockKind, start: int, path: tuple[str, ...]) -> None:
+        """Add an opening, which in damaged files may seem to begin before the last one."""
+        if self.openings:
+            start = max(start, self.openings[-1].start)
+        self.openings.append(Opening(kind, start, path))
 
     def _leading(self, start: int) -> int:
         """Return where the line of a value begins, or the comments above it, if only they do."""

@@ -37,7 +37,8 @@ SOURCES = {
     ".tf": '# é\nresource "a" "b" {\n c { d = "${e}" }\n}\nlocals { a = 1 }\n',
     ".lua": "-- é\nlocal function f(a) end\nfunction M.g() end\nM.k = function() end\n",
     ".mk": "# é\nifdef X\na: b\n\tc\nendif\ndefine d\ne\nendef\n",
-    ".rb": "# é\nmodule A::B\n class << self\n  private def x; end\n end\nend\nS.new do def y; end end\n",
+    ".rb": "# é\nmodule A::B\n class << self\n  private def x; end\n"
+    " end\nend\nS.new do def y; end end\n",
     ".php": "<?php\n/** é */\n#[A]\nclass C { public function m() {} }\n$f = function () {};\n",
     ".cs": "namespace A.B { /// é\n [X] class C { C() {} int P { get; } void M() {} } }\n",
     ".kt": "/** é */\n@A class C { fun m() = 1\n companion object { fun q() {} } }\n",
@@ -57,19 +58,24 @@ OTHERS = {
     "a.jsonl": '{"é": 1}\n{"b": "words. more"}\n[3]\n',
     "a.yaml": "# é\na: &x {b: [1, 2]}\nc:\n  - d: |\n      e\n    f: *x\n---\n? g\n: h\n",
     "a.toml": '# é\n[a."b.c"]\nd = [\n 1, # e\n]\nf = """\n[g]"""\n[[h]]\ni.j = {k = 1}\n',
-    "a.xml": '<?xml version="1.0"?><!DOCTYPE a [<!ENTITY e "é">]><a b="c"><d>&e;</d><!-- f --></a>\n',
+    "a.xml": '<?xml version="1.0"?>'
+    '<!DOCTYPE a [<!ENTITY e "é">]><a b="c"><d>&e;</d><!-- f --></a>\n',
     "a.csv": 'é,b\n"c\nd",2\n\ne;f\t3\n',
-    "a.ipynb": '{"cells": [{"cell_type": "code", "source": ["def f(): é"], "outputs": [{"text": "1"}]},'
-    ' {"cell_type": "markdown", "source": "# T\\n\\n- a"}], "metadata": {}}',
+    "a.ipynb": '{"cells": [{"cell_type": "code", "source": ["def f(): é"], "outputs": '
+    '[{"text": "1"}]}, {"cell_type": "markdown", "source": "# T\\n\\n- a"}], "metadata": {}}',
     "a.tex": "\\title{é}\n\\begin{document}\n\\section{a}\n\\item b\n\\begin{tabular}{l}\nc\\\\\n"
     "\\end{tabular}\n\\begin{verbatim}\nd\n\\end{verbatim}\n",
-    "a.org": "#+TITLE: é\n* TODO a :b:\n:P:\n:END:\n- c\n| d |\n|---|\n#+begin_src x\ne\n#+end_src\n",
-    "a.adoc": "= é\n:a: b\n\n== c\n----\nd\n----\n* e\n+\nf:: g\n|===\n|h\n|===\n[i]\n____\nj\n____\n",
+    "a.org": "#+TITLE: é\n* TODO a :b:\n:P:\n:END:\n- c\n| d |\n|---|\n"
+    "#+begin_src x\ne\n#+end_src\n",
+    "a.adoc": "= é\n:a: b\n\n== c\n----\nd\n----\n* e\n+\nf:: g\n|===\n"
+    "|h\n|===\n[i]\n____\nj\n____\n",
     "a.1": '.TH é 1\n.SH "a b"\n.TP\n.B \\-c\nd\n.nf\ne\n.fi\n.PP\nf\n.SS\ng\n',
     "a.mdx": "---\ntitle: é\n---\nimport A from 'b'\n\n# c\n\n<A d={e}/>\n\n- f\n",
-    "a.proto": "// é\nmessage A { string b = 1; oneof c { int32 d = 2; } }\nservice S { rpc G(A) returns (A); }\n",
+    "a.proto": "// é\nmessage A { string b = 1; oneof c { int32 d = 2; } }\n"
+    "service S { rpc G(A) returns (A); }\n",
     "Dockerfile": "# é\nFROM --platform=a b:1 AS c\nRUN d \\\n e\nFROM f\n",
-    "a.vue": '<template>\né\n</template>\n<script lang="ts">\nfunction f() {}\n</script>\n<style>\n</style>\n',
+    "a.vue": '<template>\né\n</template>\n<script lang="ts">\n'
+    "function f() {}\n</script>\n<style>\n</style>\n",
     "a.svelte": "<script>\n// é\nlet f = () => 1\n</script>\n<p>{f()}</p>\n",
 }
 

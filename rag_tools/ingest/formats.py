@@ -16,7 +16,7 @@ _NAMES = {
     "vagrantfile": ".rb",
 }
 # The section of the manual that a page is in, but for the versions of libraries and of logs.
-_PAGE = re.compile(r"(?!.*\.(?:so|log|dll|dylib)\.)(?!.*\d\.\d+\Z)[\w.:+@-]+\.[1-9][a-z]{0,4}")
+_PAGE = re.compile(r"(?!.*\.(?:so|log|dll|dylib)\.)[\w.:+@\[-]+\.[1-9][a-z]{0,4}")
 _PREFIXES = ("dockerfile.", "containerfile.")
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from rag_tools.errors import UnreadableFileError, UnsupportedFormatError
 from rag_tools.ingest.blocks import Opening, Sections, tile
 from rag_tools.ingest.decode import decode
-from rag_tools.ingest.text import load_text
 from rag_tools.sentences import lines
 from rag_tools.types import BlockKind, Document
 
@@ -38,12 +38,23 @@ def load_man(data: bytes, *, uri: str, name: str) -> Document:
     """Return the document in a manual page.
 
     Each section, paragraph, tagged or listed entry and example is a block. The title is that of the
-    page with its section of the manual, such as ``grep(1)``. A file without the macros that begin a
-    page is plain text. A `Loader`, see `rag_tools.ingest.load`.
+    page with its section of the manual, such as ``grep(1)``. A `Loader`, see
+    `rag_tools.ingest.load`.
+
+    Raises
+    ------
+    UnsupportedFormatError
+        It isn't a page: many names end like one, such as those of releases.
     """
-    text = decode(data, name=name)
+    try:
+        text = decode(data, name=name)
+    except UnreadableFileError as error:
+        raise UnsupportedFormatError(str(error)) from error
     if not _PAGE.search(text):
-        return load_text(data, uri=uri, name=name)
+        raise UnsupportedFormatError(
+            f"{name}: not a manual page: none of .TH, .Dd and .Dt is in it; name it {name}.txt if "
+            "it is text"
+        )
     reader = _Reader(text)
     openings = list(reader.openings())
     return Document(

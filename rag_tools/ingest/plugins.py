@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from functools import cache
-from importlib.metadata import EntryPoint, entry_points
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 GROUP = "rag_tools.loaders"
 """The name of an entry point is a suffix without its full stop; its object is a `Loader`."""
@@ -22,4 +25,6 @@ def plugin(suffix: str) -> EntryPoint | None:
 
 @cache
 def _announced() -> tuple[EntryPoint, ...]:
+    from importlib.metadata import entry_points  # slow to import, and seldom needed
+
     return tuple(entry_points(group=GROUP))

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from rag_tools.cite.locate import cite_span
-from rag_tools.errors import UnreadableFileError
+from rag_tools.errors import UnreadableFileError, UnsupportedFormatError
 from rag_tools.ingest.load import load_bytes
 from rag_tools.types import Span
 
@@ -250,8 +250,10 @@ def test_a_page_in_mdoc():
     assert ("item", "NAME", ".It Fl a\nAll.\n.El") in outline(document)
 
 
-def test_a_file_that_only_ends_like_a_manual_page_is_text():
-    assert loaded("notes.1", "Just a note.\n").media_type == "text/plain"
+@pytest.mark.parametrize("content", [b"Just a note.\n", bytes(range(256)) * 9, b""])
+def test_a_file_that_only_ends_like_a_manual_page_is_left_out(content):
+    with pytest.raises(UnsupportedFormatError, match=r"release-1\.2"):
+        load_bytes(content, name="release-1.2", uri="memory:x")
 
 
 LATEX = """\

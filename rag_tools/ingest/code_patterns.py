@@ -23,10 +23,8 @@ _STAGE = re.compile(
     rb"^[ \t]*FROM[ \t]+(?:--\S+[ \t]+)*(?P<image>\S+)(?:[ \t]+AS[ \t]+(?P<name>\S+))?",
     re.MULTILINE | re.IGNORECASE,
 )
-_COMMENTS_ABOVE = re.compile(
-    rb"(?:^[ \t]*+(?://|#|/\*|\*)[^\r\n]*+(?:\r\n|[\r\n]))++[ \t]*+\Z", re.MULTILINE
-)
-_ABOVE = 2000  # bytes above a definition in which its comments are looked for
+_COMMENT = re.compile(rb"[ \t]*+(?://|#|/\*|\*)")
+_COMMENT_LINES = 100  # above a definition, that belong to it
 _MAX_OPEN = 32
 _SECTION = re.compile(
     rb"^<(?P<tag>script|template|style)\b(?P<attributes>[^<>\r\n]{0,500})>"
@@ -98,9 +96,12 @@ def component_sections(source: bytes) -> Iterator[tuple[Definition, bytes, str |
 
 def _above(source: bytes, start: int) -> int:
     """Return where the comment lines right above a definition begin, or its own line."""
-    low = max(0, start - _ABOVE)
-    comments = _COMMENTS_ABOVE.search(source, low, start)
-    if comments:
-        return comments.start()
-    line = max(source.rfind(b"\n", low, start), source.rfind(b"\r", low, start)) + 1
-    return line if not source[line:start].strip() else start
+    line = source.rfind(b"\n", 0, start) + 1
+    if source[line:start].strip():
+        return start
+    for _ in range(_COMMENT_LINES):
+        above = source.rfind(b"\n", 0, max(line - 1, 0)) + 1
+        if above == line or not _COMMENT.match(source, above, line):
+            break
+        line = above
+    return line

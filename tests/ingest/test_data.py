@@ -74,7 +74,7 @@ def test_a_citation_tells_the_path_and_the_lines():
 
 
 def test_json_on_one_line_is_divided_by_its_values():
-    text = json.dumps({"a": {"b": "x" * 190, "c": [1, 2]}, "d": "First one. " * 30})
+    text = json.dumps({"a": {"b": "x" * 190, "c": [1, 2]}, "d": " ".join(["First one."] * 30)})
     assert outline("a.json", text)[:3] == [
         ("heading", "a", '"a": {'),
         ("item", "a", '"b": "' + "x" * 190 + '",'),

@@ -39,6 +39,7 @@ from rag_tools.errors import IndexLockedError, IngestError, fault
 from rag_tools.index.codebook import CODEBOOKS, Codebook
 from rag_tools.index.segment import SEGMENTS, Segment, compress, write_segment
 from rag_tools.ingest.chunk import chunk, context
+from rag_tools.ingest.code_grammars import CODE_TYPES, with_words
 from rag_tools.types import Document, Passage, Progress
 
 LOCK = "writer.lock"
@@ -461,8 +462,13 @@ def _addresses(ids: list[int], sizes: list[int]) -> Callable[[int], tuple[int, i
 
 
 def _context(document: Document, passage: Passage) -> str:
-    """Return the context of a passage: the document's title and the heading path."""
+    """Return the context of a passage: the document's title and the heading path.
+
+    Names of code that are written as one word are followed by the words they consist of.
+    """
     path = passage.path
+    if document.media_type in CODE_TYPES:
+        path = tuple(map(with_words, path))
     titled = path if path and path[0] == document.title else (document.title, *path)
     return context([part for part in titled if part])
 

@@ -52,6 +52,7 @@ PUBLIC = [
     "InvalidQueryError",
     "NotFoundError",
     "Page",
+    "Part",
     "Progress",
     "Quality",
     "RagToolsError",

@@ -70,6 +70,9 @@ _LOADERS: dict[str, str] = {
     **dict.fromkeys((".html", ".htm", ".xhtml"), "html"),
     ".pdf": "pdf",
     ".docx": "docx",
+    **dict.fromkeys((".docm", ".dotx"), "docx"),
+    **dict.fromkeys((".pptx", ".pptm", ".ppsx", ".potx"), "pptx"),
+    **dict.fromkeys((".xlsx", ".xlsm", ".xltx"), "xlsx"),
 }
 
 _MINIFIED = frozenset({".js", ".mjs", ".cjs", ".css"})  # suffixes of files that may be minified

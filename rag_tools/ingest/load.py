@@ -71,7 +71,10 @@ _LOADERS: dict[str, str] = {
     ".pdf": "pdf",
     ".docx": "docx",
     **dict.fromkeys((".docm", ".dotx"), "docx"),
+    **dict.fromkeys((".odt", ".ott", ".ods", ".ots", ".odp", ".otp", ".odg"), "odf"),
     **dict.fromkeys((".pptx", ".pptm", ".ppsx", ".potx"), "pptx"),
+    **dict.fromkeys((".srt", ".vtt"), "captions"),
+    ".xls": "xls",
     **dict.fromkeys((".xlsx", ".xlsm", ".xltx"), "xlsx"),
 }
 

@@ -92,7 +92,7 @@ class _Slide:
         shapes = list(_shapes(self._root))
         title = next((shape for shape, _ in shapes if _placeholder(shape) in _TITLES), None)
         path = f"slides[{self._number}]"
-        words = "" if title is None else " ".join(" ".join(_paragraphs_of(title)).split())
+        words = "" if title is None else _one_line(title)
         if words:
             self._out.heading(1, words)
             self._out.write(words, f"{path}/title")
@@ -206,8 +206,8 @@ def _words(paragraph: Any) -> str:  # noqa: ANN401
     return "".join(pieces)
 
 
-def _paragraphs_of(container: Any) -> Iterator[str]:  # noqa: ANN401
-    return (_words(paragraph) for paragraph in container.iter("{*}p"))
+def _one_line(container: Any) -> str:  # noqa: ANN401
+    return " ".join(" ".join(map(_words, container.iter("{*}p"))).split())
 
 
 def _is_item(paragraph: Any, is_list: bool) -> bool:  # noqa: ANN401
@@ -223,7 +223,7 @@ def _is_item(paragraph: Any, is_list: bool) -> bool:  # noqa: ANN401
 def _chart(root: Any) -> Iterator[str]:  # noqa: ANN401
     """Yield the title of a chart, and a line for each series with its values."""
     for title in root.iterfind("{*}chart/{*}title"):
-        yield " ".join(" ".join(_paragraphs_of(title)).split())
+        yield _one_line(title)
     for series in root.iter("{*}ser"):
         names = _points(series, "{*}tx")
         labels = _points(series, "{*}cat")

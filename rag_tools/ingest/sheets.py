@@ -1,4 +1,4 @@
-"""The cells of a spreadsheet as text: sheets, the tables in them, rows, and a name for each cell."""
+"""The cells of a spreadsheet as text: sheets, tables, rows, and a name for each cell."""
 
 from __future__ import annotations
 

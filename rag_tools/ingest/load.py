@@ -73,6 +73,7 @@ _LOADERS: dict[str, str] = {
     **dict.fromkeys((".docm", ".dotx"), "docx"),
     **dict.fromkeys((".odt", ".ott", ".ods", ".ots", ".odp", ".otp", ".odg"), "odf"),
     **dict.fromkeys((".pptx", ".pptm", ".ppsx", ".potx"), "pptx"),
+    ".rtf": "rtf",
     **dict.fromkeys((".srt", ".vtt"), "captions"),
     ".xls": "xls",
     **dict.fromkeys((".xlsx", ".xlsm", ".xltx"), "xlsx"),

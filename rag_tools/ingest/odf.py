@@ -223,15 +223,12 @@ def _cells_of(row: Any) -> Iterator[Any]:  # noqa: ANN401
 
 def _title_styles(root: Any) -> frozenset[str]:  # noqa: ANN401
     """Return the names of the styles of a document's title."""
-    own = root.iterfind(f"{_OFFICE}automatic-styles/{_STYLE}style")
-    return frozenset(
-        ("Title",)
-        + tuple(
-            style.get(_STYLE + "name", "")
-            for style in own
-            if style.get(_STYLE + "parent-style-name") == "Title"
-        )
-    )
+    derived = {
+        style.get(_STYLE + "name", "")
+        for style in root.iterfind(f"{_OFFICE}automatic-styles/{_STYLE}style")
+        if style.get(_STYLE + "parent-style-name") == "Title"
+    }
+    return frozenset(derived | {"Title"})
 
 
 def _hidden_sheets(root: Any) -> frozenset[str]:  # noqa: ANN401

@@ -134,10 +134,7 @@ class _Slide:
     def _table(self, table: Any, path: str) -> None:  # noqa: ANN401
         rows = []
         for number, row in enumerate(table.iterchildren("{*}tr"), 1):
-            cells = [
-                " ".join(" ".join(_paragraphs_of(cell)).split())
-                for cell in row.iterchildren("{*}tc")
-            ]
+            cells = [_one_line(cell) for cell in row.iterchildren("{*}tc")]
             rows.append((cells, f"{path}/tr[{number}]"))
         properties = table.find("{*}tblPr")
         marked = properties is not None and properties.get("firstRow") in ("1", "true")

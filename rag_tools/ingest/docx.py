@@ -31,7 +31,6 @@ from rag_tools.ingest.text import load_text, looks_like_header
 from rag_tools.types import Document
 
 _MEDIA_TYPE = "application/vnd.openxmlformats-officedocument.wordprocessingml.document"
-_OLE_SIGNATURE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 
 _ROWS_LOOKED_AT = 20  # rows of a table that tell whether the first one is a header
 _HEADING_STYLE = re.compile(r"heading ([1-9])", re.I)
@@ -84,7 +83,7 @@ def load_docx(data: bytes, *, uri: str, name: str) -> Document:
     NoTextError
         The document holds only things that aren't read, such as embedded objects.
     """
-    _check_archive(data, name)
+    check_archive(data, name, "a Word document")
     source = _open(data, name)
     extraction = _Extraction(source)
     extraction.read()
@@ -97,14 +96,6 @@ def load_docx(data: bytes, *, uri: str, name: str) -> Document:
         title=source.properties.title,
         metadata=source.properties.metadata,
     )
-
-
-def _check_archive(data: bytes, name: str) -> None:
-    if data.startswith(_OLE_SIGNATURE):
-        raise UnreadableFileError(
-            f"{name}: encrypted, or in the old .doc format: save it as .docx without a password"
-        )
-    check_archive(data, name, "a Word document")
 
 
 _INSERTED: dict[str, Loader] = {

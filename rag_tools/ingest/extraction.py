@@ -78,8 +78,19 @@ class Extraction:
         if start < self.length:
             self._parts.append(Part(start, self.length, label, fragment))
 
-    def insert(self, document: Document, element: str = "") -> None:
-        """Add a document below the open sections, with its own blocks and elements."""
+    def insert(self, document: Document, element: str = "", label: str = "") -> None:
+        """Add a document below the open sections, with its own blocks, elements and parts.
+
+        Parameters
+        ----------
+        document
+            To add.
+        element
+            The path of the element that it stands in, if that is known.
+        label
+            What the document is called as a part, if it has a name; those of its own parts and
+            pages are added.
+        """
         if not document.text:
             return
         if self.length:
@@ -95,6 +106,16 @@ class Extraction:
             Element(start + each.start, start + each.end, prefix + each.path, each.anchor)
             for each in inner
         ] or [Element(start, self.length, element, "")] * bool(element)
+        if label:
+            self._insert_parts(document, start, label)
+
+    def _insert_parts(self, document: Document, start: int, label: str) -> None:
+        inner = document.source_map or SourceMap()
+        pages = [Part(page.start, page.end, f"page {page.number}") for page in inner.pages]
+        parts = inner.parts or pages
+        self._parts += [
+            Part(start + part.start, start + part.end, f"{label}, {part.label}") for part in parts
+        ] or [Part(start, self.length, label)]
 
     def document(
         self,

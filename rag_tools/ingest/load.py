@@ -6,6 +6,7 @@ A loader is imported when it is first needed. Which files to read is decided in 
 from __future__ import annotations
 
 import stat
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path, PurePath
 from typing import Protocol, cast
@@ -18,6 +19,8 @@ from rag_tools.errors import (
     fault,
 )
 from rag_tools.ingest.code_grammars import LANGUAGES
+from rag_tools.ingest.decode import decode
+from rag_tools.ingest.recognise import has_signature, is_page, recognise
 from rag_tools.ingest.text import FORMATS, is_minified
 from rag_tools.types import Document
 
@@ -61,7 +64,7 @@ class Loader(Protocol):
         ...
 
 
-# Suffix → name of the module with the loader.
+# Suffix → name of the module with the loader, unless the content is something else.
 _LOADERS: dict[str, str] = {
     **dict.fromkeys(FORMATS, "text"),
     **dict.fromkeys(LANGUAGES, "code"),
@@ -74,8 +77,10 @@ _LOADERS: dict[str, str] = {
     ".epub": "epub",
     **dict.fromkeys((".eml", ".mbox"), "mail"),
     **dict.fromkeys((".mhtml", ".mht"), "mhtml"),
+    ".msg": "msg",
     **dict.fromkeys((".odt", ".ott", ".ods", ".ots", ".odp", ".otp", ".odg"), "odf"),
     **dict.fromkeys((".pptx", ".pptm", ".ppsx", ".potx"), "pptx"),
+    **dict.fromkeys((".doc", ".dot", ".ppt", ".pps"), "office"),
     ".rtf": "rtf",
     **dict.fromkeys((".srt", ".vtt"), "captions"),
     ".xls": "xls",
@@ -88,12 +93,18 @@ _MINIFIED = frozenset({".js", ".mjs", ".cjs", ".css"})  # suffixes of files that
 # up to which they don't need a separate process.
 _HARMLESS = {"text": 256 * 1024, "markdown": 32 * 1024, "rst": 256 * 1024}
 
+_OFTEN_SOMETHING_ELSE = frozenset(("office", "xls"))
+
+_PICTURES = "it may hold only pictures; save it as PDF, and run OCR on that"
+
 # Loaders that extract the text from a file, and why they may find none.
 _WITHOUT_TEXT = {
     "pdf": "it may be a scan; run OCR first (for example `ocrmypdf IN.pdf OUT.pdf`)",
     "html": "scripts may draw what a browser shows; save the page as it is shown, or print it to "
     "PDF",
     "docx": "it may hold only pictures or embedded documents; save it as PDF or as plain text",
+    **dict.fromkeys(("epub", "odf", "office", "pptx", "rtf"), _PICTURES),
+    **dict.fromkeys(("xls", "xlsx"), "its sheets are empty or hidden"),
 }
 
 
@@ -111,7 +122,12 @@ def harmless(name: str, size: int) -> bool:
     return loader is None or size <= _HARMLESS.get(loader, 0)
 
 
-def supported(path: Path) -> bool:
+def disguised(name: str, data: bytes) -> bool:
+    """Tell whether a file that counts as harmless by its name is something else by its content."""
+    return _LOADERS.get(_suffix(name)) in _HARMLESS and has_signature(data)
+
+
+def supported(path: PurePath) -> bool:
     """Tell by its name whether there is a loader for a file, without opening it.
 
     A file without a suffix counts as text; `load` refuses it if it holds binary data.
@@ -182,13 +198,13 @@ def load_bytes(data: bytes, *, name: str, uri: str) -> Document:
     suffix = _suffix(name)
     if suffix not in _LOADERS:
         raise _unsupported(name)
-    loader = _LOADERS[suffix]
+    loader = _loader(data, suffix, printable(name))
     module = import_module(f"rag_tools.ingest.{loader}")
     load_format = cast(Loader, getattr(module, f"load_{loader}"))
     try:
         document = load_format(data, uri=uri, name=printable(name))
     except UnreadableFileError as error:
-        if suffix:
+        if suffix or loader != _LOADERS[suffix]:
             raise
         # Without a suffix, the file may be a program, for example, rather than damaged text.
         raise UnsupportedFormatError(str(error)) from error
@@ -203,6 +219,21 @@ def load_bytes(data: bytes, *, name: str, uri: str) -> Document:
             "which it was made"
         )
     return document
+
+
+def _loader(data: bytes, suffix: str, name: str) -> str:
+    """Return the loader for a file: by its content where that tells, otherwise by its suffix."""
+    loader = _LOADERS[suffix]
+    if found := recognise(data, name):
+        return found
+    if loader in _OFTEN_SOMETHING_ELSE:
+        # Programs give these suffixes to pages and tables that they export for Office to open.
+        if is_page(data):
+            return "html"
+        with suppress(UnreadableFileError):
+            decode(data, name=name)
+            return "text"
+    return loader
 
 
 def printable(name: str) -> str:

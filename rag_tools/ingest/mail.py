@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from email import message_from_bytes, policy
 from email.errors import HeaderParseError
 from email.header import decode_header, make_header
@@ -150,26 +151,20 @@ class MessageWriter:
             self._out.append(f"{header}: {value}")
         if message.body is not None:
             self._out.insert(message.body)
-        self._mark("")
+        if self._label:
+            self._out.mark(self._start, self._label)
         for attachment in message.attachments:
             self._attachment(attachment)
-
-    def _mark(self, what: str) -> None:
-        label = ", ".join(filter(None, (self._label, what)))
-        if label:
-            self._out.mark(self._start, label)
-        self._start = self._out.length
 
     def _attachment(self, attachment: Attachment) -> None:
         inner_level = self._level + 1
         self._out.sections.close(inner_level)
         if inner_level > _DEEPEST or not supported(PurePath(attachment.name or "?.?")):
             return
+        label = ", ".join(filter(None, (self._label, f"attachment {attachment.name}")))
         if PurePath(attachment.name).suffix.lower() == ".eml":
             message = read_message(attachment.data, attachment.name)
-            label = ", ".join(filter(None, (self._label, f"attachment {attachment.name}")))
             MessageWriter(self._out, label, inner_level).write(message)
-            self._start = self._out.length
             return
         if PurePath(attachment.name).suffix.lower() in (".mbox", ".msg"):
             return  # these could hold each other without end
@@ -178,8 +173,7 @@ class MessageWriter:
         except IngestError:
             return  # it is named in the metadata; the message itself can be read
         self._out.sections.open(inner_level, attachment.name)
-        self._out.insert(document, attachment.name)
-        self._mark(f"attachment {attachment.name}")
+        self._out.insert(document, attachment.name, label)
 
 
 def _messages(data: bytes) -> Iterator[bytes]:
@@ -204,7 +198,8 @@ def read_message(data: bytes, name: str) -> Read:
         is_attached = part.get_content_disposition() == "attachment" or bool(file_name)
         if kind == "message/rfc822":
             inner = part.get_payload()
-            raw = inner[0].as_bytes() if isinstance(inner, list) and inner else b""
+            first = inner[0] if isinstance(inner, list) and inner else None
+            raw = first.as_bytes() if isinstance(first, Message) else b""
             attachments.append(
                 Attachment(f"{file_name.removesuffix('.eml') or 'message'}.eml", raw)
             )
@@ -265,10 +260,8 @@ def _header(message: Message, name: str) -> str:
     if raw is None:
         return ""
     stated = str(raw)[:_LONGEST_HEADER]
-    try:
+    with suppress(HeaderParseError, LookupError, ValueError):  # then it is shown as it stands
         stated = str(make_header(decode_header(stated)))
-    except (HeaderParseError, LookupError, ValueError):
-        pass  # as it stands
     return _valid(" ".join(stated.split()))
 
 

@@ -218,7 +218,7 @@ def _count(element: Any, name: str) -> int:  # noqa: ANN401
 
 
 def _cells_of(row: Any) -> Iterator[Any]:  # noqa: ANN401
-    return row.iterchildren(_TABLE + "table-cell", _TABLE + "covered-table-cell")
+    yield from row.iterchildren(_TABLE + "table-cell", _TABLE + "covered-table-cell")
 
 
 def _title_styles(root: Any) -> frozenset[str]:  # noqa: ANN401

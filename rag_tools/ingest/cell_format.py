@@ -94,6 +94,8 @@ def shown(value: float, code: str, *, from_1904: bool = False) -> str:
         tokens = sections[2]
     else:
         tokens = sections[0]
+    if not tokens and len(sections) > 1:
+        return ""  # such numbers aren't shown
     kinds = {kind for kind, _ in tokens}
     try:
         if kinds & {"date", "elapsed"}:

@@ -208,6 +208,8 @@ def load_bytes(data: bytes, *, name: str, uri: str) -> Document:
             raise
         # Without a suffix, the file may be a program, for example, rather than damaged text.
         raise UnsupportedFormatError(str(error)) from error
+    except UnsupportedFormatError:
+        raise
     except Exception as error:
         # Parsers fail on hostile files with undocumented errors; one file must not end a sync.
         raise UnreadableFileError(fault(printable(name), "can't be parsed", error)) from error

@@ -57,7 +57,9 @@ class SheetWriter:
         if not tables:
             return
         self._out.heading(1, title)
-        self._out.write(" ".join(title.split()))
+        start = self._out.length
+        self._out.append(" ".join(title.split()))
+        self._out.mark(start, sheet_reference(title))
         for table in tables:
             self._table(title, table)
 

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator
 from contextlib import suppress
 from email import message_from_bytes, policy
-from email.errors import HeaderParseError
+from email.errors import MessageError
 from email.header import decode_header, make_header
 from email.message import Message
 from pathlib import PurePath
@@ -179,6 +179,8 @@ class MessageWriter:
 def _messages(data: bytes) -> Iterator[bytes]:
     """Yield the messages of a folder in the format mbox, without their first lines."""
     starts = [(match.start(), match.end()) for match in _FROM_LINE.finditer(data)]
+    if not starts or starts[0][0]:  # the first of these lines is damaged
+        starts.insert(0, (0, data.find(b"\n") + 1))
     ends = [start for start, _ in starts[1:]] + [len(data)]
     for (_, start), end in zip(starts, ends, strict=True):
         yield _ESCAPED_FROM.sub(rb"\1", data[start:end])
@@ -260,7 +262,7 @@ def _header(message: Message, name: str) -> str:
     if raw is None:
         return ""
     stated = str(raw)[:_LONGEST_HEADER]
-    with suppress(HeaderParseError, LookupError, ValueError):  # then it is shown as it stands
+    with suppress(MessageError, LookupError, ValueError):  # then it is shown as it stands
         stated = str(make_header(decode_header(stated)))
     return _valid(" ".join(stated.split()))
 
@@ -269,7 +271,7 @@ def _file_name(part: Message) -> str:
     try:
         stated = part.get_filename() or ""
         stated = str(make_header(decode_header(stated)))
-    except (HeaderParseError, LookupError, TypeError, ValueError):
+    except (MessageError, LookupError, TypeError, ValueError):
         return ""
     return PurePath(_valid(" ".join(stated.replace("\\", "/").split()))).name[:200]
 

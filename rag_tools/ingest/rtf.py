@@ -184,6 +184,8 @@ class _Reader:
                 self._byte(characters)
             elif mark is not None:
                 self._mark(mark)
+        while self._outer:  # the file ends inside of them
+            self._end_note()
         self._end_paragraph()
         self._end_table()
         for number, words in enumerate(self._notes, 1):
@@ -199,9 +201,7 @@ class _Reader:
             self._group = replace(self._group, ignorable=False, is_note=False)
         elif self._groups:
             if self._group.is_note:
-                number, around = self._outer.pop()
-                self._notes[number - 1] = " ".join(self._taken().split())
-                self._text = around
+                self._end_note()
             self._group = self._groups.pop()
 
     def _mark(self, mark: bytes) -> None:
@@ -303,6 +303,11 @@ class _Reader:
         self._outer.append((len(self._notes), self._text))
         self._text = []
         self._group.is_note = True
+
+    def _end_note(self) -> None:
+        number, around = self._outer.pop()
+        self._notes[number - 1] = " ".join(self._taken().split())
+        self._text = around
 
     def _unicode(self, value: int) -> None:
         self._flush()

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import io
+import struct
 from collections.abc import Iterator
 from typing import Any
 
 import xlrd
 from xlrd.biffh import error_text_from_code
+from xlrd.compdoc import CompDocError
 
 from rag_tools.errors import UnreadableFileError
 from rag_tools.ingest.cell_format import GENERAL, shown
@@ -17,29 +19,44 @@ from rag_tools.types import Document
 
 _MEDIA_TYPE = "application/vnd.ms-excel"
 
+# xlrd hardly validates: on a damaged file it trips over whatever is missing.
+_FAULTS = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    CompDocError,
+    LookupError,
+    RecursionError,
+    TypeError,
+    ValueError,
+    struct.error,
+    xlrd.XLRDError,
+)
+
 
 def load_xls(data: bytes, *, uri: str, name: str) -> Document:
     """Extract the cells of an old Excel workbook, as ``load_xlsx`` does those of a new one.
 
     A `Loader`, see `rag_tools.ingest.load`.
     """
+    out = Extraction()
+    writer = SheetWriter(out, name)
     try:
         # It writes its warnings to `logfile`.
         book = xlrd.open_workbook(
             file_contents=data, formatting_info=True, on_demand=True, logfile=io.StringIO()
         )
-    except xlrd.XLRDError as error:
-        way_out = "save it without a password" if "encrypted" in str(error) else "save it as .xlsx"
+        for number in range(book.nsheets):
+            sheet = book.sheet_by_index(number)
+            if not sheet.visibility:
+                writer.sheet(sheet.name, _rows(book, sheet))
+            book.unload_sheet(number)
+    except _FAULTS as error:
+        reason = str(error) or type(error).__name__
+        way_out = "save it without a password" if "encrypted" in reason else "save it as .xlsx"
         raise UnreadableFileError(
-            f"{name}: not an Excel workbook that can be read ({error}): {way_out}"
+            f"{name}: not an Excel workbook that can be read ({reason}): {way_out}"
         ) from error
-    out = Extraction()
-    writer = SheetWriter(out, name)
-    for number in range(book.nsheets):
-        sheet = book.sheet_by_index(number)
-        if not sheet.visibility:
-            writer.sheet(sheet.name, _rows(book, sheet))
-        book.unload_sheet(number)
     author = " ".join(str(book.user_name or "").split())
     return out.document(
         uri=uri,

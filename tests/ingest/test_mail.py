@@ -2,6 +2,7 @@
 
 import struct
 from email.message import EmailMessage
+from itertools import pairwise
 
 import pytest
 
@@ -135,12 +136,12 @@ def compound_file(streams: dict[str, bytes]) -> bytes:
         table += [*range(len(table) + 1, len(table) + count), end] if count else []
         body += content.ljust(count * sector, b"\0")
     children: dict[str, list[int]] = {}
-    for number, (name, kind, folder, _) in enumerate(entries):
+    for number, (_, kind, folder, _) in enumerate(entries):
         if kind == 1:
             children.setdefault("", []).append(number)
         elif kind == 2:
             children.setdefault(folder, []).append(number)
-    follows = {a: b for each in children.values() for a, b in zip(each, each[1:], strict=False)}
+    follows = {a: b for each in children.values() for a, b in pairwise(each)}
     directory = b""
     for number, (name, kind, _, _) in enumerate(entries):
         key = "" if kind == 5 else name
@@ -207,3 +208,9 @@ def test_a_message_of_outlook():
 def test_a_damaged_message_of_outlook_is_named():
     with pytest.raises(UnreadableFileError, match=r"a\.msg: not a message of Outlook"):
         opened("a.msg", outlook()[:700] + "__properties_version1.0\0".encode("utf-16-le"))
+
+
+def test_a_folder_whose_first_line_is_damaged_keeps_every_message():
+    data = b"From nobody\nSubject: One\n\nFirst.\n\nFrom a@b Tue Mar  3 2026\nSubject: Two\n\nSecond.\n"
+    found = {each.quote: each.part for each in said(opened("a.mbox", data))}
+    assert (found["First."], found["Second."]) == ("message 1", "message 2")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 from urllib.parse import unquote
 
@@ -142,7 +143,8 @@ def _as_html(page: bytes) -> bytes:
     if root is None or len(root) == 0:
         return page  # as damaged as it is, it may be HTML
     for element in root.iter(f"{{{_HTML}}}*"):
-        element.tag = local(element)
+        with suppress(ValueError):  # a damaged name, which XML in recovery lets pass
+            element.tag = local(element)
     etree.cleanup_namespaces(root)
     converted: bytes = etree.tostring(root, method="html", encoding="utf-8", with_tail=False)
     return b"\xef\xbb\xbf" + converted

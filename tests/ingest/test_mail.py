@@ -211,6 +211,7 @@ def test_a_damaged_message_of_outlook_is_named():
 
 
 def test_a_folder_whose_first_line_is_damaged_keeps_every_message():
-    data = b"From nobody\nSubject: One\n\nFirst.\n\nFrom a@b Tue Mar  3 2026\nSubject: Two\n\nSecond.\n"
+    second = b"From a@b Tue Mar  3 2026\nSubject: Two\n\nSecond.\n"
+    data = b"From nobody\nSubject: One\n\nFirst.\n\n" + second
     found = {each.quote: each.part for each in said(opened("a.mbox", data))}
     assert (found["First."], found["Second."]) == ("message 1", "message 2")

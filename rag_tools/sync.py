@@ -44,7 +44,11 @@ _RACY_NS = 2_000_000_000
 
 # Expected characters of text per byte of a file, where that isn't about one. Only the estimate of
 # the time left depends on it.
-_TEXT_SHARE = {".docx": 0.3, ".htm": 0.4, ".html": 0.4, ".pdf": 0.05, ".xhtml": 0.4}
+_TEXT_SHARE = {
+    **{".doc": 0.1, ".docx": 0.3, ".eml": 0.3, ".epub": 1.5, ".htm": 0.4, ".html": 0.4},
+    **{".mbox": 0.3, ".msg": 0.1, ".odp": 0.05, ".pdf": 0.05, ".ppt": 0.02, ".pptx": 0.02},
+    **{".rtf": 0.3, ".srt": 0.6, ".vtt": 0.6, ".xhtml": 0.4},
+}
 _TYPES_NAMED = 12  # maximum number of file types in a report of what was left out
 _FINISHING_SHARE = 0.05  # share of the work after encoding: the codebook, writing, committing
 

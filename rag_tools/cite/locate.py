@@ -11,7 +11,7 @@ import string
 import unicodedata
 import zlib
 from array import array
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from functools import lru_cache
 from urllib.parse import quote as percent_encode
@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rag_tools.errors import InvalidQueryError
-from rag_tools.types import Aligned, Box, Citation, Document, Page, Span
+from rag_tools.types import Aligned, Box, Citation, Document, Page, Part, Span
 
 _CONTEXT_CHARACTERS = 32
 
@@ -89,6 +89,7 @@ def cite_span(
         columns=columns,
         page=None if page is None else page.number,
         page_label=None if page is None else page.label,
+        part=_part_name(_parts(document, span)),
         boxes=boxes,
         heading=_heading_at(document, span.start),
         score=score,
@@ -161,10 +162,32 @@ def _page_boxes(document: Document, span: Span) -> tuple[Page | None, tuple[Box,
     )
 
 
+def _parts(document: Document, span: Span) -> tuple[Part, ...]:
+    """Return the parts with names that a span overlaps."""
+    parts = document.source_map.parts if document.source_map else ()
+    first = bisect_right(parts, span.start, key=lambda part: part.end)
+    last = bisect_left(parts, span.end, key=lambda part: part.start)
+    return parts[first:last]
+
+
+def _part_name(parts: Sequence[Part]) -> str | None:
+    """Return the name of a range of parts, such as ``slide 3 – slide 4`` or ``Sheet1!B7:D7``."""
+    if not parts:
+        return None
+    first, last = parts[0].label, parts[-1].label
+    if first == last:
+        return first
+    table, mark, _ = first.rpartition("!")
+    if mark and last.startswith(table + mark):
+        return f"{first}:{last.removeprefix(table + mark)}"
+    return f"{first} – {last}"
+
+
 def source_url(document: Document, span: Span) -> str:
     """Return the URL that opens a document at a span. Never empty.
 
-    ``#page=3`` for a paginated source; a text fragment, after the nearest anchor as a fallback,
+    ``#page=3`` for a paginated source; what a part with a name has for it, such as ``#t=751`` for
+    a time; a text fragment, after the nearest anchor as a fallback,
     for HTML and whatever else is on the web (``#install:~:text=Run%20the``); ``#L10-L14`` for a
     text file; the plain URI for other files and for names of any other scheme.
 
@@ -181,8 +204,11 @@ def source_url(document: Document, span: Span) -> str:
     address, _, anchor = document.uri.partition("#")
     fragment = ""
     page, _ = _page_boxes(document, span)
+    parts = _parts(document, span)
     if page is not None:
         fragment = f"page={page.number}"
+    elif parts and parts[0].fragment:
+        fragment = parts[0].fragment
     elif document.media_type == "text/html" or scheme != "file":
         directive = text_directive(document.text, span)
         anchor = _anchor_at(document, span.start) or anchor

@@ -56,7 +56,7 @@ def search_results(found: SearchResults, out: Console) -> None:
         _entry(rank, hit.title, hit.score, out)
         if hit.citations:
             best = hit.citations[0]
-            where, heading = location(best.url, best.page_name), best.heading
+            where, heading = location(best.url, best.place), best.heading
         else:
             where, heading = location(hit.url), hit.heading
         _line("   ", where, heading, out)
@@ -105,7 +105,7 @@ def support(found: Support, out: Console) -> None:
         out.print(Text(f"said otherwise by the nearest quote: {', '.join(otherwise)}"))
     out.print()
     for rank, citation in enumerate(found.citations, 1):
-        _entry(rank, location(citation.url, citation.page_name), citation.score, out)
+        _entry(rank, location(citation.url, citation.place), citation.score, out)
         if citation.heading:
             _line("   ", citation.heading, None, out)
         _block("   ", _in_context(citation, out), out)
@@ -130,7 +130,7 @@ def verifications(found: Sequence[Verification], out: Console) -> None:
     for verification in found:
         status, citation = verification.status, verification.citation
         line = Text(f"{status:<8}", style=_VERDICTS[status])
-        line.append(one_line(location(citation.url, citation.page_name)), style="bold")
+        line.append(one_line(location(citation.url, citation.place)), style="bold")
         line.append(f"  {one_line(verification.detail)}", style="none")
         out.print(line, soft_wrap=True)
         _block(" " * 8, Text(visible(citation.quote), style="dim"), out)
@@ -310,15 +310,16 @@ def progress() -> Iterator[Progress | None]:
         yield bars.advance
 
 
-def location(url: str, page_name: str | None = None) -> str:
+def location(url: str, place: str | None = None) -> str:
     """Return where a person finds what `url` points to.
 
     Parameters
     ----------
     url
         Of a citation, or of a passage.
-    page_name
-        What to call the page, if the URL leads to one; by default, its number.
+    place
+        What to call the page or part that is meant; by default, the number of the page, if the
+        URL leads to one.
 
     Examples
     --------
@@ -333,8 +334,8 @@ def location(url: str, page_name: str | None = None) -> str:
     if lines := re.fullmatch(r"L(\d+)(?:-L(\d+))?", fragment):
         return f"{path}:{lines[1]}-{lines[2]}" if lines[2] else f"{path}:{lines[1]}"
     if page := re.fullmatch(r"page=(\d+)", fragment):
-        return f"{path}, {page_name or f'page {page[1]}'}"
-    return path
+        place = place or f"page {page[1]}"
+    return f"{path}, {place}" if place else path
 
 
 def _path(address: str) -> str:

@@ -34,9 +34,13 @@ class Sections:
 
     def open(self, level: int, title: str) -> None:
         """Open a section, which ends those of its level and of deeper ones."""
+        self.close(level)
+        self._open.append((level, title))
+
+    def close(self, level: int) -> None:
+        """End the sections of a level and of deeper ones."""
         while self._open and self._open[-1][0] >= level:
             self._open.pop()
-        self._open.append((level, title))
 
     @property
     def path(self) -> tuple[str, ...]:

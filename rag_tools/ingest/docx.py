@@ -21,20 +21,16 @@ from docx.oxml.ns import qn
 from lxml.etree import XMLSyntaxError
 
 from rag_tools.errors import NoTextError, UnreadableFileError
-from rag_tools.ingest.blocks import Opening, Sections, tile
+from rag_tools.ingest.archive import check_archive
+from rag_tools.ingest.extraction import Extraction
 from rag_tools.ingest.html import load_html
 from rag_tools.ingest.load import Loader
+from rag_tools.ingest.properties import Properties, core_properties
 from rag_tools.ingest.symbols import REPLACEMENT, symbol, symbols
 from rag_tools.ingest.text import load_text, looks_like_header
-from rag_tools.types import BlockKind, Document, Element, SourceMap
+from rag_tools.types import Document
 
 _MEDIA_TYPE = "application/vnd.openxmlformats-officedocument.wordprocessingml.document"
-_OLE_SIGNATURE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
-
-# A document of plain text packs about 10 to 1, repetitive tables 100 to 1, a bomb 1,000 to 1.
-_MAX_UNPACKED_BYTES = 512 * 1024 * 1024
-_MAX_RATIO = 300
-_RATIO_APPLIES_FROM = 16 * 1024 * 1024  # unpacked bytes; fewer do no harm
 
 _ROWS_LOOKED_AT = 20  # rows of a table that tell whether the first one is a header
 _HEADING_STYLE = re.compile(r"heading ([1-9])", re.I)
@@ -87,45 +83,19 @@ def load_docx(data: bytes, *, uri: str, name: str) -> Document:
     NoTextError
         The document holds only things that aren't read, such as embedded objects.
     """
-    _check_archive(data, name)
+    check_archive(data, name, "a Word document")
     source = _open(data, name)
     extraction = _Extraction(source)
     extraction.read()
     if not extraction.length and (holder := _holds_unread(source.body)):
         raise NoTextError(f"{name}: no text: it holds {holder}; save it with its text, or as PDF")
-    headings = (
-        opening.path[-1]
-        for opening in extraction.openings
-        if opening.kind == "heading" and opening.path
-    )
-    return Document(
-        text="".join(extraction.parts),
+    return extraction.document(
         uri=uri,
-        title=source.title or next(headings, name),
+        name=name,
         media_type=_MEDIA_TYPE,
-        blocks=tile(extraction.openings, extraction.length),
-        source_map=SourceMap(elements=tuple(extraction.elements)),
+        title=source.properties.title,
+        metadata=source.properties.metadata,
     )
-
-
-def _check_archive(data: bytes, name: str) -> None:
-    if data.startswith(_OLE_SIGNATURE):
-        raise UnreadableFileError(
-            f"{name}: encrypted, or in the old .doc format: save it as .docx without a password"
-        )
-    try:
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            unpacked = sum(member.file_size for member in archive.infolist())
-    except (zipfile.BadZipFile, ValueError) as error:
-        raise UnreadableFileError(
-            f"{name}: damaged or not a Word document ({error}): get the file again"
-        ) from error
-    is_bomb = unpacked > _RATIO_APPLIES_FROM and unpacked > _MAX_RATIO * len(data)
-    if is_bomb or unpacked > _MAX_UNPACKED_BYTES:
-        raise UnreadableFileError(
-            f"{name}: unpacks from {len(data):,} to {unpacked:,} bytes, which no ordinary document "
-            "does: split it or save it again"
-        )
 
 
 _INSERTED: dict[str, Loader] = {
@@ -147,7 +117,7 @@ class _Source(NamedTuple):
     styles: Any
     notes: dict[str, Any]  # "footnote" or "endnote" → element that holds them
     inserted: dict[str, Document]  # id of a relation → document that Word shows in a place
-    title: str
+    properties: Properties
 
 
 def _open(data: bytes, name: str) -> _Source:
@@ -159,10 +129,10 @@ def _open(data: bytes, name: str) -> _Source:
             if kind in _NOTES.values() and not relation.is_external:
                 notes[kind] = parse_xml(relation.target_part.blob)
         inserted = _read_inserted(document.part.rels, name)
-        title = document.core_properties.title
+        properties = core_properties(document.core_properties._element)
         if document.element.body is None:
             raise KeyError("no w:body")
-        return _Source(document.element.body, document.styles.element, notes, inserted, title)
+        return _Source(document.element.body, document.styles.element, notes, inserted, properties)
     # python-docx doesn't validate: on a damaged file it trips over whatever is missing.
     except (
         AttributeError,
@@ -197,17 +167,13 @@ def _read_inserted(relations: Any, name: str) -> dict[str, Document]:  # noqa: A
     return inserted
 
 
-class _Extraction:
-    """The text that was read so far, the openings of its blocks, and its elements."""
+class _Extraction(Extraction):
+    """The text that was read so far, and what is needed to go on."""
 
     def __init__(self, source: _Source) -> None:
-        self.parts: list[str] = []
-        self.openings: list[Opening] = []
-        self.elements: list[Element] = []
+        super().__init__()
         self._source = source
         self._styles = _read_styles(source.styles)
-        self.length = 0
-        self._sections = Sections()
         self._notes: list[tuple[str, str]] = []  # kind and id, in order of reference
 
     def read(self) -> None:
@@ -216,8 +182,8 @@ class _Extraction:
         note_texts = self._read_notes()
         for number, (kind, note_id) in enumerate(self._notes, 1):
             if text := note_texts.get((kind, note_id)):
-                self._start_block("paragraph", (), "\n\n")
-                self._write(f"[{number}] {text}", f"{kind}s/{kind}[{note_id}]")
+                self.start_block("paragraph", path=())
+                self.write(f"[{number}] {text}", f"{kind}s/{kind}[{note_id}]")
 
     def _read_flow(self, container: Any, path: str) -> None:  # noqa: ANN401
         for element, inner_path in _flow(container, path):
@@ -229,18 +195,14 @@ class _Extraction:
                 self._inserted(element, inner_path)
 
     def _paragraph(self, paragraph: Any, path: str) -> None:  # noqa: ANN401
-        text = "".join(self._pieces(paragraph))
+        text = "".join(self._inline(paragraph))
         if text.strip():
             level, is_list = self._style_of(paragraph)
             if level is not None:
-                self._sections.open(level, " ".join(text.split()))
-                self._start_block("heading", self._sections.path, "\n\n")
-            elif is_list:
-                follows = bool(self.openings) and self.openings[-1].kind == "item"
-                self._start_block("item", self._sections.path, "\n" if follows else "\n\n")
+                self.heading(level, text)
             else:
-                self._start_block("paragraph", self._sections.path, "\n\n")
-            self._write(text, path)
+                self.start_block("item" if is_list else "paragraph")
+            self.write(text, path)
         self._read_boxes(paragraph, path)
 
     def _read_boxes(self, element: Any, path: str) -> None:  # noqa: ANN401
@@ -263,7 +225,7 @@ class _Extraction:
                 continue
             marked = marked and _is_on(properties, "w:tblHeader")
             cells = [
-                (" ".join("".join(self._pieces(cell)).split()), cell_path)
+                (" ".join("".join(self._inline(cell)).split()), cell_path)
                 for cell, cell_path in _flow(row, row_path, ("tc",))
             ]
             rows.append((marked, cells))
@@ -275,31 +237,20 @@ class _Extraction:
     def _write_rows(self, rows: list[tuple[bool, list[tuple[str, str]]]], *, guessed: bool) -> None:
         for number, (marked, row) in enumerate(rows):
             is_header = marked or (guessed and number == 0)
-            self._start_block(
-                "header" if is_header else "row", self._sections.path, "\n" if number else "\n\n"
-            )
+            self.start_block("header" if is_header else "row", separator="\n" if number else "\n\n")
             for column, (text, cell_path) in enumerate(row):
                 if column:
-                    self._append("\t")
+                    self.append("\t")
                 if text:
-                    self._write(text, cell_path)
+                    self.write(text, cell_path)
 
     def _inserted(self, chunk: Any, path: str) -> None:  # noqa: ANN401
         """Read an inserted document, which Word shows at this place (``w:altChunk``)."""
         found = self._source.inserted.get(chunk.get(qn("r:id"), ""))
-        if found is None or not found.text:
-            return
-        if self.length:
-            self._append("\n\n")
-        start = self.length
-        self._append(found.text)
-        for block in found.blocks:
-            self.openings.append(
-                Opening(block.kind, start + block.start, (*self._sections.path, *block.path))
-            )
-        self.elements.append(Element(start, self.length, path, ""))
+        if found is not None:
+            self.insert(found, path)
 
-    def _pieces(self, element: Any) -> Iterator[str]:  # noqa: ANN401
+    def _inline(self, element: Any) -> Iterator[str]:  # noqa: ANN401
         """Yield the visible characters of an element; the mark of a note becomes ``[1]``."""
         for child in element.iterchildren("*"):
             tag = child.tag
@@ -312,14 +263,14 @@ class _Extraction:
             elif tag in _PICTURES and (words := child.get(_PICTURES[tag], "").strip()):
                 if not _FILE_NAME.fullmatch(words):
                     yield f" {words} "
-                yield from self._pieces(child)
+                yield from self._inline(child)
             elif tag == qn("w:fldChar"):
                 yield _field_value(child)
             elif tag in _NOTES:
                 self._notes.append((_NOTES[tag], child.get(qn("w:id"), "")))
                 yield f"[{len(self._notes)}]"
             elif tag not in _NOT_CONTENT and not _is_hidden(child):
-                yield from self._pieces(child)
+                yield from self._inline(child)
                 if tag == qn("w:p"):  # paragraphs inside a table cell or a nested table
                     yield "\n"
 
@@ -327,7 +278,7 @@ class _Extraction:
         texts = {}
         for kind, notes in self._source.notes.items():
             for note in notes.iterchildren(qn(f"w:{kind}")):
-                text = " ".join("".join(self._pieces(note)).split())
+                text = " ".join("".join(self._inline(note)).split())
                 texts[kind, note.get(qn("w:id"), "")] = text
         return texts
 
@@ -342,19 +293,6 @@ class _Extraction:
             level = _outline_level(properties, level)
             is_list = is_list or properties.find(qn("w:numPr")) is not None
         return level, is_list
-
-    def _start_block(self, kind: BlockKind, path: tuple[str, ...], separator: str) -> None:
-        if self.length:
-            self._append(separator)
-        self.openings.append(Opening(kind, self.length, path))
-
-    def _write(self, text: str, path: str) -> None:
-        self.elements.append(Element(self.length, self.length + len(text), path, ""))
-        self._append(text)
-
-    def _append(self, text: str) -> None:
-        self.parts.append(text)
-        self.length += len(text)
 
 
 def _flow(

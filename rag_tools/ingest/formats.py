@@ -15,8 +15,8 @@ _NAMES = {
     "rakefile": ".rb",
     "vagrantfile": ".rb",
 }
-# The section of the manual that a page is in, but for the versions of libraries and of logs.
-_PAGE = re.compile(r"(?!.*\.(?:so|log|dll|dylib)\.)[\w.:+@\[-]+\.[1-9][a-z]{0,4}")
+# The section of the manual that a page is in, but for versions, of libraries and logs too.
+_PAGE = re.compile(r"(?!v?\d[\d.]*\Z|.*\.(?:so|log|dll|dylib)\.)[\w.:+@\[-]+\.[1-9][a-z]{0,4}")
 _PREFIXES = ("dockerfile.", "containerfile.")
 
 
@@ -29,6 +29,8 @@ def format_suffix(name: str) -> str:
     ('.md', '.mk', '.dockerfile')
     >>> format_suffix("grep.1"), format_suffix("libc.so.6"), format_suffix("page.3pm")
     ('.man', '.6', '.man')
+    >>> format_suffix("v1.2"), format_suffix("2024.1")
+    ('.2', '.1')
     """
     lower = PurePath(name).name.lower()
     if lower.startswith(_PREFIXES):

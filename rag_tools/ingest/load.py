@@ -6,9 +6,10 @@ A loader is imported when it is first needed. Which files to read is decided in 
 from __future__ import annotations
 
 import stat
+from contextlib import suppress
 from functools import cache
 from importlib import import_module
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Protocol, cast
 
 from rag_tools.errors import (
@@ -19,8 +20,10 @@ from rag_tools.errors import (
     fault,
 )
 from rag_tools.ingest.code_grammars import LANGUAGES
+from rag_tools.ingest.decode import decode
 from rag_tools.ingest.formats import format_suffix
 from rag_tools.ingest.plugins import plugin
+from rag_tools.ingest.recognise import has_signature, is_page, recognise
 from rag_tools.ingest.text import FORMATS, is_minified
 from rag_tools.types import Document
 
@@ -69,7 +72,7 @@ _DATA = (
     *(".xsl", ".yaml", ".yml"),
 )
 
-# Suffix → name of the module with the loader.
+# Suffix → name of the module with the loader, unless the content is something else.
 _LOADERS: dict[str, str] = {
     **dict.fromkeys(FORMATS, "text"),
     **dict.fromkeys((*LANGUAGES, ".dockerfile", ".proto", ".svelte", ".vue"), "code"),
@@ -79,11 +82,23 @@ _LOADERS: dict[str, str] = {
     **dict.fromkeys((".html", ".htm", ".xhtml"), "html"),
     **dict.fromkeys((".adoc", ".asciidoc"), "asciidoc"),
     ".docx": "docx",
+    **dict.fromkeys((".docm", ".dotx"), "docx"),
+    ".epub": "epub",
+    **dict.fromkeys((".eml", ".mbox"), "mail"),
     ".ipynb": "notebook",
     **dict.fromkeys((".latex", ".sty", ".tex"), "latex"),
     ".man": "man",
+    **dict.fromkeys((".mhtml", ".mht"), "mhtml"),
+    ".msg": "msg",
+    **dict.fromkeys((".odt", ".ott", ".ods", ".ots", ".odp", ".otp", ".odg"), "odf"),
     ".org": "org",
     ".pdf": "pdf",
+    **dict.fromkeys((".pptx", ".pptm", ".ppsx", ".potx"), "pptx"),
+    **dict.fromkeys((".doc", ".dot", ".ppt", ".pps"), "office"),
+    ".rtf": "rtf",
+    **dict.fromkeys((".srt", ".vtt"), "captions"),
+    ".xls": "xls",
+    **dict.fromkeys((".xlsx", ".xlsm", ".xltx"), "xlsx"),
 }
 
 _MINIFIED = frozenset({".js", ".mjs", ".cjs", ".css"})  # suffixes of files that may be minified
@@ -92,12 +107,18 @@ _MINIFIED = frozenset({".js", ".mjs", ".cjs", ".css"})  # suffixes of files that
 # up to which they don't need a separate process.
 _HARMLESS = {"text": 256 * 1024, "markdown": 32 * 1024, "rst": 256 * 1024}
 
+_OFTEN_SOMETHING_ELSE = frozenset(("office", "xls"))
+
+_PICTURES = "it may hold only pictures; save it as PDF, and run OCR on that"
+
 # Loaders that extract the text from a file, and why they may find none.
 _WITHOUT_TEXT = {
     "pdf": "it may be a scan; run OCR first (for example `ocrmypdf IN.pdf OUT.pdf`)",
     "html": "scripts may draw what a browser shows; save the page as it is shown, or print it to "
     "PDF",
     "docx": "it may hold only pictures or embedded documents; save it as PDF or as plain text",
+    **dict.fromkeys(("epub", "odf", "office", "pptx", "rtf"), _PICTURES),
+    **dict.fromkeys(("xls", "xlsx"), "its sheets are empty or hidden"),
 }
 
 
@@ -125,7 +146,12 @@ def lacks_grammar(suffix: str) -> bool:
     return grammar is not None and grammar.optional and not grammar.installed
 
 
-def supported(path: Path) -> bool:
+def disguised(name: str, data: bytes) -> bool:
+    """Tell whether a file that counts as harmless by its name is something else by its content."""
+    return _LOADERS.get(format_suffix(name)) in _HARMLESS and has_signature(data)
+
+
+def supported(path: PurePath) -> bool:
     """Tell by its name whether there is a loader for a file, without opening it.
 
     A file without a suffix counts as text; `load` refuses it if it holds binary data.
@@ -195,17 +221,17 @@ def load_bytes(data: bytes, *, name: str, uri: str) -> Document:
         The file isn't empty, and yet there is no text in it.
     """
     suffix = format_suffix(name)
-    loader = _LOADERS.get(suffix, "")
-    announced = None if loader else plugin(suffix)
-    if not loader and announced is None:
+    announced = None if suffix in _LOADERS else plugin(suffix)
+    if suffix not in _LOADERS and announced is None:
         raise _unsupported(name)
+    loader = "" if announced else _loader(data, suffix, printable(name))
     try:
         load_format = cast(Loader, announced.load() if announced else _own(loader))
         document = load_format(data, uri=uri, name=printable(name))
         if not isinstance(document, Document):
             raise TypeError(f"the loader returned a {type(document).__name__}, not a Document")
     except UnreadableFileError as error:
-        if suffix:
+        if suffix or loader != _LOADERS.get(suffix):
             raise
         # Without a suffix, the file may be a program, for example, rather than damaged text.
         raise UnsupportedFormatError(str(error)) from error
@@ -227,6 +253,21 @@ def load_bytes(data: bytes, *, name: str, uri: str) -> Document:
 def _own(loader: str) -> Loader:
     module = import_module(f"rag_tools.ingest.{loader}")
     return cast(Loader, getattr(module, f"load_{loader}"))
+
+
+def _loader(data: bytes, suffix: str, name: str) -> str:
+    """Return the loader for a file: by its content where that tells, otherwise by its suffix."""
+    loader = _LOADERS[suffix]
+    if found := recognise(data, name):
+        return found
+    if loader in _OFTEN_SOMETHING_ELSE:
+        # Programs give these suffixes to pages and tables that they export for Office to open.
+        if is_page(data):
+            return "html"
+        with suppress(UnreadableFileError):
+            decode(data, name=name)
+            return "text"
+    return loader
 
 
 def printable(name: str) -> str:

@@ -28,7 +28,7 @@ from typing import Any, BinaryIO, NamedTuple
 from rag_tools import errors
 from rag_tools.closing import Closing
 from rag_tools.errors import IngestError, UnreadableFileError
-from rag_tools.ingest.load import harmless, load_bytes, printable
+from rag_tools.ingest.load import disguised, harmless, load_bytes, printable
 from rag_tools.types import Document
 
 DEFAULT_TIMEOUT = 60.0
@@ -100,7 +100,7 @@ class Worker(Closing):
         UnreadableFileError
             As `load_bytes` does; also if parsing takes too long or too much memory, or crashes.
         """
-        if harmless(name, len(data)):
+        if harmless(name, len(data)) and not disguised(name, data):
             return load_bytes(data, name=name, uri=uri)
         process = self._started()
         if process is None:

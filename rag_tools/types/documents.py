@@ -98,6 +98,25 @@ class Element(NamedTuple):
     anchor: str
 
 
+class Part(NamedTuple):
+    """A part by which people find a place in a source without pages: a slide, a cell, a time.
+
+    Attributes
+    ----------
+    start, end
+        Range of code points.
+    label
+        How a person names it: ``slide 3``, ``Sheet1!B7``, ``00:12:31``.
+    fragment
+        What leads to it after the ``#`` of a URL, percent-encoded: ``t=751``; ``""`` if nothing.
+    """
+
+    start: int
+    end: int
+    label: str
+    fragment: str = ""
+
+
 class Box(NamedTuple):
     """A rectangle on a page, in points from the page's top left corner."""
 
@@ -121,11 +140,15 @@ class SourceMap(Value):
         zero where a character has no glyph. Empty if the source has no geometry.
     elements
         Marked-up elements in order of `start` (HTML, DOCX).
+    parts
+        Slides, cells, times and other parts with names, in order of `start`; none overlaps another
+        (PPTX, XLSX, subtitles).
     """
 
     pages: tuple[Page, ...] = ()
     boxes: bytes = b""
     elements: tuple[Element, ...] = ()
+    parts: tuple[Part, ...] = ()
 
 
 MAX_LABEL_LENGTH = 200

@@ -48,6 +48,9 @@ class Citation(Value):
         Page number and one rectangle per line, for paginated sources.
     page_label
         The page number as it is printed, such as ``iv``; None if it is `page`.
+    part
+        The slide, cell, time or other part that has a name, for sources with such parts:
+        ``slide 3``, ``Sheet1!B7:D7``, ``00:12:31 – 00:12:40``.
     heading
         Heading or symbol path, ``"A > B"``.
     score
@@ -69,6 +72,7 @@ class Citation(Value):
     columns: tuple[int, int] | None = None
     page: int | None = None
     page_label: str | None = None
+    part: str | None = None
     boxes: tuple[Box, ...] = ()
     heading: str | None = None
     score: float = 0.0
@@ -80,6 +84,11 @@ class Citation(Value):
         if self.page_label is None:
             return None if self.page is None else f"page {self.page}"
         return f"page {self.page_label} (PDF page {self.page})"
+
+    @property
+    def place(self) -> str | None:
+        """The page or the part as a person finds it; None if the source has neither."""
+        return self.page_name or self.part
 
 
 class Copy(Value):

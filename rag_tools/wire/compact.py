@@ -377,8 +377,8 @@ def _join(*parts: str | None) -> str:
 
 
 def _lines(citation: Citation) -> str | None:
-    if citation.page is not None:
-        return citation.page_name
+    if citation.place is not None:
+        return citation.place
     if citation.lines is None:
         return None
     first, last = citation.lines

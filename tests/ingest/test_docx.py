@@ -364,7 +364,7 @@ EMPTY_XML = b"<w:document xmlns:w='http://schemas.openxmlformats.org/wordprocess
         (b"", "not a Word document"),
         (b"no archive at all", "not a Word document"),
         (sample()[:-100], "not a Word document"),
-        (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(600), "encrypted"),
+        (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(600), "not a Word document"),
         (rewrite(sample(), "word/document.xml", None), "not a readable Word document"),
         (rewrite(sample(), "word/document.xml", b"<w:doc"), "not a readable Word document"),
         (rewrite(sample(), "word/document.xml", EMPTY_XML), "not a readable Word document"),

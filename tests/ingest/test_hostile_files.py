@@ -8,12 +8,18 @@ import zipfile
 
 import docx
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from outlines import DOCUMENTS, said
 from rag_tools import Document, Engine
 from rag_tools.cite.claims import _needs_citation, _plain
-from rag_tools.errors import SkippedDocumentsError, UnreadableFileError, UnsupportedFormatError
+from rag_tools.errors import (
+    IngestError,
+    SkippedDocumentsError,
+    UnreadableFileError,
+    UnsupportedFormatError,
+)
 from rag_tools.ingest.code import load_code
 from rag_tools.ingest.code_grammars import LANGUAGES
 from rag_tools.ingest.docx import load_docx
@@ -374,3 +380,134 @@ def test_records_that_cannot_be_indexed_cost_themselves_alone(tmp_path):
         assert [each.path for each in caught.value.skipped] == ["test:b", "test:c"]
         assert isinstance(caught.value, ValueError)
         assert set(engine.versions().keys) == set(caught.value.added)
+
+
+def of_archive(name: str, member: str, content: bytes) -> bytes:
+    """Return a document of the test data with one of its members replaced."""
+    changed = io.BytesIO()
+    with (
+        zipfile.ZipFile(DOCUMENTS / name) as old,
+        zipfile.ZipFile(changed, "w", zipfile.ZIP_DEFLATED) as new,
+    ):
+        for each in old.namelist():
+            new.writestr(each, content if each == member else old.read(each))
+    return changed.getvalue()
+
+
+EDITS = st.tuples(
+    st.sampled_from(["change", "insert", "remove", "repeat", "cut"]),
+    st.integers(0, 2**31),
+    st.one_of(
+        st.binary(max_size=8),
+        st.sampled_from([b"<", b">", b"&", b'"', b"\0", b"{", b"}", b"\\", b"9999999999", b"-1"]),
+    ),
+)
+
+
+def edited(data: bytes, edits) -> bytes:
+    """Return data with pieces changed, put in, taken out, repeated, and maybe the end cut off."""
+    for kind, place, piece in edits:
+        place %= len(data) + 1
+        head, tail = data[:place], data[place:]
+        match kind:
+            case "change":
+                data = head + piece + tail[len(piece) :]
+            case "insert":
+                data = head + piece + tail
+            case "remove":
+                data = head + tail[8 * len(piece) + 1 :]
+            case "repeat":
+                data = head + tail[: 20 * len(piece)] + tail
+            case "cut":
+                data = head
+    return data
+
+
+@st.composite
+def mutated(draw):
+    """A document of the test data, with edits in the file or in a member of the archive."""
+    name = draw(st.sampled_from(MUTATED))
+    data = (DOCUMENTS / name).read_bytes()
+    edits = draw(st.lists(EDITS, min_size=1, max_size=4))
+    if zipfile.is_zipfile(io.BytesIO(data)) and draw(st.booleans()):
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            members = [each for each in archive.namelist() if each.endswith(("ml", "rels", "opf"))]
+            member = draw(st.sampled_from(sorted(members)))
+            content = archive.read(member)
+        return name, of_archive(name, member, edited(content, edits))
+    return name, edited(data, edits)
+
+
+MUTATED = sorted(
+    path.name for path in DOCUMENTS.iterdir() if path.suffix not in (".doc", ".md", ".py")
+)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(mutated())
+def test_damaged_documents_are_read_or_refused_by_name(given_file):
+    name, data = given_file
+    try:
+        document = load_bytes(data, name=name, uri="file:///x")
+    except IngestError as error:
+        assert str(error).startswith(name)
+        assert "fault of rag-tools" not in str(error)
+    else:
+        said(document)
+
+
+SHEETS = "http://schemas.openxmlformats.org/spreadsheetml/2006/main"
+SLIDES = "http://schemas.openxmlformats.org/presentationml/2006/main"
+DRAWING = "http://schemas.openxmlformats.org/drawingml/2006/main"
+
+
+def cells(count: int) -> bytes:
+    row = '<row><c t="inlineStr"><is><t>a</t></is></c><c><v>1</v></c></row>'
+    content = f'<worksheet xmlns="{SHEETS}"><sheetData>{row * count}</sheetData></worksheet>'
+    return of_archive("workbook.xlsx", "xl/worksheets/sheet1.xml", content.encode())
+
+
+def shapes(count: int) -> bytes:
+    shape = "<p:sp><p:nvSpPr/><p:txBody><a:p><a:r><a:t>a</a:t></a:r></a:p></p:txBody></p:sp>"
+    content = (
+        f'<p:sld xmlns:p="{SLIDES}" xmlns:a="{DRAWING}"><p:cSld><p:spTree>{shape * count}'
+        "</p:spTree></p:cSld></p:sld>"
+    )
+    return of_archive("harbour.pptx", "ppt/slides/slide2.xml", content.encode())
+
+
+def paragraphs(count: int) -> bytes:
+    space = "urn:oasis:names:tc:opendocument:xmlns:{}:1.0"
+    content = (
+        f'<o:document-content xmlns:o="{space.format("office")}" xmlns:t="{space.format("text")}">'
+        f"<o:body><o:text>{'<t:h>a</t:h><t:p>b<t:s/>c</t:p>' * count}</o:text></o:body>"
+        "</o:document-content>"
+    )
+    return of_archive("harbour.odt", "content.xml", content.encode())
+
+
+@pytest.mark.parametrize(
+    ("name", "hostile"),
+    [
+        ("a.xlsx", lambda n: cells(n // 8)),
+        ("a.pptx", lambda n: shapes(n // 8)),
+        ("a.odt", lambda n: paragraphs(n // 8)),
+        ("a.rtf", lambda n: b"{\\rtf1 " + b"{" * n + b"x"),
+        ("a.rtf", lambda n: b"{\\rtf1 " + b"\\footnote x" * (n // 8)),
+        ("a.rtf", lambda n: b"{\\rtf1 " + b"x\\cell\\row" * (n // 8)),
+        ("a.eml", lambda n: b"Subject: " + b"=?utf-8?q?a?= " * n + b"\n\nx\n"),
+        ("a.eml", lambda n: b"Subject: x\n\n" + b"> a\nb:\n" * (n // 8)),
+        ("a.mbox", lambda n: b"From a 2026\nSubject: x\n\n" * (n // 8)),
+        ("a.srt", lambda n: b"00:00:01,000 --> 00:00:02,000\nAda: a\n" * (n // 8)),
+        ("a.vtt", lambda n: b"WEBVTT\n\n00:01.000 --> 00:02.000\n" + b"<v " * n),
+    ],
+)
+def test_time_to_load_grows_with_the_size_alone(name, hostile):
+    def work(data: bytes) -> None:
+        load_bytes(data, name=name, uri="memory:x")
+
+    small, large = hostile(4_000), hostile(16_000)
+    work(hostile(100))  # imports
+    before = min(processor_seconds(work, small) for _ in range(3))
+    after = min(processor_seconds(work, large) for _ in range(2))
+    assert after < 9 * max(before, 0.03)

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rag_tools.errors import FileTooLargeError, UnreadableFileError, UnsupportedFormatError
-from rag_tools.ingest.load import DEFAULT_MAX_BYTES, Loader, load, load_bytes, supported
+from rag_tools.ingest.load import _LOADERS, DEFAULT_MAX_BYTES, Loader, load, load_bytes, supported
 
 posix_only = pytest.mark.skipif(sys.platform == "win32", reason="POSIX file types")
 
@@ -112,12 +112,16 @@ class TestLoad:
 
     @pytest.mark.parametrize(
         "name",
-        ["a.md", "a.MD", "a.rst", "a.txt", "LICENSE", "Makefile", "a.py", "a.pdf", "a.docx"],
+        [
+            *("a.md", "a.MD", "a.rst", "a.txt", "LICENSE", "Makefile", "a.py", "a.pdf", "a.docx"),
+            *("a.doc", "a.eml", "a.epub", "a.mbox", "a.mhtml", "a.msg", "a.odp", "a.ods", "a.odt"),
+            *("a.ppt", "a.pptx", "a.rtf", "a.srt", "a.vtt", "a.xls", "a.xlsx"),
+        ],
     )
     def test_supported(self, name):
         assert supported(Path(name))
 
-    @pytest.mark.parametrize("name", ["a.png", "a.exe", "a.doc", "v1.2"])
+    @pytest.mark.parametrize("name", ["a.png", "a.exe", "a.wpd", "v1.2"])
     def test_unsupported(self, name, tmp_path):
         assert not supported(Path(name))
         (tmp_path / name).write_text("text")
@@ -272,7 +276,7 @@ End
 """
 
 
-@pytest.mark.parametrize("name", ["code", "docx", "html", "markdown", "pdf", "rst", "text"])
+@pytest.mark.parametrize("name", sorted(set(_LOADERS.values())))
 def test_every_loader_is_called_alike(name):
     loader = getattr(import_module(f"rag_tools.ingest.{name}"), f"load_{name}")
     agreed = list(signature(Loader.__call__).parameters.values())[1:]  # without self

@@ -53,6 +53,7 @@ PUBLIC = [
     "InvalidQueryError",
     "NotFoundError",
     "Page",
+    "Part",
     "Progress",
     "Quality",
     "RagToolsError",

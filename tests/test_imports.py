@@ -37,7 +37,7 @@ LAYERS = [
     {"catalog"},
     {"reader"},
     {"cite", "rerank", "duplicates"},
-    {"hits", "writer"},
+    {"hits", "writer", "carrying", "gathered"},
     {"sync", "creation"},
     {"opened"},
     {"searcher", "indexer", "documents", "status"},

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rag_tools.errors import InvalidDocumentError
+from rag_tools.ingest.anchors import anchored
 from rag_tools.types import Block, Document, Passage, Span
 from rag_tools.units import LEADING, UnitKind, pieces
 
@@ -31,6 +32,10 @@ _CONTEXT_SHARE = 1 / 3
 
 _TINY_SHARE = 0.25
 """A section below this share of the budget may continue into its sibling or child."""
+
+_ANCHOR_REACH = 1.0
+"""At least so many budgets lie between two anchors, see `rag_tools.ingest.anchors`. An edit has at
+most those passages encoded again that lie between two of them."""
 
 _MAX_UNIT_LENGTH = 2048
 """Longest unit in code points, so that passages near `MAX_PASSAGE_LENGTH` still overlap."""
@@ -124,11 +129,11 @@ def chunk(
         raise ValueError(f"overlap is {overlap}, must be from 0 to 0.5")
     budget = _Budget(tokens, passage_tokens, overlap)
     packer = _Packer(document.text, budget)
-    for unit in _units(document, budget):
-        if unit is None:
+    for item in anchored(document.text, _units(document, budget), budget.reach):
+        if item is None:
             packer.flush()
         else:
-            packer.add(unit)
+            packer.add(*item)
     packer.flush()
     return packer.passages
 
@@ -172,6 +177,7 @@ class _Budget:
         self._total = passage_tokens
         self._contexts: dict[tuple[str, ...], tuple[tuple[str, ...], int]] = {}
         self.tiny = passage_tokens * _TINY_SHARE
+        self.reach = round(passage_tokens * _ANCHOR_REACH)
         self.overlap = round(passage_tokens * overlap)
         # Pieces of what is too long are as long as the overlap, so that passages can overlap.
         self.piece = max(self.overlap, passage_tokens // 8)
@@ -383,10 +389,12 @@ class _Packer:
         self._tokens = 0  # of the pending units
         self._repeated = 0  # of the pending units, how many are in the last passage already
 
-    def add(self, unit: _Unit) -> None:
-        """Take the next unit; write passages that are full."""
+    def add(self, unit: _Unit, anchor: bool) -> None:
+        """Take the next unit; write passages that are full, and what is ahead of an anchor."""
         if unit.opens and self._pending and not self._continues(unit):
             self.flush()
+        while anchor and self._fresh:
+            self._write(unit.section)
         while self._fresh and not self._fits(unit):
             self._write(unit.section)
         while self._pending and not self._fits(unit):

@@ -84,13 +84,14 @@ def check(engine, texts):
                 assert own[own[:, 1] > 0].tolist() == fresh.spans[fresh.spans[:, 1] > 0].tolist()
                 seen += 1
         assert seen == view.catalog.counts().passages
-    for id, text in texts.items():
+    for text in texts.values():
         line = text.splitlines()[0]
         for hit in engine.search(line, limit=3).results:
             for citation in hit.citations:
                 source = texts[citation.document_id]
                 assert source[citation.start : citation.end] == citation.quote
-        assert any(hit.document_id == id for hit in engine.search(line, limit=20).results)
+        # Of passages that are alike, one is listed.
+        assert any(line in hit.text for hit in engine.search(line, limit=20).results)
     engine.check()
 
 

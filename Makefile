@@ -23,7 +23,7 @@ PROGRAMS := cli client client_exit clients contract demo disk docs_run durabilit
 	progress readme release retrieval settings text_fragments train worker
 quick: $(STAMP)
 	$(BIN)/python -m pytest -n 2 --dist loadfile tests \
-		$(foreach name,$(PROGRAMS),--ignore=tests/test_$(name).py)
+		$(foreach name,$(PROGRAMS),--ignore=$(wildcard tests/*/test_$(name).py))
 
 # What needs the extra [torch], in an environment of its own: the core is tested without torch.
 # TORCH names a build for your machine, such as torch==2.13.0.
@@ -41,7 +41,7 @@ $(VENV)-torch/installed: pyproject.toml
 # Other people's MCP clients. langchain-mcp-adapters wants the first generation of the SDK, and gets
 # it in an environment of its own.
 test-clients: $(STAMP) $(VENV)-langchain/installed
-	$(BIN)/python -m pytest tests/test_clients.py
+	$(BIN)/python -m pytest tests/server/test_clients.py
 
 $(VENV)-langchain/installed: Makefile
 	$(PYTHON) -m venv $(VENV)-langchain
@@ -82,7 +82,7 @@ $(NODE)/installed: tests/conformance/package.json tests/conformance/package-lock
 
 # Accept how the MCP tools look to a model now: see the diff of tests/toolsnaps.
 toolsnaps: $(STAMP)
-	UPDATE_TOOLSNAPS=1 $(BIN)/python -m pytest -q tests/test_toolsnaps.py
+	UPDATE_TOOLSNAPS=1 $(BIN)/python -m pytest -q tests/server/test_toolsnaps.py
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -31,8 +31,8 @@ from llama_index.core.schema import NodeWithScore, QueryBundle
 
 from langchain_rag_tools import RagToolsRetriever as LangChainRetriever
 from llama_index_rag_tools import RagToolsRetriever as LlamaIndexRetriever
+from rag_tools.client import Client
 from rag_tools.engine import Engine
-from rag_tools_mcp.client import Client
 
 QUESTIONS = (
     "how long may a line of code be?",

@@ -13,9 +13,9 @@ that its annotators found unsupported, and every fourth claim asked of the other
 with a number or a name changed, questions with an answer to another one, and both kinds asked of
 the other articles. Partially supported claims of WiCE take no part in the fit; they place the
 borders between verdicts. FILE adds short claims in other words than their evidence, labelled by
-people: one JSON object with ``source``, ``claim``, ``evidence`` and ``label`` a line, gzipped; of
-refuted and neutral ones, that they are unsupported. Questions: asked of everything, and of
-everything but what answers them.
+people, which take part in placing the border of supported: one JSON object with ``source``,
+``claim``, ``evidence`` and ``label`` a line, gzipped; of refuted and neutral ones, that they are
+unsupported. Questions: asked of everything, and of everything but what answers them.
 """
 
 from __future__ import annotations
@@ -42,6 +42,7 @@ from rag_tools.engine import Engine
 from rag_tools.evaluate.calibration import Model, fit, held_out
 from rag_tools.evaluate.citation_measures import BINS, auroc, calibration_error
 from rag_tools.evaluate.evidence import ARTICLE, EvidenceSet, read_evidence
+from rag_tools.searcher import quoted
 from rag_tools.sentences import sentences
 from rag_tools.types import Document, Filter
 
@@ -49,6 +50,7 @@ FIGURE = Path(__file__).with_name("calibration.svg")
 GROUP = "group"  # field of the documents' metadata
 PARAGRAPHS = 8  # of each article of SQuAD that claims are made from
 QUESTIONS = 250  # of each set
+QUOTES = 8  # of a claim, as `Searcher.cite` takes them
 WORDS = range(6, 46)  # of a sentence that is made a claim
 
 _NAME = re.compile(r"(?<=[a-z,] )[A-Z][a-z]+(?: [A-Z][a-z]+)*")
@@ -307,16 +309,22 @@ def stated(question: str, answer: str) -> str | None:
 
 
 def fit_support(cases: Sequence[Case]) -> tuple[Fit, tuple[float, float]]:
-    """Fit the score of a claim; return it with the borders of partial and of supported."""
+    """Fit the score of a claim; return it with the borders of partial and of supported.
+
+    Short claims take no part in the fit, in which they made WiCE's worse, but in the borders.
+    """
     claims = [case for case in cases if case.label in ("supported", "unsupported")]
-    found = _fitted(claims, "supported")
+    short = [case for case in claims if case.source == "short"]
+    found = _fitted([case for case in claims if case.source != "short"], "supported")
     report("support", found)
     partial = [case for case in cases if case.label == "partial"]
     scores = found.model(_rows(partial))
-    wice = np.array([case.source == "wice" for case in claims])
-    borders = best_borders(
-        found.scores[wice], found.labels[wice], _capped(claims)[wice], scores, _capped(partial)
-    )
+    wice = np.array([case.source == "wice" for case in found.cases])
+    judged = [_Judged(found.scores[wice], found.labels[wice], _capped(found.cases)[wice])]
+    if short:
+        labels = np.array([case.label == "supported" for case in short])
+        judged.append(_Judged(found.model(_rows(short)), labels, _capped(short)))
+    borders = best_borders(judged, scores, _capped(partial))
     verdicts(found, partial, scores, borders)
     return found, borders
 
@@ -330,25 +338,40 @@ def fit_confidence(cases: Sequence[Case]) -> Fit:
     return found
 
 
+class _Judged(NamedTuple):
+    """Claims of one source: scores, whether they are supported, and whether no score makes them."""
+
+    scores: NDArray[np.float64]
+    labels: NDArray[np.bool_]
+    capped: NDArray[np.bool_]
+
+    def supported(self, border: float) -> NDArray[np.bool_]:
+        """Return which claims are called supported."""
+        return (self.scores >= border) & ~self.capped
+
+
 def best_borders(
-    scores: NDArray[np.float64],
-    labels: NDArray[np.bool_],
-    capped: NDArray[np.bool_],
+    judged: Sequence[_Judged],
     partial: NDArray[np.float64],
     partial_capped: NDArray[np.bool_],
 ) -> tuple[float, float]:
     """Return the scores that part the three classes with the best mean recall.
 
-    `capped` are claims that no score makes supported, because something is in conflict.
+    Parameters
+    ----------
+    judged
+        WiCE's claims, and the short ones if there are any, which place the border of supported.
     """
     grid = np.arange(0.1, 0.95, 0.05)
+    wice = judged[0]
 
     def recall(low: float, high: float) -> float:
-        shares = (
-            (scores[~labels] < low).mean(),
+        shares = [
+            (wice.scores[~wice.labels] < low).mean(),
             ((partial >= low) & ((partial < high) | partial_capped)).mean(),
-            ((scores[labels] >= high) & ~capped[labels]).mean(),
-        )
+            np.mean([each.supported(high)[each.labels].mean() for each in judged]),
+            *((~each.supported(high)[~each.labels]).mean() for each in judged[1:]),
+        ]
         return float(np.mean(shares))
 
     pairs = [(low, high) for low in grid for high in grid if low < high]
@@ -441,8 +464,9 @@ def _claim(
     kind: str,
     group: str,
 ) -> Case:
-    citations = engine.cite(claim, filter=filter, explain=True).citations
-    return Case(claim, label, source, kind, f"{source} {group}", evidence(claim, citations))
+    hits = engine.search(claim, limit=2 * QUOTES, filter=filter, explain=True).results
+    features = evidence(claim, *quoted(hits, QUOTES))
+    return Case(claim, label, source, kind, f"{source} {group}", features)
 
 
 def _fitted(cases: list[Case], true: str) -> Fit:

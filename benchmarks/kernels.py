@@ -35,6 +35,7 @@ from numpy.typing import NDArray
 
 from rag_tools.index import dispatch, kernels
 from rag_tools.index.arrayfile import write_arrays
+from rag_tools.index.cells import Gathering
 from rag_tools.index.codebook import Codebook
 from rag_tools.index.residual import ResidualCodec
 from rag_tools.index.segment import Segment
@@ -95,6 +96,10 @@ def compare(
     nowhere = np.empty((0, 2), np.int64), np.empty(0, np.float32)
     sizes = np.diff(segment.cell_offsets).astype(np.int64)
     live = np.ones(len(segment), np.bool_)
+    given = Gathering(
+        segment.codebook, vectors, weights, sizes, [segment], [live], *nowhere,
+        reach=4096, wanted=512,
+    )  # fmt: skip
 
     def refine(places: NDArray[np.int64], limit: int) -> Callable[[], object]:
         priors = SPREAD * rng.normal(size=len(places))
@@ -112,10 +117,7 @@ def compare(
             len(segment.codebook),
         ),
         "gather": (
-            lambda: kernels.gather(
-                segment.codebook, vectors, weights, sizes, [segment], [live], *nowhere,
-                reach=4096, wanted=512,
-            ),
+            lambda: kernels.gather(given),
             len(segment.codebook),
         ),
         "align": (lambda: kernels.similarities(segment, vectors, 7), PASSAGE_TOKENS),

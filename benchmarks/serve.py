@@ -35,7 +35,7 @@ import typer
 
 from rag_tools.cores import available_cores
 from rag_tools.engine import Engine
-from rag_tools_mcp.limits import RETRY_AFTER
+from rag_tools.wire.results import RETRY_AFTER
 
 VERSION = "2026-07-28"
 LIMIT = 10

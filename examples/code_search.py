@@ -22,7 +22,7 @@ from rag_tools import Engine, sentences
 from rag_tools.cite.locate import line_columns
 from rag_tools.cli import show
 from rag_tools.cli.output import complain, console, one_line, visible, write_json
-from rag_tools.ingest.code import LANGUAGES
+from rag_tools.ingest.code_grammars import LANGUAGES
 from rag_tools.sync import source_root
 from rag_tools.types import Block, BlockKind, Citation, Document, Filter, Span
 

@@ -11,6 +11,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from rag_tools.client import Client, open_index
     from rag_tools.encode.checkpoint import load_checkpoint
     from rag_tools.engine import Engine
     from rag_tools.errors import (
@@ -72,6 +73,7 @@ __all__ = [
     "Citation",
     "CitedAnswer",
     "Claim",
+    "Client",
     "ConfigurationError",
     "DatasetError",
     "Document",
@@ -115,16 +117,19 @@ __all__ = [
     "Verifications",
     "__version__",
     "load_checkpoint",
+    "open_index",
 ]
 
 __version__ = "0.1.0"
 
 # Where a name is defined, if it is neither an error nor one of the types.
 _MODULES = {
+    "Client": "client",
     "Engine": "engine",
     "Quality": "index.search",
     "Signals": "index.search",
     "load_checkpoint": "encode.checkpoint",
+    "open_index": "client",
 }
 
 

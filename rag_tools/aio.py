@@ -1,8 +1,7 @@
-"""Reading an index from an event loop: queries that wait are encoded together.
+"""Searching from an event loop: waiting queries are encoded together.
 
-Searches run on worker threads, as many at once as there are cores. What is to be made of a result,
-such as a page of JSON, is made on the same thread: each call goes in at the top and comes out at
-the bottom, and the event loop is free meanwhile.
+Searches run on worker threads, one per core at a time, and leave the event loop free. Work on a
+result, such as making a page of JSON, is done on the same thread.
 """
 
 from __future__ import annotations
@@ -23,22 +22,22 @@ from rag_tools.types import Filter, SearchResults, Support
 
 _Result = TypeVar("_Result")
 
-# Of each event loop its own: a limiter can't be shared between loops.
+# Each event loop has its own limiter, because limiters can't be shared between loops.
 _limiter: RunVar[CapacityLimiter] = RunVar("rag_tools_offload")
 
 
 def take_turns(limiter: CapacityLimiter) -> None:
-    """Let what this event loop offloads take turns with what else `limiter` limits."""
+    """Make `limiter` limit what this event loop offloads, together with its other uses."""
     _limiter.set(limiter)
 
 
 async def offload(function: Callable[[], _Result]) -> _Result:
     """Run `function` on a worker thread and return its result.
 
-    As many run at once as there are cores, the others wait their turn: a search is all
-    computation, and threads beyond that only take the interpreter from each other and from the
-    event loop. 200 searches at once on 2 busy cores: 0.8 s, the loop's longest pause 7 ms; with
-    `asyncio.to_thread`, which runs 6 at once there: 0.9 s, 22 ms.
+    One function per core runs at a time, and the others wait for their turn. A search only
+    computes, so further threads would just compete for the interpreter with each other and with
+    the event loop. On 2 busy cores, 200 simultaneous searches took 0.8 s, and the loop's longest
+    pause was 7 ms; with `asyncio.to_thread`, which runs 6 threads there, 0.9 s and 22 ms.
     """
     try:
         limiter = _limiter.get()
@@ -49,10 +48,11 @@ async def offload(function: Callable[[], _Result]) -> _Result:
 
 
 class AsyncEngine:
-    """`search` and `cite` of an engine, to be awaited; `Engine.aio` is one.
+    """Awaitable `search` and `cite` of an engine; available as `Engine.aio`.
 
-    The first query to get a thread is encoded with all that wait by then: each comes out the same
-    as alone, in less time. `then` makes something of the result on the worker thread.
+    When a query gets a thread, it is encoded together with all queries that are waiting then. The
+    results are the same as one by one, in less time. `then` processes a result on the worker
+    thread.
     """
 
     def __init__(self, opened: OpenIndex, searcher: Searcher) -> None:
@@ -68,7 +68,7 @@ class AsyncEngine:
         quality: Quality = "balanced",
         then: Callable[[SearchResults], _Result],
     ) -> _Result:
-        """Return what `then` makes of the results of `Searcher.search`."""
+        """Return what `then` returns for the results of `Searcher.search`."""
         return await self._encoded(
             query,
             lambda encoded: then(
@@ -88,7 +88,7 @@ class AsyncEngine:
         quality: Quality = "balanced",
         then: Callable[[Support], _Result],
     ) -> _Result:
-        """Return what `then` makes of the result of `Searcher.cite`."""
+        """Return what `then` returns for the result of `Searcher.cite`."""
         return await self._encoded(
             claim,
             lambda encoded: then(

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from rag_tools.catalog.catalog import Catalog
-from rag_tools.catalog.rows import EncodedRow, Place
+from rag_tools.catalog.rows import Address, EncodedRow
 from rag_tools.index.segment import Segment, Tokens
 from rag_tools.types import Passage
 
@@ -40,7 +40,7 @@ class Source(NamedTuple):
         Whether the place is another passage's, so that the embeddings must be copied.
     """
 
-    place: Place
+    place: Address
     row: int | None = None
     copied: bool = False
 
@@ -48,7 +48,7 @@ class Source(NamedTuple):
 def assign(
     wanted: Sequence[Wanted],
     freed: Mapping[str, Sequence[EncodedRow]],
-    fresh: Mapping[bytes, Place],
+    fresh: Mapping[bytes, Address],
     catalog: Catalog,
 ) -> list[Source]:
     """Choose where each passage takes its embeddings from: O(passages wanted and freed).
@@ -119,13 +119,13 @@ def _encoded(id: str, path: tuple[str, ...], encoded: bytes) -> Hashable:
     return encoded
 
 
-def copies(places: Iterable[Place], open_segment: Callable[[int], Segment]) -> Iterator[Tokens]:
+def copies(places: Iterable[Address], open_segment: Callable[[int], Segment]) -> Iterator[Tokens]:
     """Yield the compressed tokens at some places, in their order: O(tokens), nothing is decoded."""
     for segment, positions in _rising(places):
         yield from open_segment(segment).runs(np.array(positions, np.intp))
 
 
-def _rising(places: Iterable[Place]) -> Iterator[tuple[int, list[int]]]:
+def _rising(places: Iterable[Address]) -> Iterator[tuple[int, list[int]]]:
     """Yield runs of places in one segment at positions in strictly ascending order."""
     runs: list[tuple[int, list[int]]] = []
     for segment, position in places:

@@ -11,12 +11,15 @@ from urllib.parse import urldefrag
 from rag_tools.catalog.rows import SourceState
 from rag_tools.cite.answer import Quotation, quotations
 from rag_tools.cite.verify import parse_citations, verify
-from rag_tools.errors import IngestError, InvalidQueryError, NoTextError
-from rag_tools.ingest.load import load
+from rag_tools.documents import Documents
+from rag_tools.errors import IngestError, InvalidQueryError, NoTextError, NotFoundError
+from rag_tools.ingest.load import DEFAULT_MAX_BYTES, read
+from rag_tools.ingest.worker import Worker
 from rag_tools.limits import MAX_QUERY, check_answer
 from rag_tools.reader import Reader
 from rag_tools.searcher import Searcher
 from rag_tools.types import Citation, Document, Verification, Verifications, document_id
+from rag_tools.wire.ids import Place, is_short, markers, resolve
 
 _VERDICTS = ("exact", "moved", "stale", "missing")  # best first
 
@@ -27,30 +30,35 @@ class Checker:
     Parameters
     ----------
     reader
-        Of the index.
+        Reads the index.
     searcher
-        Of the same index: finds where a quotation without a source may be from.
+        Searches the same index, for the documents that a quotation without a source may be from.
+    documents
+        Resolves the short ids with which an answer refers to its sources.
     """
 
-    def __init__(self, reader: Reader, searcher: Searcher) -> None:
+    def __init__(self, reader: Reader, searcher: Searcher, documents: Documents) -> None:
         self._reader = reader
         self._searcher = searcher
+        self._documents = documents
 
     def verify(self, citation: Citation | Mapping[str, Any]) -> Verification:
-        """Check that a quote still stands where its citation says.
+        """Check that a quote is still where its citation says.
 
-        Reads the source itself where it is a file within reach, else the indexed text.
+        The source itself is read if it is a file that can be read, else the indexed text. A source
+        that changed is parsed within the limits of size, time and memory that indexing has; a
+        source that exceeds them counts as one that can't be read.
 
         Raises
         ------
         InvalidQueryError
-            If the citation lacks a field or holds nonsense.
+            If a field of the citation is missing or can't be used.
         """
         if not isinstance(citation, Citation):
             (citation,) = parse_citations([citation])
         with self._reader.view() as view:
             key = view.catalog.document_key(citation.document_id)
-            if key is None:  # perhaps the same text under another name
+            if key is None:  # the same text may be indexed under another id
                 key = view.catalog.document_key_by_text(citation.document_sha256)
             if key is None:
                 return verify(citation, indexed=None, source=None)
@@ -61,40 +69,82 @@ class Checker:
         return verify(citation, indexed=indexed, source=source, url_template=url_template)
 
     def verify_answer(self, answer: str) -> Verifications:
-        """Check what an agent's finished answer quotes, see `quotations`, in order.
+        """Check the quotations of an agent's finished answer, in order; see `quotations`.
 
-        A quotation must stand in the document that the answer gives as its source; where that is
-        none that is indexed, in one of those that a search for it finds.
+        A quotation must be in the document that the answer gives as its source: by a URL, a path,
+        or a short id that a tool for models returned. If that document isn't indexed, or no source
+        is given, the quotation must be in one of the documents that a search for it finds. Short
+        ids that belong to no quotation follow: the words that each stands for must still be there.
 
         Raises
         ------
         InvalidQueryError
-            If the answer quotes nothing, or is longer than `limits.MAX_ANSWER` characters.
+            If the answer quotes nothing and has no short id, or is longer than
+            `limits.MAX_ANSWER` characters.
         """
         check_answer(answer)
-        found = quotations(answer)
-        if not found:
+        quoted = quotations(answer)
+        used = {source for quotation in quoted for source in quotation.sources}
+        ids = [id for id in dict.fromkeys(mark.id for mark in markers(answer)) if id not in used]
+        if not quoted and not ids:
             raise InvalidQueryError(
-                "the answer quotes nothing: a quotation stands between quotation marks, or in a "
-                "block quote"
+                "the answer quotes nothing: put quotations between quotation marks or in block "
+                "quotes, and the ids of citations in square brackets"
             )
-        return Verifications(verifications=tuple(map(self._verify_quotation, found)))
+        verdicts = [*map(self._verify_quotation, quoted), *map(self._verify_id, ids)]
+        return Verifications(verifications=tuple(verdicts))
+
+    def _verify_id(self, id: str) -> Verification:
+        """Check that the words that a short id was made for stand where it says."""
+        place = self._place(id)
+        if place is not None and place.intact:
+            return self.verify(
+                Citation(
+                    document_id=place.document_id,
+                    document_sha256=place.document_sha256,
+                    start=place.start,
+                    end=place.end,
+                    quote=place.text,
+                )
+            )
+        known = place is not None
+        return Verification(
+            status="stale" if known else "missing",
+            checked="index",
+            citation=Citation(
+                document_id=place.document_id if place else id,
+                document_sha256="",
+                start=place.start if place else 0,
+                end=place.end if place else 0,
+                quote="",
+            ),
+            detail=f"The document changed since the id {id!r} was given: search again."
+            if known
+            else f"No document has the id {id!r}; it may be deleted: search again.",
+        )
+
+    def _place(self, id: str) -> Place | None:
+        try:
+            return resolve(self._documents, id)
+        except NotFoundError:
+            return None
 
     def _verify_quotation(self, quotation: Quotation) -> Verification:
         """Return the best verdict on a quotation over the documents that it may be from."""
+        short = [self._place(source) for source in quotation.sources if is_short(source)]
+        named = [_uri(source) for source in quotation.sources if not is_short(source)]
         with self._reader.view() as view:
-            ids = [
-                id
-                for id in map(document_id, map(_uri, quotation.sources))
-                if view.catalog.document_key(id) is not None
-            ]
-        if not ids:  # its beginning tells where a long quotation is from
-            ids = [
-                hit.document_id for hit in self._searcher.search(quotation.text[:MAX_QUERY]).results
-            ]
-        ids = ids or [""]
+            places = {place.document_id: place.start for place in short if place} | {
+                id: 0 for id in map(document_id, named) if view.catalog.document_key(id) is not None
+            }
+        if not places:  # its beginning tells where a long quotation is from
+            found = self._searcher.search(quotation.text[:MAX_QUERY]).results
+            places = dict.fromkeys((hit.document_id for hit in found), 0) or {"": 0}
         citations = parse_citations(
-            [{"document_id": id, "quote": quotation.text} for id in dict.fromkeys(ids)]
+            [
+                {"document_id": id, "quote": quotation.text, "start": start}
+                for id, start in places.items()
+            ]
         )
         verdicts = list(map(self.verify, citations))
         return min(verdicts, key=lambda each: _VERDICTS.index(each.status))
@@ -106,14 +156,17 @@ def _uri(source: str) -> str:
 
 
 def _reread(path: str | None, state: SourceState, indexed: Document) -> Document | None:
-    """Return the document as its source reads now, or None if that is out of reach."""
+    """Return the document as its source reads now; None if the source can't be read."""
     if path is None:
         return None
     try:
-        if hashlib.sha256(Path(path).read_bytes()).hexdigest() == state.sha256:
+        # It may have been indexed with a higher limit.
+        data = read(Path(path), max_bytes=max(DEFAULT_MAX_BYTES, state.size))
+        if hashlib.sha256(data).hexdigest() == state.sha256:
             return indexed
-        return load(Path(path), uri=indexed.uri)
+        with Worker() as worker:
+            return worker.load(data, name=Path(path).name, uri=indexed.uri)
     except NoTextError:
         return Document(id=indexed.id, uri=indexed.uri, title=indexed.title, text="")
-    except (OSError, IngestError):
+    except IngestError:
         return None

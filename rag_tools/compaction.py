@@ -1,7 +1,7 @@
-"""Which segments to merge: a plan that is made of their sizes alone.
+"""Planning which segments to merge, from their sizes alone.
 
-It touches no file, so that it can be tested on sizes that were made up. `rag_tools.writer` carries
-it out.
+No file is touched here, so that plans can be tested on invented sizes. `rag_tools.writer` carries
+them out.
 """
 
 from __future__ import annotations
@@ -10,17 +10,17 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 MAX_SEGMENTS = 8
-"""Segments are merged when there are more than this, those that are full aside."""
+"""Segments are merged when there are more than this, not counting those that are full."""
 
 FULL_TOKENS = 16_000_000
 """A segment of this many tokens is left alone: 1.3 GB at 4 bits."""
 
 MAX_DEAD = 0.3
-"""A segment is rewritten when more than this share of its passages is dead."""
+"""A segment is rewritten when more than this share of its passages is dead (deleted)."""
 
 
 class SegmentSize(NamedTuple):
-    """What the plan reads of a segment; `passages` counts dead ones too, `live` doesn't."""
+    """The sizes of a segment; `passages` includes dead passages, `live` doesn't."""
 
     id: int
     passages: int
@@ -31,9 +31,9 @@ class SegmentSize(NamedTuple):
 def plan(sizes: Sequence[SegmentSize]) -> list[list[int]]:
     """Return groups of segment ids, each to be merged into one segment, in ascending order.
 
-    A group of one is a segment that is rewritten to be rid of its dead passages. No segment is
-    merged with others that have less than half of its tokens together: a passage is then moved
-    O(log n) times over the life of an index of n passages.
+    A group of one segment is rewritten to drop its dead passages. No segment is merged with others
+    that together have less than half of its tokens: so a passage is moved O(log n) times over the
+    life of an index of n passages.
     """
     small = {size.id for size in sizes if size.tokens < FULL_TOKENS}
     dying = {size.id for size in sizes if size.live < (1 - MAX_DEAD) * size.passages}

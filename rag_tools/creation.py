@@ -1,6 +1,6 @@
-"""Creating an index, and what is fixed when it is made.
+"""Creating an index, and the settings that are fixed when it is made.
 
-What is written later is the business of `rag_tools.writer`.
+`rag_tools.writer` makes all later changes.
 """
 
 from __future__ import annotations
@@ -36,20 +36,20 @@ def default_directory() -> Path:
 
 @dataclass(frozen=True)
 class IndexSettings:
-    """What is fixed when an index is made.
+    """The settings that are fixed when an index is made.
 
     Attributes
     ----------
     checkpoint
-        Directory or hub id of the checkpoint; None: the bundled one.
+        Directory or hub id of the checkpoint; None is the bundled one.
     fingerprint
-        Of the checkpoint's files: another one gives other embeddings.
+        Fingerprint of the checkpoint's files: a checkpoint with another one gives other embeddings.
     dim
         Dimensions of a token's embedding.
     bits
-        Bits per dimension of a residual code.
+        Bits per dimension of a residual code: 4, 2 or 1.
     passage_tokens
-        Token budget of a passage.
+        Maximum tokens per passage.
     """
 
     checkpoint: str | None
@@ -60,22 +60,22 @@ class IndexSettings:
 
     @classmethod
     def read(cls, view: View) -> Self:
-        """Return the settings of an index that is open."""
+        """Return the settings of an open index."""
         names = (field.name for field in fields(cls))
         return cls(**{name: view.catalog.setting(name) for name in names})
 
     def as_json(self) -> dict[str, Any]:
-        """Return the form stored in the catalog."""
+        """Return the settings as the catalog stores them."""
         return asdict(self)
 
     def require(self, directory: Path, asked: Mapping[str, int | None]) -> None:
-        """Raise `IndexMismatchError` if something else was asked for; None asks for nothing."""
+        """Raise `IndexMismatchError` if a value in `asked`, other than None, isn't the setting."""
         stored = self.as_json()
         for name, value in asked.items():
             if value not in (None, stored[name]):
                 raise IndexMismatchError(
-                    f"{directory} was made with {name} {stored[name]}, not {value}: name "
-                    "another directory to index otherwise"
+                    f"{directory} was made with {name} {stored[name]}, not {value}: to use another "
+                    "value, index into another directory"
                 )
 
 
@@ -92,30 +92,32 @@ def create(
     Parameters
     ----------
     source
-        Directory or hub id of a checkpoint; None: the bundled one.
+        Directory or hub id of a checkpoint; None is the bundled one.
     passage_tokens, bits, dim
         As in `rag_tools.engine.Engine.open`.
 
     Raises
     ------
     InvalidQueryError
-        If an index can't be made with them.
+        If an index can't be made with these values.
     CheckpointError
         If the checkpoint can't be read.
     IndexCorruptError
-        If the directory holds something else; nothing of it is touched.
+        If the directory contains something else, which isn't changed.
     IndexAccessError
-        If it can't be made there.
+        If the index can't be made there.
     """
     passage_tokens = DEFAULT_PASSAGE_TOKENS if passage_tokens is None else passage_tokens
     bits = DEFAULT_BITS if bits is None else bits
     checkpoint = load_checkpoint(source)
     if bits not in BITS:
-        raise InvalidQueryError(f"{bits} bits: choose one of {', '.join(map(str, BITS))}")
+        raise InvalidQueryError(
+            f"{bits} bits per dimension: choose one of {', '.join(map(str, BITS))}"
+        )
     check_dim(dim, checkpoint)
     if not MIN_PASSAGE_TOKENS <= passage_tokens <= MAX_PASSAGE_TOKENS:
         raise InvalidQueryError(
-            f"passages of {passage_tokens} tokens: choose {MIN_PASSAGE_TOKENS} to "
+            f"{passage_tokens} tokens per passage: choose a number from {MIN_PASSAGE_TOKENS} to "
             f"{MAX_PASSAGE_TOKENS}"
         )
     settings = IndexSettings(
@@ -130,9 +132,11 @@ def create(
 
 
 def check_dim(dim: int | None, checkpoint: Checkpoint) -> None:
-    """Raise `InvalidQueryError` unless tokens can have `dim` of the checkpoint's dimensions."""
+    """Raise `InvalidQueryError` if tokens can't have `dim` dimensions with this checkpoint."""
     if dim is not None and not MIN_DIM <= dim <= checkpoint.dim:
-        raise InvalidQueryError(f"{dim} dimensions: choose {MIN_DIM} to {checkpoint.dim}")
+        raise InvalidQueryError(
+            f"{dim} dimensions per token: choose a number from {MIN_DIM} to {checkpoint.dim}"
+        )
 
 
 def _make(directory: Path, settings: Mapping[str, Any]) -> None:

@@ -1,8 +1,8 @@
-"""What goes wrong with an index on a disk, in sentences: trouble is told from damage.
+"""Messages for failures of an index on a disk; they distinguish trouble from damage.
 
-Damage is in the files: they have to be made again. Trouble (a disk that is full, a permission that
-is missing, a device that fails) is around them: what was committed is as good as before, and the
-message must not send anybody to delete it.
+Damage is in the files, which then have to be made again. Trouble, such as a full disk, a missing
+permission or a failing device, leaves what was committed intact, and a message about it must not
+tell anybody to delete the index.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pathlib import Path
 from rag_tools.errors import IndexAccessError, IndexCorruptError, IndexLockedError, RagToolsError
 
 _FULL = "the disk is full, or a quota is used up: free some space and run the command again"
-_DENIED = "permission is missing: give this user access, or name another directory"
+_DENIED = "a permission is missing: give this user access, or name another directory"
 _READ_ONLY = "it can't be written to here: make it writable, or name another directory"
 _FAILING = "reading or writing failed: look at the disk, its connection and quotas, and try again"
 _TOO_MANY = "too many files are open: close some programs, or raise the limit (ulimit -n)"
@@ -56,27 +56,27 @@ _SQLITE_WAYS_OUT = {
 }
 
 
-_ROOM = 1024 * 1024  # bytes; SQLite wants tens of kB for the smallest change
+_ROOM = 1024 * 1024  # bytes; SQLite needs tens of kB for the smallest change
 
 
 @contextlib.contextmanager
 def failures_named(place: Path, *, files: bool = True) -> Iterator[None]:
-    """Run a block that reads or writes an index; raise what went wrong as a sentence.
+    """Run a block that reads or writes an index; turn failures into exceptions of ours.
 
     Parameters
     ----------
     place
-        The directory of the index, or the file of it that the block is about.
+        The directory of the index, or the file in it that the block reads or writes.
     files
-        Errors of the operating system are about the index. False where the block also runs code
-        of others, which has files of its own: then only those of the catalog are.
+        Whether errors of the operating system are about the index. Pass False if the block also
+        runs foreign code, which has files of its own; then only errors of the catalog are turned.
 
     Raises
     ------
     IndexCorruptError
         If the catalog is damaged.
     IndexLockedError
-        If another process keeps the catalog for too long.
+        If another process locks the catalog for too long.
     IndexAccessError
         If the index can't be read or written.
     """
@@ -94,7 +94,7 @@ def failures_named(place: Path, *, files: bool = True) -> Iterator[None]:
 
 
 def described(error: OSError) -> str:
-    """Return what the operating system says, the file that it names, and a way out if one is known.
+    """Return the message of the operating system, its file, and a way out if one is known.
 
     Examples
     --------
@@ -109,8 +109,8 @@ def described(error: OSError) -> str:
 
 
 def _of_sqlite(place: Path, error: sqlite3.Error) -> RagToolsError | None:
-    """Return the exception that an error of the catalog stands for; None if it is a bug of ours."""
-    # The lower byte says what it is, the rest where. Errors of Python's module have no code.
+    """Return the exception for an error of SQLite; None if the error is a bug of ours."""
+    # The lower byte is the kind of error. Errors of Python's own module have no code.
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
     if code in _DAMAGED:
         return IndexCorruptError(
@@ -119,13 +119,12 @@ def _of_sqlite(place: Path, error: sqlite3.Error) -> RagToolsError | None:
         )
     if code in _BUSY:
         return IndexLockedError(
-            f"another process keeps the catalog of {place} to itself ({error}): wait for it, or "
-            "stop it"
+            f"another process locks the catalog of {place} ({error}): wait for it, or stop it"
         )
     way_out = _SQLITE_WAYS_OUT.get(code)
     if way_out is None:
         return None
-    if code == sqlite3.SQLITE_IOERR and _full(place):  # SQLite names only some of these so
+    if code == sqlite3.SQLITE_IOERR and _full(place):  # SQLite often reports this for a full disk
         way_out = _FULL
     return IndexAccessError(f"the catalog of {place} can't be used: {error}; {way_out}")
 

@@ -1,4 +1,4 @@
-"""Reading the documents of an index: one of them, a part of one, or the list."""
+"""Reading the documents of an index: a whole document, a part of one, or the list."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rag_tools.errors import InvalidQueryError, NotFoundError
 from rag_tools.reader import Reader
 from rag_tools.types import Document, DocumentEntry, Fetched, Filter, Span, Versions
 
-_LISTED_TOGETHER = 16  # documents whose texts are read to be counted before the first is listed
+_LISTED_TOGETHER = 16  # documents that are read from the catalog at a time
 _PASSAGE_ID = re.compile(r".+:(?P<start>\d{1,15})-(?P<end>\d{1,15})", re.DOTALL)
 
 
@@ -22,7 +22,7 @@ class Documents:
         self._reader = reader
 
     def document(self, id: str) -> Document:
-        """Return a document whole, as it was added.
+        """Return a whole document, as it was added.
 
         Raises
         ------
@@ -38,16 +38,16 @@ class Documents:
     def documents(
         self, *, filter: Filter | None = None, after: str = ""
     ) -> Iterator[DocumentEntry]:
-        """Iterate over the documents, without their texts, in order of id.
+        """Iterate over the documents, without their texts, in ascending order of id.
 
-        What is committed meanwhile is seen or not; no document is given twice.
+        Changes that are committed meanwhile may be missed; no document is returned twice.
 
         Parameters
         ----------
         filter
             Restriction on documents, see `Filter`.
         after
-            Leave out this id and those before it.
+            Start after this id.
 
         Raises
         ------
@@ -58,18 +58,19 @@ class Documents:
         return self._documents(condition, parameters, after)
 
     def document_ids(self, text: str, *, limit: int, titles: bool = True) -> tuple[str, ...]:
-        """Return the first ids that begin with `text`, or whose document's title contains it.
+        """Return the first `limit` ids that begin with `text`, or whose title contains it.
 
-        Without `titles`, only ids count; then the time doesn't grow with the documents.
+        If `titles` is false, titles aren't searched; then the time doesn't depend on the number of
+        documents.
         """
         with self._reader.view() as view:
-            # No id and no title holds a lone surrogate.
+            # Ids and titles don't contain lone surrogates.
             known = text.encode("utf-8", "replace").decode("utf-8")
             look_up = view.catalog.ids_like if titles else view.catalog.ids_beginning
             return tuple(look_up(known, limit=limit))
 
     def versions(self, known: Versions | None = None) -> Versions:
-        """Return which version of each document the index holds; `known` if it is still true."""
+        """Return the versions of all documents, or `known` if the index hasn't changed since."""
         with self._reader.view() as view:
             generation = view.snapshot.generation
             if known is not None and known.generation == generation:
@@ -77,15 +78,15 @@ class Documents:
             return Versions(generation, view.catalog.document_keys())
 
     def fetch(self, id: str, *, start: int = 0, end: int | None = None) -> Fetched:
-        """Return a document's text, or a passage's.
+        """Return the text of a document or of a passage.
 
         Parameters
         ----------
         id
-            Of a document, or of a passage as `search` returns it.
+            Id of a document, or of a passage as `search` returns it.
         start, end
-            Range of code points of the document; default: all of it. A passage has its own range,
-            and these are ignored.
+            Range of code points of the document; default: all of it. The range is ignored for a
+            passage, which has its own.
 
         Raises
         ------
@@ -130,7 +131,7 @@ class Documents:
     def _documents(
         self, condition: str, parameters: Sequence[str | int | float], after: str
     ) -> Iterator[DocumentEntry]:
-        # Not in one view: a reader that dawdles would keep the writer's log from being emptied.
+        # Not in one view: a slow reader would prevent the write-ahead log from being emptied.
         while True:
             with self._reader.view() as view:
                 entries = view.catalog.entries(

@@ -1,7 +1,7 @@
-"""Which passages say the same: copies of a file, boilerplate, one text in two versions of a page.
+"""Recognising duplicate passages: copies of a file, boilerplate, two versions of a page.
 
-Pure functions of text. Which of two duplicates is a hit and which is named beside it is decided
-in ``hits``.
+These are pure functions of text. ``hits`` decides which of two duplicates becomes a hit and which
+is listed beside it.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from collections import Counter, defaultdict
 from typing import NamedTuple
 
 OVERLAP = 0.9
-"""Share of their shingles, of all that either has, that near duplicates have in common."""
+"""Share of their shingles that near duplicates have in common (Jaccard similarity)."""
 
 _SHINGLE = 3  # words
 _WORD = re.compile(r"\w+")
 
-# Words that turn a sentence round. What differs in one of them isn't a duplicate.
+# Words that reverse a sentence: passages that differ in one of them aren't duplicates.
 _NEGATIONS = frozenset(
     {"cannot", "except", "never", "no", "none", "nor", "not", "only", "t", "unless", "without"}
     | {"jamais", "kein", "keine", "keinen", "nicht", "nie", "non", "ohne", "pas", "sans", "sin"}
@@ -24,7 +24,7 @@ _NEGATIONS = frozenset(
 
 
 class Candidate(NamedTuple):
-    """A passage as it is compared: where it stands, its heading path, its text."""
+    """A passage to compare: its position, its heading path and its text."""
 
     document_id: str
     start: int
@@ -40,11 +40,12 @@ class _Words(NamedTuple):
 
 
 class Distinct:
-    """Passages of which none is a duplicate of another, in the order they were added.
+    """A set of passages without duplicates, in the order in which they were added.
 
-    Duplicates have the same heading path, and the same text but for white space; or `OVERLAP` of
-    their shingles in common, if what differs are no numbers, names (words with a capital letter)
-    or negations. Overlapping passages of one document are no duplicates of one another.
+    Two passages are duplicates if they have the same heading path and the same text except for
+    white space. They are also duplicates if `OVERLAP` of their shingles are the same, and they
+    don't differ in numbers, names (words with a capital letter) or negations. Overlapping passages
+    of one document are never duplicates.
     """
 
     def __init__(self) -> None:
@@ -56,7 +57,7 @@ class Distinct:
         return len(self._words)
 
     def find(self, candidate: Candidate) -> int | None:
-        """Return the number of the first passage that is a duplicate of this one, if any is."""
+        """Return the number of the first passage of which this one is a duplicate; None if none."""
         same = self._folded.get(_folded(candidate))
         if same is not None:
             return same
@@ -89,10 +90,10 @@ def _words(candidate: Candidate) -> _Words:
 
 
 def _telling(shingles: frozenset[tuple[str, ...]]) -> list[tuple[str, ...]]:
-    """Return so many shingles that two near duplicates have one of them in common.
+    """Return enough shingles that two near duplicates share at least one of them.
 
-    Of sets with `OVERLAP` in common at most the rest differs, so of the first ones in one order
-    not all can.
+    Sets with `OVERLAP` in common differ in at most the rest, so the first shingles in a fixed order
+    can't all differ (prefix filtering).
     """
     return sorted(shingles)[: int((1 - OVERLAP) * len(shingles)) + 1]
 

@@ -1,7 +1,7 @@
-"""Every exception that rag-tools raises on purpose.
+"""The exceptions that rag-tools raises on purpose.
 
-A message names the offending value and the way out, so that a person can act on it without
-reading code. Programming errors stay ``TypeError`` or ``ValueError``.
+A message names the value that is wrong and the way out, so that a person can act on it without
+reading code. Programming errors remain ``TypeError`` or ``ValueError``.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class UnreadableFileError(IngestError):
 
 
 class NoTextError(UnreadableFileError):
-    """The file isn't empty and yet holds no text that can be read, such as a scan."""
+    """The file isn't empty but contains no text that can be read, such as a scan."""
 
 
 class FileTooLargeError(IngestError):
@@ -45,14 +45,14 @@ class InvalidDocumentError(IngestError, ValueError):
 
 
 class SkippedDocumentsError(IngestError, ValueError):
-    """Some of several documents can't be indexed; the others are.
+    """Some of several documents can't be indexed; the others were added.
 
     Attributes
     ----------
     added
         Ids of the documents that were added.
     skipped
-        The ids of the others, with the reasons.
+        The other documents, with the reasons.
     """
 
     def __init__(self, added: tuple[str, ...], skipped: tuple[Skipped, ...]) -> None:
@@ -67,7 +67,7 @@ class SkippedDocumentsError(IngestError, ValueError):
 
 
 class CheckpointError(RagToolsError):
-    """A checkpoint is missing, incomplete, or of a layout that isn't understood."""
+    """A checkpoint is missing, incomplete, or has an unknown layout."""
 
 
 class IndexNotFoundError(RagToolsError):
@@ -75,13 +75,13 @@ class IndexNotFoundError(RagToolsError):
 
 
 class IndexCorruptError(RagToolsError):
-    """The directory isn't a rag-tools index, or a file of it is damaged or missing."""
+    """The directory isn't a rag-tools index, or one of its files is damaged or missing."""
 
 
 class IndexAccessError(RagToolsError):
     """The index can't be read or written: a full disk, a missing permission, a failing device.
 
-    Nothing says that it is damaged: what was committed is there when the trouble is over.
+    The index isn't known to be damaged: what was committed is available once the cause is removed.
     """
 
 
@@ -90,7 +90,7 @@ class IndexVersionError(RagToolsError):
 
 
 class IndexMismatchError(RagToolsError):
-    """The index was built with another checkpoint or other settings than those asked for."""
+    """The index was built with another checkpoint or other settings than requested."""
 
 
 class IndexLockedError(RagToolsError):
@@ -98,7 +98,7 @@ class IndexLockedError(RagToolsError):
 
 
 class NotFoundError(RagToolsError):
-    """No document or passage has this id, or no collection this name."""
+    """No document or passage has this id, or no collection has this name."""
 
 
 class InvalidQueryError(RagToolsError):
@@ -106,11 +106,11 @@ class InvalidQueryError(RagToolsError):
 
 
 class DatasetError(RagToolsError):
-    """A data set to measure with can't be read; the message names the file and the line."""
+    """An evaluation data set can't be read; the message names the file and the line."""
 
 
 class ServerError(RagToolsError):
-    """A server can't be reached, or it refused what it was asked; the message is then its own."""
+    """A server can't be reached, or refused a request; then the message is the server's."""
 
 
 class ConfigurationError(RagToolsError):
@@ -122,14 +122,14 @@ class HostError(RagToolsError):
 
 
 def fault(name: str, problem: str, error: Exception) -> str:
-    """Return the reason why a document is skipped, for an error that nobody expected.
+    """Return the reason for skipping a document after an unexpected error.
 
     Parameters
     ----------
     name
-        What a person calls the document.
+        Name of the document for a person.
     problem
-        What couldn't be done with it.
+        What failed.
     """
     if isinstance(error, MemoryError):
         return f"{name}: {problem}: it needs more memory than there is; split the document"

@@ -1,7 +1,7 @@
 r"""``file:`` URIs and paths: drive letters, shares, names that aren't Unicode.
 
-From path to URI it is `pathlib`'s ``as_uri``, and back is here. Nothing here looks at the file
-system, so that paths of Windows are understood, and tested, on every system.
+`pathlib` turns a path into a URI (``as_uri``); this module turns a URI into a path. It never looks
+at the file system, so paths of Windows can be parsed, and tested, on every system.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from urllib.parse import unquote_to_bytes, urlsplit
 
 
 def path_of(uri: str, *, windows: bool = os.name == "nt") -> PurePath | None:
-    """Return the path that a URI names, without its fragment; None if it names no file of ours.
+    """Return the path that a URI names, without its fragment; None if it isn't a local file.
 
     Parameters
     ----------
     uri
         Any string.
     windows
-        Whether files have paths of Windows; by default, whether this runs there.
+        Whether paths are those of Windows. Default: whether this program runs on Windows.
 
     Examples
     --------
@@ -39,7 +39,7 @@ def path_of(uri: str, *, windows: bool = os.name == "nt") -> PurePath | None:
     if parts.scheme != "file" or b"\0" in name:
         return None
     here = parts.netloc in ("", "localhost")
-    if not windows:  # what has a host there is a file of another machine
+    if not windows:  # a URI with a host names a file of another machine
         return PurePosixPath(os.fsdecode(name)) if here else None
     path = name.decode("utf-8", "replace")
     if not here:
@@ -48,7 +48,7 @@ def path_of(uri: str, *, windows: bool = os.name == "nt") -> PurePath | None:
 
 
 def sqlite_uri(path: PurePath) -> str:
-    """Return an absolute path as a URI for SQLite, which refuses the name of a share as a host.
+    """Return an absolute path as a URI for SQLite, which doesn't accept a host in a URI.
 
     See https://www.sqlite.org/uri.html.
 

@@ -1,4 +1,4 @@
-"""From matches to hits: the passage's text, and the quotes its alignment points to.
+"""Making hits from matches: the text of the passage, and the quotes that its alignment gives.
 
 Nothing is encoded or ranked here.
 """
@@ -23,14 +23,14 @@ from rag_tools.types import Citation, Copy, Document, Hit, Passage, Span
 from rag_tools.units import units
 
 COPIES = 10
-"""Duplicates that are named beside a hit, at most."""
+"""Maximum number of duplicates that are listed with a hit."""
 
-_SPARE = 8  # matches to look at beyond those that are wanted, for there may be duplicates
-_MOST = 1024  # matches to look at, at most, unless more are wanted
+_SPARE = 8  # further matches to look at, because some may be duplicates
+_MOST = 1024  # maximum number of matches to look at, unless more are wanted
 
 
 class _Found(NamedTuple):
-    """A match with what the catalog has of it."""
+    """A match with its document and passage."""
 
     match: Match
     document: Document
@@ -49,22 +49,22 @@ def hits(
     ceiling: float,
     cite: bool,
 ) -> tuple[Hit, ...]:
-    """Return the hits of the `limit` best matches, best first, ties by id.
+    """Return the hits for the `limit` best matches, best first, ties by id.
 
-    Of passages that say the same, see `Distinct`, the best is a hit and names the others.
-    Overlapping passages hold the same sentences: none is cited twice, the better hit has it.
+    Of several duplicates (see `Distinct`), the best becomes a hit that lists the others.
+    Overlapping passages contain the same sentences: each is cited once, by the better hit.
 
     Parameters
     ----------
     find
-        Returns so many of the best matches, and may return more that tie with the last.
+        Function that returns the given number of best matches, and those that tie with the last.
     query_spans
-        ``(n_query_tokens, 2)`` int32 code points of the query, to give every citation its
-        alignment; None to leave it out.
+        ``(n_query_tokens, 2)`` int32 spans of the query's tokens, for the alignments of citations;
+        None leaves the alignments out.
     ceiling
-        Highest score a match can have.
+        Highest score that a match can have.
     cite
-        Whether to quote; else no hit has citations.
+        Whether hits have citations.
     """
     groups = _distinct(reader, view, find, limit)
     with stage("rag_tools.cite"):
@@ -81,7 +81,7 @@ def _assembled(
     cite: bool,
 ) -> tuple[Hit, ...]:
     """Return a hit for each group of passages with the same content, with its citations."""
-    # Of one hit together: where the lines of a document start is remembered for a few documents.
+    # All of one hit together, because line starts are cached for a few documents only.
     located = [
         (
             _citations(view, best.match, best.document, best.passage, query, query_spans, ceiling)
@@ -119,7 +119,7 @@ def _assembled(
 def _distinct(
     reader: Reader, view: View, find: Callable[[int], Iterable[Match]], limit: int
 ) -> list[list[_Found]]:
-    """Return the `limit` best matches of which none says what another does, with their copies."""
+    """Return the `limit` best matches that aren't duplicates, each with its duplicates."""
     known: dict[tuple[int, int], _Found] = {}
     wanted = limit + _SPARE
     while True:
@@ -127,12 +127,12 @@ def _distinct(
         groups: list[list[_Found]] = []
         seen = Distinct()
         for match, id in ranked:
-            place = match.segment, match.position
-            if place not in known:
-                row = view.catalog.passage_at(*place)
+            address = match.segment, match.position
+            if address not in known:
+                row = view.catalog.passage_at(*address)
                 document = reader.document(view, row.document)
-                known[place] = _Found(match, document, row.passage, id)
-            found = known[place]
+                known[address] = _Found(match, document, row.passage, id)
+            found = known[address]
             candidate = _candidate(found)
             number = seen.find(candidate)
             if number is not None:

@@ -23,12 +23,12 @@ from rag_tools.writer import Writer
 
 
 class Indexer:
-    """The writing side of an engine. Threads that share it take turns."""
+    """Changes an index. Threads that share an indexer take turns."""
 
     def __init__(self, opened: OpenIndex) -> None:
         self._opened = opened
-        # Reentrant: a thread that writes while it writes is refused by the index's lock, and would
-        # wait for itself here.
+        # Reentrant: a thread that starts a second write during a write must be refused by the
+        # index's lock, instead of waiting here for itself.
         self._writing = threading.RLock()
 
     def sync(
@@ -45,53 +45,56 @@ class Indexer:
         within: Sequence[str | Path] = (),
         progress: Progress | None = None,
     ) -> SyncReport:
-        """Bring the index in step with files and folders.
+        """Bring the index up to date with files and folders.
 
-        New and changed files are indexed, vanished ones removed, unchanged ones cost a stat.
-        Files that can't be read or parsed are reported in the result and skipped.
+        New and changed files are indexed, and files that no longer exist are removed. For an
+        unchanged file, only its size and time are read. Files that can't be read or parsed are
+        skipped and reported in the result.
 
         Parameters
         ----------
         paths
-            Files and folders; default: those synced before, with the options used then. What
-            was synced before and lies inside one of them keeps its own options.
+            Files and folders. Default: those that were synced before, with the options used then.
+            A folder that was synced before and lies inside one of them keeps its own options.
         include, exclude
-            Patterns as in a .gitignore, relative to each folder. `exclude` wins.
+            Patterns as in a .gitignore, relative to each folder. `exclude` takes precedence.
         hidden
-            Take files and folders whose name starts with a dot.
+            Whether to index files and folders whose names start with a dot.
         gitignore
-            Leave out what git's ignore files name; what .ragignore files name is left out anyway.
+            Whether to leave out what git's ignore files name. What .ragignore files name is always
+            left out.
         max_bytes
-            Report and skip larger files; default 64 MiB.
+            Skip larger files and report them; default 64 MiB.
         document_timeout
-            Report and skip a file that isn't parsed within so many seconds; default 60. Files that
-            a parser could stall or crash on are parsed in a process of their own.
+            Skip and report files that take longer to parse, in seconds; default 60. Files on which
+            a parser could hang or crash are parsed in a separate process.
         url_template
-            Makes the urls of citations from now on, whatever was synced before: such as
+            Template for the URLs of citations, for all documents and from now on, such as
             ``https://docs.example.com/{relative_path}#L{first_line}``; see `cite_span` for the
-            fields. An empty string: the source's own again.
+            fields. An empty string removes it, so that citations have the URLs of their sources.
         within
-            Folders that nothing is read outside of: for callers who aren't trusted with all
-            files. `paths` must lie in them, links that lead out of them aren't followed, and what
-            was synced before keeps its options.
+            Folders outside which nothing is read, for callers who aren't trusted with all files.
+            `paths` must lie in them, links that lead out of them aren't followed, and roots that
+            were synced before keep their options.
         progress
-            Called as work advances, with the stage ``scan`` while files are looked at, then
-            ``index``, whose total stays the same. If it raises, the work ends; what was committed
-            stays.
+            Called as work advances: with the stage ``scan`` while files are listed, then with
+            ``index``, whose total doesn't change. If it raises, the work ends; what was committed
+            is kept.
 
         Raises
         ------
         IndexLockedError
             If another process is writing.
         IndexAccessError
-            If the disk is full, a permission is missing or the like: what was committed stays.
+            If the index can't be written, for example because the disk is full; what was committed
+            is kept.
         InvalidQueryError
-            If the time for a document isn't positive, the template has an unknown field, a path
-            isn't `within` the folders, or nothing in them was synced before and there are no paths.
+            If the timeout isn't positive, the template has an unknown field, a path lies outside
+            `within`, or there are no paths and nothing in `within` was synced before.
         """
         timeout = DEFAULT_TIMEOUT if document_timeout is None else document_timeout
         if not timeout > 0:
-            raise InvalidQueryError(f"{timeout:g} seconds for a document: allow more than 0")
+            raise InvalidQueryError(f"document timeout {timeout:g} s: allow more than 0 seconds")
         if url_template:
             check_url_template(url_template)
         options = SyncOptions(tuple(include), tuple(exclude), hidden, gitignore)
@@ -119,19 +122,21 @@ class Indexer:
     def add(
         self, documents: Iterable[Document], *, progress: Progress | None = None
     ) -> tuple[str, ...]:
-        """Add documents, replacing those with the same id; return their ids.
+        """Add documents, or replace those with the same ids; return their ids.
 
-        They are committed as they gather: if this raises, the first ones may have been added.
+        Documents are committed in batches: if this raises, some may already have been added.
 
         Raises
         ------
         IndexLockedError
             If another process is writing.
         SkippedDocumentsError
-            If some documents can't be indexed, such as one whose blocks don't tile its text. It
-            says which and why. The others were added; earlier versions of these stay.
+            If some documents can't be indexed, such as one whose blocks don't tile its text. The
+            exception says which and why. The other documents were added; earlier versions of the
+            skipped ones are kept.
         IndexAccessError
-            If the disk is full, a permission is missing or the like: what was committed stays.
+            If the index can't be written, for example because the disk is full; what was committed
+            is kept.
         """
         added: list[str] = []
         skipped: list[Skipped] = []
@@ -149,14 +154,15 @@ class Indexer:
         return tuple(added)
 
     def delete(self, document_ids: Iterable[str]) -> int:
-        """Delete documents; unknown ids are ignored. Return how many there were.
+        """Delete documents; return the number of those that existed. Unknown ids are ignored.
 
         Raises
         ------
         IndexLockedError
             If another process is writing.
         IndexAccessError
-            If the disk is full, a permission is missing or the like: what was committed stays.
+            If the index can't be written, for example because the disk is full; what was committed
+            is kept.
         """
         with self._writer(None) as writer:
             known = [
@@ -174,7 +180,7 @@ class Indexer:
         encoder = opened.encoder
         with (
             self._writing,
-            # Files that can't be read may be those of the caller's documents.
+            # An error of the operating system may be about a file that the caller reads.
             failures_named(opened.directory, files=False),
             Writer(
                 opened.directory,

@@ -1,16 +1,20 @@
-"""An index that is open: what the parts of an engine share.
+"""An open index: what the parts of an engine share.
 
-Its reader, its settings and its encoder, which is loaded when it is first needed. What is done
-with them is in `searcher`, `indexer`, `documents` and `checking`, beside this module.
+These are its reader, its settings and its encoder, which is loaded when it is first needed. What
+is done with them is in `searcher`, `indexer`, `documents` and `checking`, beside this module.
 """
 
 from __future__ import annotations
 
 import threading
+from collections.abc import Mapping
 from pathlib import Path
 
+from rag_tools import creation
+from rag_tools.catalog.schema import FILE_NAME
 from rag_tools.cite import support
 from rag_tools.creation import IndexSettings
+from rag_tools.disk import failures_named
 from rag_tools.encode.batch import Batch
 from rag_tools.encode.checkpoint import load_checkpoint
 from rag_tools.encode.encoder import Encoder
@@ -19,21 +23,58 @@ from rag_tools.index.search import Signals
 from rag_tools.reader import Reader
 
 
+def open_index(
+    directory: Path,
+    *,
+    checkpoint: str | Path | None,
+    create: bool,
+    asked: Mapping[str, int | None],
+    signals: Signals | None,
+) -> OpenIndex:
+    """Open the index in a directory; parameters and errors are those of `Engine.open`.
+
+    Parameters
+    ----------
+    asked
+        Values of ``passage_tokens``, ``bits`` and ``dim``; None leaves one to the index.
+    """
+    with failures_named(directory):
+        missing = not (directory / FILE_NAME).exists()
+    if create and missing:
+        creation.create(directory, checkpoint, **asked)
+    reader = Reader(directory)
+    try:
+        with reader.view() as view:
+            settings = IndexSettings.read(view)
+        settings.require(directory, asked)
+    except BaseException:
+        reader.close()
+        raise
+    return OpenIndex(
+        directory,
+        reader,
+        settings,
+        checkpoint=checkpoint or settings.checkpoint,
+        signals=signals or Signals(),
+    )
+
+
 class OpenIndex:
-    """What belongs to one index, safe to share between threads.
+    """What belongs to one index. Safe to share between threads.
 
     Parameters
     ----------
     directory
-        The index.
+        Directory of the index.
     reader
-        Of it.
+        Reads the index.
     settings
-        What it was made with.
+        Settings that were fixed when the index was made.
     checkpoint
-        Where the checkpoint is that its encoder is loaded from; None: the bundled one.
+        Directory or hub id of the checkpoint that the encoder is loaded from; None is the bundled
+        one.
     signals
-        Weights of the signals added to MaxSim in a search.
+        Weights of the signals that a search adds to MaxSim.
     """
 
     def __init__(
@@ -55,7 +96,7 @@ class OpenIndex:
 
     @property
     def encoder(self) -> Encoder:
-        """The encoder that the index was made with; loading it takes some 100 ms, once.
+        """The encoder that the index was made with. Loading it takes about 100 ms, once.
 
         Raises
         ------
@@ -68,16 +109,22 @@ class OpenIndex:
 
     @property
     def batch(self) -> Batch | None:
-        """The queries that wait for the encoder; None until it is loaded."""
+        """The queries that are waiting for the encoder; None until the encoder is loaded."""
         return None if self._loaded is None else self._loaded[1]
 
     def load_batch(self) -> Batch:
-        """Return the queries that wait, once the encoder is loaded; errors as of `encoder`."""
+        """Load the encoder and return the queries that are waiting; raises what `encoder` does."""
         return self._load()[1]
+
+    def warm(self) -> None:
+        """Load the encoder and map the segments; errors as for `encoder` and `Reader.view`."""
+        self._load()
+        with self.reader.view():
+            pass
 
     @property
     def calibrated(self) -> bool:
-        """Whether scores of support and confidence were fitted to an index like this one."""
+        """Whether the scores of support and confidence were fitted to an index like this one."""
         return support.calibration().fits(self.settings.as_json()) and self.signals == Signals()
 
     def _load(self) -> tuple[Encoder, Batch]:
@@ -86,10 +133,10 @@ class OpenIndex:
                 checkpoint = load_checkpoint(self.checkpoint)
                 if checkpoint.fingerprint != self.settings.fingerprint:
                     raise IndexMismatchError(
-                        f"{self.directory} was built with checkpoint "
+                        f"{self.directory} was built with the checkpoint "
                         f"{self.settings.checkpoint or 'bundled'!r}, and "
-                        f"{checkpoint.name!r} gives other embeddings: name the one it was built "
-                        "with, or index into another directory"
+                        f"{checkpoint.name!r} gives other embeddings: name the checkpoint that it "
+                        "was built with, or index into another directory"
                     )
                 encoder = Encoder(checkpoint, dim=self.settings.dim)
                 self._loaded = encoder, Batch(encoder)

@@ -1,9 +1,9 @@
-"""Refuses a processor that is too old, before a dependency meets an instruction it hasn't got.
+"""Refusing processors that are too old, before a dependency uses an instruction that they lack.
 
-Importing this module does it; `rag_tools.engine` imports it before anything that has compiled code
-of others. The wheels of NumPy and ONNX Runtime are compiled for the second level of x86-64
-(x86-64-v2, about 2009); without it NumPy can't be imported, and others end the process with a
-signal, which no program can turn into a message. Processors of 64-bit ARM all have what is needed.
+Importing this module runs the check; `rag_tools.engine` imports it before any dependency with
+compiled code. The wheels of NumPy and ONNX Runtime need the second level of x86-64 (x86-64-v2,
+about 2009). On older processors NumPy can't be imported, and other packages end the process with a
+signal, which no program can turn into a message. All 64-bit ARM processors have what is needed.
 """
 
 from __future__ import annotations
@@ -13,24 +13,24 @@ from rag_tools.errors import UnsupportedProcessorError
 try:
     import rag_tools.index._native as _native
 except ModuleNotFoundError:
-    # Installed without a compiler: NumPy, which comes next, says what it lacks itself.
+    # Installed without a compiler. NumPy, which is imported next, reports missing instructions.
     _MISSING: list[str] = []
 else:
     _MISSING = _native.missing_instructions()
 
 
 def refuse(missing: list[str]) -> None:
-    """Raise if there are instructions that this processor lacks.
+    """Raise an error if the processor lacks instructions.
 
     Parameters
     ----------
     missing
-        Their names, such as ``SSE4.2``.
+        Names of the missing instructions, such as ``SSE4.2``.
 
     Raises
     ------
     UnsupportedProcessorError
-        If there are any.
+        If `missing` isn't empty.
     """
     if missing:
         raise UnsupportedProcessorError(

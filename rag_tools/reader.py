@@ -1,7 +1,7 @@
 """Reading an index: one consistent state at a time, from any number of threads.
 
-A `View` holds a transaction of the catalog and the snapshot of the same commit. A new commit,
-by this process or another, is seen by the next view; nothing has to be reopened.
+A `View` holds a transaction of the catalog and the snapshot of the same commit. The next view sees
+a new commit of this process or another; nothing has to be reopened.
 """
 
 from __future__ import annotations
@@ -26,21 +26,22 @@ from rag_tools.index.segment import SEGMENTS, Segment
 from rag_tools.index.snapshot import Snapshot
 from rag_tools.types import Document
 
-_CACHED_CHARACTERS = 32 * 1024 * 1024  # of documents that are kept, the last one aside
+_CACHED_CHARACTERS = 32 * 1024 * 1024  # of cached documents, not counting the last one
 
 
 @dataclass(frozen=True)
 class View:
-    """One committed state.
+    """One committed state of an index.
 
     Attributes
     ----------
     catalog
-        In one committed state.
+        The catalog in this state.
     snapshot
-        Of the same commit.
+        The segments of the same commit.
     url_template
-        Makes the urls of citations, see `cite_span`; None: the source's own.
+        Template for the URLs of citations, see `cite_span`; None gives them the URLs of their
+        sources.
     """
 
     catalog: Catalog
@@ -49,17 +50,17 @@ class View:
 
 
 class Reader:
-    """The reading side of an index.
+    """Gives access to committed states of an index.
 
     Parameters
     ----------
     directory
-        The index.
+        Directory of the index.
 
     Raises
     ------
     IndexNotFoundError, IndexCorruptError, IndexVersionError, IndexAccessError, IndexLockedError
-        If it can't be opened.
+        If the index can't be opened.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -70,7 +71,7 @@ class Reader:
         self._snapshot: Snapshot | None = None
         self._documents: OrderedDict[int, Document] = OrderedDict()
         self._cached_characters = 0
-        with self._catalog():  # refuses what can't be opened
+        with self._catalog():  # raises if the index can't be opened
             self._opened = self._identity()
 
     @contextlib.contextmanager
@@ -80,11 +81,11 @@ class Reader:
         Raises
         ------
         IndexCorruptError
-            If what is read in the block is damaged.
+            If data that the block reads is damaged.
         IndexAccessError, IndexLockedError
-            If it can't be read, and not because of what is in it.
+            If the index can't be read for another reason.
         IndexMismatchError
-            If the index isn't the one that was opened.
+            If the index was deleted or replaced since it was opened.
         """
         if self.replaced:
             raise IndexMismatchError(
@@ -102,7 +103,7 @@ class Reader:
                             error.__cause__, FileNotFoundError
                         ):
                             raise
-                        # A writer deletes the files of a commit after a later one: read that.
+                        # A writer deletes the files of a commit after the next one: read that.
                         missing = generation
                         continue
                     template = catalog.setting("url_template")
@@ -110,7 +111,7 @@ class Reader:
                     return
 
     def document(self, view: View, key: int) -> Document:
-        """Return a document by its key. Recent ones are kept: a key's document never changes."""
+        """Return a document by its key, cached: the document of a key never changes."""
         with self._lock:
             if key in self._documents:
                 self._documents.move_to_end(key)
@@ -127,7 +128,7 @@ class Reader:
 
     @property
     def replaced(self) -> bool:
-        """Whether the index was deleted, and perhaps made anew, since it was opened."""
+        """Whether the index was deleted, or replaced by another, since it was opened."""
         return self._identity() != self._opened
 
     def check(self) -> None:
@@ -136,7 +137,7 @@ class Reader:
         Raises
         ------
         IndexCorruptError
-            Naming the first file that is damaged.
+            If a file is damaged; the message names the first one.
         """
         with self.view() as view:
             if found := view.catalog.damage():
@@ -150,7 +151,7 @@ class Reader:
                 ArrayFile(self._directory / SEGMENTS / row.file, "segment").check()
 
     def close(self) -> None:
-        """Close the catalogs: those in use, when their view ends."""
+        """Close the catalogs; one that is in use is closed when its view ends."""
         with self._lock:
             self._closed = True
             self._snapshot = None
@@ -159,14 +160,14 @@ class Reader:
 
     @contextlib.contextmanager
     def _catalog(self) -> Iterator[Catalog]:
-        """Lend a catalog: as many are open as there were views at once, not threads ever."""
+        """Lend a catalog; as many are open as there were simultaneous views."""
         with self._lock:
             catalog = self._idle.pop() if self._idle else None
         catalog = catalog or Catalog.open(self._directory)
         try:
             yield catalog
         finally:
-            # Where only others can write, an open catalog may not see what they commit later.
+            # If only others can write here, an open catalog may miss what they commit later.
             lasting = os.access(self._directory, os.W_OK)
             with self._lock:
                 if self._closed or not lasting:
@@ -175,7 +176,7 @@ class Reader:
                     self._idle.append(catalog)
 
     def _identity(self) -> tuple[int, int] | None:
-        """Return what tells the catalog's file from any other, as long as we hold it open."""
+        """Return what identifies the catalog's file, as long as it is open."""
         with failures_named(self._directory):
             try:
                 status = (self._directory / FILE_NAME).stat()
@@ -184,7 +185,7 @@ class Reader:
         return status.st_dev, status.st_ino
 
     def _load(self, catalog: Catalog, generation: int) -> Snapshot:
-        """Return the snapshot of this transaction's commit."""
+        """Return the snapshot of the commit that this transaction reads."""
         with self._lock:
             known = self._snapshot
             if known is not None and known.generation == generation:

@@ -1,7 +1,7 @@
-"""MaxSim between a query and texts that aren't indexed, with the quotes that carry the evidence.
+"""Ranking texts that aren't indexed by MaxSim with a query, and quoting the evidence in them.
 
-For passages that another retriever found. Every text is encoded at each call: a search over an
-index, which encodes once, is `rag_tools.engine`'s.
+This is for passages that another retriever found. Every call encodes all texts; `rag_tools.engine`
+searches an index, whose texts are encoded once.
 """
 
 from __future__ import annotations
@@ -20,17 +20,18 @@ from rag_tools.limits import check_query
 
 
 class Ranked(NamedTuple):
-    """A text as a query sees it.
+    """A text with its score for a query.
 
     Attributes
     ----------
     position
-        Place of the text in what was given.
+        Position of the text in the sequence that was given.
     score
         Mean over the query's tokens of the best similarity to a token of the text, in [-1, 1].
-        Comparable between the texts of any call with the same query.
+        Scores for the same query can be compared, also between calls.
     quotes
-        The parts of the text that bear on the query, best first; spans are relative to the text.
+        The parts of the text that are relevant to the query, best first; their spans are relative
+        to the text.
     """
 
     position: int
@@ -45,7 +46,7 @@ def quote_json(quote: Quote, text: str) -> dict[str, Any]:
 
 
 def rerank(encoder: Encoder, query: str, texts: Sequence[str]) -> list[Ranked]:
-    """Return the texts in order of falling MaxSim with `query`, ties in the order given.
+    """Return the texts in descending order of MaxSim with `query`, ties in the order given.
 
     The score is exact: no quantisation, and all query tokens weigh alike, since a handful of
     texts says nothing about which words are rare. Cost: one pass of the encoder over each text.
@@ -73,17 +74,17 @@ def rerank(encoder: Encoder, query: str, texts: Sequence[str]) -> list[Ranked]:
 
 
 class Reranker(BaseModel):
-    """A checkpoint that is loaded to rank texts, and how many to keep.
+    """Ranks texts with a loaded checkpoint and keeps the best.
 
-    It is pickled by what it was made with, and loads the checkpoint again; copies share what is
-    loaded.
+    A pickle holds only the parameters, and unpickling loads the checkpoint again; copies share the
+    loaded one.
 
     Parameters
     ----------
     checkpoint
-        Directory or hub id of a ColBERT checkpoint; default: the bundled one.
+        Directory or hub id of a ColBERT checkpoint. Default: the bundled one.
     top_n
-        At most so many texts; default: all.
+        Maximum number of texts to return. Default: all.
 
     Raises
     ------
@@ -100,12 +101,12 @@ class Reranker(BaseModel):
         self._encoder = Encoder(load_checkpoint(self.checkpoint))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Return what makes the same again."""
+        """Return how to make an equal reranker, for pickling."""
         given = {name: getattr(self, name) for name in self.model_fields_set}
         return _made, (type(self), given)
 
     def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
-        """Return a copy with the same encoder, which nothing changes."""
+        """Return a copy that shares the encoder, which never changes."""
         memo = {} if memo is None else memo
         memo[id(self._encoder)] = self._encoder
         return super().__deepcopy__(memo)

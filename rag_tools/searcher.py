@@ -1,8 +1,8 @@
 """Searching an index, and citing from it.
 
-`Searcher.search` is a query's way through the product: encode, prepare (weights of the query's
-tokens, BM25), select what the filter leaves, run the stages of `rag_tools.index.search`, assemble
-hits, judge their confidence. All of it reads one committed state.
+`Searcher.search` encodes the query, prepares it (weights of its tokens, BM25), selects the passages
+that match the filter, runs the stages of `rag_tools.index.search`, assembles hits and estimates
+their confidence. All of this reads one committed state.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from rag_tools.catalog import lexical
 from rag_tools.catalog.filters import compile_filter
 from rag_tools.cite import support
 from rag_tools.cite.claims import QUOTES, cited_answer
+from rag_tools.cite.compare import Around
 from rag_tools.cite.quote import strongest
 from rag_tools.encode.embeddings import EncodedQuery
 from rag_tools.encode.encoder import BATCH
@@ -26,11 +27,11 @@ from rag_tools.index.snapshot import Selection
 from rag_tools.limits import check_query
 from rag_tools.opened import OpenIndex
 from rag_tools.reader import View
-from rag_tools.types import CitedAnswer, Filter, Hit, SearchResults, Support
+from rag_tools.types import Citation, CitedAnswer, Filter, Hit, SearchResults, Support
 
 
 class Searcher:
-    """The reading side of an engine that ranks. Safe to share between threads."""
+    """Searches an index and cites from it. Safe to share between threads."""
 
     def __init__(self, opened: OpenIndex) -> None:
         self._opened = opened
@@ -50,26 +51,26 @@ class Searcher:
         Parameters
         ----------
         query
-            A question or keywords, of `limits.MAX_QUERY` characters at most; or one that is encoded
-            already.
+            A question or keywords, of `limits.MAX_QUERY` characters at most, or a query that is
+            already encoded.
         limit
-            At most so many hits.
+            Maximum number of hits.
         filter
-            Restriction on documents, see `Filter`; applied before ranking.
+            Restriction on documents, see `Filter`. It is applied before ranking.
         explain
-            Give every citation its alignment.
+            Whether citations have alignments.
         quality
-            ``exact`` scores every passage, ``balanced`` those that can be expected to matter,
-            ``fast`` fewer; an index that is small is scored whole anyway, see `EFFORTS`.
+            ``exact`` scores every passage, ``balanced`` those that are likely to matter, and
+            ``fast`` fewer. A small index is always scored whole, see `EFFORTS`.
         cite
-            False leaves out the citations, and with them the confidence: where only ranks
-            matter, a hundred hits take a third of the time.
+            False leaves out the citations and the confidence, which needs them. Where only ranks
+            matter, a hundred hits then take a third of the time.
 
         Raises
         ------
         InvalidQueryError
             If the query is blank or too long, the limit isn't positive, the filter can't be used,
-            or there is no such quality.
+            or the quality is unknown.
         """
         _check(limit, quality)
         encoded = self._encoded(query)
@@ -113,10 +114,10 @@ class Searcher:
         quality: Quality = "balanced",
         cite: bool = True,
     ) -> list[SearchResults]:
-        """Search for each of some queries: the same results as one by one, in less time.
+        """Run several searches: the results are those of single searches, in less time.
 
-        Every query runs on one thread, and as many run at once as there are cores. Parameters
-        and errors are those of `search`.
+        Every query runs on one thread, and one query per core runs at a time. Parameters and
+        errors are those of `search`.
         """
         for query in queries:
             check_query(query)
@@ -144,27 +145,27 @@ class Searcher:
         explain: bool = False,
         quality: Quality = "balanced",
     ) -> Support:
-        """Return how far the documents support `claim`, and the quotes that bear on it best.
+        """Return how far the documents support `claim`, and the most relevant quotes.
 
-        Parameters and errors are those of `search`; `limit` is the most citations returned.
+        Parameters and errors are those of `search`; `limit` is the maximum number of citations.
         """
         found = self.search(claim, limit=2 * limit, filter=filter, explain=True, quality=quality)
-        citations = strongest(citation for hit in found.results for citation in hit.citations)
+        citations, around = quoted(found.results, limit)
         assessed = support.assess(
-            found.query, citations[:limit], calibrated=self._opened.calibrated
+            found.query, citations, around, calibrated=self._opened.calibrated
         )
         return assessed if explain else assessed.unaligned()
 
     def cite_answer(
         self, answer: str, *, filter: Filter | None = None, quality: Quality = "balanced"
     ) -> CitedAnswer:
-        """Return a draft answer with citations: which statements the documents support, and where.
+        """Return a draft answer with citations of the documents that support its statements.
 
         Parameters
         ----------
         answer
-            In Markdown, of `limits.MAX_ANSWER` characters at most. Its own markers and list of
-            references are left out; sentences that need no citation stay as they are, see
+            Markdown of `limits.MAX_ANSWER` characters at most. Its own citation markers and list
+            of references are removed; sentences that need no citation stay as they are, see
             `statements`.
         filter, quality
             As in `search`.
@@ -172,8 +173,8 @@ class Searcher:
         Raises
         ------
         InvalidQueryError
-            If the answer is blank, too long or isn't valid Unicode, a statement of it is longer
-            than a claim may be, or the filter can't be used.
+            If the answer is blank, too long or not valid Unicode, if one of its statements is
+            longer than a claim may be, or if the filter can't be used.
         """
         _check(1, quality)
 
@@ -189,7 +190,7 @@ class Searcher:
         return EncodedQuery(query, self._opened.encoder.encode_query(query))
 
     def _judged(self, query: str, found: tuple[Hit, ...], *, cited: bool) -> SearchResults:
-        """Return the results with how likely the hits answer, where that was measured."""
+        """Return the results with their confidence, if that was calibrated for this index."""
         sure = None
         if cited and found and self._opened.calibrated:
             sure = support.confidence(query, found[0])
@@ -201,14 +202,27 @@ class Searcher:
         )
 
 
+def quoted(results: Sequence[Hit], limit: int) -> tuple[list[Citation], list[Around]]:
+    """Return the strongest citations of hits, `limit` at most, and what stands around each."""
+    citations = strongest(citation for hit in results for citation in hit.citations)[:limit]
+    places = {
+        (citation.document_id, citation.start, citation.end): Around(
+            title=f"{hit.title} ; {hit.uri.rpartition('/')[2]}", passage=hit.text
+        )
+        for hit in results
+        for citation in hit.citations
+    }
+    return citations, [places[each.document_id, each.start, each.end] for each in citations]
+
+
 _Restriction = tuple[str, Sequence[str | int | float]]
-"""A condition on documents in SQL, and its parameters, from `compile_filter`."""
+"""SQL condition on documents and its parameters, from `compile_filter`."""
 
 
 def _prepared(
     view: View, encoded: EncodedQuery, signals: Signals, restriction: _Restriction
 ) -> Query:
-    """Return a query as the stages read it: with its tokens' weights and what BM25 lists."""
+    """Return the query for the stages: with the weights of its tokens and the results of BM25."""
     embeddings, snapshot = encoded.embeddings, view.snapshot
     frequencies = snapshot.document_frequencies(embeddings.token_ids)
     condition, parameters = restriction
@@ -222,8 +236,8 @@ def _prepared(
 
 
 def _selection(view: View, restriction: _Restriction) -> Selection:
-    """Return the live passages of the documents that a filter leaves."""
-    return view.snapshot.select(view.catalog.places(*restriction))
+    """Return the live passages of the documents that match a filter."""
+    return view.snapshot.select(view.catalog.addresses(*restriction))
 
 
 def _check(limit: int, quality: Quality) -> None:

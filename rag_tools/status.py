@@ -1,4 +1,4 @@
-"""What an index holds and how it was built."""
+"""Describing what an index contains and how it was built."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from rag_tools.types import Status
 
 
 def status(opened: OpenIndex) -> Status:
-    """Return what the index holds and how it was built."""
+    """Return what the index contains and how it was built."""
     with opened.reader.view() as view:
         counts = view.catalog.counts()
         version = view.catalog.format_version
@@ -44,7 +44,7 @@ def status(opened: OpenIndex) -> Status:
 def _bytes_on_disk(directory: Path) -> int:
     total = 0
     for path in directory.rglob("*"):
-        # A writer may sweep a file while we look, and some may be out of reach.
+        # A writer may delete a file meanwhile, and some files may not be accessible.
         with suppress(OSError):
             total += path.stat().st_size if path.is_file() else 0
     return total

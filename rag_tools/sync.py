@@ -1,8 +1,8 @@
-"""Bringing an index in step with files: read what changed, drop what vanished.
+"""Bringing an index up to date with files: reading changed ones and dropping vanished ones.
 
-A file whose size and time are those recorded costs a stat; one that was touched costs a hash;
-only new bytes are parsed and encoded. What there is to read is known before the first file is, so
-that progress has a total.
+If the size and time of a file are those recorded, the file isn't read; if only its time is new, it
+is read and hashed; only new content is parsed and encoded. All files are listed before the first
+one is read, so that progress has a total.
 """
 
 from __future__ import annotations
@@ -37,29 +37,29 @@ from rag_tools.ingest.worker import Worker
 from rag_tools.types import Progress, Skipped, SyncReport, document_id
 from rag_tools.writer import Writer
 
-# A file written again within this time of being read may keep its size and time stamp (file
-# systems tick coarsely), so a stamp this fresh isn't trusted the next time.
+# A file that is written again within this time after it was read may keep its size and time stamp,
+# because the clocks of file systems are coarse. A stamp that is this fresh isn't trusted later.
 _RACY_NS = 2_000_000_000
 
-# Characters of text to expect for a byte of a file, where it isn't about one. Only the time left
-# depends on it.
+# Expected characters of text per byte of a file, where that isn't about one. Only the estimate of
+# the time left depends on it.
 _TEXT_SHARE = {".docx": 0.3, ".htm": 0.4, ".html": 0.4, ".pdf": 0.05, ".xhtml": 0.4}
-_TYPES_NAMED = 12  # in a report of what was left out
-_FINISHING_SHARE = 0.05  # of the work: training or growing the codebook, writing, committing
+_TYPES_NAMED = 12  # maximum number of file types in a report of what was left out
+_FINISHING_SHARE = 0.05  # share of the work after encoding: the codebook, writing, committing
 
 
 @dataclass(frozen=True)
 class SyncOptions:
-    """Which files of a root belong to the index; stored with the root.
+    """Options that select the files of a root; they are stored with the root.
 
     Attributes
     ----------
     include, exclude
         Patterns as in a .gitignore, relative to the root.
     hidden
-        Take files and folders whose name starts with a dot.
+        Whether to index files and folders whose names start with a dot.
     gitignore
-        Leave out what git's ignore files name.
+        Whether to leave out what git's ignore files name.
     """
 
     include: tuple[str, ...] = ()
@@ -68,7 +68,7 @@ class SyncOptions:
     gitignore: bool = True
 
     def as_json(self) -> dict[str, Any]:
-        """Return the form stored in the catalog."""
+        """Return the options as the catalog stores them."""
         return {
             "include": list(self.include),
             "exclude": list(self.exclude),
@@ -98,7 +98,7 @@ class _Tally:
 
 
 class _Planned(NamedTuple):
-    """A file to be read, unless its bytes turn out to be those that are known."""
+    """A file to read; its content may turn out to be unchanged."""
 
     file: Discovered
     name: str
@@ -108,21 +108,21 @@ class _Planned(NamedTuple):
 
     @property
     def characters(self) -> int:
-        """How many characters of text to expect, at least 1: its share of the work."""
+        """Expected characters of text, at least 1; they measure the file's share of the work."""
         share = _TEXT_SHARE.get(self.file.path.suffix.lower(), 1.0)
         return max(1, int(self.size * share))
 
 
 class Meter:
-    """What of a sync's work is done, as one number that rises to a total known from the start.
+    """The progress of a sync as one number, which rises to a total that is known from the start.
 
-    Work is measured in expected characters of text. Those of a file are done when its last passage
-    is encoded, and a part of them with each passage before. It is the writer's `Progress`.
+    Work is measured in expected characters of text. Each encoded passage of a file completes a part
+    of the file's characters. The meter is the writer's `Progress`.
 
     Parameters
     ----------
     report
-        Whom to tell, with the stages ``scan`` (files looked at, no total) and ``index``
+        Called with the stages ``scan`` (number of files looked at, without a total) and ``index``
         (characters).
     """
 
@@ -136,18 +136,18 @@ class Meter:
         self._waiting: deque[tuple[int, int, int]] = deque()  # last passage, passages, characters
 
     def scanned(self, files: int) -> None:
-        """Take note that so many files have been looked at."""
+        """Report the number of files looked at."""
         if self._report:
             self._report("scan", files, 0)
 
     def plan(self, characters: int) -> None:
-        """Set the total: from here on it doesn't change."""
+        """Set the total, which doesn't change afterwards."""
         self._work = characters
         self._total = characters + int(characters * _FINISHING_SHARE)
         self._show(0)
 
     def encoding(self, characters: int, passages: int) -> None:
-        """Announce that a file is handed to the writer."""
+        """Take note that a file goes to the writer."""
         if not passages:
             self.settled(characters)
             return
@@ -155,7 +155,7 @@ class Meter:
         self._waiting.append((self._expected, passages, characters))
 
     def settled(self, characters: int) -> None:
-        """Take note that nothing of a file needs to be encoded."""
+        """Take note that a file is done without encoding."""
         self._done += characters
         self._show(0)
 
@@ -166,7 +166,7 @@ class Meter:
         self._show(0)
 
     def __call__(self, stage: str, done: int, total: int) -> None:
-        """Take what the writer reports: ``encode`` with passages, ``cluster`` with centroids."""
+        """Handle reports of the writer: ``encode`` with passages, ``cluster`` with centroids."""
         part = 0
         if stage == "encode":
             while self._waiting and self._waiting[0][0] <= done:
@@ -271,7 +271,7 @@ def sync(
 
 
 def _most_common(types: Counter[str]) -> dict[str, int]:
-    """Return the most common types, ties by name, and the number of all others as ``other``."""
+    """Return the most common types, ties by name, and the total of all others as ``other``."""
     ranked = sorted(types.items(), key=lambda item: (-item[1], item[0]))
     kept = dict(ranked[:_TYPES_NAMED])
     if others := sum(count for _, count in ranked[_TYPES_NAMED:]):
@@ -284,7 +284,7 @@ def _as_before(
     new: tuple[Path, SyncOptions],
     stored: Mapping[str, tuple[Path, SyncOptions]],
 ) -> tuple[str, tuple[Path, SyncOptions]]:
-    """Return the innermost of the `stored` roots around `path`, itself included; else `new`."""
+    """Return the innermost `stored` root that contains or is `path`, or else `new`."""
     around = [item for item in stored.items() if _prefix(path).startswith(_prefix(item[0]))]
     return max(around, key=lambda root: len(root[0]), default=(path, new))
 
@@ -299,7 +299,7 @@ def _plan_root(
     within: Sequence[Path],
     meter: Meter,
 ) -> list[_Planned]:
-    """Return the files under a root that must be read; remove those that vanished."""
+    """Return the files under a root that must be read; remove the vanished ones."""
     name = printable(str(root))
     known = _known(writer, root, inner)
     try:
@@ -309,8 +309,8 @@ def _plan_root(
         tally.skipped.append(Skipped(path=name, reason=reason))
         return []
     if not exists:
-        # Where the folder around it is gone as well, a drive was unplugged rather than a file
-        # deleted, and what was indexed stays.
+        # If the folder around it is gone as well, a drive was probably unplugged rather than a file
+        # deleted, so its documents stay in the index.
         if name in writer.catalog.roots() and root.parent.exists():
             _remove(writer, known, tally)
             writer.forget_root(name)
@@ -332,8 +332,8 @@ def _plan_root(
     tally.left_out.ignored += left_out.ignored
     writer.set_root(name, options.as_json())
     present = {printable(str(file.path)): file for file in files}
-    # What is a link that isn't followed, or lies under an unreadable folder, hasn't vanished: we
-    # just can't see it.
+    # Links that aren't followed, and files in unreadable folders, haven't vanished: they just can't
+    # be seen.
     blind = tuple(_prefix(item.path) for item in skipped)
     _remove(
         writer,
@@ -356,11 +356,11 @@ def _plan_root(
 
 
 def _size_if_changed(path: Path, known: tuple[str, SourceState] | None) -> int | None:
-    """Return the size of a file that must be read; None if its size and time are those known."""
+    """Return the size of a file that must be read; None if its size and time are known."""
     try:
         status = path.stat()
     except (OSError, RuntimeError):
-        return 0  # which reading it will report
+        return 0  # reading the file will report the error
     if known and (status.st_mtime_ns, status.st_size) == (known[1].mtime_ns, known[1].size):
         return None
     return status.st_size
@@ -389,7 +389,7 @@ def _sync_file(
         document = document.model_copy(update={"metadata": metadata})
         prepared = writer.prepare(document, (item.name, state))
     except Exception as error:
-        # Whatever it is, this file is to blame: nothing here touches the index.
+        # Any error here is due to this file, because nothing here changes the index.
         if isinstance(error, UnsupportedFormatError) and not item.is_root:
             tally.left_out.unsupported[file_type(file.path.name)] += 1
         elif isinstance(error, IngestError) and not isinstance(error, InvalidDocumentError):
@@ -407,7 +407,7 @@ def _sync_file(
 def _read_if_changed(
     path: Path, known: SourceState | None, *, max_bytes: int
 ) -> tuple[bytes | None, SourceState]:
-    """Return the file's bytes and state; None for the bytes if they are those known."""
+    """Return the file's bytes and state; the bytes are None if they haven't changed."""
     try:
         before = path.stat()
     except (OSError, RuntimeError) as error:
@@ -424,7 +424,7 @@ def _read_if_changed(
 
 
 def _known(writer: Writer, root: Path, inner: Sequence[Path]) -> dict[str, tuple[str, SourceState]]:
-    """Return the files known under `root`, less those of the roots inside it."""
+    """Return the known files under `root`, without those of the roots inside it."""
     path = printable(str(root))
     apart = tuple(_prefix(printable(str(other))) for other in inner)
     known = writer.catalog.sources(path, _prefix(path))
@@ -432,7 +432,7 @@ def _known(writer: Writer, root: Path, inner: Sequence[Path]) -> dict[str, tuple
 
 
 def _prefix(path: str) -> str:
-    """Return what the paths below `path` start with. The root of a drive ends with it already."""
+    """Return the prefix of all paths below `path`."""
     return path if path.endswith(os.sep) else path + os.sep
 
 

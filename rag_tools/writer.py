@@ -1,9 +1,9 @@
 """A writing session: documents in, committed segments out.
 
-One writer at a time, held by a lock. Documents are queued, encoded together, cut into segments
-when enough have gathered, and committed with everything that goes with them in one transaction
-of the catalog. A crash before that transaction leaves files nobody refers to, which the next
-session sweeps; a crash after it loses nothing.
+A lock ensures that there is one writer at a time. Documents are queued and encoded together. When
+enough have gathered, they are written as a segment and committed in one transaction of the catalog.
+A crash before that transaction leaves files that nothing refers to, which the next session deletes;
+a crash after it loses nothing.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from numpy.typing import NDArray
 
 from rag_tools.carrying import Source, Wanted, assign, copies
 from rag_tools.catalog.rows import (
+    Address,
     NewPassage,
-    Place,
     SegmentRow,
     SourceState,
     encode_document,
@@ -45,9 +45,9 @@ from rag_tools.types import Document, Progress
 
 LOCK = "writer.lock"
 
-_QUEUE_PASSAGES = 256  # encoded together: keeps all cores busy on documents of one passage
-_SEGMENT_PASSAGES = 4096  # committed at: about 190 MB of half-precision embeddings in memory
-_COMMIT_SECONDS = 60.0  # and committed at the latest: what a kill can lose
+_QUEUE_PASSAGES = 256  # encoded together, to keep all cores busy with short documents
+_SEGMENT_PASSAGES = 4096  # per commit: about 190 MB of half-precision embeddings in memory
+_COMMIT_SECONDS = 60.0  # maximum time between commits: the work that a kill can lose
 _MAX_CODEBOOK_PARTS = 8
 
 
@@ -57,22 +57,22 @@ class Writer:
     Parameters
     ----------
     directory
-        The index.
+        Directory of the index.
     encoder
-        Of the checkpoint the index was made with.
+        Encoder of the checkpoint that the index was made with.
     passage_tokens
-        Token budget of a passage.
+        Maximum tokens per passage.
     bits
-        Of a residual code, for a codebook that is trained.
+        Bits per dimension of a residual code, for a new codebook.
     progress
-        Told of passages encoded.
+        Called with the number of passages encoded.
 
     Attributes
     ----------
     catalog
-        For reading; changes go through the methods.
+        The catalog, for reading only; changes go through the methods.
     encoded_passages
-        How many passages this session has encoded.
+        Number of passages that this session has encoded.
 
     Raises
     ------
@@ -137,17 +137,17 @@ class Writer:
     def prepare(
         self, document: Document, source: tuple[str, SourceState] | None = None
     ) -> Prepared:
-        """Split a document into passages and make it ready to be stored; the index isn't touched.
+        """Split a document into passages and make it ready to be stored.
 
-        All that can fail because of what a document holds fails here. What is raised by `put` and
-        `commit` is trouble with the index.
+        The index isn't changed. Everything that can fail because of a document's content fails
+        here; what `put` and `commit` raise is trouble with the index.
 
         Raises
         ------
         InvalidDocumentError
-            The blocks of the document don't tile its text.
+            If the blocks of the document don't tile its text.
         IngestError
-            Something else about the document can't be handled.
+            If something else about the document can't be handled.
         """
         try:
             passages = chunk(document, self._encoder, passage_tokens=self._passage_tokens)
@@ -160,7 +160,7 @@ class Writer:
     def put(self, prepared: Prepared) -> None:
         """Add a document, or replace the one with its id, at the next commit.
 
-        Commits by itself when enough has gathered, so that an interruption loses little.
+        It commits by itself when enough has gathered, so that an interruption loses little.
         """
         document = prepared.document
         batch = self._batch
@@ -186,7 +186,7 @@ class Writer:
         self._batch.deleted.add(document_id)
 
     def touch(self, document_id: str, state: SourceState) -> None:
-        """Record a file's new size and time at the next commit: its bytes are the same."""
+        """Record a file's new size and time at the next commit; its content hasn't changed."""
         self._batch.touched[document_id] = state
 
     def set_root(self, path: str, options: dict[str, Any]) -> None:
@@ -199,11 +199,11 @@ class Writer:
         self._batch.roots[path] = None
 
     def set_url_template(self, template: str | None) -> None:
-        """Have citations' urls made by a template from the next commit on; None: undo that."""
+        """Set the template for citations' URLs at the next commit; None removes it."""
         self._batch.settings["url_template"] = template
 
     def commit(self) -> None:
-        """Make everything since the last commit visible to readers, at once and durably."""
+        """Make all changes since the last commit durable, and visible to readers at once."""
         if not self._batch:
             return
         self._encode()
@@ -211,7 +211,7 @@ class Writer:
         batch, self._batch = self._batch, Batch()
         with self.catalog.transaction():
             ids = self._insert_segments(batch.cuts)
-            self._replace_documents(batch, _places(ids, [n for _, n, _ in batch.cuts]))
+            self._replace_documents(batch, _addresses(ids, [n for _, n, _ in batch.cuts]))
             for id, state in batch.touched.items():
                 self.catalog.touch_source(id, state)
             for path, options in batch.roots.items():
@@ -225,9 +225,10 @@ class Writer:
         self._sweep()
 
     def compact(self) -> None:
-        """Merge segments that are too many or too dead: O(their tokens), nothing is encoded.
+        """Merge segments if there are too many, and rewrite those with many dead passages.
 
-        Merged tokens keep their codes, so no precision is lost however often it happens.
+        The time is O(tokens of these segments), and nothing is encoded. Merged tokens keep their
+        codes, so no precision is lost however often segments are merged.
         """
         if self._codebook is None:
             return
@@ -246,7 +247,7 @@ class Writer:
         self._sweep()
 
     def _merge(self, rows: list[SegmentRow], codebook: Codebook) -> None:
-        """Replace segments by one of what is live in them."""
+        """Replace segments by one segment of their live passages."""
         live = [self._live(row.id, row.passages) for row in rows]
         file = f"{uuid.uuid4().hex}.seg"
         runs = (
@@ -289,7 +290,7 @@ class Writer:
         batch.queue.clear()
 
     def _cut(self) -> None:
-        """Write what is encoded as a segment that no reader sees before the commit."""
+        """Write the encoded passages as a segment, which readers don't see before the commit."""
         encoded = self._batch.encoded
         if not encoded:
             return
@@ -314,7 +315,7 @@ class Writer:
     def _fitted_codebook(
         self, vectors: NDArray[np.float16], token_ids: NDArray[np.int32]
     ) -> Codebook:
-        """Return the codebook, trained on or grown for what is being cut."""
+        """Return the codebook, trained on or extended for these embeddings."""
         known = self._codebook
         if known is None:
             codebook = Codebook.train(vectors, token_ids, bits=self._bits, progress=self._progress)
@@ -327,7 +328,7 @@ class Writer:
 
     # -- committing ------------------------------------------------------------------------------
 
-    def _replace_documents(self, batch: Batch, place: Callable[[int], Place]) -> None:
+    def _replace_documents(self, batch: Batch, place: Callable[[int], Address]) -> None:
         """Delete and insert the documents of a batch; `place` is where what was encoded stands."""
         catalog = self.catalog
         keys = ((id, catalog.document_key(id)) for id in sorted(batch.deleted))
@@ -369,7 +370,7 @@ class Writer:
         (id,) = self._insert_segments([(file, len(copy), copy.n_tokens)])
         positions = itertools.count()
         return [
-            Source(Place(id, next(positions))) if source.copied else source for source in sources
+            Source(Address(id, next(positions))) if source.copied else source for source in sources
         ]
 
     def _insert_segments(self, cuts: Iterable[tuple[str, int, int]]) -> list[int]:
@@ -393,13 +394,13 @@ class Writer:
         self.catalog.set_setting("generation", generation + 1)
 
     def _write_codebook(self, codebook: Codebook, *, first: int) -> Codebook:
-        """Write the centroids from `first` on, and make `codebook` that of the next commit."""
+        """Write the centroids from `first` on; `codebook` becomes that of the next commit."""
         if len(self._codebook_files) >= _MAX_CODEBOOK_PARTS:
             first = 0  # joins the parts
         file = f"{uuid.uuid4().hex}.cb"
         codebook.write(self._directory / CODEBOOKS / file, first=first)
         files = [*(self._codebook_files if first else []), file]
-        # Together: an interruption in between would leave parts that don't fit each other.
+        # Set together: an interruption in between would leave parts that don't belong together.
         self._codebook, self._codebook_files = codebook, files
         return codebook
 
@@ -412,7 +413,7 @@ class Writer:
         return np.setdiff1d(np.arange(passages), self.catalog.tombstones(segment))
 
     def _sweep(self) -> None:
-        """Delete the files that no commit refers to."""
+        """Delete the files that the current commit doesn't refer to."""
         known = {row.file for row in self.catalog.segments()}
         known |= set(self.catalog.codebook_files())
         for folder in (SEGMENTS, CODEBOOKS):
@@ -420,25 +421,25 @@ class Writer:
                 paths = list((self._directory / folder).iterdir())
             for path in paths:
                 if path.name not in known:
-                    # Windows keeps a file that a reader has mapped, a disk may fail: a later sweep
-                    # gets it, and what was committed is no worse for it.
+                    # Windows can't delete a file that a reader has mapped, and a disk may fail. A
+                    # later sweep deletes the file; until then it does no harm.
                     with contextlib.suppress(OSError):
                         path.unlink()
 
 
-def _places(ids: list[int], sizes: list[int]) -> Callable[[int], Place]:
+def _addresses(ids: list[int], sizes: list[int]) -> Callable[[int], Address]:
     """Return the function from a passage's sequence number to its segment and position."""
     starts = [0, *itertools.accumulate(sizes)]
 
-    def place(sequence: int) -> Place:
+    def address(sequence: int) -> Address:
         index = bisect_right(starts, sequence) - 1
-        return Place(ids[index], sequence - starts[index])
+        return Address(ids[index], sequence - starts[index])
 
-    return place
+    return address
 
 
 def acquire(directory: Path) -> FileLock:
-    """Return the lock of the one process that writes; `IndexLockedError` if another holds it."""
+    """Return the lock for writing; raise `IndexLockedError` if another process holds it."""
     guard = FileLock(directory / LOCK, timeout=0)
     with failures_named(directory):
         try:

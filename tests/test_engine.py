@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import itertools
 import json
@@ -19,7 +20,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from rag_tools import Document, Engine
+from rag_tools import Document, Engine, checking
 from rag_tools.catalog.schema import FILE_NAME
 from rag_tools.errors import (
     CheckpointError,
@@ -32,6 +33,7 @@ from rag_tools.errors import (
     NotFoundError,
 )
 from rag_tools.index.arrayfile import FORMAT_VERSION
+from rag_tools.ingest.worker import Worker
 
 OPEN_FILES = Path("/proc/self/fd")
 
@@ -718,6 +720,24 @@ def test_a_url_template_makes_every_link(tmp_path, corpus_dir):
 # -- verify --------------------------------------------------------------------------------------
 
 
+def test_verify_reads_a_changed_source_once(tmp_path, monkeypatch):
+    source = tmp_path / "notes.md"
+    source.write_text("The kettle boils at noon. The cat sleeps.")
+    with Engine.open(tmp_path / "index", create=True) as engine:
+        engine.sync([source])
+        (citation,) = engine.search("When does the kettle boil?", limit=1).results[0].citations[:1]
+        source.write_text("It rains. The kettle boils at noon. The cat sleeps.")
+        opened, open_file = [], Path.open
+
+        def counted(path, *arguments, **options):
+            opened.append(path)
+            return open_file(path, *arguments, **options)
+
+        monkeypatch.setattr(Path, "open", counted)
+        assert engine.verify(citation).status == "moved"
+        assert opened == [source.resolve()]
+
+
 def test_verify_reads_the_source_itself(tmp_path):
     source = tmp_path / "docs"
     source.mkdir()
@@ -738,6 +758,26 @@ def test_verify_reads_the_source_itself(tmp_path):
         assert (gone.status, gone.checked) == ("exact", "index")
         engine.sync()
         assert engine.verify(citation).status == "missing"
+
+
+def test_verify_parses_a_changed_source_within_the_limits_of_indexing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    page = tmp_path / "docs" / "page.html"
+    page.parent.mkdir()
+    page.write_text("<p>The bridge was painted in May.</p>", encoding="utf-8")
+    with Engine.open(tmp_path / "index", create=True) as engine:
+        engine.sync([page.parent])
+        (hit,) = engine.search("bridge").results
+        page.write_text("<p>It was painted twice. The bridge was painted in May.</p>", "utf-8")
+        assert engine.verify(hit.citations[0]).checked == "source"
+        # Too little time for any parser: as if the source were out of reach.
+        monkeypatch.setattr(checking, "Worker", functools.partial(Worker, timeout=1e-6))
+        found = engine.verify(hit.citations[0])
+        assert (found.status, found.checked) == ("exact", "index")
+        monkeypatch.setattr(checking, "DEFAULT_MAX_BYTES", 8)
+        page.write_bytes(b"x" * 100_000)
+        assert engine.verify(hit.citations[0]).checked == "index"
 
 
 def test_a_renamed_file_verifies_as_moved(tmp_path):

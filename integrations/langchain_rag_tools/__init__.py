@@ -1,6 +1,6 @@
-"""rag-tools for LangChain: a retriever, a vector store, a reranker, a tool, answers that cite.
+"""rag-tools for LangChain: a retriever, a vector store, a reranker, a tool, and cited answers.
 
-Adapters over `rag_tools.Engine`, or the client of a server; nothing here scores or quotes.
+These are adapters of `rag_tools.Engine` and `rag_tools.Client`; nothing here scores or quotes.
 """
 
 from langchain_rag_tools.citations import annotate, numbered_quotes

@@ -1,4 +1,4 @@
-"""Reordering what any retriever found, and marking the words that matter in it."""
+"""Reranking the documents of any retriever, and quoting the evidence in them."""
 
 from __future__ import annotations
 
@@ -13,30 +13,17 @@ from rag_tools.rerank import Reranker, quote_json
 
 
 class RagToolsReranker(Reranker, BaseDocumentCompressor):
-    """Orders documents by MaxSim with the query and adds the quotes that carry the evidence.
+    """Reranks documents of any origin; see `rag_tools.rerank.Reranker` for the parameters.
 
-    Works on documents of any origin. Their metadata gain ``score``, the mean similarity per
-    query token, and ``quotes``, best first: ``start`` and ``end`` in code points of
-    ``page_content``, ``quote``, which is that range of it, and ``score``. Neither takes part when
-    documents are compared: see `RetrievedDocument`.
-
-    Parameters
-    ----------
-    checkpoint
-        Directory or hub id of a ColBERT checkpoint; default: the bundled one.
-    top_n
-        At most so many documents; default: all.
-
-    Raises
-    ------
-    CheckpointError
-        If the checkpoint can't be read.
+    The documents' metadata gain ``score`` and ``quotes``, whose ``start`` and ``end`` are code
+    points of ``page_content``. Neither counts when documents are compared: see
+    `RetrievedDocument`.
     """
 
     def compress_documents(
         self, documents: Sequence[Document], query: str, callbacks: Callbacks | None = None
     ) -> list[Document]:
-        """Return the documents in order of falling score; those given aren't changed.
+        """Return copies of the documents in order of descending score.
 
         Raises
         ------

@@ -1,4 +1,4 @@
-"""Documents that a query found, with what belongs to the passage apart from what it was asked."""
+"""The documents that a query found, which are equal if they are the same passage."""
 
 from __future__ import annotations
 
@@ -6,35 +6,36 @@ from typing import Any
 
 from langchain_core.documents import Document
 
-OF_THE_QUERY = frozenset({"score", "citations", "confidence", "quotes"})
-"""Keys of a document's metadata that another query fills otherwise."""
+from rag_tools.frameworks import OF_THE_QUERY
+
+_NOT_COMPARED = OF_THE_QUERY | {"score"}
 
 
 class RetrievedDocument(Document):
-    """A LangChain document that equals another one of the same passage, whichever query found it.
+    """A LangChain document that is equal to another one of the same passage, whatever the query.
 
-    ``score``, ``citations``, ``confidence`` and ``quotes`` in the metadata belong to the query, and
-    are left out when documents are compared. Retrievers that ask several questions or several
-    retrievers, such as ``MultiQueryRetriever``, recognise a passage by that. Documents can be
-    members of a set. Serialised by LangChain, they come back as plain documents.
+    ``score``, ``citations``, ``confidence`` and ``quotes`` in the metadata depend on the query and
+    are ignored when documents are compared. This lets ``MultiQueryRetriever`` and the like, which
+    ask several questions or several retrievers, recognise a passage. Documents are hashable.
+    LangChain serialises and restores them as plain documents.
     """
 
     def __eq__(self, other: object) -> bool:
-        """Tell whether the other document has the same id, text and metadata of the passage."""
+        """Return whether the other document has the same id, text and metadata of the passage."""
         return isinstance(other, Document) and _passage(self) == _passage(other)
 
     def __hash__(self) -> int:
-        """Return a hash of the id and the text: the metadata may be changed meanwhile."""
+        """Return a hash of the id and the text only, since metadata may be changed."""
         return hash((self.id, self.page_content))
 
     @classmethod
     def lc_id(cls) -> list[str]:
-        """Return the id under which LangChain reads back what it serialised: a document's."""
+        """Return the id of the class as which LangChain restores the document."""
         return Document.lc_id()
 
 
 def _passage(document: Document) -> tuple[str | None, str, dict[str, Any]]:
     metadata = {
-        name: value for name, value in document.metadata.items() if name not in OF_THE_QUERY
+        name: value for name, value in document.metadata.items() if name not in _NOT_COMPARED
     }
     return document.id, document.page_content, metadata

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -15,35 +14,35 @@ from langchain_core.retrievers import BaseRetriever, LangSmithRetrieverParams
 from pydantic import Field, field_validator
 
 from langchain_rag_tools.retrieved import RetrievedDocument
+from rag_tools.client import Client, open_index
 from rag_tools.engine import Engine
+from rag_tools.frameworks import hit_metadata
 from rag_tools.types import Filter, Hit, SearchResults
-from rag_tools_mcp.client import Client, open_index
 
 
 class RagToolsRetriever(BaseRetriever):
-    """Retrieves the passages that answer a query best, each with verbatim citations.
+    """Retrieves the passages that best answer a query, each with verbatim citations.
 
-    Any number of threads and tasks may share one. The asynchronous methods leave the event loop
-    free. A retriever is copied and pickled by what it was opened with: the copy opens the index, or
-    connects to the server, anew.
+    A retriever may be shared between threads and tasks. The asynchronous methods don't block the
+    event loop. A retriever is copied and pickled as the arguments it was made with: the copy opens
+    the index, or connects to the server, again.
 
     Parameters
     ----------
     index
-        Directory of an index, http(s) URL of a server, or an open engine or client; default: as
-        `Engine.open` has it. What was opened here is closed by ``retriever.engine.close()``.
+        What `rag_tools.open_index` takes: the directory of an index, the http(s) URL of a server,
+        or an open engine or client. To close what the retriever opened, call
+        ``retriever.engine.close()``.
     k
-        At most so many passages; also an argument of `invoke` and `ainvoke`.
+        The most passages to return; also an argument of `invoke` and `ainvoke`.
     filter
-        Restriction on documents, see `rag_tools.types.Filter`; also an argument of `invoke` and
-        `ainvoke`, which replaces this one.
+        Which documents to search, see `rag_tools.types.Filter`. As an argument of `invoke` and
+        `ainvoke` it replaces this one.
 
     Raises
     ------
-    IndexNotFoundError, IndexCorruptError, IndexVersionError
-        If the index can't be opened.
-    ServerError
-        If the server can't be reached.
+    RagToolsError
+        If the index can't be opened, as by `rag_tools.open_index`.
     """
 
     index: Engine | Client | Path | str | None = Field(default=None, validate_default=True)
@@ -57,21 +56,21 @@ class RagToolsRetriever(BaseRetriever):
 
     @property
     def engine(self) -> Engine | Client:
-        """What searches: the open engine, or the client of the server."""
-        assert isinstance(self.index, Engine | Client)  # what `_open` made of it
+        """The open engine, or the client of the server."""
+        assert isinstance(self.index, Engine | Client)  # which `_open` ensures
         return self.index
 
     def search(
         self, query: str, *, k: int | None = None, filter: Filter | None = None
     ) -> SearchResults:
-        """Return what `Engine.search` finds; the retriever's own `k` and `filter` by default.
+        """Return the results of `Engine.search`; `k` and `filter` default to the retriever's own.
 
         Raises
         ------
         InvalidQueryError
             If the query is blank, `k` isn't positive, or the filter can't be used.
         ServerError
-            The same, if a server says so.
+            If the index is a server's, in the same cases.
         """
         return self.engine.search(
             query,
@@ -82,7 +81,7 @@ class RagToolsRetriever(BaseRetriever):
     async def asearch(
         self, query: str, *, k: int | None = None, filter: Filter | None = None
     ) -> SearchResults:
-        """Return what `search` does."""
+        """Return the same as `search`."""
         return await self.engine.asearch(
             query,
             limit=self.k if k is None else k,
@@ -118,14 +117,12 @@ class RagToolsRetriever(BaseRetriever):
 
 
 def documents(found: SearchResults) -> list[Document]:
-    """Return hits as LangChain documents, in their order.
+    """Return hits as LangChain documents, in the same order.
 
-    The id is the passage's. The document's own metadata are kept; added to them are ``source``,
-    ``title``, ``heading``, ``url``, ``score``, ``document_id``, ``document_sha256``,
-    ``start_index`` and ``end_index`` (code points of the document's canonical text),
-    ``citations``, a list of `rag_tools.Citation` as JSON, ``also_in``, the duplicates of the
-    passage, and ``confidence``: that of the search, the same in all of its documents. Two
-    documents are equal if they are the same passage, whatever was asked: see `RetrievedDocument`.
+    The id of each is that of the passage. The metadata are those of `rag_tools.frameworks`, with
+    ``score``, ``document_id``, and ``start_index`` and ``end_index`` in code points of the
+    document's canonical text. Two documents are equal if they are the same passage, whatever the
+    query: see `RetrievedDocument`.
     """
     return [_document(hit, found.confidence) for hit in found.results]
 
@@ -135,18 +132,10 @@ def _document(hit: Hit, confidence: float | None) -> Document:
         id=hit.id,
         page_content=hit.text,
         metadata={
-            **deepcopy(hit.metadata),  # the engine keeps it, and chains like to change theirs
-            "source": hit.uri,
-            "title": hit.title,
-            "heading": hit.heading,
-            "url": hit.url,
+            **hit_metadata(hit, confidence),
             "score": hit.score,
             "document_id": hit.document_id,
-            "document_sha256": hit.document_sha256,
             "start_index": hit.start,
             "end_index": hit.end,
-            "citations": [citation.model_dump(mode="json") for citation in hit.citations],
-            "also_in": [copy.model_dump(mode="json") for copy in hit.also_in],
-            "confidence": confidence,
         },
     )

@@ -1,4 +1,4 @@
-"""LangChain's vector store interface over an index, for `langchain_core.indexing.index`."""
+"""LangChain's vector store interface to an index, for `langchain_core.indexing.index`."""
 
 from __future__ import annotations
 
@@ -15,27 +15,29 @@ from langchain_core.embeddings import Embeddings
 from langchain_core.runnables import run_in_executor
 from langchain_core.vectorstores import VectorStore
 
+from rag_tools.client import open_to_write
 from rag_tools.engine import Engine
 from rag_tools.errors import NotFoundError
+from rag_tools.frameworks import indexed_document
 from rag_tools.types import Document as Indexed
-from rag_tools.types import Filter, Hit, Metadata, SourceMap, document_id
-from rag_tools_mcp.client import open_to_write
+from rag_tools.types import Filter, Hit, Metadata, document_id
 
 
 class RagToolsVectorStore(VectorStore):
-    """Adds, deletes and searches documents of an index; `RagToolsRetriever` adds citations.
+    """Adds, deletes and searches the documents of an index; for citations use `RagToolsRetriever`.
 
-    There is no need to split documents first. One that fits a passage comes back as it was
-    added. Of a longer one come the passages that match: their id is ``DOCUMENT_ID:START-END`` and
-    ``start_index`` stands in their metadata.
+    Documents needn't be split. A search returns a document that fits into one passage as it was
+    added. Of a longer document it returns the passages that match: their ids are
+    ``DOCUMENT_ID:START-END``, and their metadata have ``start_index``.
 
-    Metadata must be JSON; ``source`` and ``title`` become the document's.
+    Metadata must be JSON. ``source`` and ``title`` become those of the document.
 
     Parameters
     ----------
     index
-        Directory of an index, made if there is none, or an open engine; default: as `Engine.open`
-        has it. What was opened here is closed by ``store.engine.close()``.
+        The directory of an index, which is created if there is none, or an open engine; by default
+        the directory of `Engine.open`. To close what the store opened, call
+        ``store.engine.close()``.
 
     Attributes
     ----------
@@ -47,7 +49,7 @@ class RagToolsVectorStore(VectorStore):
     IndexCorruptError, IndexVersionError
         If the index can't be opened.
     ConfigurationError
-        If it is a server's, which can only be read.
+        If `index` is a server, which can only be read.
     """
 
     def __init__(self, index: Engine | Path | str | None = None) -> None:
@@ -64,20 +66,21 @@ class RagToolsVectorStore(VectorStore):
         index: Engine | Path | str | None = None,
         **kwargs: object,
     ) -> Self:
-        """Return a store on `index` to which the texts were added.
+        """Return a store of `index` to which the texts have been added.
 
         Raises
         ------
         TypeError
-            If there are other arguments.
+            If there are unknown arguments.
         ValueError
-            If an embedding is given: the index encodes with its own checkpoint.
+            If an embedding is given, since the index encodes with its own checkpoint.
         """
         _refuse("from_texts", kwargs)
         if embedding is not None:
             raise ValueError(
-                f"embedding {type(embedding).__name__}: pass None, the index encodes with its own "
-                "checkpoint"
+                f"embedding is {type(embedding).__name__}: pass None, since the index encodes "
+                f"with its "
+                "own checkpoint"
             )
         store = cls(index)
         store.add_texts(texts, metadatas, ids=ids)
@@ -98,19 +101,19 @@ class RagToolsVectorStore(VectorStore):
         Parameters
         ----------
         ids
-            Default: the documents' own. One without an id gets one from its content, so that
-            adding it again changes nothing.
+            By default, the documents' own ids. A document without an id gets one that is derived
+            from its content, so that adding it again changes nothing.
         batch_size
-            Ignored: LangChain passes one, and `Engine.add` needs none.
+            Ignored. LangChain passes it; `Engine.add` needs no batches.
 
         Raises
         ------
         IndexLockedError
             If another process is writing.
         TypeError
-            If there are other arguments.
+            If there are unknown arguments.
         ValueError
-            If there aren't as many ids as documents.
+            If the numbers of ids and of documents differ.
         """
         _refuse("add_documents", kwargs)
         given = [document.id for document in documents] if ids is None else ids
@@ -125,38 +128,40 @@ class RagToolsVectorStore(VectorStore):
         IndexLockedError
             If another process is writing.
         TypeError
-            If there are other arguments.
+            If there are unknown arguments.
         ValueError
             If `ids` is None.
         """
         _refuse("delete", kwargs)
         if ids is None:
-            raise ValueError("ids is None: name the documents, or delete the index's directory")
+            raise ValueError(
+                "ids is None: pass the ids of the documents, or delete the directory of the index"
+            )
         self.engine.delete(ids)
         return True
 
     def get_by_ids(self, ids: Sequence[str], /) -> list[Document]:
-        """Return the documents, or passages, that have these ids, in their order."""
+        """Return the documents or passages with these ids, in the order of the ids."""
         return list(self._get(ids))
 
     def similarity_search(
         self, query: str, k: int = 4, filter: Filter | None = None, **kwargs: object
     ) -> list[Document]:
-        """Return the documents and passages that answer `query` best.
+        """Return the documents and passages that best answer `query`.
 
         Parameters
         ----------
         k
-            At most so many.
+            The most documents to return.
         filter
-            Restriction on documents, see `rag_tools.types.Filter`.
+            Which documents to search, see `rag_tools.types.Filter`.
 
         Raises
         ------
         InvalidQueryError
             If the query is blank, `k` isn't positive, or the filter can't be used.
         TypeError
-            If there are other arguments.
+            If there are unknown arguments.
         """
         _refuse("similarity_search", kwargs)
         found = self.similarity_search_with_score(query, k, filter)
@@ -165,14 +170,14 @@ class RagToolsVectorStore(VectorStore):
     def similarity_search_with_score(
         self, query: str, k: int = 4, filter: Filter | None = None
     ) -> list[tuple[Document, float]]:
-        """Return what `similarity_search` does, with scores; higher is better."""
+        """Return the same as `similarity_search`, with scores; higher is better."""
         found = self.engine.search(query, limit=k, filter=filter)
         return [(_found(hit), hit.score) for hit in found.results]
 
     def max_marginal_relevance_search(
         self, query: str, k: int = 4, *args: object, **kwargs: object
     ) -> list[Document]:
-        """Raise `NotImplementedError`, which says what to use instead."""
+        """Raise `NotImplementedError`; its message says what to use instead."""
         raise NotImplementedError(
             "rag-tools doesn't offer maximal marginal relevance (mmr): use "
             "search_type='similarity', which returns no passage twice, with a larger k"
@@ -181,7 +186,7 @@ class RagToolsVectorStore(VectorStore):
     def similarity_search_by_vector(
         self, embedding: list[float], k: int = 4, **kwargs: object
     ) -> list[Document]:
-        """Raise `NotImplementedError`, which says what to use instead."""
+        """Raise `NotImplementedError`; its message says what to use instead."""
         raise NotImplementedError(
             "rag-tools encodes queries itself: pass the text of the query to similarity_search"
         )
@@ -189,10 +194,10 @@ class RagToolsVectorStore(VectorStore):
     def _similarity_search_with_relevance_scores(
         self, query: str, k: int = 4, filter: Filter | None = None, **kwargs: object
     ) -> list[tuple[Document, float]]:
-        """Return what `similarity_search` does, with the evidence in each from 0 to 1.
+        """Return the same as `similarity_search`, with a relevance from 0 to 1.
 
-        It is the score of the best quote in the passage. What a better passage, which overlaps this
-        one, quotes already counts there only.
+        The relevance is the score of the best quote in the passage. Text that an overlapping,
+        better passage quotes counts only for that one.
         """
         _refuse("similarity_search_with_relevance_scores", kwargs)
         found = self.engine.search(query, limit=k, filter=filter)
@@ -218,44 +223,41 @@ class RagToolsVectorStore(VectorStore):
 
 
 def _refuse(method: str, unknown: Mapping[str, object]) -> None:
-    """Raise if there are arguments that only LangChain's signature allows."""
+    """Raise `TypeError` if there are arguments, which only LangChain's signature allows."""
     if unknown:
-        raise TypeError(f"{method} has no argument {', '.join(unknown)}")
+        raise TypeError(f"{method} got unknown arguments: {', '.join(unknown)}")
 
 
 def _indexed(document: Document, id: str | None) -> Indexed:
-    """Return what is indexed for a document."""
+    """Return the document to index for one of LangChain."""
     metadata = document.metadata
     if not id:
         content = [document.page_content, metadata]
         id = document_id(json.dumps(content, sort_keys=True, ensure_ascii=False))
-    source = str(metadata.get("source") or "")
-    return Indexed(
-        id=id,
-        text=document.page_content,
-        uri=source or f"langchain:{id}",
-        # Encoded with every passage: no name at all says more than one made of an id.
-        title=str(metadata.get("title") or source.rstrip("/").rsplit("/", 1)[-1]),
-        # The text was extracted, so that its lines needn't be those of the source.
-        source_map=SourceMap(),
+    return indexed_document(
+        id,
+        document.page_content,
+        source=str(metadata.get("source") or ""),
+        default_uri=f"langchain:{id}",
+        title=str(metadata.get("title") or ""),
         metadata=metadata,
     )
 
 
 def _found(hit: Hit) -> Document:
-    """Return a hit: the document as added if the passage is all of it, else the passage."""
+    """Return the document as it was added if the hit is all of it, otherwise the passage."""
     if hashlib.sha256(hit.text.encode("utf-8")).hexdigest() == hit.document_sha256:
         return _returned(hit.document_id, hit.text, hit.metadata, None)
     return _returned(hit.id, hit.text, hit.metadata, hit.start)
 
 
 def _evidence(hit: Hit) -> float:
-    """Return the score of the best quote in a hit, from 0 to 1."""
+    """Return the score of the best quote in a hit, limited to 0 to 1."""
     best = max((citation.score for citation in hit.citations), default=0.0)
     return min(1.0, max(0.0, best))
 
 
 def _returned(id: str, text: str, metadata: Metadata, start: int | None) -> Document:
-    # The engine keeps the metadata, and chains like to change theirs.
+    # Chains change metadata, and the engine keeps its own.
     own = deepcopy(metadata) | ({} if start is None else {"start_index": start})
     return Document(id=id, page_content=text, metadata=own)

@@ -1,6 +1,6 @@
-"""rag-tools for LlamaIndex: a retriever, an index, a reranker, a query engine that cites.
+"""rag-tools for LlamaIndex: a retriever, an index, a reranker, and a query engine that cites.
 
-Adapters over `rag_tools.Engine`, or the client of a server; nothing here scores or quotes.
+These are adapters of `rag_tools.Engine` and `rag_tools.Client`; nothing here scores or quotes.
 """
 
 from llama_index_rag_tools.index import RagToolsIndex

@@ -1,4 +1,4 @@
-"""LlamaIndex's managed index over ours: documents go in, cited passages come out."""
+"""LlamaIndex's interface for managed indexes, to an index of rag-tools."""
 
 from __future__ import annotations
 
@@ -16,32 +16,33 @@ from llama_index.core.storage.storage_context import StorageContext
 from llama_index_rag_tools.nodes import to_document
 from llama_index_rag_tools.retriever import RagToolsRetriever
 from rag_tools.aio import offload
+from rag_tools.client import open_to_write
 from rag_tools.engine import Engine
 from rag_tools.errors import NotFoundError
 from rag_tools.types import Document as Indexed
 from rag_tools.types import Filter
-from rag_tools_mcp.client import open_to_write
 
 
 class RagToolsIndex(BaseManagedIndex):
-    """Adds, refreshes and deletes documents of an index, and makes what searches it.
+    """Adds, refreshes and deletes the documents of an index, and makes retrievers for it.
 
-    Documents needn't be split: passages are the index's own affair. A document keeps its id
-    (``id_``), and what is found names it as its source node: give documents ids that are the same
-    at the next run, or `refresh_ref_docs` can't tell what is new. Metadata must be JSON; of
-    ``source``, ``url`` and ``file_path`` the first that is set is what citations link to.
-    Everything is stored by the index itself, nothing in LlamaIndex's storage context.
+    Documents needn't be split: the index divides them into passages. A document keeps its id
+    (``id_``), and is the source node of its passages. Give documents ids that don't change from run
+    to run, so that `refresh_ref_docs` can recognise them. Metadata must be JSON. Citations link to
+    the first of ``source``, ``url`` and ``file_path`` that is set. The index stores everything
+    itself, and nothing in LlamaIndex's storage context.
 
-    Calls from several threads take turns to write. The asynchronous methods leave the event loop
-    free.
+    Calls from several threads write one after the other. The asynchronous methods don't block the
+    event loop.
 
     Parameters
     ----------
     index
-        Directory of an index, made if there is none, or an open engine; default: as `Engine.open`
-        has it. What was opened here is closed by ``index.engine.close()``.
+        The directory of an index, which is created if there is none, or an open engine; by default
+        the directory of `Engine.open`. To close what was opened here, call
+        ``index.engine.close()``.
     callback_manager
-        As every index of LlamaIndex has it.
+        As for every index of LlamaIndex.
 
     Attributes
     ----------
@@ -53,7 +54,7 @@ class RagToolsIndex(BaseManagedIndex):
     IndexCorruptError, IndexVersionError
         If the index can't be opened.
     ConfigurationError
-        If it is a server's, which can only be read.
+        If `index` is a server, which can only be read.
     """
 
     index_struct_cls = IndexDict
@@ -78,17 +79,17 @@ class RagToolsIndex(BaseManagedIndex):
         *,
         index: Engine | Path | str | None = None,
     ) -> Self:
-        """Return an index on `index` to which the documents were added.
+        """Return an index to which the documents have been added.
 
         Raises
         ------
         ValueError
-            If there are a storage context or transformations: the index stores and divides
+            If a storage context or transformations are given, since the index stores and divides
             documents itself.
         """
         if storage_context is not None or transformations is not None:
             raise ValueError(
-                "storage_context and transformations: pass none, the index stores and divides "
+                "storage_context and transformations must be None: the index stores and divides "
                 "documents itself"
             )
         made = cls(index, callback_manager=callback_manager)
@@ -106,7 +107,7 @@ class RagToolsIndex(BaseManagedIndex):
         self.insert_nodes([document])
 
     async def ainsert(self, document: Document, **insert_kwargs: Any) -> None:  # noqa: ANN401
-        """Do what `insert` does."""
+        """Do the same as `insert`."""
         await self.ainsert_nodes([document])
 
     def insert_nodes(
@@ -114,7 +115,7 @@ class RagToolsIndex(BaseManagedIndex):
         nodes: Sequence[BaseNode],
         **insert_kwargs: Any,  # noqa: ANN401
     ) -> None:
-        """Add documents, together.
+        """Add documents in one commit.
 
         Raises
         ------
@@ -131,7 +132,7 @@ class RagToolsIndex(BaseManagedIndex):
         nodes: Sequence[BaseNode],
         **insert_kwargs: Any,  # noqa: ANN401
     ) -> None:
-        """Do what `insert_nodes` does."""
+        """Do the same as `insert_nodes`."""
         await offload(lambda: self.insert_nodes(nodes))
 
     def delete_ref_doc(
@@ -155,11 +156,11 @@ class RagToolsIndex(BaseManagedIndex):
         delete_from_docstore: bool = False,
         **delete_kwargs: Any,  # noqa: ANN401
     ) -> None:
-        """Do what `delete_ref_doc` does."""
+        """Do the same as `delete_ref_doc`."""
         await offload(lambda: self.delete_ref_doc(ref_doc_id))
 
     def update_ref_doc(self, document: Document, **update_kwargs: Any) -> None:  # noqa: ANN401
-        """Do what `insert` does."""
+        """Do the same as `insert`."""
         self.insert(document)
 
     async def aupdate_ref_doc(
@@ -167,7 +168,7 @@ class RagToolsIndex(BaseManagedIndex):
         document: Document,
         **update_kwargs: Any,  # noqa: ANN401
     ) -> None:
-        """Do what `insert` does."""
+        """Do the same as `insert`."""
         await self.ainsert(document)
 
     def refresh_ref_docs(
@@ -175,9 +176,9 @@ class RagToolsIndex(BaseManagedIndex):
         documents: Sequence[Document],
         **update_kwargs: Any,  # noqa: ANN401
     ) -> list[bool]:
-        """Add the documents that are new or whose text or metadata changed; tell which were.
+        """Add the documents that are new or have changed; return for each whether it was added.
 
-        The others cost nothing, and what isn't among `documents` stays.
+        Unchanged documents aren't encoded again. Other documents of the index stay.
 
         Raises
         ------
@@ -195,7 +196,7 @@ class RagToolsIndex(BaseManagedIndex):
         documents: Sequence[Document],
         **update_kwargs: Any,  # noqa: ANN401
     ) -> list[bool]:
-        """Do what `refresh_ref_docs` does."""
+        """Do the same as `refresh_ref_docs`."""
         return await offload(lambda: self.refresh_ref_docs(documents))
 
     def as_retriever(
@@ -203,9 +204,9 @@ class RagToolsIndex(BaseManagedIndex):
         *,
         similarity_top_k: int = 10,
         filter: Filter | None = None,
-        **kwargs: Any,  # noqa: ANN401 - those of the query engine that it is made for
+        **kwargs: Any,  # noqa: ANN401 - LlamaIndex passes those of a query engine
     ) -> RagToolsRetriever:
-        """Return a retriever on the same engine; `similarity_top_k` is its `k`."""
+        """Return a retriever with the same engine; `similarity_top_k` is its `k`."""
         return RagToolsRetriever(
             self.engine,
             k=similarity_top_k,

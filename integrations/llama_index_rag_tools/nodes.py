@@ -1,8 +1,7 @@
-"""Documents and passages as LlamaIndex has them: what is indexed for a node, and the way back."""
+"""LlamaIndex's nodes: turning them into documents to index, and hits into nodes."""
 
 from __future__ import annotations
 
-from copy import deepcopy
 from pathlib import Path
 
 from llama_index.core.schema import (
@@ -14,30 +13,28 @@ from llama_index.core.schema import (
     TextNode,
 )
 
-from rag_tools.types import Document, Hit, SourceMap
+from rag_tools.frameworks import OF_THE_QUERY, hit_metadata, indexed_document
+from rag_tools.types import Document, Hit
 
 SPAN_METADATA = ("source", "url", "document_sha256", "citations", "also_in", "confidence")
-"""What programs read: of no use to a language model or an embedding."""
-
-OF_THE_QUERY = frozenset({"citations", "confidence", "quotes"})
-"""Keys of a node's metadata that another query fills otherwise."""
+"""Metadata for programs, hidden from the language model and the embedding."""
 
 _HIDDEN = "excluded_llm_metadata_keys"
-"""In the metadata of what is indexed: what the document hides from the language model."""
+"""The key, in indexed metadata, for the fields that the node hides from the language model."""
 
 
 class RetrievedNode(TextNode):
-    """A text node that has the same hash whichever query found it.
+    """A text node whose hash doesn't depend on the query that found it.
 
-    ``citations``, ``confidence`` and ``quotes`` in the metadata belong to the query and aren't
-    hashed. Retrievers that ask several questions or several retrievers, such as
-    ``QueryFusionRetriever``, recognise a passage by its hash. Serialised by LlamaIndex, it comes
-    back as a plain `TextNode`.
+    ``citations``, ``confidence`` and ``quotes`` in the metadata depend on the query and aren't
+    hashed. ``QueryFusionRetriever`` and the like, which ask several questions or several
+    retrievers, recognise a passage by its hash. LlamaIndex serialises and restores it as a plain
+    `TextNode`.
     """
 
     @property
     def hash(self) -> str:
-        """The hash that a `TextNode` of the passage has, without what belongs to the query."""
+        """The hash of a `TextNode` with the metadata that don't depend on the query."""
         metadata = {
             name: value for name, value in self.metadata.items() if name not in OF_THE_QUERY
         }
@@ -45,17 +42,18 @@ class RetrievedNode(TextNode):
 
 
 def to_document(node: BaseNode) -> Document:
-    """Return what is indexed for a document of LlamaIndex: its id, text and metadata.
+    """Return the document to index for one of LlamaIndex.
 
     Raises
     ------
     ValueError
-        If it is a part of another document, or its metadata aren't JSON.
+        If the node is a part of another document, or its metadata aren't JSON.
     """
     if node.ref_doc_id is not None:
         raise ValueError(
-            f"node {node.node_id} is a part of {node.ref_doc_id}: insert the document, which the "
-            "index divides itself"
+            f"node {node.node_id} is a part of document {node.ref_doc_id}: insert the whole "
+            f"document, "
+            "since the index divides it itself"
         )
     metadata = dict(node.metadata)
     source = next((str(metadata[key]) for key in ("source", "url") if metadata.get(key)), "")
@@ -64,38 +62,32 @@ def to_document(node: BaseNode) -> Document:
     title = metadata.get("title") or metadata.get("file_name")
     if node.excluded_llm_metadata_keys:
         metadata[_HIDDEN] = list(node.excluded_llm_metadata_keys)
-    return Document(
-        id=node.node_id,
-        text=node.get_content(MetadataMode.NONE),
-        uri=source or f"llama-index:{node.node_id}",
-        # Encoded with every passage: no name at all says more than one made of an id.
-        title=str(title or source.rstrip("/").rsplit("/", 1)[-1]),
-        # The text was extracted, so that its lines needn't be those of the source.
-        source_map=SourceMap(),
+    return indexed_document(
+        node.node_id,
+        node.get_content(MetadataMode.NONE),
+        source=source,
+        default_uri=f"llama-index:{node.node_id}",
+        title=str(title or ""),
         metadata=metadata,
     )
 
 
 def to_node(hit: Hit, confidence: float | None) -> RetrievedNode:
-    """Return a hit as the node that `RagToolsRetriever` describes, with that of its search."""
-    metadata = deepcopy(hit.metadata)  # the engine keeps it, and pipelines like to change theirs
+    """Return a hit as the node that `RagToolsRetriever` describes.
+
+    Parameters
+    ----------
+    confidence
+        That of the search.
+    """
+    metadata = hit_metadata(hit, confidence)
     hidden = [*SPAN_METADATA, *metadata.pop(_HIDDEN, ())]
     return RetrievedNode(
         id_=hit.id,
         text=hit.text,
         start_char_idx=hit.start,
         end_char_idx=hit.end,
-        metadata={
-            **metadata,
-            "source": hit.uri,
-            "title": hit.title,
-            "heading": hit.heading or "",
-            "url": hit.url,
-            "document_sha256": hit.document_sha256,
-            "citations": [citation.model_dump(mode="json") for citation in hit.citations],
-            "also_in": [copy.model_dump(mode="json") for copy in hit.also_in],
-            "confidence": confidence,
-        },
+        metadata={**metadata, "heading": hit.heading or ""},  # the language model reads it
         excluded_llm_metadata_keys=hidden,
         excluded_embed_metadata_keys=list(SPAN_METADATA),
         relationships=source_relationship(hit.document_id, hit.document_sha256),
@@ -105,7 +97,7 @@ def to_node(hit: Hit, confidence: float | None) -> RetrievedNode:
 def source_relationship(
     document_id: str, document_sha256: str
 ) -> dict[NodeRelationship, RelatedNodeInfo | list[RelatedNodeInfo]]:
-    """Return the relationships of a part of a document."""
+    """Return the relationships of a node that is a part of a document."""
     source = RelatedNodeInfo(
         node_id=document_id, node_type=ObjectType.DOCUMENT, hash=document_sha256
     )

@@ -1,4 +1,4 @@
-"""Answers whose ``[n]`` are quotes with exact spans."""
+"""Answers in which each ``[n]`` refers to a quote with an exact span."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from rag_tools.types import Citation
 
 @dataclass
 class CitedResponse(Response):
-    """An answer and what it cites.
+    """An answer and its citations.
 
     Attributes
     ----------
     citations
-        Number in the answer → the quote it stands for, in order of appearance.
+        The quotes by their numbers in the answer, in order of appearance.
     unknown
-        Numbers in the answer that no source has.
+        The numbers in the answer to which no source belongs.
     """
 
     citations: dict[int, Citation] = field(default_factory=dict)
@@ -38,7 +38,7 @@ class CitedResponse(Response):
 
 @dataclass
 class CitedStreamingResponse(StreamingResponse):
-    """An answer as it is written; `get_response` waits for the rest and has what it cites."""
+    """An answer while it is written; `get_response` waits for the rest and its citations."""
 
     _pieces: list[str] = field(init=False, repr=False, default_factory=list)
 
@@ -49,7 +49,7 @@ class CitedStreamingResponse(StreamingResponse):
         return str(self.get_response())
 
     def get_response(self) -> CitedResponse:
-        """Return the whole answer and what it cites."""
+        """Return the complete answer and its citations."""
         for _ in self.response_gen:
             pass
         return _cited("".join(self._pieces), self)
@@ -62,7 +62,7 @@ class CitedStreamingResponse(StreamingResponse):
 
 @dataclass
 class CitedAsyncStreamingResponse(AsyncStreamingResponse):
-    """An answer as it is written; `get_response` waits for the rest and has what it cites."""
+    """An answer while it is written; `get_response` waits for the rest and its citations."""
 
     _pieces: list[str] = field(init=False, repr=False, default_factory=list)
 
@@ -71,8 +71,8 @@ class CitedAsyncStreamingResponse(AsyncStreamingResponse):
         self.response_gen = self._kept(self.response_gen)
 
     async def get_response(self) -> CitedResponse:
-        """Return the whole answer and what it cites."""
-        async for _ in self._yield_response():  # waits for whoever else reads
+        """Return the complete answer and its citations."""
+        async for _ in self._yield_response():  # waits until other readers have read it
             pass
         return _cited("".join(self._pieces), self)
 
@@ -85,11 +85,11 @@ class CitedAsyncStreamingResponse(AsyncStreamingResponse):
 class SpanCitationQueryEngine(CitationQueryEngine):
     """LlamaIndex's `CitationQueryEngine` whose sources are quotes with exact spans.
 
-    Made and called as the original; for ``citation_chunk_size``, ``citation_chunk_overlap``,
-    ``text_splitter``, ``metadata_mode`` and ``multimodal`` there is no use: the sources are the
-    citations of a `RagToolsRetriever`, best first. The answer is a `CitedResponse`; with
-    ``streaming=True`` it has a `get_response` that returns one. Its source nodes are the numbered
-    quotes: a node's text is the document's between ``start_char_idx`` and ``end_char_idx``.
+    It is made and called like the original. The sources are the citations of a `RagToolsRetriever`,
+    best first, so that ``citation_chunk_size``, ``citation_chunk_overlap``, ``text_splitter``,
+    ``metadata_mode`` and ``multimodal`` have no effect. The answer is a `CitedResponse`; with
+    ``streaming=True`` its `get_response` returns one. The source nodes are the numbered quotes: the
+    text of a node is that of the document between ``start_char_idx`` and ``end_char_idx``.
     """
 
     def synthesize(
@@ -98,7 +98,7 @@ class SpanCitationQueryEngine(CitationQueryEngine):
         nodes: list[NodeWithScore],
         additional_source_nodes: Sequence[NodeWithScore] | None = None,
     ) -> RESPONSE_TYPE:
-        """Return the answer that the model gives from the quotes of `nodes`."""
+        """Return the model's answer from the quotes of `nodes`."""
         return _resolved(super().synthesize(query_bundle, nodes, additional_source_nodes))
 
     async def asynthesize(
@@ -107,7 +107,7 @@ class SpanCitationQueryEngine(CitationQueryEngine):
         nodes: list[NodeWithScore],
         additional_source_nodes: Sequence[NodeWithScore] | None = None,
     ) -> RESPONSE_TYPE:
-        """Do what `synthesize` does."""
+        """Do the same as `synthesize`."""
         return _resolved(await super().asynthesize(query_bundle, nodes, additional_source_nodes))
 
     def _query(self, query_bundle: QueryBundle) -> RESPONSE_TYPE:
@@ -125,12 +125,14 @@ class SpanCitationQueryEngine(CitationQueryEngine):
 
 def _citations(found: NodeWithScore) -> list[Citation]:
     if "citations" not in found.node.metadata:
-        raise ValueError(f"node {found.node.node_id} has no citations: use a RagToolsRetriever")
+        raise ValueError(
+            f"node {found.node.node_id} has no citations: use the nodes of a RagToolsRetriever"
+        )
     return [Citation.model_validate(each) for each in found.node.metadata["citations"]]
 
 
 def _source(found: NodeWithScore, citation: Citation, number: int) -> NodeWithScore:
-    """Return a quote as a node that the language model reads as ``Source N``."""
+    """Return a quote as a node, which the language model reads as ``Source N``."""
     metadata = {
         "number": number,
         "source": found.node.metadata["source"],
@@ -157,7 +159,7 @@ def _source(found: NodeWithScore, citation: Citation, number: int) -> NodeWithSc
 
 
 def _resolved(response: RESPONSE_TYPE) -> RESPONSE_TYPE:
-    """Return an answer with what it cites; one that isn't text as it is."""
+    """Return an answer with its citations; an answer that isn't text is returned as it is."""
     if isinstance(response, StreamingResponse):
         return CitedStreamingResponse(
             response.response_gen, response.source_nodes, response.metadata

@@ -1,4 +1,4 @@
-"""Reordering what any retriever found, and marking the words that matter in it."""
+"""Reranking the nodes of any retriever, and quoting the evidence in them."""
 
 from __future__ import annotations
 
@@ -14,36 +14,25 @@ from rag_tools.rerank import Reranker, quote_json
 
 
 class RagToolsReranker(Reranker, BaseNodePostprocessor):
-    """Orders nodes by MaxSim with the query and adds the quotes that carry the evidence.
+    """Reranks nodes of any origin; see `rag_tools.rerank.Reranker` for the parameters.
 
-    Works on nodes of any origin. Their score becomes the mean similarity per query token. Their
-    metadata gain ``quotes``, best first and hidden from the language model and the embedding:
-    ``start`` and ``end`` in code points of the node's text, ``quote``, which is that range of it,
-    and ``score``. The hash of a text node stays what it was: see `RetrievedNode`.
-
-    Parameters
-    ----------
-    checkpoint
-        Directory or hub id of a ColBERT checkpoint; default: the bundled one.
-    top_n
-        At most so many nodes; default: all.
-
-    Raises
-    ------
-    CheckpointError
-        If the checkpoint can't be read.
+    The nodes get the new score. Their metadata gain ``quotes``, hidden from the language model and
+    the embedding, whose ``start`` and ``end`` are code points of the node's text. The hash of a
+    text node doesn't change: see `RetrievedNode`.
     """
 
     @classmethod
     def class_name(cls) -> str:
-        """Return the name that LlamaIndex stores for the class."""
+        """Return the name under which LlamaIndex stores the class."""
         return "RagToolsReranker"
 
     def _postprocess_nodes(
         self, nodes: list[NodeWithScore], query_bundle: QueryBundle | None = None
     ) -> list[NodeWithScore]:
         if query_bundle is None:
-            raise InvalidQueryError("nothing to rank the nodes for: give query_str or query_bundle")
+            raise InvalidQueryError(
+                "the nodes can't be ranked without a query: pass query_str or query_bundle"
+            )
         texts = [node.get_content() for node in nodes]
         return [
             _scored(nodes[position], texts[position], score, quotes)

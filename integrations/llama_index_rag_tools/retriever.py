@@ -9,49 +9,45 @@ from llama_index.core.callbacks import CallbackManager
 from llama_index.core.schema import NodeWithScore, QueryBundle
 
 from llama_index_rag_tools.nodes import to_node
+from rag_tools.client import Client, open_index
 from rag_tools.engine import Engine
 from rag_tools.types import Filter, SearchResults
-from rag_tools_mcp.client import Client, open_index
 
 
 class RagToolsRetriever(BaseRetriever):
-    """Retrieves the passages that answer a query best, each with verbatim citations.
+    """Retrieves the passages that best answer a query, each with verbatim citations.
 
-    A node's id is the passage's, its ``start_char_idx`` and ``end_char_idx`` are code points of
-    the document's canonical text, and its source node is the document. The document's own
-    metadata are kept; added to them are ``title`` and ``heading``, and, hidden from the language
-    model and the embedding, ``source``, ``url``, ``document_sha256``, ``citations``, a list of
-    `rag_tools.Citation` as JSON, and ``confidence``, that of the search.
+    The id of a node is that of the passage, ``start_char_idx`` and ``end_char_idx`` are code points
+    of the document's canonical text, and the source node is the document. The metadata are those of
+    `rag_tools.frameworks`; what only programs use is hidden from the language model and the
+    embedding. The hash of a node doesn't depend on the query: see `RetrievedNode`.
 
-    A node's hash is that of the passage, whatever was asked: see `RetrievedNode`.
-
-    Any number of threads and tasks may share one. The asynchronous methods leave the event loop
-    free. A retriever is copied and pickled by what it was opened with: the copy opens the index, or
-    connects to the server, anew.
+    A retriever may be shared between threads and tasks. The asynchronous methods don't block the
+    event loop. A retriever is copied and pickled as the arguments it was made with: the copy opens
+    the index, or connects to the server, again.
 
     Parameters
     ----------
     index
-        Directory of an index, http(s) URL of a server, or an open engine or client; default: as
-        `Engine.open` has it. What was opened here is closed by ``retriever.engine.close()``.
+        What `rag_tools.open_index` takes: the directory of an index, the http(s) URL of a server,
+        or an open engine or client. To close what the retriever opened, call
+        ``retriever.engine.close()``.
     k
-        At most so many passages.
+        The most passages to return.
     filter
-        Restriction on documents, see `rag_tools.types.Filter`.
+        Which documents to search, see `rag_tools.types.Filter`.
     callback_manager, verbose
-        As every retriever of LlamaIndex has them.
+        As for every retriever of LlamaIndex.
 
     Attributes
     ----------
     engine
-        What searches: the open engine, or the client of the server.
+        The open engine, or the client of the server.
 
     Raises
     ------
-    IndexNotFoundError, IndexCorruptError, IndexVersionError
-        If the index can't be opened.
-    ServerError
-        If the server can't be reached.
+    RagToolsError
+        If the index can't be opened, as by `rag_tools.open_index`.
     """
 
     def __init__(

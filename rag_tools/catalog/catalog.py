@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 
 from rag_tools.catalog import lexical, schema
 from rag_tools.catalog.rows import (
+    Address,
     Counts,
     EncodedRow,
     PassageRow,
-    Place,
     SegmentRow,
     SourceState,
     decode_structure,
@@ -201,12 +201,12 @@ class Catalog:
         return row[0], SourceState(*row[1:])
 
     def passage_at(self, segment: int, position: int) -> PassageRow:
-        """Return the live passage whose embeddings stand at a place."""
+        """Return the live passage whose embeddings stand at an address."""
         (row,) = self._passages("p.segment = ? AND p.position = ?", [segment, position])
         return row
 
     def passage_id(self, segment: int, position: int) -> str:
-        """Return the id of the live passage whose embeddings stand at a place."""
+        """Return the id of the live passage whose embeddings stand at an address."""
         (id,) = self._connection.execute(
             "SELECT d.id || ':' || p.start || '-' || p.end FROM passage AS p "
             "JOIN document AS d ON d.key = p.document WHERE p.segment = ? AND p.position = ?",
@@ -214,8 +214,10 @@ class Catalog:
         ).fetchone()
         return str(id)
 
-    def places(self, condition: str, parameters: Sequence[str | int | float]) -> NDArray[np.int64]:
-        """Return where the live passages stand whose document meets the condition.
+    def addresses(
+        self, condition: str, parameters: Sequence[str | int | float]
+    ) -> NDArray[np.int64]:
+        """Return the addresses of the live passages whose document meets the condition.
 
         Returns
         -------
@@ -228,8 +230,8 @@ class Catalog:
             parameters,
         )
 
-    def places_of(self, keys: Sequence[int]) -> NDArray[np.int64]:
-        """Return where passages stand, in that order: ``(n, 2)`` int64, as `places` does."""
+    def addresses_of(self, keys: Sequence[int]) -> NDArray[np.int64]:
+        """Return the addresses of passages, in that order: ``(n, 2)`` int64, see `addresses`."""
         found = self.columns(
             ("wanted.key", "p.segment", "p.position"),
             "json_each(?) AS wanted JOIN passage AS p ON p.key = wanted.value",
@@ -270,11 +272,11 @@ class Catalog:
             [document],
         )
         return [
-            EncodedRow(key, encoded, tuple(json.loads(path)), Place(segment, position))
+            EncodedRow(key, encoded, tuple(json.loads(path)), Address(segment, position))
             for key, encoded, path, segment, position in rows
         ]
 
-    def place_of(self, encoded: bytes) -> Place | None:
+    def place_of(self, encoded: bytes) -> Address | None:
         """Return where the embeddings of something stand that was encoded before; None: nowhere.
 
         A passage that was deleted still has its own, until its segment is merged.
@@ -284,16 +286,16 @@ class Catalog:
             "SELECT segment, position FROM tombstone WHERE encoded = ?1 LIMIT 1",
             [encoded],
         ).fetchone()
-        return None if row is None else Place(*row)
+        return None if row is None else Address(*row)
 
-    def dead_places(self, encoded: bytes, *, limit: int) -> list[Place]:
+    def dead_places(self, encoded: bytes, *, limit: int) -> list[Address]:
         """Return where tombstones stand of what was encoded before, in order."""
         rows = self._connection.execute(
             "SELECT segment, position FROM tombstone WHERE encoded = ? "
             "ORDER BY segment, position LIMIT ?",
             [encoded, limit],
         )
-        return [Place(*row) for row in rows]
+        return [Address(*row) for row in rows]
 
     def segments(self) -> list[SegmentRow]:
         """Return the live segments, oldest first."""
@@ -339,7 +341,7 @@ class Catalog:
         condition: str = "1",
         parameters: Sequence[str | int | float] = (),
     ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """Return the places of the passages that BM25 lists for some words, and their scores.
+        """Return the addresses of the passages that BM25 lists for some words, and their scores.
 
         Parameters
         ----------
@@ -359,4 +361,4 @@ class Catalog:
             parameters=parameters,
         )
         scores = np.array([score for _, score in listed], dtype=np.float32)
-        return self.places_of([key for key, _ in listed]), scores
+        return self.addresses_of([key for key, _ in listed]), scores

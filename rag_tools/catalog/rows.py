@@ -34,7 +34,7 @@ class PassageRow(NamedTuple):
     passage: Passage
 
 
-class Place(NamedTuple):
+class Address(NamedTuple):
     """Where the embeddings of a passage stand."""
 
     segment: int
@@ -47,7 +47,7 @@ class EncodedRow(NamedTuple):
     key: int
     encoded: bytes | None
     path: tuple[str, ...]
-    place: Place
+    place: Address
 
 
 class NewPassage(NamedTuple):
@@ -68,7 +68,7 @@ class NewPassage(NamedTuple):
 
     passage: Passage
     encoded: bytes
-    place: Place
+    place: Address
     row: int | None
 
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from rag_tools.catalog import lexical, schema
 from rag_tools.catalog.catalog import Catalog
-from rag_tools.catalog.rows import DocumentColumns, NewPassage, Place, SourceState, heading
+from rag_tools.catalog.rows import Address, DocumentColumns, NewPassage, SourceState, heading
 from rag_tools.types import Document
 
 # Where SQLite can't erase words one by one, the lexical index is written anew when this many
@@ -133,7 +133,7 @@ class CatalogWriter(Catalog):
         self._connection.executemany("DELETE FROM passage WHERE key = ?", keys)
         self._connection.execute("DELETE FROM document WHERE key = ?", [key])
 
-    def insert_tombstones(self, places: Iterable[tuple[bytes, Place]]) -> None:
+    def insert_tombstones(self, places: Iterable[tuple[bytes, Address]]) -> None:
         """Record that embeddings, given with the key of what was encoded, are no passage's."""
         self._connection.executemany(
             "INSERT INTO tombstone (encoded, segment, position) VALUES (?, ?, ?)",

@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from rag_tools.cite.markers import markers, unmarked
 from rag_tools.types import Span
+from rag_tools.wire import ids
 
 MIN_WORDS = 3
 """Words between quotation marks that make a quotation; fewer are a name or a term."""
@@ -40,7 +41,8 @@ _URL = re.compile(r"(?:file|https?)://[^\s<>\"”»]*[^\s<>\"”».,;:)\]]")
 _PLACE = re.compile(r"(?P<path>\S.*?)(?::\d+(?:-\d+)?|, page \d+)(?=$|  |, )")  # notes/a.md:3-5
 _ESCAPED = re.compile(r"\\([!-/:-@\[-`{-~])")
 _ELLIPSIS = re.compile(r"\[(?:…|\.{3})\]|\((?:…|\.{3})\)|…|\.{3}")
-_NEXT_MARKER = re.compile(r"\s*+\[[\d ,;–-]++\]")
+# A number, or a short id.
+_NEXT_MARKER = re.compile(r"\s*+\[(?:[\d ,;–-]++|[^\[\]\s]{1,600}:\d++-\d++:[a-z2-7]{4})\]")
 _BLANK_LINE = re.compile(r"\n[ \t]*\n")
 _LIST_HEADING = re.compile(
     r"\n[ ]{0,3}(?:#{1,6}[ ]+|\*\*)?(?:references|sources|citations):?(?:\*\*)?[ \t]*\Z",
@@ -58,7 +60,8 @@ class Quotation(NamedTuple):
     text
         The words as they are quoted.
     sources
-        URLs, and paths of files, that the answer gives for them; empty if it gives none.
+        URLs, paths of files, and short ids, that the answer gives for them; empty if it gives
+        none.
     """
 
     span: Span
@@ -72,7 +75,8 @@ def quotations(answer: str) -> list[Quotation]:
     Quotations stand between quotation marks and have at least `MIN_WORDS` words, or are Markdown's
     block quotes and fenced blocks of text. Their sources are those that the next ``[n]`` in their
     paragraph refers to, or the one right after it, in the answer's list of references; else the
-    next URL in the paragraph. One in that list has the source of its item.
+    next short id in brackets, as tools for models give them out; else the next URL in the
+    paragraph. One in that list has the source of its item.
 
     Examples
     --------
@@ -103,6 +107,10 @@ def quotations(answer: str) -> list[Quotation]:
             for number in marker.numbers
         ]
         given = tuple(sources[number] for number in numbers if number in sources)
+        if not given:
+            given = tuple(mark.id for mark in ids.markers(answer[match.end() : end])[:1])
+        if not given:  # a block quote ends with it
+            given = tuple(mark.id for mark in ids.markers(match[0])[-1:])
         if not given and (url := _URL.search(answer, match.end(), end)):
             given = (url[0],)
         parts = (part.strip() for part in _ELLIPSIS.split(_words(match)))
@@ -157,7 +165,8 @@ def _words(match: re.Match[str]) -> str:
     if match["fenced"]:
         return match["fenced"].strip()
     if match["block"]:
-        words = unmarked(re.sub(r"^[ ]{0,3}>[ ]?", "", match["block"], flags=re.MULTILINE)).strip()
+        block = re.sub(r"^[ ]{0,3}>[ ]?", "", match["block"], flags=re.MULTILINE)
+        words = unmarked(ids.cited(block)[0]).strip()
         within = re.fullmatch(r"[“„«\"](.*)[”“»\"]", words, re.DOTALL)
         return within[1] if within else words
     words = match["curly"] or match["low"] or match["angle"] or match["straight"] or ""

@@ -14,6 +14,7 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from rag_tools.cite.named_units import NamedUnit, named_units
 from rag_tools.cite.quantities import Quantity, agree, quantities, same_kind, stem
 from rag_tools.folding import Folded, fold
 from rag_tools.types import Span
@@ -44,6 +45,9 @@ class Fact(NamedTuple):
         Of a time: since midnight, twice where it isn't said which half of the day.
     words
         Of a name.
+    identifier
+        Whether a name is one of programs, such as ``max_age``, ``--flat`` or ``example.org``: all
+        of it must stand somewhere, not its words apart from each other.
     initials
         Of the row of words with capitals that a name is in; empty if it is by itself.
     """
@@ -54,6 +58,7 @@ class Fact(NamedTuple):
     days: tuple[Day, ...] = ()
     minutes: frozenset[int] = frozenset()
     words: tuple[str, ...] = ()
+    identifier: bool = False
     initials: str = ""
 
     @property
@@ -104,6 +109,9 @@ _TIME = re.compile(
     re.VERBOSE | re.IGNORECASE,
 )
 _WORD = re.compile(r"\w+(?:[.'+#-]\w+|[+#]{1,2}(?!\w))*")
+# Options of commands, and formats such as %S.
+_OPTION = re.compile(r"(?<![\w$%/.+-])(?:--?[A-Za-z][\w-]*|%[A-Za-z](?!\w))")
+_DOTTED = re.compile(r"[^\W\d_]{2,}(?:[.-]\w+)*\.[^\W\d_]\w+")  # example.org, config.h2
 _PART = re.compile(r"[^\W_]+")
 _LONGEST_ROW = 7  # names that an acronym is made of
 _ROW = re.compile(
@@ -111,6 +119,14 @@ _ROW = re.compile(
 )
 _AT_START = re.compile(r"(?:\A|[.!?:;]\s|\n\s?|[|•]\s?)[\W_]*\Z")
 _LOOK_BACK = 8  # characters in which the end of the sentence before a word is looked for
+# What is called by the word after it: "the package file-rc".
+_CALLED = re.compile(
+    r"\b(?:package|tool|command|program|plugin|module|option|utility|daemon|function|directive"
+    r"|variable|extension|method|parameter)\s\Z",
+    re.IGNORECASE,
+)
+_IDENTIFIER = re.compile(r"\w_\w|[^\W\d_]{2}\.[^\W\d_]")
+_CALLED_BACK = 12  # characters that such a word has at most, with the space
 _MIXED = re.compile(r"(?=\w*\d)(?=\w*[^\W\d_])\w+")
 _UNIT_LIKE = re.compile(r"(?:v?\d+[^\W\d_]{1,5}|\d{2,3}0s)\Z")
 _INNER_CAPITAL = re.compile(r"[^\W\d_]*[^\W\d_A-Z][A-Z]|[A-Z]{2}")
@@ -161,12 +177,31 @@ class Text:
         return quantities(f"{self._context} ; {self._folded.text}")
 
     @cached_property
+    def units(self) -> list[NamedUnit]:
+        """The units that the text names, with a number or without one, where they stand in it."""
+        return [
+            each._replace(span=self._folded.source(each.span))
+            for each in named_units(self._folded.text)
+        ]
+
+    @cached_property
     def _days(self) -> list[Day]:
         return [day for fact in self.facts for day in fact.days]
 
     @cached_property
     def _words(self) -> frozenset[str]:
         return frozenset(_name_forms(f"{self._context} {self._folded.text}"))
+
+    @cached_property
+    def _rows(self) -> str:
+        """All words in order, to look for the words of an identifier in."""
+        words = _PART.findall(_name_form(f"{self._context} ; {self._folded.text}"))
+        return f" {' '.join(words)} "
+
+    @cached_property
+    def _options(self) -> frozenset[str]:
+        """Options of commands, and formats, as they are written."""
+        return frozenset(_OPTION.findall(f"{self._context} ; {self._folded.text}"))
 
     @cached_property
     def _initials(self) -> frozenset[str]:
@@ -196,10 +231,20 @@ class Text:
                 for each in self.facts
                 if each.kind == "time"
             )
+        if fact.identifier:
+            return self._has_identifier(fact.words)
         return all(self._has_word(word) for word in fact.words) or (
             bool(fact.initials)
             and (fact.initials in self._words or fact.words[0][0] in self._letters)
         )
+
+    def _has_identifier(self, words: tuple[str, ...]) -> bool:
+        if words[0] in self._options:
+            return True
+        plain = [part for word in words for part in _PART.findall(_name_form(word))]
+        if len(plain) == 1 and len(plain[0]) == 1:  # -f, which is no word
+            return False
+        return f" {' '.join(plain)} " in self._rows or "".join(plain) in self._words
 
     def _has_quantity(self, asked: Quantity) -> bool:
         if not asked.measures and any(day.year == asked.number for day in self._days):
@@ -267,13 +312,19 @@ def _facts(folded: Folded) -> Iterator[Fact]:
         if not within and not _is_adverb(quantity, text):
             taken.append(quantity.span)
             yield Fact("number", folded.source(quantity.span), quantity=quantity)
+    for match in _OPTION.finditer(text):
+        span = Span(*match.span())
+        if not any(span.overlaps(each) for each in taken):
+            taken.append(span)
+            yield Fact("name", folded.source(span), words=(match[0],), identifier=True)
     german = len(_GERMAN.findall(text)) * _FEW_GERMAN >= len(_WORD.findall(text)) > 0
     rows = [(match.start(), match.end(), _initials(match[0])) for match in _ROW.finditer(text)]
     for span, words in _names(text, capitals=not german):
         if any(each.start <= span.start < each.end for each in taken):
             continue
         row = next((letters for start, end, letters in rows if start <= span.start < end), "")
-        yield Fact("name", folded.source(span), words=words, initials=row)
+        identifier = len(words) > 1 and bool(_IDENTIFIER.search(span.of(text)))
+        yield Fact("name", folded.source(span), words=words, identifier=identifier, initials=row)
 
 
 def _initials(row: str) -> str:
@@ -352,6 +403,10 @@ def _names(text: str, *, capitals: bool) -> Iterator[tuple[Span, tuple[str, ...]
 def _is_name(word: str, start: int, text: str, *, capitals: bool) -> bool:
     """Tell whether a word is a name, or an identifier, rather than a word of the language."""
     if "_" in word.strip("_") or (_MIXED.fullmatch(word) and not _UNIT_LIKE.match(word)):
+        return True
+    if _DOTTED.fullmatch(word):
+        return True
+    if "-" in word and _CALLED.search(text[max(0, start - _CALLED_BACK) : start]):
         return True
     if _INNER_CAPITAL.match(word):
         return not word.isupper() or len(word) < 3 or stem(word) not in common_words()

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rag_tools.errors import InvalidQueryError
-from rag_tools.types import Aligned, Box, Citation, Document, Span
+from rag_tools.types import Aligned, Box, Citation, Document, Page, Span
 
 _CONTEXT_CHARACTERS = 32
 
@@ -87,7 +87,8 @@ def cite_span(
         url="" if url_template else source_url(document, span),
         lines=lines,
         columns=columns,
-        page=page,
+        page=None if page is None else page.number,
+        page_label=None if page is None else page.label,
         boxes=boxes,
         heading=_heading_at(document, span.start),
         score=score,
@@ -124,7 +125,7 @@ def _heading_at(document: Document, position: int) -> str | None:
     return " > ".join(path) or None
 
 
-def _page_boxes(document: Document, span: Span) -> tuple[int | None, tuple[Box, ...]]:
+def _page_boxes(document: Document, span: Span) -> tuple[Page | None, tuple[Box, ...]]:
     """Return the page that a span starts on, and one rectangle per line of glyphs.
 
     ``(None, ())`` for a source without pages.
@@ -133,7 +134,7 @@ def _page_boxes(document: Document, span: Span) -> tuple[int | None, tuple[Box, 
     if source_map is None or not source_map.pages:
         return None, ()
     page_starts = [page.start for page in source_map.pages]
-    first_page = source_map.pages[bisect_right(page_starts, span.start) - 1].number
+    first_page = source_map.pages[bisect_right(page_starts, span.start) - 1]
     if not source_map.boxes:
         return first_page, ()
     boxes = _character_boxes(source_map.boxes)[span.start : span.end]  # (n_characters, 4)
@@ -181,7 +182,7 @@ def source_url(document: Document, span: Span) -> str:
     fragment = ""
     page, _ = _page_boxes(document, span)
     if page is not None:
-        fragment = f"page={page}"
+        fragment = f"page={page.number}"
     elif document.media_type == "text/html" or scheme != "file":
         directive = text_directive(document.text, span)
         anchor = _anchor_at(document, span.start) or anchor

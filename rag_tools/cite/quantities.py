@@ -120,6 +120,13 @@ _NAMES = _table(
     byte 1000000000000: terabyte, terabytes
     byte 1099511627776: terabyte, terabytes, tebibyte, tebibytes
     bit 1: bit, bits
+    bit 1000: kilobit, kilobits
+    bit 1000000: megabit, megabits
+    bit 1000000000: gigabit, gigabits
+    hz 1: hertz
+    hz 1000: kilohertz
+    hz 1000000: megahertz
+    hz 1000000000: gigahertz
     m 1/1000000: µm, micrometre, micrometres, micrometer, micrometers
     m 1/1000: mm, millimetre, millimetres, millimeter, millimeters
     m 1/100: cm, centimetre, centimetres, centimeter, centimeters
@@ -265,6 +272,11 @@ def quantities(text: str) -> list[Quantity]:
             scaled = _scaled(one.number, following)
             found[place] = one._replace(measures=scaled, counted=following.counted)
     return found
+
+
+def unit_measures(word: str) -> Sequence[Measure]:
+    """Return what a unit may measure; nothing if a word is none that is known."""
+    return _SYMBOLS.get(word) or _NAMES.get(word.lower()) or ()
 
 
 def agree(one: Quantity, other: Quantity) -> bool:
@@ -420,7 +432,7 @@ def _unit(text: str, end: int) -> tuple[Sequence[Measure] | None, int]:
     # One letter after a space is as likely a word.
     if len(unit) == 1 and unit.isalpha() and word[0] != unit and unit not in "gmhstlVW":
         return None, end
-    return _SYMBOLS.get(unit) or _NAMES.get(unit.lower()), word.end()
+    return unit_measures(unit) or None, word.end()
 
 
 _ENDING = re.compile(r"['’]s?\Z|(?<=\w{3})(?:ing|ed|es|ly|s)\Z")

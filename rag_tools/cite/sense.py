@@ -74,22 +74,21 @@ _SYMMETRIC = frozenset(
         """.split(),  # noqa: SIM905 - a list literal would be a page long
     )
 )
-_PIVOTS = frozenset(
-    ["before", "after", "than", "to", "from", "over", "under", "above", "below", "into", "beat"]
-)
-
-_CLAUSE_WORDS = frozenset(["and", "but", "whil", "wherea", "or"])
+_PIVOTS = frozenset("before after than to from over under above below into beat".split())  # noqa: SIM905
 _CONTRASTS = frozenset(["but", "whil", "wherea"])
+_CLAUSE_WORDS = _CONTRASTS | {"and", "or"}
 # Words after a word that say on which of its sides another one is.
 _LINKING = frozenset(
     map(stem, "for of in on at to from with by as that which who whose into about".split())  # noqa: SIM905
 )
 _BEING = frozenset(["is", "ar", "are", "was", "wer", "were", "be", "been", "being", "get", "got"])
 _JOINING = frozenset(["and", "or", "the", "a"])
+_LIMITS = frozenset(["until", "unless", "except", "before"])
 
 MIN_WORDS = 3
 """Words of content of a clause that is compared with a clause."""
 
+SAME_CLAUSE = 0.5  # share of a claim's words of content that a clause on the same has
 Polarity = tuple[str, int]
 _Place = tuple[int, int]
 
@@ -106,11 +105,16 @@ def _opposites() -> dict[str, list[Polarity]]:
 
 
 class Token(NamedTuple):
-    """A word: its stem, where it stands, whether it is negated, and of what sign a bound is."""
+    """A word: its stem, where it stands, whether it is negated, and of what sign a bound is.
+
+    What is `reached` follows a negated word so closely that the negation may be meant for it: "no
+    salt is used" says what "doesn't use salting" says.
+    """
 
     stem: str
     span: Span
     negated: bool = False
+    reached: bool = False
     bound: int = 0
     capital: bool = False
 
@@ -126,19 +130,20 @@ class Sense:
         self.denying = False
         self.is_row = "|" in text
         negating = False
+        reaching = 0  # words of content that a negation before them may still be meant for
         for match in _TOKEN.finditer(folded.text):
             span = folded.source(Span(*match.span()))
             if match["plain"]:
                 continue
             if match["stop"]:
                 self.stops.add(len(self.tokens))
-                negating = False
+                negating, reaching = False, 0
             elif match["negator"]:
                 self.negators.append(span)
                 negating = True
             elif bound := match["lower"] or match["upper"]:
                 sign = 1 if bound == match["lower"] else -1
-                self.tokens.append(Token("", span, negating, sign))
+                self.tokens.append(Token("", span, negating, bound=sign))
                 negating = False
             else:
                 word = match[0].lower()
@@ -146,8 +151,14 @@ class Sense:
                 light = word in _LIGHT or word.endswith("ly")
                 negated = negating and not light
                 negating = negating and light
+                reached = not negated and not light and reaching > 0
+                reaching = REACH if negated else max(0, reaching - (not light))
+                if word in _LIMITS:  # "isn't freed until" says when it is
+                    for place in range(max(self.stops, default=0), len(self.tokens)):
+                        if self.tokens[place].negated:
+                            self.tokens[place] = self.tokens[place]._replace(reached=True)
                 capital = match[0][0].isupper()
-                self.tokens.append(Token(stem(word), span, negated, capital=capital))
+                self.tokens.append(Token(stem(word), span, negated, reached, capital=capital))
 
     @cached_property
     def stems(self) -> set[str]:
@@ -245,6 +256,8 @@ class Sense:
             if token.stem in _LIGHT_STEMS:
                 continue
             yield token.stem, sign, token
+            if token.reached:
+                yield token.stem, -sign, token
             plain = _PREFIX.sub("", token.stem, count=1)
             if plain != token.stem and token.stem not in other.stems and plain in other.stems:
                 yield plain, -sign, token
@@ -276,16 +289,30 @@ def _negations(claim: Sense, quote: Sense) -> Iterator[Span]:
     said: dict[str, set[int]] = defaultdict(set)
     for concept, sign, _ in quote.polarities(claim):
         said[concept].add(sign)
-    answered = False
-    rows = _rows(quote)
+    answered, rows = False, _rows(quote)
     for concept, sign, token in claim.polarities(quote):
         if token.negated:
             opposite = any(-side in rows[row] for row, side in _opposites().get(token.stem, ()))
             answered = answered or concept in said or opposite
-        if concept in said and sign not in said[concept]:
+        if concept in said and sign not in said[concept] and not token.reached:
             yield _negator(claim, token)
     if claim.negators and not quote.negators and not quote.denying and not answered:
         yield claim.negators[0]
+    if not claim.negators and not claim.denying:
+        yield from _denied(claim, quote)
+
+
+def _denied(claim: Sense, quote: Sense) -> Iterator[Span]:
+    """Yield a word that a quote denies, in a clause on the same, if the claim denies nothing."""
+    for clause in quote.clauses:
+        inside = quote.tokens[clause[0] : clause[1]]
+        denied = {token.stem for token in inside if token.reached or token.negated}
+        limited = any(token.negated and token.reached for token in inside)  # until, unless
+        if not limited and len(claim.content & quote.words(clause)) >= SAME_CLAUSE * len(
+            claim.content
+        ):
+            found = [token for token in claim.tokens if token.stem in denied & claim.content]
+            yield from (token.span for token in found[:1])
 
 
 def _negator(claim: Sense, token: Token) -> Span:
@@ -294,12 +321,19 @@ def _negator(claim: Sense, token: Token) -> Span:
 
 
 def _opposed(claim: Sense, quote: Sense) -> Iterator[Span]:
-    """Yield words of a claim of which the quote has only the opposite."""
-    said = _rows(quote)
+    """Yield words of a claim of which the quote has only the opposite.
+
+    A claim that has both opposites, such as "before" and "after", compares them, and is left out.
+    """
+    said, own = _rows(quote), _rows(claim)
     for token in claim.tokens:
         if token.stem in quote.stems:
             continue
-        rows = [(row, side) for row, side in _opposites().get(token.stem, ()) if said[row]]
+        rows = [
+            (row, side)
+            for row, side in _opposites().get(token.stem, ())
+            if said[row] and len(own[row]) == 1
+        ]
         signs = [(-side if token.negated else side) in said[row] for row, side in rows]
         if signs and not any(signs):
             yield token.span
@@ -336,10 +370,12 @@ def _turned(claim: Sense, quote: Sense) -> Iterator[Span]:
         there = places[root]
         before, after = claim.side(number, -1), claim.side(number, 1)
         before_there, after_there = quote.side(there, -1), quote.side(there, 1)
-        crossed = before & after_there and after & before_there and not before & before_there
+        kept = {each for each in before & before_there | after & after_there if each.isalpha()}
+        crossings = [(before & after_there) - kept, (after & before_there) - kept]
+        crossed = not before & before_there and len(kept) <= min(map(len, crossings))
         straight = before & before_there and after & after_there
-        kept = _voice(claim, number) == _voice(quote, there)
-        if (crossed and kept) or (
+        same_voice = _voice(claim, number) == _voice(quote, there)
+        if (all(crossings) and crossed and same_voice) or (
             straight and not crossed and _passive(claim, quote, number, there)
         ):
             yield token.span

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from rag_tools.cite.compare import compare
+from rag_tools.cite.compare import Around, compare
 from rag_tools.cite.facts import Text
 from rag_tools.types import Citation, Conflict, Hit, Span, Support, Verdict
 
@@ -171,7 +171,13 @@ def calibration() -> Calibration:
     return Calibration.model_validate_json(CALIBRATION.read_text(encoding="utf-8"))
 
 
-def assess(claim: str, citations: Sequence[Citation], *, calibrated: bool) -> Support:
+def assess(
+    claim: str,
+    citations: Sequence[Citation],
+    around: Sequence[Around] = (),
+    *,
+    calibrated: bool,
+) -> Support:
     """Return how far quotes support a claim.
 
     What a quote says word for word has a score of 1: fitted to whole collections, the regression
@@ -181,11 +187,15 @@ def assess(claim: str, citations: Sequence[Citation], *, calibrated: bool) -> Su
     ----------
     citations
         With their alignments to the claim, best first.
+    around
+        What stands around each of them, if that is known.
     calibrated
         Whether they come from an index that `calibration` was fitted to.
     """
     verbatim = any(_says(citation.quote, claim) for citation in citations)
-    found = [each for each in compare(claim, citations) if each.kind == "sense" or not verbatim]
+    found = compare(claim, citations, around)
+    if verbatim:
+        found = [each for each in found if each.kind == "sense"]
     words = _words(claim, citations, found)
     score = calibration().support(_evidence(words, citations, found)) if citations else 0.0
     if verbatim and not found:
@@ -208,9 +218,9 @@ def confidence(query: str, first: Hit) -> float:
     return calibration().confidence(relevance(query, first))
 
 
-def evidence(claim: str, citations: Sequence[Citation]) -> Evidence:
+def evidence(claim: str, citations: Sequence[Citation], around: Sequence[Around] = ()) -> Evidence:
     """Return what the score of a claim is made of, see `assess`."""
-    found = compare(claim, citations)
+    found = compare(claim, citations, around)
     return _evidence(_words(claim, citations, found), citations, found)
 
 

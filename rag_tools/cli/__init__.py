@@ -1,1 +1,1 @@
-"""The command line: `main` holds the commands, `show` and `output` what they print."""
+"""The command line: `main` lists the commands; `show` and `output` write what they print."""

@@ -1,10 +1,9 @@
-"""Bars in a terminal that show the progress of long work. What is shown of results is in `show`."""
+"""Progress bars for long work in a terminal. `show` prints results."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import timedelta
-from types import TracebackType
 from typing import Self
 
 from rich.console import Console
@@ -12,8 +11,9 @@ from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, Tex
 from rich.text import Text
 
 from rag_tools.cli.output import one_line
+from rag_tools.closing import Closing
 
-# Stages of long work: what a person calls them, and what is counted; None: a share is shown.
+# The names of stages for a person, and the units that are counted; None shows a percentage.
 _STAGES = {"scan": "looking at files", "index": "indexing"}
 _UNITS = {
     "cluster": "centroids",
@@ -23,13 +23,14 @@ _UNITS = {
     "search": "queries",
 }
 _SECONDS_TO_JUDGE = 2.0
-"""How long work must have gone on before its pace says anything about the time left."""
+"""How long work must have gone on before its pace predicts the time left."""
 
 
-class Bars:
-    """A line for each stage of some work; a context manager.
+class Bars(Closing):
+    """A progress bar for each stage of some work, shown in a ``with`` block.
 
-    A line goes when the next one comes if it hadn't a total; they all go at the end.
+    The bar of a stage without a total disappears when the next stage begins; at the end, all bars
+    disappear.
     """
 
     def __init__(self, console: Console, *, clock: Callable[[], float] | None = None) -> None:
@@ -48,16 +49,12 @@ class Bars:
         self.progress.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """Remove the bars from the terminal."""
         self.progress.stop()
 
     def advance(self, stage: str, done: int, total: int) -> None:
-        """Show what a `rag_tools.types.Progress` is told."""
+        """Update the bar of a stage; this is a `rag_tools.types.Progress`."""
         if stage not in self._tasks:
             for task in self.progress.tasks:
                 self.progress.update(task.id, visible=task.total is not None)
@@ -67,7 +64,7 @@ class Bars:
 
 
 class _Amount(ProgressColumn):
-    """How much is done: a share where the units tell nobody anything, else a number of units."""
+    """How much is done: a percentage where the units mean nothing to a person, else a number."""
 
     def render(self, task: Task) -> Text:
         """Return ``43 %``, ``113/400 queries``, or ``113 passages`` if the total isn't known."""
@@ -79,12 +76,12 @@ class _Amount(ProgressColumn):
 
 
 class _TimeLeft(ProgressColumn):
-    """The time left at the mean pace so far; at that of the last seconds it would jump."""
+    """The time left at the mean pace so far; at the pace of the last seconds it would jump."""
 
     max_refresh = 1.0
 
     def render(self, task: Task) -> Text:
-        """Return ``0:01:20 left``, or nothing while it can't be told."""
+        """Return ``0:01:20 left``, or nothing while it can't be estimated."""
         elapsed = task.elapsed or 0.0
         if not task.total or task.finished or elapsed < _SECONDS_TO_JUDGE or not task.completed:
             return Text("")

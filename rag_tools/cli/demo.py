@@ -1,4 +1,4 @@
-"""A tour on the sample documents: what a person sees, then what an agent sees over MCP."""
+"""A tour of the sample documents: what a person sees, then what an agent sees over MCP."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ from rag_tools_mcp.install.hosts import HOSTS
 from rag_tools_mcp.install.program import typed
 
 SAMPLE = Path(rag_tools.__file__).parent / "sample"
-"""Few enough documents that a slow laptop answers from them within seconds; in every wheel."""
+"""So few documents that a slow laptop indexes them within seconds; they are in every wheel."""
 
 CORPUS = Path(rag_tools.__file__).parents[1] / "examples" / "corpus"
-"""Ten times as much of the same kind; in a clone only."""
+"""Ten times as many documents of the same kind, in a clone of the repository only."""
 
 QUESTIONS = (
     "How many spaces per indentation level?",
@@ -47,33 +47,33 @@ UNANSWERED = "Who wrote Hamlet?"
 CLAIM = "Lines of Python code should be at most 79 characters long."
 
 _SHOWN_CHARACTERS = 72
-"""Of each string in what the agent sees."""
+"""Maximum characters shown of each string that the agent sees."""
 
 _SHOWN_ITEMS = 2
-"""Of each list in what the agent sees."""
+"""Maximum items shown of each list that the agent sees."""
 
 _CITATIONS = "citations.json"
 
 
 @dataclass(frozen=True)
 class _Tour:
-    """What is printed: titles, and the commands that do what is shown below them.
+    """Prints the steps of the tour: their titles, and the commands that do the same.
 
     Attributes
     ----------
     out
-        Where to.
+        Console to print on.
     kept
-        The option that names the index, if it stays.
+        Option that names the index, if the index is kept.
     """
 
     out: Console
     kept: tuple[str, ...]
 
     def step(self, title: str, *commands: tuple[str, ...], into: str | None = None) -> None:
-        """Print the title of what comes and the commands that a reader may type for the same.
+        """Print the title of a step and the commands that a reader can type to do the same.
 
-        Output of the first one goes to the file `into`.
+        The output of the first command is redirected to the file `into`.
         """
         self.out.print()
         self.out.rule(Text(title, style="bold"), align="left")
@@ -91,22 +91,22 @@ def run(corpus: Path | None, index: Path | None, *, full: bool = False) -> None:
     Parameters
     ----------
     corpus
-        Folder to index; the sample documents if None.
+        Folder to index; None indexes the sample documents.
     index
-        Where the index stays; None makes one that is removed in the end.
+        Directory in which the index is kept; None removes the index at the end.
     full
-        Index the sample documents and the rest of their kind, which a clone has.
+        Index the sample documents and the further ones that a clone has.
 
     Raises
     ------
     typer.BadParameter
-        There is no clone around the package.
+        If `full` is set and the package isn't in a clone.
     """
     roots = _roots(corpus, full)
     tour = _Tour(console(), () if index is None else ("--index", _relative(index)))
-    tour.out.print("Each command can be typed as it is shown, one after the other.")
+    tour.out.print("You can type each command as it is shown, one after the other.")
     if index is None:
-        tour.out.print("Yours keep their index in .rag-tools; that of this demo is temporary.")
+        tour.out.print("Your commands keep their index in .rag-tools; this demo's is temporary.")
     with _directory(index) as directory:
         with Engine.open(directory, create=True) as engine:
             _index(engine, roots, tour)
@@ -117,7 +117,7 @@ def run(corpus: Path | None, index: Path | None, *, full: bool = False) -> None:
 
 
 def _relative(path: Path) -> str:
-    """Return a path as short as it can be typed here."""
+    """Return a path in the shortest form that can be typed here."""
     absolute, here = path.absolute(), Path.cwd()
     return str(absolute.relative_to(here) if absolute.is_relative_to(here) else absolute)
 
@@ -129,7 +129,7 @@ def _roots(corpus: Path | None, full: bool) -> list[Path]:
         raise typer.BadParameter("give either --corpus or --full", param_hint="--full")
     if not CORPUS.is_dir():
         raise typer.BadParameter(
-            "the other documents are in the repository of rag-tools and not in the package; leave "
+            "the other documents are in the repository of rag-tools, not in the package: leave "
             "out --full, or run this in a clone",
             param_hint="--full",
         )
@@ -163,7 +163,7 @@ def _check(engine: Engine, tour: _Tour) -> None:
     tour.step("Find support for a claim", ("cite", CLAIM, "--limit", "2"))
     show.support(engine.cite(CLAIM, limit=2), tour.out)
     (citation,) = engine.cite(CLAIM, limit=1).citations[:1] or (None,)
-    if citation is None:  # nothing like it in a corpus of the user's own
+    if citation is None:  # a corpus of the user's own may have nothing like it
         return
     verify = ("verify", _CITATIONS)
     cite = ("cite", CLAIM, "--limit", "1", "--json")
@@ -176,13 +176,13 @@ def _check(engine: Engine, tour: _Tour) -> None:
 
 
 def _tampered(citation: Citation) -> Citation:
-    """Return a citation of words that the document doesn't hold."""
+    """Return a citation of words that aren't in the document."""
     _first, _, rest = citation.quote.partition(" ")
     return citation.model_copy(update={"quote": f"Never {rest}"})
 
 
 def _as_an_agent(directory: Path, tour: _Tour) -> None:
-    """Make the same calls through the MCP client, as an agent's host does."""
+    """Make the same calls through an MCP client, as an agent's host does."""
     tour.step("The same, as an agent sees it over MCP", ("serve",))
     out = tour.out
     tools, calls = anyio.run(_over_mcp, directory)
@@ -198,7 +198,7 @@ def _as_an_agent(directory: Path, tour: _Tour) -> None:
 
 
 async def _over_mcp(directory: Path) -> tuple[list[Tool], list[tuple[str, Any, Any]]]:
-    """Return the tools of a server process, and the name, arguments and result of each call."""
+    """Return a server's tools, and the name, arguments and result of each call."""
     command = ["-m", "rag_tools_mcp", "--index", str(directory)]
     server = StdioServerParameters(command=sys.executable, args=command, env=dict(os.environ))
     calls = []
@@ -218,12 +218,12 @@ async def _over_mcp(directory: Path) -> tuple[list[Tool], list[tuple[str, Any, A
 
 def _abridged(value: object) -> str:
     text = json.dumps(_short(value), ensure_ascii=False, indent=2)
-    # Pairs of numbers on one line.
+    # Put pairs of numbers on one line.
     return visible(re.sub(r"\[\s+([\d.]+),\s+([\d.]+)\s+\]", r"[\1, \2]", text))
 
 
 def _short(value: object) -> object:
-    """Return a JSON value with its long strings and lists cut and its empty fields left out."""
+    """Return a JSON value with long strings and lists shortened and empty fields left out."""
     match value:
         case str() if len(value) > _SHOWN_CHARACTERS:
             return value[:_SHOWN_CHARACTERS] + "…"
@@ -237,7 +237,7 @@ def _short(value: object) -> object:
 
 
 def _connect(tour: _Tour) -> None:
-    """Print what makes a host serve the user's own documents."""
+    """Print the commands that connect an agent to the user's own documents."""
     own = replace(tour, kept=("--index", str(Path.home() / ".rag-tools")))
     own.step("Your own documents, in the folder that holds them", ("index", "."))
     own.step("Your agent", *(("install", name) for name in HOSTS))

@@ -1,6 +1,6 @@
-"""The command `eval`: its options, which measurement answers, and in what form.
+"""The command `eval`: measuring retrieval or citations on data sets.
 
-How results look to a person is in `show`.
+`show` prints the results for a person.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ def evaluate(
     citations: Annotated[
         bool,
         typer.Option(
-            "--citations", help="Measure what is cited, on questions whose evidence is known."
+            "--citations", help="Measure citations, on questions whose evidence is known."
         ),
     ] = False,
     split: Annotated[
         str | None,
-        typer.Option(help="Use qrels/SPLIT.tsv. Default: test, or the only one there is."),
+        typer.Option(help="Use qrels/SPLIT.tsv. Default: test, or the only split there is."),
     ] = None,
     checkpoint: Annotated[
         str | None,
@@ -53,14 +53,14 @@ def evaluate(
         str | None,
         typer.Option(
             metavar="CHECKPOINT",
-            help="Checkpoint whose pooled vectors are the dense baseline. Default: the one that is "
-            "measured.",
+            help="Checkpoint whose pooled vectors are the dense baseline. Default: the checkpoint "
+            "that is measured.",
         ),
     ] = None,
     exact: Annotated[
         bool,
         typer.Option(
-            "--float", help="Build no index: score every passage on unquantised embeddings."
+            "--float", help="Score every passage on unquantised embeddings, without an index."
         ),
     ] = False,
     maxsim: Annotated[
@@ -86,16 +86,16 @@ def evaluate(
             "--queries",
             "--questions",
             min=1,
-            help="Draw at most this many from each data set.",
+            help="Maximum number of queries to draw from each data set.",
             show_default="all",
         ),
     ] = None,
     seed: Annotated[
         int, typer.Option(min=0, help="Seed for drawing queries, intervals and tests.")
     ] = 0,
-    json: Annotated[bool, typer.Option("--json", help="Print one JSON document instead.")] = False,
+    json: options.JsonOption = False,
 ) -> None:
-    """Measure retrieval on a data set, beside BM25 and dense vectors, or beside a checkpoint."""
+    """Measure retrieval on data sets and compare it with BM25, dense vectors or a checkpoint."""
     if citations:
         if any((split, against, base, exact, maxsim, bits, dim, quality, seed)):
             raise typer.BadParameter("--citations takes --checkpoint, --questions and --json only")
@@ -131,7 +131,7 @@ def evaluate(
 def _measured(
     data: Path, split: str | None, plan: Plan, *, queries: int | None, seed: int
 ) -> Iterator[Measured]:
-    """Measure every data set in a folder, saying on standard error which, and what is odd."""
+    """Measure every data set in a folder; report each, and its notes, on standard error."""
     from rag_tools.cli import show
     from rag_tools.evaluate import dataset
     from rag_tools.evaluate.systems import measure_systems
@@ -151,7 +151,7 @@ def _measured(
 def _measure_citations(
     data: Path, checkpoint: str | None, questions: int | None, *, json: bool
 ) -> None:
-    """Measure what is cited on every set in `data`, saying on standard error which."""
+    """Measure the citations on every set in `data`; report each on standard error."""
     from rag_tools.cli import show
     from rag_tools.evaluate.citation_report import CitationReports
     from rag_tools.evaluate.citations import evaluate_citations

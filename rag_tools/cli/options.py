@@ -1,4 +1,4 @@
-"""The option values that take more than a conversion: filters, sizes, qualities, collections."""
+"""The options that several commands have, and how values such as filters and sizes are read."""
 
 from __future__ import annotations
 
@@ -6,36 +6,68 @@ import json
 import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
-# That of `rag_tools.index.search`, which would take long to import for --help.
+# The same as in `rag_tools.index.search`, whose import would slow down --help.
 Quality = Literal["fast", "balanced", "exact"]
 
-_UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "ki": 2**10, "mi": 2**20, "gi": 2**30}
+IndexOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--index",
+        metavar="DIR",
+        file_okay=False,
+        readable=False,  # opening the index reports why it can't be read, and what to do
+        help="Directory of the index. Default: $RAG_TOOLS_INDEX, else ./.rag-tools.",
+    ),
+]
+JsonOption = Annotated[
+    bool, typer.Option("--json", help="Print one JSON document instead of text.")
+]
+FilterOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--filter",
+        metavar="FIELD=VALUE",
+        help="Only documents whose metadata has this value; `path` takes a glob. Repeatable.",
+    ),
+]
+ExplainOption = Annotated[
+    bool,
+    typer.Option("--explain", help="Show which query words match which words of the documents."),
+]
+QualityOption = Annotated[
+    Quality,
+    typer.Option(
+        help="How thorough the search is: exact scores every passage, however many there are."
+    ),
+]
 
 _TEXT_FIELDS = frozenset({"document_id", "title", "path"})
 
 
 def size(value: str) -> int:
-    """Return the bytes that a size such as ``64MiB``, ``10MB`` or ``4096`` stands for.
+    """Return the number of bytes that a size such as ``64MiB``, ``1.5GB`` or ``4096`` stands for.
 
     Examples
     --------
     >>> size("64MiB")
     67108864
     """
-    match = re.fullmatch(r"(\d+) ?([kmg]i?)?b?", value.strip(), re.IGNORECASE | re.ASCII)
-    if match is None:
-        raise typer.BadParameter(f"{value!r} is not a size; write 64MiB, 10MB or 4096")
-    return int(match[1]) * _UNITS[(match[2] or "").lower()]
+    from pydantic import ByteSize, TypeAdapter, ValidationError
+
+    try:
+        return int(TypeAdapter(ByteSize).validate_python(value))
+    except ValidationError:
+        raise typer.BadParameter(f"{value!r} is not a size; write 64MiB, 10MB or 4096") from None
 
 
 def filters(values: Iterable[str]) -> dict[str, list[str | int | float | bool]]:
-    """Return ``FIELD=VALUE`` options as a filter; one field given twice matches either value.
+    """Return ``FIELD=VALUE`` options as a filter; a field given twice matches either value.
 
-    A value that reads as a number or a truth value matches metadata of that type as well as
+    A value that can be read as a number or a truth value matches metadata of that type as well as
     text, because a command line can't tell them apart.
 
     Examples
@@ -55,7 +87,7 @@ def filters(values: Iterable[str]) -> dict[str, list[str | int | float | bool]]:
 
 
 def collections(values: Iterable[str]) -> dict[str, Path]:
-    """Return ``[NAME=]DIR`` options as directories by the name of the collection.
+    """Return ``[NAME=]DIR`` options as a mapping from collection names to directories.
 
     Examples
     --------
@@ -74,7 +106,7 @@ def collections(values: Iterable[str]) -> dict[str, Path]:
 
 
 def token(file: Path) -> dict[str, Any]:
-    """Return the settings of the one token of a server that has no file of settings."""
+    """Return the settings of the only token of a server that has no settings file."""
     return {"name": "default", "file": file.absolute(), "scopes": ["read", "write"]}
 
 

@@ -1,6 +1,6 @@
-"""What every command writes through: text made harmless for a terminal, JSON, consoles.
+"""Output of all commands: text made harmless for a terminal, JSON, consoles, error lines.
 
-How results are laid out for a person is in `show`.
+`show` lays results out for a person.
 """
 
 from __future__ import annotations
@@ -14,9 +14,10 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
     from rich.console import Console
 
-# One character for one, so that spans stay valid. C0 controls get their pictures; a carriage
-# return, the everyday half of CRLF, a space; C1 controls (U+009B starts an escape sequence) and
-# bidirectional overrides (they reorder what a person reads) the replacement character.
+# Each character is replaced by one character, so that spans stay valid: C0 controls by their
+# pictures; a carriage return, which is common as a part of CRLF, by a space; C1 controls (U+009B
+# starts an escape sequence) and bidirectional overrides (they reorder what a person reads) by the
+# replacement character.
 _VISIBLE = (
     {code: 0x2400 + code for code in range(0x20) if chr(code) not in "\t\n"}
     | {ord("\r"): ord(" "), 0x7F: 0x2421}
@@ -26,7 +27,7 @@ _VISIBLE = (
 
 
 def visible(text: str) -> str:
-    r"""Return `text` with every character that could drive a terminal replaced, same length.
+    r"""Return `text` with each character that could control a terminal replaced by another.
 
     Examples
     --------
@@ -37,7 +38,7 @@ def visible(text: str) -> str:
 
 
 def one_line(text: str) -> str:
-    """Return `text` made `visible`, its line ends too."""
+    """Return `text` made `visible`, with its line ends replaced as well."""
     return visible(text).replace("\n", "␊")
 
 
@@ -51,15 +52,15 @@ def as_json(value: BaseModel) -> str:
     '{"path": "naïve\\u009b31m", "reason": "empty"}'
     """
     document = json.dumps(value.model_dump(mode="json"), ensure_ascii=False)
-    # JSON escapes C0 itself; DEL and C1 may stand in it bare, and a terminal would obey them.
+    # JSON escapes C0 itself, but DEL and C1 may be in it bare, and a terminal would obey them.
     return re.sub("[\x7f-\x9f]", lambda match: f"\\u{ord(match[0]):04x}", document)
 
 
 def replace_unprintable() -> None:
-    """Let characters that standard output and error can't encode become question marks.
+    """Replace characters that standard output and error can't encode by question marks.
 
-    A title with an arrow must not end in a traceback where the output goes to a code page of
-    Windows, as that of a pipe does.
+    On Windows, a pipe has the encoding of a code page: an arrow in a title must not end in a
+    traceback there.
     """
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):

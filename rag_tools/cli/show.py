@@ -1,4 +1,4 @@
-"""How results look to a person in a terminal. What a program reads is in `output`."""
+"""Printing results for a person in a terminal. `output` writes what programs read."""
 
 from __future__ import annotations
 
@@ -40,10 +40,10 @@ _SUPPORT = {"supported": "green", "partial": "yellow", "unsupported": "red"}
 _VERDICTS = {"exact": "green", "moved": "yellow", "stale": "red", "missing": "red"}
 
 _CONTEXT_LINES = 1
-"""Lines of a passage kept on each side of a quote."""
+"""Number of lines of a passage that are shown on each side of a quote."""
 
 _UNQUOTED_LINES = 4
-"""Lines shown of a passage that has no quote."""
+"""Number of lines that are shown of a passage without a quote."""
 
 
 def search_results(found: SearchResults, out: Console) -> None:
@@ -54,8 +54,12 @@ def search_results(found: SearchResults, out: Console) -> None:
         out.print()
     for rank, hit in enumerate(found.results, 1):
         _entry(rank, hit.title, hit.score, out)
-        best = hit.citations[0] if hit.citations else hit
-        _line("   ", location(best.url), best.heading, out)
+        if hit.citations:
+            best = hit.citations[0]
+            where, heading = location(best.url, best.page_name), best.heading
+        else:
+            where, heading = location(hit.url), hit.heading
+        _line("   ", where, heading, out)
         _block("   ", _passage(hit, out), out)
         if hit.also_in:
             copies = ", ".join(one_line(location(copy.url)) for copy in hit.also_in)
@@ -67,7 +71,7 @@ def search_results(found: SearchResults, out: Console) -> None:
 
 
 def explanation(found: SearchResults, out: Console) -> None:
-    """Print hits with their words coloured by similarity, and the best match of each query word."""
+    """Print hits with words coloured by similarity, and the best match of each query word."""
     for rank, hit in enumerate(found.results, 1):
         _entry(rank, hit.title, hit.score, out)
         _line("   ", location(hit.url), hit.heading, out)
@@ -101,7 +105,7 @@ def support(found: Support, out: Console) -> None:
         out.print(Text(f"said otherwise by the nearest quote: {', '.join(otherwise)}"))
     out.print()
     for rank, citation in enumerate(found.citations, 1):
-        _entry(rank, location(citation.url), citation.score, out)
+        _entry(rank, location(citation.url, citation.page_name), citation.score, out)
         if citation.heading:
             _line("   ", citation.heading, None, out)
         _block("   ", _in_context(citation, out), out)
@@ -111,7 +115,7 @@ def support(found: Support, out: Console) -> None:
 
 
 def cited_answer(found: CitedAnswer) -> None:
-    """Print an answer with its references; what isn't supported goes to standard error."""
+    """Print an answer with its references; report unsupported statements on standard error."""
     write(visible(found.text.rstrip("\n") + "\n"))
     if found.references:
         write(visible(f"\n{found.references}"))
@@ -122,18 +126,18 @@ def cited_answer(found: CitedAnswer) -> None:
 
 
 def verifications(found: Sequence[Verification], out: Console) -> None:
-    """Print what became of each citation, one line each, then the quote."""
+    """Print the status of each citation on one line, followed by the quote."""
     for verification in found:
         status, citation = verification.status, verification.citation
         line = Text(f"{status:<8}", style=_VERDICTS[status])
-        line.append(one_line(location(citation.url)), style="bold")
+        line.append(one_line(location(citation.url, citation.page_name)), style="bold")
         line.append(f"  {one_line(verification.detail)}", style="none")
         out.print(line, soft_wrap=True)
         _block(" " * 8, Text(visible(citation.quote), style="dim"), out)
 
 
 def sync_report(report: SyncReport, out: Console) -> None:
-    """Print what a sync did; what it skipped goes to standard error, one line each."""
+    """Print what a sync did; report each file that it skipped on standard error."""
     for skipped in report.skipped:
         complain(f"skipped {skipped.path}: {skipped.reason}")
     counts = {
@@ -150,7 +154,7 @@ def sync_report(report: SyncReport, out: Console) -> None:
 
 
 def _left_out(report: SyncReport) -> Iterator[str]:
-    """Yield what was left out for what it is: types, sensitive files, ignored ones."""
+    """Yield what was left out: unsupported types, sensitive files and ignored files."""
     if report.unsupported_types:
         yield ", ".join(
             f"{count:,} {type or 'without a suffix'}"
@@ -164,7 +168,7 @@ def _left_out(report: SyncReport) -> Iterator[str]:
 
 
 def status(found: Status, out: Console) -> None:
-    """Print the fields of a status, one a line."""
+    """Print the fields of a status, one per line."""
     for field in type(found).model_fields:
         value = getattr(found, field)
         values = value if isinstance(value, tuple) else (value,)
@@ -174,14 +178,14 @@ def status(found: Status, out: Console) -> None:
             out.print(line.append(one_line(shown), style="none"), soft_wrap=True)
     if found.kernel == "numpy":
         complain(
-            "searches run on NumPy, which is many times slower: the native kernels weren't built, "
-            "or RAG_TOOLS_KERNEL asks for it; install a C++ compiler and reinstall rag-tools: "
+            "searches run on NumPy, which is many times slower, because the native kernels weren't "
+            "built or RAG_TOOLS_KERNEL is numpy; install a C++ compiler and reinstall rag-tools: "
             "pip install --force-reinstall --no-deps --no-cache-dir --no-binary rag-tools rag-tools"
         )
 
 
 def evaluation(found: Evaluation, out: Console) -> None:
-    """Print what was measured: a table for each data set, and one of the means of several."""
+    """Print a table of measures for each data set, and one of the means if there are several."""
     for each in found.datasets:
         out.print(_measures(each))
     out.print(_measures(found))
@@ -190,7 +194,7 @@ def evaluation(found: Evaluation, out: Console) -> None:
 
 
 def _measures(found: Evaluation) -> Table:
-    """Return the systems with their measures; below ours, intervals and the comparison."""
+    """Return a table of the systems and their measures, with intervals and the comparison."""
     name = " ".join(filter(None, [found.dataset, found.split]))
     mean = f", mean of {len(found.datasets)}" if found.datasets else ""
     table = Table(
@@ -221,7 +225,7 @@ def _measures(found: Evaluation) -> Table:
 
 
 def citation_report(found: CitationReport, out: Console) -> None:
-    """Print what was measured of citations, and of baselines with the p of the difference."""
+    """Print the measures of citations, and of baselines with the p-value of the difference."""
     for way, measures in groupby(found.measures, key=_way_of_asking):
         title = f"{found.dataset}: {found.questions} questions{way and f', {way}'}"
         out.print(_citation_measures(one_line(title), found, list(measures)))
@@ -287,10 +291,7 @@ def _plain(value: object) -> str:
 
 @contextmanager
 def progress() -> Iterator[Progress | None]:
-    """Show the progress of long work on standard error if that is a terminal.
-
-    Each stage has a line, which goes when the next one comes if it hadn't a total.
-    """
+    """Show the progress of long work on standard error if that is a terminal; see `Bars`."""
     err = console(stderr=True)
     if not err.is_terminal:
         yield None
@@ -301,26 +302,35 @@ def progress() -> Iterator[Progress | None]:
         yield bars.advance
 
 
-def location(url: str) -> str:
+def location(url: str, page_name: str | None = None) -> str:
     """Return where a person finds what `url` points to.
+
+    Parameters
+    ----------
+    url
+        Of a citation, or of a passage.
+    page_name
+        What to call the page, if the URL leads to one; by default, its number.
 
     Examples
     --------
     >>> location("https://example.org/guide#page=3")
     'https://example.org/guide, page 3'
+    >>> location("https://example.org/book#page=4", "page iv (PDF page 4)")
+    'https://example.org/book, page iv (PDF page 4)'
     """
     address, fragment = urldefrag(url)
     path = _path(address)
-    # Only where the text is the file itself are its lines the file's, and does the URL say so.
+    # A URL has lines only if the text is the file itself, so that they are lines of the file.
     if lines := re.fullmatch(r"L(\d+)(?:-L(\d+))?", fragment):
         return f"{path}:{lines[1]}-{lines[2]}" if lines[2] else f"{path}:{lines[1]}"
     if page := re.fullmatch(r"page=(\d+)", fragment):
-        return f"{path}, page {page[1]}"
+        return f"{path}, {page_name or f'page {page[1]}'}"
     return path
 
 
 def _path(address: str) -> str:
-    """Return the file that a URL names, relative if below the working directory, or the URL."""
+    """Return the path of the file that a URL names, relative if possible; else the URL."""
     path = path_of(address)
     if path is None:
         return address
@@ -340,17 +350,17 @@ def _line(indent: str, first: str, second: str | None, out: Console) -> None:
 
 
 def _block(indent: str, text: Text, out: Console) -> None:
-    """Print `text` wrapped to the terminal and indented, without spaces at the ends of lines."""
+    """Print `text` indented and wrapped to the terminal's width, without trailing spaces."""
     for line in text.wrap(out, max(20, out.width - len(indent))):
         line.rstrip()
         out.print(Text(indent if line else "").append_text(line), soft_wrap=True)
 
 
 def _passage(hit: Hit, out: Console) -> Text:
-    """Return the lines of a hit's passage that hold its quotes, and the lines next to them."""
+    """Return the lines of a hit's passage that contain its quotes, and the lines next to them."""
     quotes = _union(Span(c.start - hit.start, c.end - hit.start) for c in hit.citations)
     lines = _highlighted(hit.text, quotes, out).split("\n", allow_blank=True)
-    # Lines of nothing but rules and brackets give no context.
+    # Lines without a letter or digit, such as rules and brackets, give no context.
     telling = [n for n, line in enumerate(lines) if any(map(str.isalnum, line.plain))]
     kept = set() if quotes else set(telling[:_UNQUOTED_LINES])
     for start, end in quotes:
@@ -371,7 +381,7 @@ def _passage(hit: Hit, out: Console) -> Text:
 
 
 def _in_context(citation: Citation, out: Console) -> Text:
-    """Return the quote in its line, cut off at a word."""
+    """Return the quote within its line; the line is cut between words."""
     before = citation.prefix.rpartition("\n")
     after = citation.suffix.partition("\n")
     prefix = before[2] if before[1] else before[2].partition(" ")[2]
@@ -381,7 +391,7 @@ def _in_context(citation: Citation, out: Console) -> Text:
 
 
 def _highlighted(text: str, quotes: Sequence[Span], out: Console, *, style: str = _QUOTE) -> Text:
-    """Return `text` with the quotes coloured, or between ``**`` where there are no colours."""
+    """Return `text` with the quotes coloured, or between ``**`` if there are no colours."""
     shown = visible(text)
     if not _in_colour(out):
         for start, end in reversed(quotes):
@@ -394,7 +404,7 @@ def _highlighted(text: str, quotes: Sequence[Span], out: Console, *, style: str 
 
 
 def _heat_map(hit: Hit, edges: Iterable[Aligned], out: Console) -> Text:
-    """Return a passage, quotes underlined, each word coloured by the last edge that leads to it."""
+    """Return a passage with quotes underlined and words coloured by the last edge to each."""
     quotes = _union(Span(c.start - hit.start, c.end - hit.start) for c in hit.citations)
     text = _highlighted(hit.text, quotes, out, style="underline")
     for edge in edges if _in_colour(out) else ():
@@ -409,7 +419,7 @@ def _in_colour(out: Console) -> bool:
 
 
 def _union(spans: Iterable[Span]) -> list[Span]:
-    """Return the union of `spans` as disjoint spans in order."""
+    """Return the union of `spans` as disjoint spans in ascending order."""
     union: list[Span] = []
     for span in sorted(spans):
         if union and span.start <= union[-1].end:

@@ -14,14 +14,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from rag_tools.cli import exits
 from rag_tools.cli.output import complain, write
 from rag_tools.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from rag_tools.train.pairs import Collection
     from rag_tools.train.scores import Teacher
-
-EXIT_INTERRUPTED = 130
 
 Pairs = Annotated[
     list[Path] | None,
@@ -96,8 +95,8 @@ def train(
         typer.Option(
             metavar="MODEL",
             help="Learn from this model's scores in addition to the base's own: directory or "
-            "Hugging Face name of a dense or a late-interaction model. Repeatable, which takes "
-            "the mean.",
+            "Hugging Face name of a dense or a late-interaction model. Repeatable: the mean of "
+            "several is used.",
         ),
     ] = None,
     exclude: Exclude = None,
@@ -122,7 +121,7 @@ def train(
         complain(
             f"interrupted; run the same command with --resume to continue from the state in {out}"
         )
-        raise typer.Exit(EXIT_INTERRUPTED)
+        raise typer.Exit(exits.INTERRUPTED)
     write(f"{out}\n")
 
 
@@ -134,7 +133,7 @@ def mine(
         typer.Option(
             metavar="FILE",
             dir_okay=False,
-            help="File for the tuples; those already in it are kept.",
+            help="File to write the tuples to; those that it already contains are kept.",
         ),
     ] = None,
     work: Annotated[
@@ -142,27 +141,31 @@ def mine(
         typer.Option(
             metavar="DIR",
             file_okay=False,
-            help="Keep the indexes of the passages in this folder, to use them again.",
+            help="Keep the indexes of the passages in this folder, for use in later runs.",
         ),
     ] = None,
     checkpoint: Annotated[
         str | None,
-        typer.Option(help="The student, which searches for negatives. Default: the bundled one."),
+        typer.Option(
+            help="The student, which searches for negatives. Default: the bundled checkpoint."
+        ),
     ] = None,
     teacher: Annotated[
         list[str] | None,
         typer.Option(
             metavar="MODEL",
             help="Directory or Hugging Face name of a cross-encoder, a late-interaction or a "
-            "dense model that scores passages. Repeatable, which takes the mean. Default: the "
-            "engine's own score.",
+            "dense model that scores passages. Repeatable: the mean of several is used. Default: "
+            "the engine's own score.",
         ),
     ] = None,
-    negatives: Annotated[int, typer.Option(min=1, help="Maximum number per pair.")] = 16,
+    negatives: Annotated[
+        int, typer.Option(min=1, help="Maximum number of negatives per pair.")
+    ] = 16,
     depth: Annotated[
         int,
         typer.Option(
-            min=1, help="Draw them from this many best passages of the engine and of BM25."
+            min=1, help="Draw negatives from this many best passages of the engine and of BM25."
         ),
     ] = 50,
     share: Annotated[
@@ -170,7 +173,7 @@ def mine(
         typer.Option(
             min=0,
             max=1,
-            help="Drop a negative whose score exceeds this share of the positive's.",
+            help="Drop negatives whose score exceeds this share of the positive's score.",
         ),
     ] = 0.95,
     most: Annotated[
@@ -186,7 +189,7 @@ def mine(
         ),
     ] = None,
 ) -> None:
-    """Find hard negatives for pairs, and let a teacher score them."""
+    """Find hard negatives for pairs, and have a teacher score them."""
     from rag_tools.cli.show import progress
     from rag_tools.train.mine import Mining
     from rag_tools.train.mine import mine as run
@@ -215,7 +218,7 @@ def mine(
     if most is not None:
         examples = draw_examples(examples, most)
     settings = Mining(negatives=negatives, depth=depth, share=share)
-    # Windows keeps mapped files until the last reader is collected.
+    # Windows can't delete mapped files before the last reader is collected.
     with (
         tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder,
         progress() as bar,
@@ -247,10 +250,13 @@ def average(
         typer.Option(metavar="CHECKPOINT", help="The checkpoint that the runs started from."),
     ] = None,
     scale: Annotated[
-        float, typer.Option(min=0, help="Distance from the base, as a multiple of the mean's.")
+        float,
+        typer.Option(
+            min=0, help="Distance from the base, as a multiple of the distance of the mean."
+        ),
     ] = 1.0,
 ) -> None:
-    """Average the weights of runs with the same base; often better than each of them."""
+    """Average the weights of runs with the same base, which is often better than each run."""
     with _torch():
         from rag_tools.train.average import average as run
     run(checkpoints, out, base=base, scale=scale)
@@ -266,10 +272,13 @@ def export(
         Path, typer.Argument(metavar="OUT", file_okay=False, help="Directory to write.")
     ],
     check: Annotated[
-        bool, typer.Option("--check", help="Write nothing, and compare the files in OUT.")
+        bool,
+        typer.Option(
+            "--check", help="Only compare the files in OUT with the source; write nothing."
+        ),
     ] = False,
 ) -> None:
-    """Make a checkpoint's ONNX files, in float32 and int8, and compare them with the source."""
+    """Export a checkpoint to ONNX, in float32 and int8, and compare the files with the source."""
     with _torch():
         from rag_tools.encode.export import check as compare
         from rag_tools.encode.export import export as run
@@ -345,7 +354,7 @@ _UNTOLD_ENDINGS = ("_runtime", "_per_second", "_preparation_time")
 
 @contextmanager
 def _torch() -> Iterator[None]:
-    """Say what to install if an import fails, and keep the libraries quiet afterwards.
+    """Report what to install if an import fails, and keep the libraries quiet afterwards.
 
     Raises
     ------
@@ -360,7 +369,7 @@ def _torch() -> Iterator[None]:
         ) from None
     from transformers.utils.logging import disable_progress_bar
 
-    # Bars for files that load in an instant, and advice to developers of the exporter.
+    # Progress bars for files that load in an instant, and advice for developers of the exporter.
     disable_progress_bar()
     logging.disable(logging.WARNING)
     warnings.simplefilter("ignore")

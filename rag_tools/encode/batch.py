@@ -1,4 +1,4 @@
-"""Queries that wait for a thread to search on, collected so that the model takes them in one run.
+"""Collecting the queries that wait for a thread, so that the model encodes them in one run.
 
 The first of them to get a thread encodes for all that wait by then; the others find it done when
 their turn comes. `rag_tools.encode.encoder.Encoder.encode_queries` encodes what is there already.
@@ -17,12 +17,12 @@ from rag_tools.tracing import stage
 
 
 class Batch:
-    """What waits for one encoder. Safe to use from several threads and event loops at once.
+    """The queries that wait for one encoder. Safe to use from several threads and event loops.
 
     Parameters
     ----------
     encoder
-        Of the queries.
+        Encoder for the queries.
     """
 
     def __init__(self, encoder: Encoder) -> None:
@@ -35,7 +35,7 @@ class Batch:
 
     @contextmanager
     def join(self, text: str) -> Iterator[WaitingQuery]:
-        """Let a query wait, for the length of a ``with`` block, to be encoded with others."""
+        """Add a query, which can be encoded with others during a ``with`` block."""
         query = WaitingQuery(self, text)
         with self._lock:
             self._waiting[query] = None
@@ -46,7 +46,7 @@ class Batch:
                 self._waiting.pop(query, None)
 
     def encode(self, query: WaitingQuery) -> None:
-        """Encode all that waits, unless another thread is at work on `query`, or has been."""
+        """Encode all waiting queries, unless another thread encodes `query` or has encoded it."""
         with self._lock:
             if query not in self._waiting:
                 return
@@ -57,7 +57,7 @@ class Batch:
     def _encode(self, queries: list[WaitingQuery]) -> None:
         try:
             found = self._encoder.encode_queries([query.text for query in queries])
-        except Exception as error:  # whatever it is, it is raised where the query is
+        except Exception as error:  # any error is raised again by the query's `embeddings`
             if len(queries) == 1:
                 queries[0].found.set_exception(error)
             else:
@@ -80,7 +80,7 @@ class WaitingQuery:
     def embeddings(self) -> Embeddings:
         """Return what `Encoder.encode_query` does, to the bit; call it on a worker thread.
 
-        An error is raised for the query that it is about.
+        An error is raised only for the query that caused it.
         """
         self._batch.encode(self)
         return self.found.result()

@@ -1,4 +1,4 @@
-"""Checkpoints: which files one consists of and what its metadata says.
+"""Checkpoints: the files of one, and the settings in its metadata.
 
 Three layouts are read: sentence-transformers' multi-vector layout, PyLate's and Stanford
 ColBERT's. All have an ONNX file beside them, made by `rag_tools.encode.export`. Nothing here
@@ -26,7 +26,7 @@ BUNDLED = Path(__file__).parent / "bundled"
 # (bundled/README.md).
 MODEL_FILES = ("onnx/model_int8.onnx", "onnx/model.onnx")
 
-# What a Hub repository may have that matters here; weights in other formats stay where they are.
+# The files of a Hub repository that are needed; weights in other formats aren't downloaded.
 _HUB_FILES = ["*.json", "artifact.metadata", "onnx/model.onnx", "onnx/model_int8.onnx"]
 _HUB_ID = re.compile(r"[\w-][\w.-]*/[\w.-]+")
 
@@ -46,7 +46,7 @@ _PYLATE_KEYS = frozenset(
         "skiplist_words",
     }
 )
-# ColBERT's defaults, used by both older layouts where a file leaves the value out.
+# ColBERT's defaults, which both older layouts use for values that are missing in a file.
 _QUERY_TOKENS = 32
 _DIM = 128
 
@@ -71,28 +71,29 @@ class Checkpoint:
     Attributes
     ----------
     name
-        For people and for an index's metadata: ``"bundled"``, a Hub id or a directory's name.
+        Name for people and for an index's metadata: ``"bundled"``, a Hub id or a directory's
+        name.
     directory, model
-        Where it is, and its ONNX file.
+        Directory of the checkpoint, and its ONNX file.
     layout
-        Whose metadata was read.
+        Layout of the metadata.
     fingerprint
         SHA-256, in hexadecimal, of everything that changes embeddings: model, tokenizer,
         settings. Two checkpoints with one fingerprint give the same embeddings.
     dim, pooled_dim
-        Length of a token's vector and of the pooled vector (None: there is none).
+        Dimensions of a token's vector and of the pooled vector; None if there is no pooled vector.
     max_tokens
-        Tokens the model sees at once, markers included; longer texts are read in windows.
+        Maximum number of tokens per run, markers included; longer texts are read in windows.
     query_tokens
         Nominal length of a query. Longer queries are encoded whole.
     vocabulary_size
-        Every token id is below it.
+        Number of tokens in the vocabulary; all token ids are smaller.
     query_prompt, document_prompt
         Text put before every query and every passage.
     markers
         Prompts that were single tokens in training (``"[Q] "``, ``"[unused0] "``).
     expansion
-        How short queries are filled up; None if they aren't.
+        How short queries are filled up; None if they aren't filled up.
     query_skiplist, document_skiplist
         Tokens whose embeddings are left out of the result.
     lowercase
@@ -119,7 +120,7 @@ class Checkpoint:
 
 
 def load_checkpoint(source: str | Path | None = None) -> Checkpoint:
-    """Read a checkpoint's metadata; its model isn't loaded yet.
+    """Read a checkpoint's metadata. The model isn't loaded yet.
 
     Parameters
     ----------
@@ -130,7 +131,7 @@ def load_checkpoint(source: str | Path | None = None) -> Checkpoint:
     Raises
     ------
     CheckpointError
-        If a file is missing or can't be read, or the layout isn't understood.
+        If a file is missing or can't be read, or the layout is unknown.
     """
     if source is None:
         try:
@@ -152,7 +153,7 @@ def load_checkpoint(source: str | Path | None = None) -> Checkpoint:
 
 
 def read_checkpoint(directory: Path, name: str) -> Checkpoint:
-    """Read the metadata of the checkpoint in `directory`, to be called `name`."""
+    """Read the metadata of the checkpoint in `directory`, which gets the name `name`."""
     settings = read_settings(directory)
     model = next((path for file in MODEL_FILES if (path := directory / file).is_file()), None)
     if model is None:
@@ -177,7 +178,7 @@ def read_checkpoint(directory: Path, name: str) -> Checkpoint:
 
 
 def read_settings(directory: Path) -> dict[str, Any]:
-    """Return those fields of `Checkpoint` that come from metadata, whatever the layout."""
+    """Return the fields of `Checkpoint` that come from metadata, for every layout."""
     config = _read_json(directory / "config.json")
     if "HF_ColBERT" in (config.get("architectures") or ()):
         settings = _read_stanford(directory, config)
@@ -361,7 +362,7 @@ def _filling(directory: Path) -> str:
 
 
 def _window(directory: Path, config: Mapping[str, Any], *lengths: int | None) -> int | None:
-    """Return how many tokens the model is shown at once: the first length given, capped."""
+    """Return the maximum number of tokens per run: the first length given, capped."""
     tokenizer = _read_json(directory / "tokenizer_config.json", optional=True)
     wanted = next((length for length in lengths if length), None)
     limits = [wanted, tokenizer.get("model_max_length"), config.get("max_position_embeddings")]

@@ -1,4 +1,4 @@
-"""The encoder's result: one vector, token id and character span for every token kept.
+"""Results of the encoder: a vector, a token id and a character span for each kept token.
 
 How they are made is `rag_tools.encode.encoder`; how they are stored is `rag_tools.index`.
 """
@@ -41,7 +41,7 @@ class Embeddings:
 
 
 class EncodedQuery(NamedTuple):
-    """A query or claim and its embeddings, for where encoding and searching are two steps."""
+    """A query or claim with its embeddings, for when encoding and searching are separate."""
 
     text: str
     embeddings: Embeddings

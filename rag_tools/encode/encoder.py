@@ -1,10 +1,11 @@
 """The encoder: text to token embeddings with ONNX Runtime.
 
-A text's embeddings depend on nothing but itself: same text, same bytes, whatever runs beside it.
-Every passage is run alone, without padding and on one thread. Queries are run together if the model
-is marked as one in which the rows of a batch don't depend on each other. Texts longer than the
-model's window are read in overlapping windows. Checkpoint files and settings are
-`rag_tools.encode.checkpoint`; collecting the queries that wait is `rag_tools.encode.batch`.
+The embeddings of a text depend only on the text: the same text gives the same bytes, whatever else
+is encoded at the same time. Every passage is run alone, without padding and on one thread. Queries
+are run together if the model is marked as one in which the rows of a batch don't depend on each
+other. Texts longer than the model's window are read in overlapping windows.
+`rag_tools.encode.checkpoint` reads checkpoints, and `rag_tools.encode.batch` collects the queries
+that are waiting.
 """
 
 from __future__ import annotations
@@ -35,14 +36,14 @@ INDEPENDENT_ROWS = "rag_tools.independent_rows"
 """Metadata of a model file whose outputs are the same, to the bit, alone and in a batch."""
 
 WIDTH = 4
-"""Queries are padded to a multiple of so many tokens.
+"""Queries are padded to a multiple of this number of tokens.
 
-The sums of a softmax are added in an order that depends on the width, so the width must depend on
-nothing but the query. With 8 a query alone takes a tenth more, with 2 fewer are run together.
+The order in which a softmax adds its terms depends on the width, so the width may depend only on
+the query. With 8, a single query takes a tenth longer; with 2, fewer queries are run together.
 """
 
 BATCH = 16
-"""Queries that are run together at most; more gain nothing."""
+"""Maximum number of queries that are run together; more bring no gain."""
 
 # A text longer than this is tokenised in pieces: the tokenizer takes about 300 bytes per token
 # while it works, which would be gigabytes for a document of 100 MB.
@@ -50,7 +51,7 @@ _PIECE = 100_000
 
 
 class _Window(NamedTuple):
-    """A range of a text's tokens that is shown to the model, and the part it answers for."""
+    """A range of a text's tokens that is one input of the model, and the part taken from it."""
 
     start: int
     end: int
@@ -68,14 +69,14 @@ class _Tokens(NamedTuple):
 
 
 class _Row(NamedTuple):
-    """What the model is shown at once, and how many of its tokens, the first, are attended to."""
+    """An input of the model, and the number of its first tokens that are attended to."""
 
     ids: Ids
     n_attended: int
 
 
 class _Layout(NamedTuple):
-    """How the model reads a text: what stands around its tokens, and the windows on them.
+    """How the model reads a text: what is put around its tokens, and the windows on them.
 
     No token attends to the last `n_hidden` of `behind`.
     """
@@ -106,9 +107,9 @@ class Encoder:
         Passages encoded at the same time by `encode_passages`; None is one per available core.
         It doesn't change the result.
     dim
-        Dimensions of an embedding: so many of the model's first ones, scaled to unit length.
-        None is all. Fewer serve where the first ones hold the most, as in the bundled checkpoint,
-        which was trained at 96 and 64 as well.
+        Dimensions of an embedding: the first `dim` that the model gives, scaled to unit length.
+        None keeps all. Fewer suffice if the first ones hold the most, as in the bundled
+        checkpoint, which was also trained at 96 and 64.
 
     Raises
     ------
@@ -137,17 +138,18 @@ class Encoder:
     def encode_query(self, text: str) -> Embeddings:
         """Encode a query or claim of any length.
 
-        Short queries are filled up if the checkpoint was trained so. Nothing is cut off but lines
-        that recur, see `without_recurring_lines`.
+        Short queries are filled up if the checkpoint was trained that way. Only recurring lines
+        are left out, see `without_recurring_lines`.
         """
         (embeddings,) = self.encode_queries([text])
         return embeddings
 
     def encode_queries(self, texts: Sequence[str]) -> list[Embeddings]:
-        """Encode queries or claims together: the same as one by one, in less time.
+        """Encode queries or claims together: the results are the same as one by one, in less time.
 
-        Those of about one length take one run of the model. Those that are longer than its window
-        are run alone, and so are all if the model isn't marked, see `INDEPENDENT_ROWS`.
+        Queries of about the same length share a run of the model. Queries that are longer than its
+        window are run alone, and so are all queries if the model isn't marked, see
+        `INDEPENDENT_ROWS`.
         """
         layouts = [self._query(text) for text in texts]
         outputs = (
@@ -168,9 +170,9 @@ class Encoder:
         text
             The passage; spans refer to it.
         context
-            Text the model reads ahead of the passage, such as its heading path. Its tokens are
-            embeddings of the passage too, with span ``(0, 0)``. Of a context that would fill
-            more than half of the model's window the last part is used.
+            Text that the model reads before the passage, such as its heading path. Its tokens
+            become embeddings of the passage, too, with the span ``(0, 0)``. If a context would
+            fill more than half of the model's window, only its last part is used.
         """
         layout = self._passage(text, context)
         return self._embeddings(layout, self._read(layout), self._document_skiplist)
@@ -204,10 +206,11 @@ class Encoder:
         return np.concatenate(pieces) if pieces else np.empty((0, 2), np.int32)
 
     def pieces_per_word(self, text: str, embeddings: Embeddings) -> float:
-        """Return how many tokens a word of a text takes on average: few if the model knows it.
+        """Return the mean number of tokens per word: few if the model knows the words.
 
-        English takes 1.0 to 1.3 of the bundled checkpoint's, other languages 1.8 to 10. A token
-        that isn't in the vocabulary counts as many as it has characters.
+        With the bundled checkpoint, English has 1.0 to 1.3 tokens per word and other languages
+        have 1.8 to 10. A token that isn't in the vocabulary counts as many times as it has
+        characters.
         """
         lengths = embeddings.spans[:, 1] - embeddings.spans[:, 0]
         unknown = np.isin(embeddings.token_ids, self._unknown)
@@ -215,7 +218,7 @@ class Encoder:
         return float(n_pieces) / max(_count_words(text), 1)
 
     def inputs(self, text: str, *, query: bool = False) -> dict[str, Ids]:
-        """Return what the model is shown of a text's first window, as the inputs of one run.
+        """Return the inputs of the model for a text's first window.
 
         Returns
         -------
@@ -233,14 +236,14 @@ class Encoder:
         return self._lay_out(self._tokenise(self.checkpoint.document_prompt, context, text), None)
 
     def _tokenise(self, prompt: str, context: str, text: str) -> _Tokens:
-        """Tokenise everything as one string, as in training, and tell its parts apart."""
+        """Tokenise everything as one string, as in training, and separate its parts."""
         ahead = f"{prompt}{context}\n" if context else prompt
         encoding = self._tokenizer.encode(ahead + text, add_special_tokens=False)
         ids = np.array(encoding.ids, np.int64)
         offsets = _as_spans(encoding.offsets)
         n_prompt = _count_within(offsets, len(prompt))
         n_ahead = _count_within(offsets, len(ahead))
-        # A byte-pair tokenizer may join the last character ahead and the first of the text.
+        # A byte-pair tokenizer may merge the last character before the text with its first one.
         spans = np.clip(offsets[n_ahead:] - len(ahead), 0, len(text))
         context_ids = ids[n_prompt:n_ahead]
         room = self._room(n_prompt) // 2
@@ -252,7 +255,7 @@ class Encoder:
         )
 
     def _room(self, n_ahead: int) -> int:
-        """Tokens of text that fit into a window with the markers and `n_ahead` more."""
+        """Return the number of a text's tokens that fit into a window with `n_ahead` others."""
         room = self.checkpoint.max_tokens - len(self._lead) - len(self._trail) - n_ahead
         if room < 1:
             raise CheckpointError(
@@ -287,7 +290,7 @@ class Encoder:
         return outputs
 
     def _read_together(self, layouts: Sequence[_Layout]) -> list[list[list[Vectors]]]:
-        """Do what `_read` does for several texts, with those of one padded width in one run."""
+        """Do what `_read` does for several texts; those of the same padded width share a run."""
         outputs: list[list[list[Vectors]]] = [[] for _ in layouts]
         rows: defaultdict[int, list[tuple[int, _Row]]] = defaultdict(list)  # by padded width
         for place, layout in enumerate(layouts):
@@ -309,7 +312,7 @@ class Encoder:
     def _embeddings(
         self, layout: _Layout, outputs: list[list[Vectors]], skiplist: Ids
     ) -> Embeddings:
-        """Put together what the windows of a text gave."""
+        """Join the outputs for the windows of a text."""
         vectors: list[Vectors] = []
         pooled: list[Vectors] = []
         for window, (window_vectors, *window_pooled) in zip(layout.windows, outputs, strict=True):
@@ -323,7 +326,7 @@ class Encoder:
         ids = np.concatenate([layout.ahead, layout.text, layout.behind])
         spans = np.zeros((len(ids), 2), np.int32)
         spans[len(layout.ahead) : len(layout.ahead) + len(layout.spans)] = layout.spans
-        # A text that the skiplist would empty keeps everything: it must stay findable.
+        # A text of which the skiplist would leave nothing keeps all its tokens, to remain findable.
         keep = ~np.isin(ids, skiplist)
         keep |= not keep.any()
         return Embeddings(
@@ -334,7 +337,7 @@ class Encoder:
         )
 
     def _cut(self, vectors: Vectors) -> Vectors:
-        """Return the dimensions wanted, as unit vectors."""
+        """Return the first `dim` dimensions, as unit vectors."""
         if self._dim == vectors.shape[1]:
             return vectors
         cut = vectors[:, : self._dim]

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 Inputs = Mapping[str, NDArray[np.int64]]
-"""What the model is shown in one run: ``input_ids`` and ``attention_mask``."""
+"""The inputs of one run of the model: ``input_ids`` and ``attention_mask``."""
 
 _Array = NDArray[Any]
 _Floats = NDArray[np.float32]
@@ -72,9 +72,9 @@ def quantise(float32: Path, int8: Path, calibration: Iterable[Inputs]) -> None:
     Parameters
     ----------
     float32, int8
-        The model to read and the file to write.
+        Path of the model to read, and of the file to write.
     calibration
-        What the model is shown of some texts; see `rag_tools.encode.samples`.
+        Inputs of the model for some texts; see `rag_tools.encode.samples`.
     """
     model = onnx.load(str(float32))
     graph = model.graph
@@ -105,7 +105,7 @@ def _products(graph: GraphProto, weights: Mapping[str, _Array]) -> dict[str, lis
 def _observe(
     model: ModelProto, activations: list[str], calibration: Iterable[Inputs]
 ) -> dict[str, _Observed]:
-    """Run the model and note the ranges of activations, channel by channel."""
+    """Run the model and return the range of each channel of the activations."""
     open_model = ModelProto()
     open_model.CopyFrom(model)
     open_model.graph.output.extend(map(helper.make_empty_tensor_value_info, activations))

@@ -1,6 +1,6 @@
-"""What a long query says over and over, such as the frames of a stack trace.
+"""Leaving out the lines that recur in a long query, such as the frames of a stack trace.
 
-There are many of its lines, they are alike, and the line that tells what is asked for is one.
+Such lines are many and alike, and would outweigh the one line that says what is asked.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 RECURRING = 4
-"""So many lines of one kind are noise."""
+"""Lines of which there are at least this many of a kind are noise."""
 
 _DIGITS = re.compile(r"\d+")
 _NOT_SPACE = re.compile(r"\S")
@@ -31,10 +31,10 @@ _SOURCE_FOLLOWS = re.compile(r'\s{0,40}File "')
 
 
 def without_recurring_lines(query: str) -> str:
-    r"""Return a query with blanks in place of lines that recur, so that offsets stay true.
+    r"""Return a query with recurring lines replaced by blanks, so that offsets stay valid.
 
-    Lines are of a kind if they differ in numbers and white space alone, or if they are frames of a
-    stack trace. If every line recurs, the first of each kind stays.
+    Lines are of the same kind if they differ only in numbers and white space, or if they are frames
+    of a stack trace. If every line recurs, the first of each kind is kept.
 
     Examples
     --------
@@ -56,7 +56,7 @@ def without_recurring_lines(query: str) -> str:
 
 
 def _kinds(lines: Sequence[str]) -> list[str]:
-    """Return what each line is counted as; blank lines as nothing."""
+    """Return the kind of each line; an empty string for blank lines."""
     kinds = []
     source = False  # whether the line before is a frame that a line of source follows
     for line in lines:

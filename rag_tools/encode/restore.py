@@ -37,7 +37,7 @@ def restore(checkpoint: Path, out: Path) -> None:
     Raises
     ------
     CheckpointError
-        If there is no such file.
+        If there is no int8 file.
     """
     weights = {
         name.removeprefix(_PREFIX): values
@@ -51,7 +51,7 @@ def restore(checkpoint: Path, out: Path) -> None:
 
 
 def dequantise(int8: Path) -> dict[str, _Floats]:
-    """Return the weights that `rag_tools.encode.quantise.quantise` made a file of.
+    """Return the weights from which `rag_tools.encode.quantise.quantise` made a file.
 
     Each is within half a step of what it was: of 64 from zero to the largest of its output channel,
     smoothing included, and of 127 in the tables. Biases and normalisation come back unchanged.

@@ -1,4 +1,4 @@
-"""Loading what a checkpoint's encoder runs on: the tokenizer, and a session of ONNX Runtime."""
+"""Loading a checkpoint's tokenizer, and its model as a session of ONNX Runtime."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from rag_tools.errors import CheckpointError
 
 
 def load_tokenizer(checkpoint: Checkpoint) -> Tokenizer:
-    """Load a checkpoint's tokenizer, which neither cuts texts off nor pads them.
+    """Load a checkpoint's tokenizer, without truncation and padding.
 
     Raises
     ------
     CheckpointError
-        If it can't be loaded.
+        If the tokenizer can't be loaded.
     """
     path = checkpoint.directory / "tokenizer.json"
     try:
@@ -38,7 +38,7 @@ def load_tokenizer(checkpoint: Checkpoint) -> Tokenizer:
 
 
 def _marker(tokenizer: Tokenizer, prompt: str) -> str | None:
-    """Return the part of a prompt that training put in as one token.
+    """Return the part of a prompt that was a single token in training.
 
     PyLate saves ``"[Q] "`` as one token, space included; Stanford's ``"[unused0]"`` is in the
     vocabulary. A prompt in plain words is neither and is tokenised as text.
@@ -54,13 +54,13 @@ def load_session(checkpoint: Checkpoint) -> ort.InferenceSession:
     Raises
     ------
     CheckpointError
-        If it can't be loaded, or doesn't fit the metadata.
+        If the model can't be loaded, or doesn't match the metadata.
     """
     options = ort.SessionOptions()
-    # One thread per passage: passages run beside each other instead, without synchronisation,
-    # and no reduction depends on a thread count. All graph optimisations at load take 20 ms for
-    # the bundled model; a graph optimised in advance (ORT_ENABLE_EXTENDED) loaded no faster and
-    # ran no faster (15.5 against 15.2 ms a passage), so the portable graph is kept.
+    # Each passage runs on one thread and several passages run in parallel, which needs no
+    # synchronisation, and no sum depends on the number of threads. The graph optimisations at load
+    # take 20 ms for the bundled model. A graph optimised in advance (ORT_ENABLE_EXTENDED) loaded
+    # and ran no faster (15.5 against 15.2 ms per passage), so the portable graph is kept.
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
@@ -77,7 +77,7 @@ def load_session(checkpoint: Checkpoint) -> ort.InferenceSession:
 
 
 def _check_model(checkpoint: Checkpoint, session: ort.InferenceSession) -> None:
-    """Raise unless the model has the inputs, outputs and dims that the metadata promises."""
+    """Raise an error if the model's inputs, outputs or dimensions don't match the metadata."""
     inputs = sorted(value.name for value in session.get_inputs())
     dims = {value.name: value.shape[-1] for value in session.get_outputs()}
     expected = {"token_embeddings": checkpoint.dim}

@@ -1,7 +1,7 @@
-"""What citations are compared with: whole passages, and the best sentence by simpler means.
+"""Baselines for citations: whole passages, and the best sentence by simpler methods.
 
-Every baseline sees the passages that the same search found. A sentence scores by itself: nothing
-around it is encoded with it.
+Every baseline gets the passages that the same search found. A sentence is encoded and scored
+without the text around it.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ class Baselines:
     Parameters
     ----------
     evidence
-        The set; BM25's statistics are those of all its sentences.
+        The set; BM25 takes its statistics from all sentences of the set.
     encoder
-        Of the checkpoint that is measured.
+        Encoder of the checkpoint that is measured.
     """
 
     def __init__(self, evidence: EvidenceSet, encoder: Encoder) -> None:
@@ -55,7 +55,7 @@ class Baselines:
             self._scores["sentence_dense"] = self._dense
 
     def quote(self, question: str, hits: Sequence[Hit]) -> dict[str, list[Range]]:
-        """Return what each baseline quotes for a question, best first.
+        """Return the quotes of each baseline for a question, best first.
 
         Parameters
         ----------

@@ -1,8 +1,8 @@
-"""Scores fitted to mean what they say: logistic regression, and scores of cases it hadn't seen.
+"""Calibrating scores so that they are probabilities: logistic regression, and held-out scores.
 
-Everything is weighted, so that a data set with many cases doesn't outvote one with few. How well
-a score does is measured by `rag_tools.evaluate.citation_measures`; what uses the weights is
-`rag_tools.cite.support`.
+Cases are weighted, so that a data set with many cases doesn't outweigh one with few.
+`rag_tools.evaluate.citation_measures` measures the quality of scores, and `rag_tools.cite.support`
+uses the fitted weights.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
-"""Measures of what is cited for one question, and of scores that say whether it is supported.
+"""Measures of the citations for one question, and of scores that tell whether it is supported.
 
-Pure functions: the reading of data and the asking are elsewhere. A measure of a data set is the
-mean over its questions (macro), except `auroc` and `calibration_error`, which need all at once.
+These are pure functions; reading data and asking questions are done elsewhere. The measure of a
+data set is the mean over its questions (macro average), except for `auroc` and
+`calibration_error`, which need all questions at once.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from rag_tools.types import Document
 
 BINS = 10
-SAMPLES = 1000  # of a bootstrap: each sorts all scores
+SAMPLES = 1000  # of a bootstrap; each of them sorts all scores
 
 
 class Range(NamedTuple):
@@ -47,7 +48,7 @@ class Range(NamedTuple):
 
 
 class Overlap(NamedTuple):
-    """Characters quoted against characters of gold evidence."""
+    """Overlap of the quoted characters with those of the gold evidence."""
 
     precision: float
     recall: float
@@ -64,10 +65,10 @@ def overlap(quoted: Sequence[Range], gold: Sequence[Range]) -> Overlap:
     - recall is ``|C| / |G|``,
     - IoU is ``|C| / (sum(len(q) for q in Q) + |G| - |C|)``.
 
-    What is quoted twice, as by overlapping passages, is found once and paid for twice. Their code
-    looks at as many of the ranges retrieved as chunks hold gold evidence, or at a fixed number;
-    here all that was quoted counts. Where gold ranges overlap, in none of their questions, their
-    recall counts characters twice.
+    Text that is quoted twice, for example by overlapping passages, counts once as found and twice
+    as quoted. Their code looks at as many retrieved ranges as there are chunks with gold evidence,
+    or at a fixed number; here all quotes count. If gold ranges overlapped, which they don't in any
+    of their questions, their recall would count characters twice.
 
     References
     ----------
@@ -95,7 +96,7 @@ def _characters(ranges: Iterable[Range]) -> set[tuple[str, int]]:
 
 
 def holds_answer(quote: str, answers: Iterable[str], *, budget: int | None = None) -> bool:
-    """Tell whether a quote of at most `budget` characters has an answer in it, letter by letter.
+    """Tell whether a quote of at most `budget` characters contains an answer, letter by letter.
 
     Examples
     --------
@@ -108,7 +109,7 @@ def holds_answer(quote: str, answers: Iterable[str], *, budget: int | None = Non
 
 
 class SetOverlap(NamedTuple):
-    """A set of sentences against the gold set that it fits best."""
+    """Overlap of a set of sentences with the gold set that it matches best."""
 
     precision: float
     recall: float
@@ -147,12 +148,12 @@ def auroc(scores: NDArray[np.float64], positive: NDArray[np.bool_]) -> float:
     scores
         ``(n,)`` float64.
     positive
-        ``(n,)`` bool, of both kinds.
+        ``(n,)`` bool, with at least one of each value.
 
     Raises
     ------
     ValueError
-        If there are only positives, or none.
+        If all cases are positive, or none is.
 
     Examples
     --------
@@ -171,7 +172,7 @@ def auroc(scores: NDArray[np.float64], positive: NDArray[np.bool_]) -> float:
 def auroc_interval(
     scores: NDArray[np.float64], positive: NDArray[np.bool_], *, seed: int = 0
 ) -> tuple[float, float]:
-    """Return bounds of `auroc` with 95 % confidence, by bootstrap within both kinds."""
+    """Return 95 % bounds of `auroc`, by bootstrap within positives and within negatives."""
     generator = np.random.default_rng(seed)
     kinds = [np.flatnonzero(positive), np.flatnonzero(~positive)]
     sampled = []

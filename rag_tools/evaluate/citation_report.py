@@ -1,4 +1,4 @@
-"""What the answers to all questions of a set add up to: means, intervals, tests; as JSON has it."""
+"""Reports on citations, over all questions of a set: means, intervals and tests, as in JSON."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
 
 from rag_tools.evaluate.citation_measures import auroc, auroc_interval, calibration_error
 from rag_tools.evaluate.report import Number
 from rag_tools.evaluate.significance import bootstrap, randomisation
+from rag_tools.types import Value
 
 Values = Mapping[str, Sequence[float]]
 """Measure → its value for every question, in the same order for every system."""
@@ -22,19 +22,15 @@ _SUPPORTED = frozenset({"supported", "answerable"})
 _UNSUPPORTED = frozenset({"not_supported", "unanswerable"})
 
 
-class _Value(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Verbatim(_Value):
-    """How many citations there were, and how many quote their document letter by letter."""
+class Verbatim(Value):
+    """Number of citations, and of those that quote their document letter by letter."""
 
     citations: int
     exact: int
 
 
-class Judgements(_Value):
-    """What the engine says of cases of which it is known whether there is evidence.
+class Judgements(Value):
+    """How the engine judges cases for which it is known whether there is evidence.
 
     Claims are judged by ``Support.score`` and ``verdict``, questions by
     ``SearchResults.confidence`` and ``low_confidence``.
@@ -42,13 +38,15 @@ class Judgements(_Value):
     Attributes
     ----------
     auroc, auroc_interval
-        Of the scores of what is supported, or answerable, against what isn't; with bounds.
+        Area under the ROC curve of the scores, supported or answerable cases against the others,
+        with its 95 % bounds.
     calibration_error
-        Of the same scores; None if they weren't fitted to the checkpoint.
+        Expected calibration error of the same scores; None if they weren't fitted to the
+        checkpoint.
     scores
-        Label → mean score. What is partially supported is in no other measure.
+        Label → mean score. Partially supported cases count in no other measure.
     verdicts
-        Label → verdict → how often.
+        Label → verdict → number of cases.
     """
 
     auroc: Number
@@ -58,27 +56,28 @@ class Judgements(_Value):
     verdicts: dict[str, dict[str, int]]
 
 
-class CitationReport(_Value):
-    """What was measured on one set.
+class CitationReport(Value):
+    """The measures on one set.
 
     Attributes
     ----------
     dataset
-        Its name.
+        Name of the set.
     questions
-        How many were measured.
+        Number of questions that were asked.
     measures
-        Measure → mean over the questions, of ``Engine.cite``.
+        Measure → mean of ``Engine.cite`` over the questions.
     intervals
-        Measure → bounds with 95 % confidence, by bootstrap over questions.
+        Measure → 95 % bounds of that mean, by bootstrap over the questions.
     baselines
         Baseline → measure → mean.
     p_values
-        Baseline → measure → two-sided p of a paired randomisation test against ``Engine.cite``.
+        Baseline → measure → two-sided p-value of a paired randomisation test against
+        ``Engine.cite``.
     judgements
         On claims, or on questions with and without an answer, if the set has both kinds.
     verbatim
-        Of all citations in the run, those of ``Engine.search`` too.
+        Counts of all citations in the run, including those of ``Engine.search``.
     """
 
     kind: Literal["citations"] = "citations"
@@ -92,14 +91,14 @@ class CitationReport(_Value):
     verbatim: Verbatim
 
 
-class CitationReports(_Value):
-    """What was measured on several sets."""
+class CitationReports(Value):
+    """The measures on several sets."""
 
     datasets: tuple[CitationReport, ...]
 
 
 class Judged(NamedTuple):
-    """A claim or a question: what is known of it, and what the engine says.
+    """A claim or a question: its label, and how the engine judges it.
 
     Attributes
     ----------
@@ -107,7 +106,7 @@ class Judged(NamedTuple):
         ``supported``, ``partially_supported``, ``not_supported``; ``answerable``,
         ``unanswerable``.
     calibrated
-        Whether the score was fitted to be a likelihood.
+        Whether the score was fitted to be a probability.
     """
 
     label: str
@@ -128,7 +127,7 @@ def summarise(
     Parameters
     ----------
     exact
-        Of every citation, whether it quotes its document.
+        For every citation, whether it quotes its document letter by letter.
     """
     arrays = _arrays(ours)
     others = {name: _arrays(values) for name, values in baselines.items()}

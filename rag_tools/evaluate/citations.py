@@ -25,7 +25,7 @@ from rag_tools.evaluate.evidence import ARTICLE, EvidenceSet, Layout, Question
 from rag_tools.types import Citation, Progress, SearchResults, Support
 
 BUDGET = 200
-"""Characters that a first citation may have to count as short."""
+"""Maximum characters of a first citation that counts as short."""
 
 _PASSAGES = 10  # that baselines choose from; `Engine.cite` chooses from 16 by default
 _OURS = "citations"
@@ -37,14 +37,14 @@ def evaluate_citations(
     checkpoint: str | Path | None = None,
     progress: Progress | None = None,
 ) -> CitationReport:
-    """Index a set, ask its questions and measure what is cited.
+    """Index a set, ask its questions and measure the citations.
 
     Parameters
     ----------
     evidence
-        Where each question is asked of its own document alone, no others are indexed.
+        If each question is asked of its own document alone, no other documents are indexed.
     checkpoint
-        Name or directory; the bundled one by default.
+        Name or directory of the checkpoint. Default: the bundled one.
     progress
         Called as work advances.
 
@@ -80,7 +80,7 @@ def evaluate_citations(
 
 
 def _asked_of(evidence: EvidenceSet) -> EvidenceSet:
-    """Return the set with the documents that hold its questions' evidence, and no others."""
+    """Return the set with only the documents that contain its questions' evidence."""
     ids = {question.document_id for question in evidence.questions}
     kept = {id: document for id, document in evidence.documents.items() if id in ids}
     return replace(evidence, documents=kept)
@@ -108,7 +108,7 @@ def _ask(engine: Engine, evidence: EvidenceSet, question: Question, *, given: bo
 
 
 def _quoted(asked: _Asked, baselines: Baselines) -> dict[str, list[Range]]:
-    """Return what each system quotes, best first; nothing of a claim without evidence."""
+    """Return what each system quotes, best first; nothing for a claim without evidence."""
     if not asked.question.gold and not asked.question.answers:
         return {}
     ours = [Range(each.document_id, each.start, each.end) for each in asked.support.citations]
@@ -122,7 +122,7 @@ def _citations(asked: _Asked) -> Iterator[Citation]:
 
 
 def _is_exact(asked: _Asked, citation: Citation) -> bool:
-    """Tell whether a quote stands at its offsets in the text as read and in the text as stored."""
+    """Tell whether a quote is at its offsets, both in the text as read and as stored."""
     read = asked.evidence.documents[citation.document_id]
     stored = asked.engine.document(citation.document_id)
     span = slice(citation.start, citation.end)
@@ -133,13 +133,13 @@ def _is_exact(asked: _Asked, citation: Citation) -> bool:
 
 
 def _overlap(asked: _Asked, quoted: Sequence[Range]) -> dict[str, float]:
-    """Compare the characters quoted with those of the gold evidence."""
+    """Compare the quoted characters with those of the gold evidence."""
     (gold,) = _gold(asked.question)
     return {**overlap(quoted, gold)._asdict(), **_size(quoted)}
 
 
 def _answer(asked: _Asked, quoted: Sequence[Range]) -> dict[str, float]:
-    """Look for an answer in what is quoted first."""
+    """Look for an answer in the first quote."""
     answers = asked.question.answers
     first = quoted[0].of(asked.evidence.documents[quoted[0].document_id]) if quoted else ""
     return {
@@ -150,7 +150,7 @@ def _answer(asked: _Asked, quoted: Sequence[Range]) -> dict[str, float]:
 
 
 def _inside(asked: _Asked, quoted: Sequence[Range]) -> dict[str, float]:
-    """Look whether what is quoted first lies in the gold sentence."""
+    """Check whether the first quote lies in the gold sentence."""
     ((gold,),) = _gold(asked.question)
     inside = bool(quoted) and quoted[0].within(gold)
     return {"in_gold_sentence": float(inside), **_size(quoted[:1])}
@@ -198,18 +198,18 @@ def _with_and_without_answer(asked: _Asked) -> Iterator[Judged]:
 
 
 class _Task(NamedTuple):
-    """A way to ask the questions of a set, and what is measured.
+    """A way to ask the questions of a set, and its measures.
 
     Attributes
     ----------
     given
         Whether only the document with the evidence is searched.
     measure
-        Of what is quoted for a question, best first: values by the measures' names.
+        Function from the quotes for a question, best first, to values by the measures' names.
     judge
-        What the engine says about support or confidence, if that is measured.
+        Function that returns how the engine judges support or confidence, if that is measured.
     prefix
-        Of the measures' names, where a set is asked in two ways.
+        Prefix of the measures' names, for sets that are asked in two ways.
     """
 
     given: bool

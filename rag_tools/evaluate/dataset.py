@@ -1,4 +1,4 @@
-"""Retrieval data sets in BEIR and SQuAD layout: where they are, and what they hold."""
+"""Finding and reading retrieval data sets in BEIR and SQuAD layout."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ _QUERIES = "queries.jsonl"
 
 @dataclass(frozen=True)
 class Dataset:
-    """A corpus, queries, and what is relevant.
+    """A corpus, queries, and judgements of relevance.
 
     Attributes
     ----------
     name
-        For people.
+        Name of the data set, for people.
     split
-        Name of the qrels, or None where the layout has no splits.
+        Name of the qrels; None if the layout has no splits.
     corpus
-        Document id → text, the title first where there is one.
+        Document id → text, which starts with the title if there is one.
     queries
-        Query id → text; those with a relevant document only.
+        Query id → text, only of queries with a relevant document.
     qrels
         Judgements of these queries, in the same order.
     notes
-        What a reader of the measures should know about the data, a sentence each.
+        Sentences that a reader of the measures should know about the data.
     """
 
     name: str
@@ -47,7 +47,7 @@ class Dataset:
     notes: tuple[str, ...] = ()
 
     def draw(self, n: int | None, *, seed: int = 0) -> Dataset:
-        """Return the data set with `n` of its queries, drawn at random; None keeps all."""
+        """Return the data set with `n` of its queries, drawn at random; None keeps all of them."""
         if n is None or n >= len(self.queries):
             return self
         drawn = set(random.Random(seed).sample(sorted(self.queries), n))
@@ -59,7 +59,7 @@ class Dataset:
 
 
 def find(path: Path) -> tuple[list[Path], list[Path]]:
-    """Return where data sets are, and the folders looked into that hold none.
+    """Return the paths of data sets, and the folders that contain none.
 
     Parameters
     ----------
@@ -79,7 +79,7 @@ def find(path: Path) -> tuple[list[Path], list[Path]]:
     sources = [source for each in found.values() for source in each]
     if not sources:
         raise DatasetError(
-            f"{path} holds no data set: name a folder with {_CORPUS}, {_QUERIES} and qrels/*.tsv "
+            f"{path} has no data set: name a folder with {_CORPUS}, {_QUERIES} and qrels/*.tsv "
             "(BEIR), a .json file in SQuAD layout, or a folder of these"
         )
     return sources, [folder for folder, each in found.items() if not each]
@@ -101,7 +101,7 @@ def read(source: Path, *, split: str | None = None) -> Dataset:
     Raises
     ------
     DatasetError
-        Naming the file, and the line or id, that can't be used.
+        If something can't be used; the message names the file, and the line or id.
     """
     return _read_beir(source, split) if source.is_dir() else _read_squad(source)
 
@@ -163,7 +163,7 @@ def _judged_queries(path: Path, qrels: Qrels) -> dict[str, str]:
 
 
 def _rows(path: Path) -> Iterator[tuple[str, str, dict[str, Any]]]:
-    """Yield the objects of a file of JSON lines: where each stands, its id, itself."""
+    """Yield the location, the id and the object of each line of a JSON lines file."""
     seen = set()
     for number, line in enumerate(_lines(path), 1):
         if not line.strip():
@@ -191,7 +191,7 @@ def _read_qrels(path: Path) -> dict[str, dict[str, int]]:
         where = f"{path}, line {number}"
         if len(row) != 3:
             raise DatasetError(
-                f"{where} has {len(row)} columns: it needs query, document and grade, with tabs"
+                f"{where} has {len(row)} columns: give query, document and grade, separated by tabs"
             )
         query, document, grade = row
         try:
@@ -203,7 +203,9 @@ def _read_qrels(path: Path) -> dict[str, dict[str, int]]:
         if not value.is_integer():
             raise DatasetError(f"{where}: the grade {grade!r} isn't a whole number")
         if value > 0 and qrels.setdefault(query, {}).setdefault(document, int(value)) != value:
-            raise DatasetError(f"{where}: {document!r} has another grade for {query!r} before")
+            raise DatasetError(
+                f"{where}: {document!r} was given another grade for {query!r} before"
+            )
     if not qrels:
         raise DatasetError(f"{path} judges nothing as relevant: there is nothing to measure")
     return qrels

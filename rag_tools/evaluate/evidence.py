@@ -36,34 +36,34 @@ _LAYOUTS = (
     "(SQuAD) or with *.jsonl (QED, WiCE)"
 )
 ARTICLE = "article"
-"""Field of the metadata of SQuAD's paragraphs: the title of their article."""
+"""Metadata field of SQuAD's paragraphs with the title of their article."""
 
 _SCHEME = "evidence:"
 _LINES = (".jsonl", ".jsonlines", ".jsonl.gz", ".jsonlines.gz")
 _SUFFIX = re.compile(r"\.(json|jsonl|jsonlines)(\.gz)?$")
-# WiCE numbers its sentences; blank lines are how a text shows these borders to whoever reads it,
-# and baselines are given them too. F1 of 50 claims: 0.71 so; with "\n", at which prose may wrap,
-# 0.65 and with " " 0.61: quotes then run over the ends of headings. Best sentence by MaxSim: 0.63.
+# WiCE numbers its sentences. Blank lines show these borders to whoever reads the text, and the
+# baselines get them too. F1 on 50 claims is 0.71 with them, 0.65 with "\n", where prose may wrap,
+# and 0.61 with " ", where quotes run over the ends of headings. The best sentence by MaxSim: 0.63.
 _BETWEEN_SENTENCES = "\n\n"
 
 
 @dataclass(frozen=True)
 class Question:
-    """A question or a claim, and where its evidence stands.
+    """A question or a claim, and where its evidence is.
 
     Attributes
     ----------
     text
-        What is asked, or claimed.
+        The question or the claim.
     document_id
-        Of the document that holds the evidence.
+        Id of the document that contains the evidence.
     gold
         Sets of spans of that document, each of them sufficient; none where there are only
         `answers`, or no evidence.
     answers
-        Strings any of which answers the question.
+        Strings of which each answers the question.
     label
-        Of a claim: ``supported``, ``partially_supported`` or ``not_supported``.
+        Label of a claim: ``supported``, ``partially_supported`` or ``not_supported``.
     """
 
     text: str
@@ -80,11 +80,11 @@ class EvidenceSet:
     Attributes
     ----------
     name
-        For people.
+        Name of the set, for people.
     layout
-        As whose it was read.
+        Name of the layout in which it was read.
     documents
-        By their ids, in order.
+        Document id → document, in order.
     sentences
         Document id → its sentences, in order, without white space at their ends: the data's own
         where it has them, else those of `rag_tools.sentences`.
@@ -99,7 +99,7 @@ class EvidenceSet:
     questions: tuple[Question, ...]
 
     def draw(self, n: int | None) -> EvidenceSet:
-        """Return the set with at most `n` of its questions, evenly spread; all if None."""
+        """Return the set with at most `n` of its questions, evenly spread; None keeps all."""
         total = len(self.questions)
         if n is None or n >= total:
             return self
@@ -108,12 +108,12 @@ class EvidenceSet:
 
 
 def read_evidence(source: Path) -> list[EvidenceSet]:
-    """Read the sets in a file, a folder, or else in the folders in it.
+    """Read the sets in a file or a folder, or in the folders inside it.
 
     Raises
     ------
     DatasetError
-        If there are none, or a file has what its layout doesn't allow; the message names it.
+        If there are none, or a file doesn't follow its layout; the message names the file.
     """
     found = _read_files([source]) if source.is_file() else _read_folder(source)
     if not found and source.is_dir():
@@ -142,7 +142,7 @@ def _read_files(paths: Sequence[Path]) -> list[EvidenceSet]:
 
 
 def _reader(path: Path) -> Callable[[Path, str], EvidenceSet] | None:
-    """Return what reads a file, or None if it has none of the layouts."""
+    """Return the reader for a file, or None if it has none of the layouts."""
     if path.name.endswith(_LINES):
         first = next((row for _, row in _rows(path)), None)
         fields = first.keys() if isinstance(first, dict) else set[str]()
@@ -156,7 +156,7 @@ def _reader(path: Path) -> Callable[[Path, str], EvidenceSet] | None:
 
 
 def _read_chunking_evaluation(folder: Path) -> EvidenceSet:
-    """Read whole documents, and the questions about those that are there."""
+    """Read whole documents, and the questions about those that exist."""
     # Named by their files alone, so that ids don't depend on where the folder is.
     documents = {
         path.stem: load(path, uri=f"{_SCHEME}{path.name}")
@@ -258,7 +258,7 @@ def _read_lines(
 
 
 class _LineLayout(NamedTuple):
-    """A layout of one object a line: the fields it is recognised by, and what reads it."""
+    """A layout with one object per line: the fields that identify it, and its reader."""
 
     fields: frozenset[str]
     read: Callable[[Path, str], EvidenceSet]
@@ -271,7 +271,7 @@ _LINE_LAYOUTS = (
 
 
 def _rows(path: Path) -> Iterator[tuple[int, Any]]:
-    """Yield what stands on each line of a file, with the line's number from 1."""
+    """Yield the object on each line of a file, with the line's number from 1."""
     opened = gzip.open if path.suffix == ".gz" else open
     with opened(path, "rt", encoding="utf-8") as file:
         for number, line in enumerate(file, 1):
@@ -283,7 +283,7 @@ def _rows(path: Path) -> Iterator[tuple[int, Any]]:
 
 @contextlib.contextmanager
 def _naming(place: object) -> Iterator[None]:
-    """Turn what a layout doesn't allow into an error that names the place."""
+    """Turn what a layout doesn't allow into an error that names where it is."""
     try:
         yield
     except KeyError as error:
@@ -300,7 +300,7 @@ def _evidence_set(
     borders: Mapping[str, tuple[Span, ...]] | None = None,
 ) -> EvidenceSet:
     if not questions:
-        raise DatasetError(f"{name} holds no question about a document that is there")
+        raise DatasetError(f"{name} contains no question about a document that exists")
     by_id = {document.id: document for document in documents}
     if borders is None:
         borders = {id: _stripped(each.text, sentences(each.text)) for id, each in by_id.items()}
@@ -315,7 +315,7 @@ def _document(
 
 
 def _stripped(text: str, spans: Iterable[Span]) -> tuple[Span, ...]:
-    """Return the spans without white space at their ends; none that holds nothing else."""
+    """Return the spans without white space at their ends, leaving out blank ones."""
     found = []
     for span in spans:
         words = span.of(text)
@@ -326,7 +326,7 @@ def _stripped(text: str, spans: Iterable[Span]) -> tuple[Span, ...]:
 
 
 def _checked(text: str, start: int, end: int, expected: str) -> Span:
-    """Return a gold span if the words in it are those that the data quotes."""
+    """Return a gold span; raise an error if its words aren't those that the data quotes."""
     if text[start:end] != expected:
         raise ValueError(
             f"{expected[:60]!r} isn't at {start}:{end}: take the file with its original line ends"

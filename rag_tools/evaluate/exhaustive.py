@@ -1,4 +1,4 @@
-"""Runs that score every passage on embeddings that nothing has quantised: what an index is held to.
+"""Runs that score every passage on unquantised embeddings, as a yardstick for the index.
 
 The passages, the signals and their weights are those of `Engine.search`; there is no index, so
 nothing is missed and nothing is rounded.
@@ -27,9 +27,9 @@ from rag_tools.types import Document, Progress
 
 Vectors = NDArray[np.float32]
 Owners = NDArray[np.int64]
-"""``(n_passages,)`` numbers of the documents that passages are of, in corpus order, rising."""
+"""``(n_passages,)`` numbers of the passages' documents in the corpus, in ascending order."""
 
-_TOGETHER = 64  # queries scored together: enough rows for a matrix product at full speed
+_TOGETHER = 64  # queries scored together: enough rows for a fast matrix product
 _SIMILARITIES = 8_000_000  # computed at a time: 32 MB
 
 
@@ -43,7 +43,7 @@ class Pooled:
 
 @dataclass(frozen=True)
 class Passages:
-    """The passages of a corpus, encoded.
+    """The encoded passages of a corpus.
 
     Attributes
     ----------
@@ -56,9 +56,9 @@ class Passages:
     offsets
         ``(n_passages + 1,)`` int64: passage i has the tokens ``offsets[i]:offsets[i + 1]``.
     frequencies
-        ``(vocabulary_size,)`` int64: passages that hold each token of the vocabulary.
+        ``(vocabulary_size,)`` int64: number of passages that contain each token of the vocabulary.
     pooled
-        None if the checkpoint has no such vectors.
+        Pooled vectors; None if the checkpoint has none.
     """
 
     texts: list[str]
@@ -72,12 +72,12 @@ class Passages:
 def documents(dataset: Dataset) -> Iterator[Document]:
     """Yield a data set's corpus as it is indexed, every document under its own id."""
     for id, text in dataset.corpus.items():
-        # An empty title: the id must not leak into what is encoded.
+        # The title is empty, because the id must not become a part of the encoded text.
         yield Document(uri=f"dataset:{id}", id=id, text=text, title="")
 
 
 def encode(dataset: Dataset, encoder: Encoder, *, progress: Progress | None = None) -> Passages:
-    """Cut a corpus into the passages that an index has by default, and encode them."""
+    """Split a corpus into the passages that an index has by default, and encode them."""
     texts, owners, sizes, pooled = [], [], [0], []
     frequencies = np.zeros(encoder.checkpoint.vocabulary_size, np.int64)
     with tempfile.TemporaryFile() as file:
@@ -105,7 +105,7 @@ def encode(dataset: Dataset, encoder: Encoder, *, progress: Progress | None = No
 
 
 def pool(dataset: Dataset, encoder: Encoder, *, progress: Progress | None = None) -> Pooled:
-    """Encode a corpus, keeping the pooled vectors alone, of a checkpoint that has them."""
+    """Encode a corpus and keep only the pooled vectors, which the checkpoint must have."""
     vectors, owners = [], []
     for owner, _, embeddings in _encoded(dataset, encoder):
         assert embeddings.pooled is not None
@@ -117,12 +117,12 @@ def pool(dataset: Dataset, encoder: Encoder, *, progress: Progress | None = None
 
 
 def run_dense(pooled: Pooled, encoder: Encoder, dataset: Dataset) -> Run:
-    """Return the run of the cosine between pooled vectors; a document scores as its best passage.
+    """Return a run by the cosine of pooled vectors; a document scores as its best passage.
 
     Parameters
     ----------
     encoder
-        Of the checkpoint that `pooled` is of.
+        Encoder of the same checkpoint as `pooled`.
     """
     run: dict[str, dict[str, float]] = {}
     for queries in _batches(dataset):
@@ -139,12 +139,12 @@ def run_maxsim(
     signals: Signals,
     progress: Progress | None = None,
 ) -> Run:
-    """Return the run of MaxSim and the other signals; a document scores as its best passage.
+    """Return a run by MaxSim and the other signals; a document scores as its best passage.
 
     Parameters
     ----------
     encoder
-        What `passages` were encoded with.
+        The encoder that encoded `passages`.
     """
     connection = lexical.in_memory(passages.texts)
     run: dict[str, dict[str, float]] = {}
@@ -167,7 +167,7 @@ def run_maxsim(
 
 
 def _encoded(dataset: Dataset, encoder: Encoder) -> Iterator[tuple[int, str, Embeddings]]:
-    """Yield each passage's document as a number, its text, its embeddings."""
+    """Yield the number of each passage's document, the passage's text and its embeddings."""
     cut = (
         (number, document.text[passage.start : passage.end])
         for number, document in enumerate(documents(dataset))
@@ -206,7 +206,7 @@ def _maxsim(passages: Passages, queries: Sequence[Embeddings], signals: Signals)
 
 
 def _blocks(offsets: NDArray[np.int64], most: int) -> Iterator[tuple[int, int]]:
-    """Yield ranges of passages that have at most so many tokens together, and one at least."""
+    """Yield ranges of at least one passage, with a limited number of tokens together."""
     low = 0
     while low < len(offsets) - 1:
         beyond = int(np.searchsorted(offsets, offsets[low] + most, side="right"))

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 MEASURES = ("nDCG@10", "RR@10", "R@10", "R@100")
 
 DEPTH = 100
-"""Documents that a run lists for a query: as many as the deepest measure looks at."""
+"""Number of documents that a run lists for a query: as many as the deepest measure needs."""
 
 Run = Mapping[str, Mapping[str, float]]
 """Query id → document id → score."""

@@ -1,36 +1,33 @@
-"""What the measures of all queries add up to: means, intervals, a comparison; as JSON has it."""
+"""Reports on retrieval, over all queries: means, intervals and a comparison, as in JSON."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, PlainSerializer
+from pydantic import PlainSerializer
 
 from rag_tools.encode.checkpoint import Checkpoint
 from rag_tools.evaluate import significance
 from rag_tools.evaluate.measures import MEASURES
 from rag_tools.evaluate.systems import Measured, PerQuery, Plan
 from rag_tools.index.search import Quality, Signals
+from rag_tools.types import Value
 
-# More decimals than any sample of queries can tell apart.
+# More decimals than any sample of queries can distinguish.
 Number = Annotated[float, PlainSerializer(lambda value: round(value, 6))]
 Means = Mapping[str, Number]
 
 
-class _Value(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class CheckpointId(_Value):
-    """Which checkpoint: its name, and the fingerprint of what it computes."""
+class CheckpointId(Value):
+    """Identity of a checkpoint: its name, and the fingerprint of its files."""
 
     name: str
     fingerprint: str
 
 
-class CompressedIndex(_Value):
-    """Passages are scored as a user's are: in a compressed index, by `Engine.search`."""
+class CompressedIndex(Value):
+    """Passages are scored as for users: in a compressed index, by `Engine.search`."""
 
     index: Literal["compressed"] = "compressed"
     bits: int
@@ -39,7 +36,7 @@ class CompressedIndex(_Value):
     signals: Signals
 
 
-class FloatVectors(_Value):
+class FloatVectors(Value):
     """Every passage is scored on its unquantised embeddings, without an index."""
 
     index: Literal["none"] = "none"
@@ -48,17 +45,17 @@ class FloatVectors(_Value):
     signals: Signals
 
 
-class Difference(_Value):
-    """What a checkpoint's measure has more than the other's; negative: less.
+class Difference(Value):
+    """How much higher a checkpoint's measure is than the other's; negative if it is lower.
 
     Attributes
     ----------
     mean
-        Over the queries.
+        Mean over the queries.
     interval
-        By the paired bootstrap, with a confidence of 95 %.
+        95 % bounds of the mean, by the paired bootstrap.
     p
-        Of the paired randomisation test, two-sided.
+        Two-sided p-value of the paired randomisation test.
     """
 
     mean: Number
@@ -66,43 +63,43 @@ class Difference(_Value):
     p: Number
 
 
-class Comparison(_Value):
-    """The checkpoint measured beside, its measures, and the difference to them."""
+class Comparison(Value):
+    """A second checkpoint, its measures, and the differences from them."""
 
     checkpoint: CheckpointId
     measures: Means
     difference: Mapping[str, Difference]
 
 
-class Evaluation(_Value):
-    """Retrieval on a data set, or on several: then every mean is that of theirs, unweighted.
+class Evaluation(Value):
+    """Retrieval on a data set, or unweighted means over several data sets.
 
     Attributes
     ----------
     dataset
-        Name of the data set, or of the folder of them.
+        Name of the data set, or of the folder with several.
     split
-        Name of the qrels; None where there are none, or several.
+        Name of the qrels; None if there are none, or several.
     documents, queries
-        How many there are, altogether.
+        Total numbers.
     checkpoint
-        That was measured.
+        The checkpoint that was measured.
     base
-        Whose pooled vectors the dense baseline has; None: there is no such baseline.
+        Checkpoint of the dense baseline's pooled vectors; None if there is no such baseline.
     scoring
         How passages were scored: a compressed index, or float vectors without an index.
     measures
-        Of our engine, by name in ir-measures' notation.
+        Measures of our engine, by name in ir-measures' notation.
     intervals
-        Of each, by the bootstrap over queries, with a confidence of 95 %.
+        95 % bounds of each measure, by bootstrap over the queries.
     baselines
         Measures of ``bm25`` and ``dense``.
     comparison
-        With a second checkpoint, if there was one.
+        Comparison with a second checkpoint, if there was one.
     datasets
-        Each data set's own evaluation, if there are several.
+        The evaluations of the single data sets, if there are several.
     notes
-        About the data, a sentence each.
+        Sentences about the data.
     """
 
     dataset: str
@@ -121,12 +118,12 @@ class Evaluation(_Value):
 
 
 def summarise(name: str, measured: Sequence[Measured], plan: Plan, *, seed: int = 0) -> Evaluation:
-    """Return what was measured on a data set, or on several in the folder `name`.
+    """Return the evaluation of a data set, or of several in the folder `name`.
 
     Parameters
     ----------
     seed
-        Draws the samples of intervals and tests: the same seed gives the same numbers.
+        Seed of the samples for intervals and tests: the same seed gives the same numbers.
     """
     if len(measured) == 1:
         name = measured[0].dataset.name

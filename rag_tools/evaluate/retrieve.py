@@ -1,6 +1,6 @@
-"""Runs over an index as users have it, and of BM25.
+"""Runs of the engine on an index as users have it, and of BM25.
 
-Runs that score everything, on embeddings that nothing has quantised, are in `exhaustive`.
+Runs that score every passage on unquantised embeddings are in `exhaustive`.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ def _search(
         for (id, query), result in zip(queries.items(), results, strict=True):
             best: dict[str, float] = {}
             for hit in result.results:
-                # Judgements are of documents, whatever else says the same.
+                # Judgements are about documents, so duplicates count as well.
                 best.setdefault(hit.document_id, hit.score)
                 for copy in hit.also_in:
                     best.setdefault(copy.id.rpartition(":")[0], copy.score)

@@ -1,4 +1,4 @@
-"""How far measures can be trusted: intervals by bootstrap, paired tests by randomisation.
+"""Significance of measures: intervals by bootstrap, and paired tests by randomisation.
 
 Both treat the queries as a sample (Smucker, Allan and Carterette 2007). Values come in groups,
 one for each data set; the statistic is the mean of the groups' means, so every data set weighs
@@ -20,7 +20,7 @@ Values = NDArray[np.float64]
 
 
 class Interval(NamedTuple):
-    """Bounds between which the mean lies with a confidence of 95 %."""
+    """Bounds that contain the mean with a confidence of 95 %."""
 
     low: float
     high: float
@@ -57,14 +57,14 @@ def bootstrap(groups: Sequence[Values], *, seed: int = 0, samples: int = SAMPLES
 def randomisation(differences: Sequence[Values], *, seed: int = 0, samples: int = SAMPLES) -> float:
     """Return the two-sided p of Fisher's paired randomisation test.
 
-    Were two systems alike, the sign of each query's difference would be chance: p is the share
-    of random signs whose mean is at least as far from zero as the one observed, which counts as
-    one of the samples; so p is never below ``1 / (samples + 1)``.
+    If two systems were equally good, the sign of each query's difference would be random. The
+    p-value is the share of samples with random signs whose mean is at least as far from zero as
+    the observed mean. The observation counts as a sample, so p is at least ``1 / (samples + 1)``.
 
     Parameters
     ----------
     differences
-        ``(n_queries,)`` each: what one system has more than the other.
+        ``(n_queries,)`` each: the measure of one system minus that of the other.
 
     Examples
     --------
@@ -77,7 +77,7 @@ def randomisation(differences: Sequence[Values], *, seed: int = 0, samples: int 
         return np.asarray(signs @ values / len(values))
 
     found = np.abs(_sampled(differences, means, seed, samples))
-    # Sums in another order differ in the last bits; as far as observed is as far as observed.
+    # Sums in another order differ in the last bits, which must not break ties with the observation.
     extreme = np.count_nonzero(found >= abs(mean(differences)) - 1e-12)
     return float((1 + extreme) / (1 + samples))
 

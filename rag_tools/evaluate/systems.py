@@ -1,6 +1,6 @@
-"""What is measured on a data set: our engine, a second checkpoint in it, BM25, dense vectors.
+"""Measuring our engine, a second checkpoint, BM25 and dense vectors on a data set.
 
-Gives every query's measures; what they add up to is `report`.
+The results are the measures of every query; `report` summarises them.
 """
 
 from __future__ import annotations
@@ -36,20 +36,21 @@ class Plan:
     Attributes
     ----------
     checkpoint
-        That our engine runs with.
+        Checkpoint of our engine.
     against
-        A second one, to compare with.
+        A second checkpoint to compare with.
     base
-        Whose pooled vectors are the dense baseline; None: those of `checkpoint`, if it has any.
+        Checkpoint whose pooled vectors are the dense baseline; None takes `checkpoint`, if it has
+        pooled vectors.
     exact
-        Score every passage on unquantised embeddings, without an index: `bits` and `quality`
-        don't matter.
+        Score every passage on unquantised embeddings, without an index; `bits` and `quality` are
+        then ignored.
     bits, dim
-        Of a token in the index, see `Engine.open`.
+        Bits and dimensions of a token in the index, see `Engine.open`.
     quality
-        Of a search, see `Engine.search`.
+        Quality of the searches, see `Engine.search`.
     signals
-        What is added to MaxSim.
+        Weights of the signals that are added to MaxSim.
 
     Raises
     ------
@@ -127,7 +128,7 @@ def _run(
             passages, encoder, dataset, signals=plan.signals, progress=progress
         )
         return run, passages.pooled
-    # Windows keeps mapped files until the last reader is collected.
+    # Windows can't delete mapped files before the last reader is collected.
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         directory = Path(folder) / "index"
         with Engine.open(

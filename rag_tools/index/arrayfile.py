@@ -12,8 +12,8 @@ Layout, little-endian, described field by field in ``docs/format.md``::
     64      arrays, each at a multiple of 64 bytes
     …       header: JSON {"kind", "meta", "arrays": [{name, dtype, shape, offset, crc32}]}
 
-The header stands at the end, so that arrays can be written piece by piece. A file is written once
-and never changed. Opening maps it and reads the header alone.
+The header is at the end, so that arrays can be written piece by piece. A file is written once and
+never changed. Opening a file maps it and reads only the header.
 """
 
 from __future__ import annotations
@@ -44,9 +44,9 @@ _ALIGNMENT = 64
 
 @contextlib.contextmanager
 def open_atomically(path: Path) -> Iterator[BinaryIO]:
-    """Open a file that takes the place of `path` when the block ends, whole, or not at all.
+    """Open a file that replaces `path` when the block ends, completely or not at all.
 
-    Temporary file in the same directory, fsync, rename, fsync of the directory.
+    The steps are: a temporary file in the same directory, fsync, rename, fsync of the directory.
     """
     temporary = path.with_name(f"{path.name}.{uuid.uuid4().hex}.tmp")
     try:
@@ -73,7 +73,7 @@ class ArrayWriter:
     Attributes
     ----------
     meta
-        JSON-serialisable facts that go in the header.
+        Values for the header, which can be stored as JSON.
     """
 
     def __init__(self, file: BinaryIO) -> None:
@@ -83,15 +83,15 @@ class ArrayWriter:
         file.write(bytes(_PREFIX.size))
 
     def add(self, name: str, pieces: Iterable[NDArray[Any]]) -> None:
-        """Write the array that the pieces make when joined along their first axis.
+        """Write the pieces of an array, joined along their first axis.
 
         Parameters
         ----------
         name
-            To read it by.
+            Name of the array in the file.
         pieces
-            One or more arrays alike in type and further axes; stored little-endian. Only one is
-            in memory at a time.
+            One or more arrays of the same type and shape, except for the first axis; they are
+            stored little-endian. Only one is in memory at a time.
         """
         self._file.write(bytes(-self._file.tell() % _ALIGNMENT))
         entry: dict[str, Any] = {"name": name, "offset": self._file.tell(), "crc32": 0}
@@ -120,19 +120,19 @@ class ArrayWriter:
 
 @contextlib.contextmanager
 def writing(path: Path, kind: str) -> Iterator[ArrayWriter]:
-    """Write a file array by array; it takes the place of `path` when the block ends.
+    """Write a file array by array; it replaces `path` when the block ends.
 
     Parameters
     ----------
     path
-        Where to; an existing file is replaced atomically.
+        Path of the file; an existing file is replaced atomically.
     kind
-        What the file is (``"segment"``, ``"codebook"``), checked on opening.
+        Kind of the file (``"segment"``, ``"codebook"``), which is checked when it is opened.
 
     Raises
     ------
     IndexAccessError
-        If it can't be written.
+        If the file can't be written.
     """
     with failures_named(path), open_atomically(path) as file:
         writer = ArrayWriter(file)
@@ -156,14 +156,14 @@ class ArrayFile:
     Parameters
     ----------
     path
-        The file.
+        Path of the file.
     kind
-        What it must be.
+        Kind that the file must have.
 
     Attributes
     ----------
     meta
-        The header's facts.
+        Values in the header.
     size
         Bytes on disk.
 
@@ -172,9 +172,9 @@ class ArrayFile:
     IndexCorruptError
         If the file is missing, foreign, truncated, or its header doesn't match its checksum.
     IndexAccessError
-        If it can't be read.
+        If the file can't be read.
     IndexVersionError
-        If another release wrote it that had another format.
+        If the file has another format version than this release reads.
     """
 
     def __init__(self, path: Path, kind: str) -> None:
@@ -193,7 +193,7 @@ class ArrayFile:
         self._data = data
 
     def __getitem__(self, name: str) -> NDArray[Any]:
-        """Return the array called `name`, mapped, read-only."""
+        """Return the array called `name`, mapped and read-only."""
         entry = self._entries[name]
         dtype = np.dtype(entry["dtype"])
         shape = tuple(entry["shape"])
@@ -212,7 +212,7 @@ class ArrayFile:
         Raises
         ------
         IndexCorruptError
-            Naming the first array that differs.
+            If an array differs; the message names the first one.
         """
         for name, entry in self._entries.items():
             if zlib.crc32(self[name].tobytes()) != entry["crc32"]:
@@ -248,7 +248,7 @@ def _read_header(path: Path, data: NDArray[np.uint8]) -> dict[str, Any]:
 
 
 def check_version(path: Path, version: int) -> None:
-    """Raise `IndexVersionError` unless this release reads format `version`."""
+    """Raise `IndexVersionError` if this release doesn't read format `version`."""
     if version > FORMAT_VERSION:
         raise IndexVersionError(
             f"{path} has format version {version}; this release reads version {FORMAT_VERSION}: "

@@ -1,12 +1,12 @@
 """The codebook: centroids of token embeddings, clustered separately for every vocabulary token.
 
-Token-aware clustering follows TACHIOM (arXiv 2604.28142): a contextual embedding is mostly its
-own token's, so clustering within each token is far cheaper than clustering everything and its
-centroids fit closer. A centroid therefore implies a token id. FAISS runs the k-means.
+Token-aware clustering follows TACHIOM (arXiv 2604.28142): an embedding is mostly determined by its
+own token, so clustering within each token is far cheaper than clustering all embeddings, and its
+centroids fit more closely. A centroid therefore implies a token id. FAISS runs the k-means.
 
-A codebook only grows: tokens it has never seen get centroids appended, and the ids of the others
-stay, so segments written earlier remain valid. It is stored as parts, one file for what was
-trained and one for each extension.
+A codebook only grows: centroids for new tokens are appended, and the ids of the others don't
+change, so segments that were written earlier remain valid. It is stored in parts: one file for the
+trained codebook, and one for each extension.
 """
 
 from __future__ import annotations
@@ -30,24 +30,24 @@ from rag_tools.index.residual import ResidualCodec, fit_gains, pack, unpack
 from rag_tools.types import Progress
 
 CODEBOOKS = "codebooks"
-"""Folder of an index that holds the parts of its codebook."""
+"""Folder of an index with the parts of its codebook."""
 
 _KIND = "codebook"
-# Centroids an index has beyond one for each vocabulary token, per square root of its tokens:
-# ColBERTv2's number. Twice as many gain 0.002 in recall@10, see docs/decisions.md.
+# Number of centroids beyond one for each vocabulary token, per square root of the number of tokens:
+# as in ColBERTv2. Twice as many gain 0.002 in recall@10, see docs/decisions.md.
 _PER_ROOT = 16
-# Residual energy of batches of other corpora: 0.239 with 32, 0.236 with 64, 0.235 with 128.
+# Residual energy on batches of other corpora: 0.239 with 32, 0.236 with 64, 0.235 with 128.
 _POINTS_PER_CENTROID = 64
-# A centroid of fewer tokens than this saves no space over its residuals and fits by chance.
+# A centroid for fewer tokens than this saves no space and fits them by chance.
 _LEAST_PER_CENTROID = 8
-# Residual energy of 451,000 tokens: 0.195 after 2 steps, 0.190 after 4, 0.188 after 8.
+# Residual energy on 451,000 tokens: 0.195 after 2 steps, 0.190 after 4, 0.188 after 8.
 _ITERATIONS = 4
 _UNSEEN = -2.0  # below any similarity
-_CHUNK = 1 << 16  # tokens that a thread takes at a time: bounds the float temporaries
-_CODEC_LEAST = 20_000  # tokens that the codec is trained on
+_CHUNK = 1 << 16  # tokens that a thread takes at a time, which limits temporary floats
+_CODEC_LEAST = 20_000  # minimum number of tokens to train the codec on
 # Mean squared norm of a residual, exponentially distributed: 0.19 to 0.34 in grown indexes.
 _USUAL_ENERGY = 0.25
-_CODEC_SAMPLE = 100_000  # tokens: 13 million residual values at 128 dimensions are plenty
+_CODEC_SAMPLE = 100_000  # tokens; 13 million residual values at 128 dimensions suffice
 
 
 class _ByToken(NamedTuple):
@@ -60,9 +60,9 @@ class _ByToken(NamedTuple):
 
 
 class _Groups(NamedTuple):
-    """Embeddings by token: those of a group are rows of `rows`, `starts` to the next.
+    """Embeddings grouped by token: group i is ``rows[starts[i]:starts[i + 1]]``.
 
-    Their centroids stand between `firsts` and `lasts` in `_ByToken`.
+    Its centroids are those from ``firsts[i]`` to ``lasts[i]`` in `_ByToken`.
     """
 
     rows: NDArray[np.int64]
@@ -117,8 +117,8 @@ class Codebook:
     ) -> Codebook:
         """Cluster unit `vectors` per token and fit the residual codec.
 
-        Every distinct token has one centroid; `wanted_centroids` more go to tokens in proportion to
-        their spread, the summed distance from their mean. Deterministic for a `seed`.
+        Every distinct token gets one centroid. `wanted_centroids` more are divided among tokens by
+        their spread, the summed distance from their mean. Deterministic for a given `seed`.
 
         Parameters
         ----------
@@ -127,7 +127,7 @@ class Codebook:
         token_ids
             ``(n_tokens,)`` int32.
         progress
-            Told of centroids made.
+            Called with the number of centroids made.
         """
         dim = vectors.shape[1]
         no_residuals = ResidualCodec.train(np.zeros((1, dim), np.float32), bits)
@@ -142,8 +142,8 @@ class Codebook:
         sample = rng.permutation(len(vectors))[:_CODEC_SAMPLE]
         sampled = vectors[sample].astype(np.float32)
         residuals = sampled - bare.centroids[bare.assign(sampled, token_ids[sample])]
-        # In a small beginning most tokens are their own centroids. Residuals as they will be later
-        # make up for what can't be seen yet.
+        # In a small first batch, most tokens are their own centroids. Residuals are drawn as they
+        # will be later, in place of those that don't exist yet.
         n_drawn = max(_CODEC_LEAST - len(sample), 0)
         drawn = rng.normal(size=(n_drawn, dim)).astype(np.float32)
         drawn *= np.sqrt(rng.exponential(_USUAL_ENERGY / dim, (n_drawn, 1))).astype(np.float32)
@@ -161,18 +161,18 @@ class Codebook:
     ) -> Codebook:
         """Return a codebook with centroids appended where `vectors` lack them, or itself.
 
-        Tokens that were never seen get theirs, and an index that has outgrown its codebook gets
-        more, up to `wanted_centroids`, where residuals of these embeddings are large. Those
-        there are stay as they are, so what was compressed with them stays valid.
+        New tokens get centroids, and an index that has outgrown its codebook gets further ones, up
+        to `wanted_centroids`, where the residuals of these embeddings are large. Existing centroids
+        don't change, so what was compressed with them remains valid.
 
         Parameters
         ----------
         vectors, token_ids
-            What arrives, as in `train`.
+            The new embeddings and their tokens, as in `train`.
         n_tokens
-            Tokens that the index will hold with these.
+            Number of tokens that the index will have, including these.
         progress
-            Told of centroids made.
+            Called with the number of centroids made.
         """
         distinct = len(np.unique(np.concatenate([self.token_ids, token_ids])))
         surplus = len(self) - len(np.unique(self.token_ids))
@@ -200,7 +200,7 @@ class Codebook:
     def _similarity(
         self, vectors: NDArray[np.floating[Any]], token_ids: NDArray[np.int32]
     ) -> NDArray[np.float32]:
-        """Return that of each embedding to its centroid; `_UNSEEN` where its token has none."""
+        """Return each embedding's similarity to its centroid; `_UNSEEN` if its token has none."""
         similarity = np.full(len(token_ids), _UNSEEN, np.float32)
         known = np.flatnonzero(np.isin(token_ids, self.token_ids))
         assigned = self.assign(vectors[known], token_ids[known])
@@ -218,9 +218,9 @@ class Codebook:
     ) -> NDArray[np.int32]:
         """Return the nearest centroid of each embedding among those of its token.
 
-        Native kernels take the embeddings in 16 bits: of centroids whose similarities are within
-        2e-5 of each other, another may be chosen than by NumPy. The choice doesn't depend on the
-        number of threads.
+        Native kernels round the embeddings to 16 bits: among centroids whose similarities are
+        within 2e-5 of each other, they may choose another one than NumPy. The choice doesn't depend
+        on the number of threads.
 
         Raises
         ------
@@ -270,20 +270,20 @@ class Codebook:
     def encode(
         self, vectors: NDArray[np.floating[Any]], assigned: NDArray[np.int32]
     ) -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.float32]]:
-        """Return packed residual codes of embeddings, gains, and inverse norms of the restored.
+        """Return the packed residual codes and gains of embeddings, and inverse norms.
 
         Parameters
         ----------
         vectors
             ``(n, dim)`` float16 or float32.
         assigned
-            ``(n,)`` int32: the centroid of each.
+            ``(n,)`` int32: the centroid of each embedding.
 
         Returns
         -------
         tuple
             ``(n, groups, 4)`` uint8, see `residual.pack`, ``(n,)`` uint8 and ``(n,)`` float32.
-            The native ones are those of NumPy.
+            The native kernels return the same as NumPy.
         """
         step = self._encode if kernel_name() == NUMPY else self._encode_natively
         parts = _in_chunks(lambda chunk: step(vectors[chunk], assigned[chunk]), len(assigned))
@@ -319,7 +319,7 @@ class Codebook:
         gains: NDArray[np.uint8],
         inverse_norms: NDArray[np.floating[Any]],
     ) -> NDArray[np.float32]:
-        """Return the unit embeddings, ``(n, dim)`` float32, that `encode` made codes of."""
+        """Return the unit embeddings that the codes stand for, ``(n, dim)`` float32."""
         restored = self.codec.decode(unpack(codes, self.codec.bits, self.dim))
         restored *= gains[:, None].astype(np.float32)
         restored += self.quantized[assigned] * self.scales[assigned, None]
@@ -328,7 +328,7 @@ class Codebook:
 
     @cached_property
     def _by_token(self) -> _ByToken:
-        """The centroids sorted by token, so that those of a token stand together."""
+        """The centroids sorted by token, so that those of a token are adjacent."""
         order = np.argsort(self.token_ids, kind="stable").astype(np.int32)
         return _ByToken(
             order,
@@ -402,7 +402,7 @@ def _joined(files: Sequence[ArrayFile], name: str) -> NDArray[Any]:
 
 
 def wanted_centroids(n_tokens: int) -> int:
-    """Return how many centroids serve so many tokens, beyond one for each vocabulary token."""
+    """Return the number of centroids for `n_tokens`, beyond one for each vocabulary token."""
     return int(_PER_ROOT * np.sqrt(n_tokens))
 
 
@@ -420,9 +420,9 @@ def _cluster(
     Parameters
     ----------
     similarity
-        ``(n_tokens,)`` float32: to the nearest centroid there is; `_UNSEEN` where there is none.
+        ``(n_tokens,)`` float32: similarity to the nearest existing centroid, or `_UNSEEN`.
     extra
-        How many to make beyond one for each token that has none.
+        Number of centroids to make, beyond one for each token that has none.
     """
     order = np.argsort(token_ids, kind="stable")
     tokens, starts, counts = np.unique(token_ids[order], return_index=True, return_counts=True)
@@ -430,13 +430,13 @@ def _cluster(
     unseen = similarity[starts] == _UNSEEN
     sums = np.add.reduceat(ordered, starts, axis=0, dtype=np.float64)
     means = (sums / counts[:, None]).astype(np.float32)
-    # Summed distance, 1 - similarity, to the nearest centroid, or to what the only one would be.
+    # Summed distance (1 - similarity) to the nearest centroid, or to the one that a token will get.
     spread = np.where(
         unseen,
         counts * (1 - np.linalg.norm(means, axis=1)),
         np.add.reduceat(1 - similarity, starts, dtype=np.float64),
     ).clip(min=0)
-    # Rounding the running sum down keeps the total, where most tokens are due less than one.
+    # The running sum is rounded down, which keeps the total: most tokens are due less than one.
     due = np.floor(np.cumsum(spread) * (extra / max(float(spread.sum()), 1e-12))).astype(np.intp)
     budgets = unseen + np.diff(due, prepend=0)
     budgets = np.minimum(budgets, np.maximum(counts // _LEAST_PER_CENTROID, unseen))
@@ -472,15 +472,15 @@ def _kmeans(
 ) -> NDArray[np.float32]:
     """Spherical k-means (Dhillon and Modha 2001) by FAISS: unit centroids of the largest cosines.
 
-    A point weighs the more the farther it is, by `similarity`, from the centroids there are: new
-    ones go where points are badly off. FAISS runs on the calling thread alone, now and later: call
-    it on one of a pool.
+    The farther a point is from the existing centroids (by `similarity`), the higher its weight: new
+    centroids go where they are needed most. FAISS uses only the calling thread, now and in later
+    calls from it, so call this on a thread of a pool.
     """
     if sys.platform == "darwin":
-        # FAISS's wheel and torch's each bring an OpenMP runtime, and the second to be loaded stops
-        # the process (faiss-wheels, issue 73), unless told that on one thread they don't meet.
+        # The wheels of FAISS and torch each contain an OpenMP runtime. Loading the second one ends
+        # the process (faiss-wheels, issue 73) unless this is set, which is safe on one thread.
         os.environ.setdefault("KMP_DUPLICATE_LIB_OK", "TRUE")
-    import faiss  # takes 0.2 s, and nothing but this needs it
+    import faiss  # takes 0.2 s, and is needed only here
 
     faiss.omp_set_num_threads(1)  # for calls from this thread; others have their own number
     some = np.random.default_rng(seed).permutation(len(vectors))[: k * _POINTS_PER_CENTROID]
@@ -491,9 +491,9 @@ def _kmeans(
         niter=_ITERATIONS,
         spherical=True,
         seed=seed,
-        min_points_per_centroid=1,  # fewer than its 39 make it print a warning
+        min_points_per_centroid=1,  # with fewer than the default, 39, it prints a warning
     )
-    # FAISS gives a cluster that lost its points half of one that weighs more than 1, and looks for
-    # one without end. There always is: weights are 1 on average, and points more than clusters.
+    # FAISS gives an empty cluster half of a cluster that weighs more than 1, and searches for one
+    # endlessly. There always is one: the mean weight is 1, and there are more points than clusters.
     kmeans.train(vectors[some].astype(np.float32), weights=weights / weights.mean())
     return np.asarray(kmeans.centroids)

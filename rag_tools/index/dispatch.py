@@ -1,8 +1,9 @@
-"""Which kernel runs here, and on how many threads.
+"""Choosing the kernel, and the number of threads.
 
-``RAG_TOOLS_KERNEL`` names the kernel to use. ``RAG_TOOLS_THREADS`` is how many threads large work
-may use; all the process may run on if unset. What the kernels compute is `rag_tools.index.kernels`
-for a search; the codebook and the segments have what writing needs.
+``RAG_TOOLS_KERNEL`` names the kernel to use. ``RAG_TOOLS_THREADS`` is the number of threads that
+large work may use; if it is unset, that is the number of cores that the process may use.
+`rag_tools.index.kernels` runs the kernels for a search, the codebook and segments those for
+writing.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from rag_tools.errors import ConfigurationError
 try:
     import rag_tools.index._native as native
 except ModuleNotFoundError:
-    # Installed without a compiler; `kernel_name` says so.
+    # Installed without a compiler, as `kernel_name` tells.
     native = None  # type: ignore[assignment]
 
 __all__ = [
@@ -51,18 +52,19 @@ def kernel_name() -> str:
     """
     name = os.environ.get("RAG_TOOLS_KERNEL")
     if name == NUMPY:
-        return NUMPY  # the way out if a native kernel is at fault: none of them is asked
+        return NUMPY  # must work even if the native kernels are at fault, so none of them is called
     names = kernel_names()
     name = name or names[0]
     if name not in names:
         raise ConfigurationError(
-            f"RAG_TOOLS_KERNEL={name}: this machine and build have {', '.join(names)}"
+            f"RAG_TOOLS_KERNEL={name}: choose one that this machine and build have: "
+            f"{', '.join(names)}"
         )
     return name
 
 
 def kernel() -> native.Kernel | None:
-    """Return the native kernel in use; None: it is NumPy."""
+    """Return the native kernel in use; None if NumPy is in use."""
     name = kernel_name()
     return None if name == NUMPY else _named(name)
 
@@ -73,7 +75,7 @@ def _named(name: str) -> native.Kernel:
 
 
 def thread_count() -> int:
-    """Return how many threads large work of this thread may use.
+    """Return the number of threads that large work of the calling thread may use.
 
     Raises
     ------
@@ -86,12 +88,12 @@ def thread_count() -> int:
     if not value:
         return available_cores()
     if not value.isdecimal() or int(value) < 1:
-        raise ConfigurationError(f"RAG_TOOLS_THREADS={value}: give a number from 1 on")
+        raise ConfigurationError(f"RAG_TOOLS_THREADS={value}: give a whole number of at least 1")
     return int(value)
 
 
 def use_one_thread() -> None:
-    """Run the large work of this thread without helpers from now on: it is one of several."""
+    """Restrict large work of the calling thread to this thread: it is one of several."""
     _own.one_thread = True
 
 

@@ -1,7 +1,7 @@
-"""What compression costs: stored tokens against the embeddings they were made from.
+"""Measuring the loss of compression: stored tokens against their embeddings.
 
-Measured whenever a segment is cut, on a sample, and kept in the segment's header, so that an
-index can say how exact it is. Nothing here changes what is stored.
+The loss is measured on a sample whenever a segment is made, and kept in the segment's header, so
+that an index can report how exact it is. Nothing here changes what is stored.
 """
 
 from __future__ import annotations
@@ -14,22 +14,22 @@ from numpy.typing import NDArray
 
 from rag_tools.index.codebook import Codebook
 
-# Passages, and queries: the first tokens of some of the passages. 30 ms, where the batch of 4096
-# passages that they stand for takes 50 s to encode.
+# Numbers of passages and of queries in a sample; a query is the first tokens of a passage. It takes
+# 30 ms to measure, and 50 s to encode the batch of 4096 passages that the sample stands for.
 _PASSAGES = 200
 _QUERIES = 8
 _QUERY_TOKENS = 32
 
 
 class Loss(NamedTuple):
-    """How far stored tokens are from the embeddings.
+    """The difference between stored tokens and their embeddings.
 
     Attributes
     ----------
     cosine
-        Mean cosine of an embedding and what is restored of it.
+        Mean cosine between an embedding and its restored value.
     maxsim
-        Mean absolute error of MaxSim, where a score is the mean over query tokens.
+        Mean absolute error of MaxSim, as a mean over query tokens.
     """
 
     cosine: float
@@ -45,14 +45,14 @@ def measure(
     gains: NDArray[np.uint8],
     inverse_norms: NDArray[np.float32],
 ) -> Loss | None:
-    """Measure the loss of compressing a run of passages on an even sample; None of no tokens.
+    """Return the loss of compressing some passages, on an even sample; None without tokens.
 
     Parameters
     ----------
     vectors
-        ``(n_tokens, dim)`` float16 or float32, unit rows: what was compressed.
+        ``(n_tokens, dim)`` float16 or float32, unit rows: the embeddings.
     offsets, centroids, codes, gains, inverse_norms
-        What it was compressed to, as in `rag_tools.index.segment.Tokens`.
+        The compressed embeddings, as in `rag_tools.index.segment.Tokens`.
     """
     present = np.flatnonzero(np.diff(offsets))
     if not len(present):
@@ -79,7 +79,7 @@ def measure(
 
 
 def mean(losses: Iterable[tuple[Loss | None, int]]) -> Loss | None:
-    """Return the mean of losses by the tokens each stands for; None of nothing measured."""
+    """Return the mean of losses, weighted by numbers of tokens; None if there are none."""
     weighted = [(loss, tokens) for loss, tokens in losses if loss is not None and tokens]
     total = sum(tokens for _, tokens in weighted)
     if not total:
@@ -88,5 +88,5 @@ def mean(losses: Iterable[tuple[Loss | None, int]]) -> Loss | None:
 
 
 def _evenly(n: int, wanted: int) -> NDArray[np.intp]:
-    """Return at most `wanted` numbers below `n`, evenly spread."""
+    """Return at most `wanted` evenly spread numbers below `n`."""
     return np.unique(np.linspace(0, n - 1, wanted).astype(np.intp))

@@ -1,11 +1,12 @@
 """The hot stages of a search, run by the fastest kernel of this machine.
 
-Kernels are the native ones that were built (see ``native/kernel.h``) and ``numpy``, which is
-`rag_tools.index.cells` and `rag_tools.index.maxsim`: what the stages mean, and what runs where no
-compiler was found. Native kernels take the query in 16 bits and otherwise lose nothing: scores
-are within 1e-5 of NumPy's, and the same whatever the instruction set or number of threads.
+The kernels are the native ones that were built (see ``native/kernel.h``), and ``numpy``: the
+functions of `rag_tools.index.cells` and `rag_tools.index.maxsim`, which define what the stages
+compute and run where there was no compiler. Native kernels round the query to 16 bits and lose
+nothing else: their scores are within 1e-5 of NumPy's, and are the same for every instruction set
+and number of threads.
 
-Which one runs, and on how many threads, is `rag_tools.index.dispatch`.
+`rag_tools.index.dispatch` decides which kernel runs, and on how many threads.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rag_tools.index import cells, maxsim
+from rag_tools.index.cells import Gathering
 from rag_tools.index.codebook import Codebook
 from rag_tools.index.dispatch import kernel as _kernel
 from rag_tools.index.dispatch import native as _native
@@ -32,46 +34,24 @@ def centroid_scores(codebook: Codebook, vectors: NDArray[np.float32]) -> NDArray
     return kernel.centroid_scores(_codebook(codebook), _floats(vectors), thread_count())
 
 
-def gather(
-    codebook: Codebook,
-    vectors: NDArray[np.float32],
-    weights: NDArray[np.float32],
-    sizes: NDArray[np.int64],
-    segments: Sequence[Segment],
-    selected: Sequence[NDArray[np.bool_]],
-    boosted: NDArray[np.int64],
-    boosts: NDArray[np.float32],
-    *,
-    reach: int,
-    wanted: int,
-) -> NDArray[np.int64]:
-    """See `rag_tools.index.cells.gather`; this computes the similarities to centroids too."""
+def gather(given: Gathering) -> NDArray[np.int64]:
+    """See `rag_tools.index.cells.gather`; this computes the similarities to centroids as well."""
     kernel = _kernel()
     if kernel is None:
-        similarity = cells.centroid_scores(codebook, cells.in_bytes(vectors))
-        return cells.gather(
-            similarity,
-            weights,
-            sizes,
-            segments,
-            selected,
-            boosted,
-            boosts,
-            reach=reach,
-            wanted=wanted,
-        )
+        similarity = cells.centroid_scores(given.codebook, cells.in_bytes(given.vectors))
+        return cells.gather(similarity, given)
     return kernel.gather(
-        _codebook(codebook),
-        _floats(vectors),
-        _floats(weights),
-        sizes,
-        [_segment(segment) for segment in segments],
-        list(selected),
-        np.ascontiguousarray(boosted),
-        _floats(boosts),
-        reach,
-        wanted,
-        thread_count(),
+        codebook=_codebook(given.codebook),
+        vectors=_floats(given.vectors),
+        weights=_floats(given.weights),
+        sizes=given.sizes,
+        segments=[_segment(segment) for segment in given.segments],
+        selected=list(given.selected),
+        boosted=np.ascontiguousarray(given.boosted),
+        boosts=_floats(given.boosts),
+        reach=given.reach,
+        wanted=given.wanted,
+        threads=thread_count(),
     )
 
 
@@ -87,14 +67,18 @@ def refine(
 ) -> NDArray[np.float32]:
     """Return the weighted MaxSim of each passage, see `rag_tools.index.maxsim.refine`.
 
-    Or minus infinity where MaxSim plus prior is more than `slack` below the `limit` best such
-    sums: a kernel may find that out by a coarser, cheaper score and its bound (`coarse_error` in
-    ``native/search.cpp``), and leave it at that.
+    The score is minus infinity for a passage that is sure not to be among the best: one whose sum
+    of MaxSim and prior is more than `slack` below the `limit` best sums. A kernel may tell so from
+    a coarser, cheaper score and its error bound (`coarse_error` in ``native/search.cpp``).
 
     Parameters
     ----------
     priors
-        ``(n,)`` float64: what is added to MaxSim before ranking.
+        ``(n,)`` float64: the other signals, which are added to MaxSim before ranking.
+    limit
+        Number of passages that the search returns.
+    slack
+        Difference below which two sums count as a tie.
     """
     kernel = _kernel()
     if kernel is None:
@@ -152,7 +136,7 @@ def _segment(segment: Segment) -> _native.Segment:
     return native
 
 
-# Handing over the arrays takes 8 µs a segment. A codebook keeps the copy that gather makes of it,
-# in the order of a register's lanes: 7 MB and 3 ms for 54,000 centroids.
+# Handing over the arrays takes 8 µs per segment. The native codebook keeps the copy that gather
+# makes of the centroids in the order of a register's lanes: 7 MB and 3 ms for 54,000 centroids.
 _codebooks: WeakKeyDictionary[Codebook, _native.Codebook] = WeakKeyDictionary()
 _segments: WeakKeyDictionary[Segment, _native.Segment] = WeakKeyDictionary()

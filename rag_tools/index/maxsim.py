@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from rag_tools.index.segment import Segment
 
-_RUN_TOKENS = 8192  # decoded at a time: 4 MB of floats at 128 dimensions stay in the cache
+_RUN_TOKENS = 8192  # decoded at a time; 4 MB of floats at 128 dimensions stay in the cache
 
 
 def maxsim(
@@ -27,7 +27,7 @@ def maxsim(
     weights
         ``(n_query_tokens,)`` float32.
     positions
-        ``(n,)`` rising positions in the segment.
+        ``(n,)`` positions in the segment, in ascending order.
 
     Returns
     -------
@@ -55,7 +55,7 @@ def refine(
     Parameters
     ----------
     places
-        ``(n, 2)`` rising: the number of a segment and a position in it.
+        ``(n, 2)`` places in ascending order: numbers of segments and positions in them.
 
     Returns
     -------
@@ -84,7 +84,7 @@ def similarities(
 
 
 def _runs(positions: NDArray[np.intp], offsets: NDArray[np.int64]) -> Iterator[tuple[int, int]]:
-    """Yield ranges of `positions` that are neighbours and not too many tokens."""
+    """Yield ranges of `positions` that are adjacent and have a limited number of tokens."""
     low = 0
     for high in range(1, len(positions) + 1):
         if (

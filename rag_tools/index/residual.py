@@ -1,14 +1,14 @@
 """The residual codec: what is left of a token embedding after its centroid, in a few bits.
 
 ColBERTv2 (Santhanam et al. 2022, section 3.3) stores a token as its nearest centroid and a
-residual whose every dimension falls in one of 2^b buckets. Here shape and gain are apart: a
-residual is first divided by its own length and each dimension by its spread, so that one table of
-bucket values serves all tokens and dimensions. It fits a SIMD register and depends on no data; the
-spread is folded into the query, and the gain of a token is a byte. The table is int8, so the
-arithmetic of a kernel that never decompresses to floats loses nothing against this module. And the
-leading dimensions, which say most in checkpoints that order them, have twice the bits.
+residual, each dimension of which falls into one of 2^b buckets. Here, shape and gain are separate:
+a residual is first divided by its own length, and each dimension by its spread, so that one table
+of bucket values serves all tokens and dimensions. It fits a SIMD register and doesn't depend on
+data; the spread is multiplied into the query, and the gain of a token is a byte. The table is int8,
+so a kernel that never decompresses to floats is as exact as this module. The leading dimensions,
+which hold the most in checkpoints that order them, have twice the bits.
 
-Centroids are the codebook's, files are the segment's.
+Centroids are in `codebook`, and files in `segment`.
 """
 
 from __future__ import annotations
@@ -20,38 +20,38 @@ import numpy as np
 from numpy.typing import NDArray
 
 BITS = (4, 2, 1)
-"""Bits of a residual code that there are; of most dimensions, see `parts`."""
+"""The possible bits per dimension of a residual code; see `parts` for exceptions."""
 
 BLOCK_TOKENS = 16
 """Tokens per block: the 32-bit lanes of a 512-bit register."""
 
 _DEVIATION = 46
-"""Steps of a value in one standard deviation: the largest, 2.73 of them, just fits int8."""
+"""Steps of a value per standard deviation; the largest value, 2.73 deviations, fits int8."""
 
-# The best for a normal distribution (Max 1960), in steps: what is left of a residual without its
-# length is one. They leave 0.0095, 0.1175 and 0.3634 of the variance.
+# The optimal values for a normal distribution (Max 1960), in steps: a residual without its length
+# has nearly this distribution. They leave 0.0095, 0.1175 and 0.3634 of the variance.
 _VALUES = {
     4: [-126, -95, -74, -58, -43, -30, -18, -6, 6, 18, 30, 43, 58, 74, 95, 126],
     2: [-69, -21, 21, 69],
     1: [-37, 37],
 }
 
-_GAINS_PER_LENGTH = 128  # gains of a residual of length 1; none is longer than 2
+_GAINS_PER_LENGTH = 128  # gain of a residual of length 1; no residual is longer than 2
 _NO_DEVIATION = 1e-30  # of a residual that is zero
-_LEAST_SPREAD = 1 / 8  # of the mean: a dimension that hardly varied yet may do so later
+_LEAST_SPREAD = 1 / 8  # of the mean; a dimension that hardly varies yet may do so later
 
 
 @dataclass(frozen=True, slots=True)
 class ResidualCodec:
-    """Shapes of residuals.
+    """Encodes the shapes of residuals.
 
     Attributes
     ----------
     bits
         Bits per dimension: 4, 2 or 1.
     values
-        ``(2, 16)`` int8: the values of the buckets, rising, in units of `steps`; of the leading
-        dimensions and of the others (see `parts`), zero beyond the last bucket.
+        ``(2, 16)`` int8: the values of the buckets in ascending order, in units of `steps`, for the
+        leading dimensions and for the others (see `parts`); zero after the last bucket.
     steps
         ``(dim,)`` float32: the embedding units of one step of `values`, per dimension, at a gain
         of 1.
@@ -63,7 +63,7 @@ class ResidualCodec:
 
     @classmethod
     def train(cls, residuals: NDArray[np.float32], bits: int) -> ResidualCodec:
-        """Fit the steps to the spread of `residuals`; only how dimensions compare matters.
+        """Fit the steps to the spread of `residuals`; only the ratios of dimensions matter.
 
         Parameters
         ----------
@@ -110,8 +110,8 @@ def fit_gains(
 ) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
     """Return the gains for which ``base + gain * shape`` is closest in direction to the vectors.
 
-    What is stored is scaled to unit length, so the direction is all there is to get right: least
-    squares over both the base and the shape.
+    Stored embeddings are scaled to unit length, so only the direction matters: least squares over
+    both the base and the shape.
 
     Parameters
     ----------
@@ -141,7 +141,7 @@ def fit_gains(
 
 
 class Part(NamedTuple):
-    """Dimensions whose codes have the same number of bits."""
+    """A range of dimensions whose codes have the same number of bits."""
 
     dims: slice
     bits: int
@@ -150,8 +150,8 @@ class Part(NamedTuple):
 def parts(dim: int, bits: int) -> tuple[Part, Part]:
     """Return the leading dimensions, with twice the bits, and the others.
 
-    The leading ones are a quarter, as far as they fill whole groups of `pack`. With four bits there
-    are none.
+    A quarter of the dimensions lead, rounded down to whole groups of `pack`. With four bits, there
+    are no leading dimensions.
     """
     group = 4 * (8 // min(2 * bits, 4))
     leading = dim // 4 // group * group if bits < 4 else 0

@@ -1,14 +1,15 @@
-"""The stages of a search: gather, refine, rank; on a small selection, refine and rank.
+"""The stages of a search: gather, refine and rank; on a small selection, refine and rank alone.
 
-``gather`` reads centroids and postings only and names the passages worth a closer look;
-``score_signals`` scores them by everything but MaxSim; ``refine`` adds MaxSim, from the
-residuals, where it can still matter; ``rank`` keeps the best. Of a selection that is small, see
-`Effort`, everything is refined, so nothing is missed by construction.
+``gather`` reads only centroids and postings, and names the passages that are worth a closer look.
+``score_signals`` scores these candidates by everything but MaxSim. ``refine`` adds MaxSim, computed
+from the residuals, where it can still matter. ``rank`` keeps the best. If the selection is small
+(see `Effort`), all of it is refined, so that nothing can be missed.
 
-A place, here and in the kernels, is the number of a segment in the snapshot and a position in it.
+Passages are named by their places, see `rag_tools.index.snapshot`.
 
-The score of a passage is MaxSim (Khattab and Zaharia 2020, section 3.1): for every query token
-the best similarity to a token of the passage, summed with the query tokens' weights.
+The score of a passage is MaxSim (Khattab and Zaharia 2020, section 3.1), to which the other signals
+are added: for every query token the best similarity to a token of the passage, summed with the
+weights of the query tokens.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rag_tools.index import kernels
+from rag_tools.index.cells import Gathering
 from rag_tools.index.snapshot import Selection, Snapshot
 from rag_tools.tracing import stage
 
@@ -30,17 +32,17 @@ Quality = Literal["fast", "balanced", "exact"]
 
 @dataclass(frozen=True, slots=True)
 class Effort:
-    """How much of an index a search looks at: what `Quality` stands for.
+    """How much of an index a search looks at; each `Quality` stands for one.
 
     Attributes
     ----------
     scanned
-        Largest selection, in tokens, that is scored whole: nothing can be missed.
+        Largest selection, in tokens, of which every passage is scored, so that none can be missed.
     reach
-        Passages that each query token reaches in gather, times the square root of the passages
-        selected.
+        Number of passages that each query token reaches in gather, as a multiple of the square
+        root of the number of passages selected.
     refined
-        Passages that gather hands to refine, at least.
+        Minimum number of passages that gather hands to refine.
     """
 
     scanned: float
@@ -48,16 +50,17 @@ class Effort:
     refined: int
 
 
-# Recall@10 against a scan, MaxSim alone, and median time on one thread, of real questions:
+# Recall@10 against a scan, for MaxSim alone, and median time on one thread, on real questions:
 #   10,000 passages (1 M tokens): 1024 reached and 256 refined 0.975 in 2.7 ms, 2048 and 512 0.996
 #     in 4.5 ms, 4096 and 512 0.999 in 5.1 ms
 #   46,500 passages (4.7 M tokens): 2048 and 256 0.938 in 4.1 ms, 4096 and 512 0.982 in 5.8 ms,
 #     8192 and 256 0.988 in 5.6 ms, 8192 and 512 0.998 in 6.9 ms; a scan 113 ms
-# Reaching costs less than refining. Against MaxSim on floats, 46,500 passages and 150 questions, of
-# 4 bits and of 2: 5120 reached and 128 refined 0.935 in 2.2 ms, 0.910 in 2.0; 8192 and 128 0.954 in
-# 2.5, 0.927 in 2.3; 8192 and 512 0.979 in 4.2, 0.943 in 3.9.
-# What has to be reached grows with the index, about as the square root. A scan takes as long as
-# the other stages at 200,000 tokens: 22 ms for a million.
+# Reaching costs less than refining. Recall against MaxSim on floats, for 46,500 passages and 150
+# questions, with 4 bits and with 2 bits: 5120 reached and 128 refined 0.935 in 2.2 ms and 0.910 in
+# 2.0 ms; 8192 and 128 0.954 in 2.5 ms and 0.927 in 2.3 ms; 8192 and 512 0.979 in 4.2 ms and 0.943
+# in 3.9 ms.
+# The number of passages to reach grows with the index, about as its square root. A scan takes as
+# long as the other stages at 200,000 tokens, and 22 ms for a million.
 EFFORTS: Mapping[Quality, Effort] = {
     "fast": Effort(100_000, 38, 128),
     "balanced": Effort(250_000, 38, 512),
@@ -65,30 +68,32 @@ EFFORTS: Mapping[Quality, Effort] = {
 }
 
 _SCORE_DECIMALS = 6
-_TIE = 2 * 10.0**-_SCORE_DECIMALS  # scores further apart than this can't round to the same
+_TIE = 2 * 10.0**-_SCORE_DECIMALS  # scores that differ by more can't be rounded to the same value
 
 
 @dataclass(frozen=True, slots=True)
 class Signals:
-    """Weights of what is added to MaxSim, all on the scale of a mean similarity.
+    """Weights of the signals that are added to MaxSim, all on the scale of a mean similarity.
 
-    A fixed scale, rather than normalising over whatever was retrieved, makes a score comparable
-    between searches and independent of filters. With the bundled checkpoint, exhaustive float
-    scores, nDCG@10 on SQuAD / Cranfield / CoSQA: MaxSim alone 0.927 / 0.381 / 0.543, BM25 alone
-    0.888 / 0.377 / 0.384, pooled alone 0.796 / 0.387 / 0.597; these weights 0.931 / 0.427 / 0.602,
-    which is above each alone on each set. More of the pooled vector helps code and hurts SQuAD:
-    with 0.5 of it 0.935 / 0.421 / 0.588, with 0.8 of it 0.930 / 0.429 / 0.604. BM25 squashed at 10
-    instead of 40 and weighed 0.2 costs Cranfield 0.004. Weights, or a weight for each query, that
-    were learned on 16 other collections came out below these on Cranfield and CoSQA (0.420, 0.571).
+    The scale is fixed, rather than normalised over the passages retrieved, so scores can be
+    compared between searches and don't depend on filters. nDCG@10 on SQuAD / Cranfield / CoSQA,
+    with the bundled checkpoint and exhaustive float scores: MaxSim alone 0.927 / 0.381 / 0.543,
+    BM25 alone 0.888 / 0.377 / 0.384, the pooled vector alone 0.796 / 0.387 / 0.597, and these
+    weights 0.931 / 0.427 / 0.602, which is better than each signal alone on each set. More weight
+    on the pooled vector helps code and hurts SQuAD: a weight of 0.5 gives 0.935 / 0.421 / 0.588,
+    and 0.8 gives 0.930 / 0.429 / 0.604. BM25 with `BM25_HALF` at 10 instead of 40 and a weight of
+    0.2 costs 0.004 on Cranfield. Weights learned on 16 other collections, for all queries or for
+    each query, were worse than these on Cranfield and CoSQA (0.420 and 0.571).
 
     Attributes
     ----------
     idf
-        Exponent of a query token's inverse document frequency in its weight; 0 weighs all alike.
+        Exponent of the inverse document frequency in the weight of a query token; with 0, all
+        tokens have the same weight.
     pooled
         Weight of the cosine between the pooled vectors of query and passage.
     lexical
-        Weight of BM25, squashed to [0, 1) so that a score of `BM25_HALF` counts half.
+        Weight of BM25, which is mapped to [0, 1): a score of `BM25_HALF` becomes one half.
     """
 
     idf: float = 0.5
@@ -96,12 +101,13 @@ class Signals:
     lexical: float = 0.4
 
     def adapted(self, pieces_per_word: float) -> Signals:
-        """Return the weights for a query that isn't in words that the encoder knows.
+        """Return the weights for a query whose words the encoder may not know.
 
-        The more pieces its words are cut into, the less do vectors tell and the more does BM25
-        count: twice as much from 1.65 pieces a word on, three times from 2.05, never more than ten
-        times. Queries of SQuAD, Cranfield and CoSQA have 1.08, 1.11 and 1.18; nDCG@10 of them, and
-        of XQuAD in languages that the bundled checkpoint was not trained on (300 queries each):
+        The more pieces the words are split into, the less the vectors tell and the more BM25
+        counts: twice as much at 1.65 pieces per word, three times at 2.05, and at most ten times.
+        The queries of SQuAD, Cranfield and CoSQA have 1.08, 1.11 and 1.18 pieces per word. nDCG@10
+        on them, and on XQuAD in languages that the bundled checkpoint was not trained on (300
+        queries each):
 
         ==============  =====  =====  =====  =====  =====  =====  =====  =====  =====
         weight of BM25  SQuAD  Cranf  CoSQA  es     de     tr     el     ar     th
@@ -124,13 +130,14 @@ class Signals:
 
     @property
     def ceiling(self) -> float:
-        """The highest score there can be."""
+        """The highest score that a passage can have."""
         return 1 + self.pooled + self.lexical
 
 
 BM25_HALF = 40.0
 
-# Pieces a word of English has; what each more adds to the weight of BM25.
+# Pieces per word up to which a query counts as known, as English does; what each further piece adds
+# to the weight of BM25, as a share; and the largest factor.
 _KNOWN_PIECES, _PER_PIECE, _LARGEST_FACTOR = 1.25, 2.5, 10.0
 
 
@@ -147,7 +154,7 @@ class Query:
     pooled
         ``(pooled_dim,)`` float32, unit, or None.
     lexical
-        ``(n, 2)`` int64 places of the best passages by BM25, and their ``(n,)`` float32 scores.
+        ``(n, 2)`` int64 addresses of the best passages by BM25, and their ``(n,)`` float32 scores.
     """
 
     vectors: NDArray[np.float32]
@@ -158,7 +165,7 @@ class Query:
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """A passage found: where it stands and its score."""
+    """A passage that was found: its address and its score."""
 
     segment: int
     position: int
@@ -168,12 +175,14 @@ class Match:
 def weigh(
     frequencies: NDArray[np.int64], n_passages: int, *, exponent: float
 ) -> NDArray[np.float32]:
-    """Return query-token weights ``idf ** exponent``, summing to 1.
+    """Return the weights of the query tokens, ``idf ** exponent``, scaled so that their sum is 1.
 
     Parameters
     ----------
     frequencies
-        ``(n_query_tokens,)`` int64: passages that hold each token, of `n_passages`.
+        ``(n_query_tokens,)`` int64: number of passages that contain each token.
+    n_passages
+        Number of passages in all.
     """
     n = max(n_passages, 1)
     idf = np.log1p(np.maximum(n - frequencies, 0) + 0.5) - np.log(frequencies + 0.5)
@@ -190,7 +199,7 @@ def search(
     signals: Signals,
     effort: Effort = EFFORTS["balanced"],
 ) -> list[Match]:
-    """Return the `limit` best selected passages and those that tie with the last, best first."""
+    """Return the `limit` best selected passages, best first, and those that tie with the last."""
     lexical = _lexical(snapshot, query, signals)
     if selection.n_tokens <= effort.scanned:
         places = selection.places()
@@ -220,20 +229,24 @@ def gather(
     limit: int,
     effort: Effort,
 ) -> NDArray[np.int64]:
-    """Return the places of the passages that look best by their centroids and BM25."""
+    """Return the places of the passages that look best judged by their centroids and BM25."""
     assert snapshot.codebook is not None
     total = sum(len(segment) for segment in snapshot.segments.values())
+    boosted, boosts = lexical
     return kernels.gather(
-        snapshot.codebook,
-        query.vectors,
-        query.weights,
-        snapshot.cell_sizes,
-        list(snapshot.segments.values()),
-        [selection.bitmaps[id] for id in snapshot.segments],
-        *lexical,
-        # Of what is reached, a share as large as the selection's can be returned.
-        reach=int(effort.reach * total / math.sqrt(max(selection.n_passages, 1))),
-        wanted=max(effort.refined, 4 * limit),
+        Gathering(
+            codebook=snapshot.codebook,
+            vectors=query.vectors,
+            weights=query.weights,
+            sizes=snapshot.cell_sizes,
+            segments=list(snapshot.segments.values()),
+            selected=[selection.bitmaps[id] for id in snapshot.segments],
+            boosted=boosted,
+            boosts=boosts,
+            # Only the selection's share of the passages that are reached can be returned.
+            reach=int(effort.reach * total / math.sqrt(max(selection.n_passages, 1))),
+            wanted=max(effort.refined, 4 * limit),
+        )
     )
 
 
@@ -244,7 +257,7 @@ def score_signals(
     lexical: Lexical,
     signals: Signals,
 ) -> NDArray[np.float64]:
-    """Return what the pooled and the lexical signal add to the MaxSim of each place."""
+    """Return what the pooled and lexical signals add to MaxSim, for the passage at each place."""
     scores = np.zeros(len(places))
     if query.pooled is not None and signals.pooled:
         for number, segment in enumerate(snapshot.segments.values()):
@@ -263,13 +276,12 @@ def score_signals(
 def rank(
     snapshot: Snapshot, places: NDArray[np.int64], scores: NDArray[np.float64], *, limit: int
 ) -> list[Match]:
-    """Return the `limit` best, best first.
+    """Return the `limit` best passages, best first, and those that tie with the last.
 
-    Those that tie with the last come as well: which of them to keep is decided by id, which
-    compaction doesn't change, and not by place.
+    Which of those that tie are kept is decided later by id, because compaction changes places.
     """
-    # The last bits of a sum depend on what else was in the matrix product: equal passages
-    # must score equal.
+    # The last bits of a sum depend on what else was in the matrix product, but equal passages must
+    # have equal scores.
     scores = scores.round(_SCORE_DECIMALS)
     worst = np.partition(scores, -limit)[-limit] if limit < len(scores) else -np.inf
     best = np.flatnonzero(scores >= worst)
@@ -284,17 +296,18 @@ def rank(
 
 
 Lexical = tuple[NDArray[np.int64], NDArray[np.float32]]
-"""Places that BM25 lists, ``(n, 2)`` numbers of segments and positions, and what it adds there."""
+"""Places of the passages that BM25 lists, ``(n, 2)`` int64, and what it adds to their scores."""
 
 
 def _lexical(snapshot: Snapshot, query: Query, signals: Signals) -> Lexical:
-    places, bm25 = query.lexical
+    """Return what BM25 lists by place instead of by address, weighted."""
+    addresses, bm25 = query.lexical
     if not signals.lexical:
         return np.empty((0, 2), np.int64), np.empty(0, np.float32)
-    numbers = np.searchsorted(np.fromiter(snapshot.segments, np.int64), places[:, 0])
-    return np.stack([numbers, places[:, 1]], axis=1), signals.of_words(bm25)
+    numbers = np.searchsorted(np.fromiter(snapshot.segments, np.int64), addresses[:, 0])
+    return np.stack([numbers, addresses[:, 1]], axis=1), signals.of_words(bm25)
 
 
 def _keys(places: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return one number for each place, in the same order."""
+    """Return one number for each place; the numbers have the order of the places."""
     return (places[:, 0] << 32) + places[:, 1]

@@ -1,11 +1,11 @@
 """A segment: the immutable, memory-mapped index of a batch of passages.
 
-Writer and reader side by side; the fields are described in ``docs/format.md``. Tokens of all
-passages stand one after the other, so a block of 16 may hold the end of one passage and the
-start of the next, and nothing is lost to padding.
+The writer and the reader are side by side here; ``docs/format.md`` describes the fields. The tokens
+of all passages follow each other, so a block of 16 tokens may contain the end of one passage and
+the start of the next, and no space is lost to padding.
 
-A segment knows its passages by position (0 … n_passages - 1). Which document they belong to and
-which of them are live is the catalog's business.
+A segment knows its passages by position (0 … n_passages - 1). The catalog knows which documents
+they belong to and which of them are live.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from rag_tools.index.distortion import Loss, mean, measure
 from rag_tools.index.residual import BLOCK_TOKENS, deinterleave, interleave
 
 SEGMENTS = "segments"
-"""Folder of an index that holds its segments."""
+"""Folder of an index with its segments."""
 
 _KIND = "segment"
-_RUN_TOKENS = 1 << 18  # copied at a time: 20 MB of codes
-_ODD = 255  # a span's step or length from here on: look in `odd_spans`
+_RUN_TOKENS = 1 << 18  # copied at a time; 20 MB of codes
+_ODD = 255  # spans with a step or length of at least this are in `odd_spans`
 
 
 class Tokens(NamedTuple):
@@ -44,7 +44,7 @@ class Tokens(NamedTuple):
     codes
         ``(n_tokens, groups, 4)`` uint8: residual codes, see `residual.pack`.
     gains
-        ``(n_tokens,)`` uint8: what the decoded residuals are multiplied by.
+        ``(n_tokens,)`` uint8: factors of the decoded residuals.
     inverse_norms
         ``(n_tokens,)`` float32.
     spans
@@ -52,7 +52,7 @@ class Tokens(NamedTuple):
     pooled
         ``(n_passages, pooled_dim)`` int8 and ``(n_passages,)`` float32 scales, or None.
     loss
-        What compression cost, measured on a sample; None if it wasn't.
+        Loss of compression, measured on a sample; None if it wasn't measured.
     """
 
     offsets: NDArray[np.int64]
@@ -100,8 +100,8 @@ def compress(
 def write_segment(path: Path, runs: Iterable[Tokens], codebook: Codebook) -> None:
     """Write runs of passages, one after the other, as one segment: O(n_tokens).
 
-    The codes of one run are in memory at a time. Of the others, 9 bytes a token and the pooled
-    vectors are kept until the codes are written, and the postings are made.
+    The codes of only one run are in memory at a time. For the other runs, 9 bytes per token and the
+    pooled vectors are kept until the codes are written and the postings are made.
     """
     kept: dict[str, list[NDArray[Any]]] = {}
     losses: list[tuple[Loss | None, int]] = []
@@ -136,12 +136,12 @@ def write_segment(path: Path, runs: Iterable[Tokens], codebook: Codebook) -> Non
 
 
 def _narrow(numbers: NDArray[np.integer[Any]], end: int) -> NDArray[np.unsignedinteger[Any]]:
-    """Return numbers below `end` as uint16 if that holds them, else as uint32."""
+    """Return numbers below `end` as uint16 if they fit, else as uint32."""
     return numbers.astype(np.uint16 if end <= 1 << 16 else np.uint32)
 
 
 def _columns(run: Tokens, *, first: int) -> dict[str, NDArray[Any]]:
-    """Return what a segment holds of a run besides the codes; `first` is its first token."""
+    """Return a run's columns besides the codes; `first` is the number of its first token."""
     steps, lengths, odd = _encode_spans(run.spans, run.offsets)
     columns = {
         "sizes": np.diff(run.offsets),
@@ -158,7 +158,7 @@ def _columns(run: Tokens, *, first: int) -> dict[str, NDArray[Any]]:
 
 
 def _blocks(packed: Iterable[NDArray[np.uint8]]) -> Iterator[NDArray[np.uint8]]:
-    """Yield runs of packed codes as blocks; the last one of a run waits for the next run."""
+    """Yield runs of packed codes as blocks; an incomplete block waits for the next run."""
     rest: NDArray[np.uint8] | None = None
     for codes in packed:
         codes = codes if rest is None else np.concatenate([rest, codes])
@@ -172,14 +172,15 @@ def _blocks(packed: Iterable[NDArray[np.uint8]]) -> Iterator[NDArray[np.uint8]]:
 def _encode_spans(
     spans: NDArray[np.int32], offsets: NDArray[np.int64]
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.intp]]:
-    """Return spans as steps and lengths, and which tokens are odd: too far apart, or too long.
+    """Return spans as steps and lengths, and the tokens whose step or length is too large.
 
-    A step leads from the start of one token with characters to that of the next; a passage begins
-    at 0. Tokens that have none, with the span (0, 0), are steps and lengths of 0.
+    A step is the distance from the start of one token with characters to that of the next; a
+    passage begins at 0. Tokens without characters, with the span (0, 0), have steps and lengths of
+    0.
     """
     starts, lengths = spans[:, 0], spans[:, 1] - spans[:, 0]
     real = lengths > 0
-    # The start that each token's step leads from: the last one that is real, in its passage.
+    # Each token's step begins at the last token before it that has characters, in its passage.
     before = np.concatenate([[-1], np.where(real, np.arange(len(spans)), -1)])[:-1]
     before = np.maximum.accumulate(before)
     passage = np.repeat(offsets[:-1], np.diff(offsets))
@@ -193,8 +194,7 @@ def _encode_spans(
 class Segment:
     """A mapped segment.
 
-    Opening reads the header alone; arrays are paged in by the operating system as they are
-    touched.
+    Opening reads only the header; the operating system loads the arrays when they are read.
 
     Attributes
     ----------
@@ -210,11 +210,11 @@ class Segment:
     inverse_norms
         ``(n_tokens,)`` float16.
     cells, cell_offsets, cell_passages
-        Postings: passages that hold the centroid ``cells[i]`` are
-        ``cell_passages[cell_offsets[i]:cell_offsets[i + 1]]``, rising; uint16, or uint32 if there
-        are too many.
+        Postings: the passages with the centroid ``cells[i]`` are
+        ``cell_passages[cell_offsets[i]:cell_offsets[i + 1]]``, in ascending order; uint16, or
+        uint32 if there are too many.
     document_frequencies
-        Distinct token ids and the number of passages that hold each.
+        Distinct token ids, and the number of passages that contain each.
     """
 
     def __init__(self, path: Path, codebook: Codebook) -> None:
@@ -241,12 +241,12 @@ class Segment:
 
     @property
     def n_tokens(self) -> int:
-        """Tokens of all passages."""
+        """Number of tokens of all passages."""
         return int(self.token_offsets[-1])
 
     @property
     def loss(self) -> Loss | None:
-        """What compression cost, measured on samples of what was cut; None if it wasn't."""
+        """Loss of compression, measured on samples; None if it wasn't measured."""
         values = self.file.meta["loss"]
         return None if values is None else Loss(*values)
 
@@ -289,13 +289,13 @@ class Segment:
         )
 
     def runs(self, positions: NDArray[np.intp]) -> Iterator[Tokens]:
-        """Yield the tokens of passages at rising positions, some passages at a time."""
+        """Yield the tokens of passages at ascending positions, some passages at a time."""
         ends = np.cumsum(np.diff(self.token_offsets)[positions])
         borders = np.flatnonzero(np.diff(ends // _RUN_TOKENS)) + 1
         return (self.tokens(some) for some in np.split(positions, borders))
 
     def tokens(self, positions: NDArray[np.intp]) -> Tokens:
-        """Return the compressed tokens of passages at rising positions; nothing is decoded."""
+        """Return the compressed tokens of passages at ascending positions, without decoding."""
         low, high = (int(positions[0]), int(positions[-1]) + 1) if len(positions) else (0, 0)
         first, last = int(self.token_offsets[low]), int(self.token_offsets[high])
         chosen = np.zeros(high - low, dtype=np.bool_)
@@ -324,8 +324,8 @@ def _decode_spans(
     """Undo `_encode_spans`; `odd` has rows of token, start, end."""
     at, odd_starts, odd_ends = odd.T
     walked = np.where(steps == _ODD, 0, steps).cumsum(dtype=np.int64)
-    # Where the walk starts anew, and what must be added to it from there: a passage begins at 0,
-    # an odd token where it says.
+    # Tokens at which the running sum of steps starts anew, and what to add to it from there: a
+    # passage begins at 0, an odd token at its stored start.
     anchors = np.zeros(len(steps), dtype=np.int64)
     anew = np.zeros(len(steps), dtype=np.bool_)
     begins = offsets[:-1][np.diff(offsets) > 0]
@@ -344,7 +344,7 @@ def _decode_spans(
 def _postings(
     ids: NDArray[np.int32], offsets: NDArray[np.int64], n_ids: int
 ) -> tuple[NDArray[np.uint32], NDArray[np.uint32], NDArray[np.uint32]]:
-    """Return the distinct ids, where the passages of each one start, and the passages, rising."""
+    """Return the distinct ids, where the passages of each start, and the passages in order."""
     if kernel_name() == NUMPY:
         n_passages = len(offsets) - 1
         owner = np.repeat(np.arange(n_passages), np.diff(offsets))

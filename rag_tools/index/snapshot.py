@@ -1,4 +1,9 @@
-"""A snapshot: the segments of one commit and which of their passages are live."""
+"""A snapshot: the segments of one commit and which of their passages are live.
+
+A passage is found by two pairs of numbers. Its address is the id of its segment and its position
+there, as the catalog stores it. Its place is the number of the segment in the snapshot, in order
+of id, and the position: what the stages of a search and the kernels compute with.
+"""
 
 from __future__ import annotations
 
@@ -15,12 +20,12 @@ from rag_tools.index.segment import Segment
 
 @dataclass(frozen=True)
 class Selection:
-    """The passages a search may return.
+    """The passages that a search may return.
 
     Attributes
     ----------
     segments
-        By id.
+        Segment id → segment.
     bitmaps
         Segment id → ``(n_passages,)`` bool.
     """
@@ -30,12 +35,12 @@ class Selection:
 
     @cached_property
     def n_passages(self) -> int:
-        """Passages selected."""
+        """Number of selected passages."""
         return sum(int(np.count_nonzero(bitmap)) for bitmap in self.bitmaps.values())
 
     @cached_property
     def n_tokens(self) -> int:
-        """Tokens of the passages selected."""
+        """Number of tokens of the selected passages."""
         total = 0
         for id, bitmap in self.bitmaps.items():
             positions, offsets = np.flatnonzero(bitmap), self.segments[id].token_offsets
@@ -43,7 +48,7 @@ class Selection:
         return total
 
     def places(self) -> NDArray[np.int64]:
-        """Return ``(n, 2)`` int64 numbers of segments, in order of id, and positions."""
+        """Return the places of the passages selected, ``(n, 2)`` int64, in ascending order."""
         positions = [np.flatnonzero(self.bitmaps[id]) for id in self.segments]
         numbers = np.repeat(np.arange(len(positions)), [len(part) for part in positions])
         return np.stack([numbers, np.concatenate([np.empty(0, np.int64), *positions])], axis=1)
@@ -51,16 +56,16 @@ class Selection:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """What a search reads. Immutable, so any number of threads may share it.
+    """The state that a search reads. It is immutable, so threads may share it.
 
     Attributes
     ----------
     generation
         Number of the commit.
     codebook
-        Shared by all segments.
+        Codebook of all segments; None if the index is empty.
     segments
-        By id, oldest first: ids rise.
+        Segment id → segment, in ascending order of id, which is the order of age.
     live
         Segment id → ``(n_passages,)`` bool: the passages that aren't tombstones.
     """
@@ -77,19 +82,19 @@ class Snapshot:
 
     @property
     def n_passages(self) -> int:
-        """Live passages."""
+        """Number of live passages."""
         return self.everything.n_passages
 
     @cached_property
     def cell_sizes(self) -> NDArray[np.int64]:
-        """``(n_centroids,)`` int64: passages in the postings of each centroid, over segments."""
+        """``(n_centroids,)`` int64: number of passages with each centroid, over all segments."""
         sizes = np.zeros(0 if self.codebook is None else len(self.codebook), dtype=np.int64)
         for segment in self.segments.values():
             sizes[segment.cells] += np.diff(segment.cell_offsets)
         return sizes
 
     def document_frequencies(self, token_ids: NDArray[np.int32]) -> NDArray[np.int64]:
-        """Return how many passages hold each token: tombstones still count."""
+        """Return the number of passages that contain each token, tombstones included."""
         frequencies = np.zeros(len(token_ids), dtype=np.int64)
         for segment in self.segments.values():
             tokens, counts = segment.document_frequencies
@@ -97,11 +102,11 @@ class Snapshot:
             frequencies += np.where(tokens[at] == token_ids, counts[at], 0)
         return frequencies
 
-    def select(self, places: NDArray[np.int64]) -> Selection:
-        """Return the selection of the live passages at `places`, ``(n, 2)`` segments, positions."""
+    def select(self, addresses: NDArray[np.int64]) -> Selection:
+        """Return the selection of the live passages at ``(n, 2)`` int64 addresses."""
         selection = {}
         for id, bitmap in self.live.items():
             chosen = np.zeros_like(bitmap)
-            chosen[places[places[:, 0] == id, 1]] = True
+            chosen[addresses[addresses[:, 0] == id, 1]] = True
             selection[id] = chosen & bitmap
         return Selection(self.segments, selection)

@@ -1,4 +1,5 @@
 """From files to documents and from documents to passages.
 
-One loader per format, finding files, decoding, chunking. What is already indexed is not known here.
+This package finds files, decodes them, has a loader for each format, and cuts documents into
+passages. It doesn't know what is already indexed.
 """

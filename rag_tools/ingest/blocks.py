@@ -1,4 +1,4 @@
-"""From where blocks open to blocks that tile the text; shared by the loaders that keep it whole."""
+"""What loaders share: the headings above a place, and blocks that tile the text."""
 
 from __future__ import annotations
 
@@ -10,23 +10,50 @@ from rag_tools.types import Block, BlockKind
 
 
 class Opening(NamedTuple):
-    """Where a block opens, as code point of the text, what it is, and its path."""
+    """The beginning of a block: its kind, its offset in code points of the text, and its path."""
 
     kind: BlockKind
     start: int
     path: tuple[str, ...] = ()
 
 
+class Sections:
+    """The headings of the sections that are open at a place in a document.
+
+    Examples
+    --------
+    >>> sections = Sections()
+    >>> for level, title in ((1, "Guide"), (3, "Install"), (2, "Use")):
+    ...     sections.open(level, title)
+    >>> sections.path
+    ('Guide', 'Use')
+    """
+
+    def __init__(self) -> None:
+        self._open: list[tuple[int, str]] = []  # level and title, outermost first
+
+    def open(self, level: int, title: str) -> None:
+        """Open a section, which ends those of its level and of deeper ones."""
+        while self._open and self._open[-1][0] >= level:
+            self._open.pop()
+        self._open.append((level, title))
+
+    @property
+    def path(self) -> tuple[str, ...]:
+        """Titles of the open sections, outermost first."""
+        return tuple(title for _, title in self._open)
+
+
 def tile(openings: Iterable[Opening], end: int) -> tuple[Block, ...]:
     """Return blocks that tile ``[0, end)``: each runs to where the next one opens.
 
-    The first block begins at 0 whatever its opening says; of several openings at one place the
-    last counts. Without openings there is one paragraph.
+    The first block begins at 0, whatever its opening says. If several openings share an offset,
+    the last one counts. Without openings, the whole text is one paragraph.
 
     Parameters
     ----------
     openings
-        In order of `start`.
+        Openings in ascending order of `start`.
     end
         Length of the text in code points.
 

@@ -1,7 +1,7 @@
 """Document → passages: ranges of its text that are encoded and retrieved as one.
 
-Packs sentences and lines, in order, up to a budget of tokens, along the document's structure.
-Any text is covered whole; the text itself isn't changed. Encoding is elsewhere.
+Sentences and lines are packed in order, up to a budget of tokens, along the document's structure.
+The passages cover the whole text, which isn't changed. Encoding is in another package.
 """
 
 from __future__ import annotations
@@ -20,43 +20,42 @@ from rag_tools.types import Block, Document, Passage, Span
 from rag_tools.units import LEADING, UnitKind, pieces
 
 MIN_PASSAGE_TOKENS = 16
-"""Smallest budget: any single character must fit beside the context."""
+"""Smallest budget, so that any single character fits beside the context."""
 
 MAX_PASSAGE_LENGTH = 8_192
-"""Longest passage in code points, however few tokens a run of white space or base64 has: such a
-passage and a quote of all of it still fit into what one call of an agent's tool returns."""
+"""Longest passage in code points, however few tokens a run of white space or base64 has. Such a
+passage and a quote of all of it still fit into the result of one call of an agent's tool."""
 
 _CONTEXT_SEPARATOR = " > "
 _CONTEXT_SHARE = 1 / 3
-"""Share of the budget that the context may take."""
+"""Largest share of the budget that the context may take."""
 
 _TINY_SHARE = 0.25
-"""A section below this share of the budget may continue into its sibling or child."""
+"""Share of the budget below which a section may be joined with its sibling or child."""
 
 _ANCHOR_REACH = 1.0
-"""At least so many budgets lie between two anchors, see `rag_tools.ingest.anchors`. An edit has at
-most those passages encoded again that lie between two of them."""
+"""Smallest distance between two anchors in budgets, see `rag_tools.ingest.anchors`."""
 
 _MAX_UNIT_LENGTH = 2048
 """Longest unit in code points, so that passages near `MAX_PASSAGE_LENGTH` still overlap."""
 
 _WINDOW = 65_536
-"""Code points that are split and tokenised at a time, which bounds the memory."""
+"""Code points that are split and tokenised at a time, so that the memory is bounded."""
 
 _ENCODED_FILE = re.compile(
     r"data:[\w.+-]{1,64}+/[\w.+-]{1,64}+(?:;(?!base64,)[\w.=+-]{1,64}+)*+;base64,"
     r"(?:[A-Za-z0-9+/%]{60,}+\s*+)++(?:[A-Za-z0-9+/%]*+=++)?+"
     r"|(?<![A-Za-z0-9+/])[A-Za-z0-9+/]{1000,}+=*+"
 )
-"""A file that is written into a text: a data URI, or a run of base64 that can't be words."""
+"""A file that is embedded in a text: a data URI, or a run of base64 that can't be words."""
 _LAST_SPACE = re.compile(r"(?s:.)*\s")
 
 
 class TokenCounter(Protocol):
-    """What chunking needs of a tokenizer."""
+    """The part of a tokenizer that chunking needs."""
 
     def token_spans(self, text: str) -> NDArray[np.int32]:
-        """Return where the tokens of `text` stand, in order, without special tokens.
+        """Return the positions of the tokens of `text`, in order, without special tokens.
 
         Returns
         -------
@@ -67,7 +66,7 @@ class TokenCounter(Protocol):
 
 
 def context(path: Sequence[str]) -> str:
-    """Return the text that is encoded with a passage to say where it stands.
+    """Return the text that is encoded with a passage to tell which section it is from.
 
     Examples
     --------
@@ -86,33 +85,33 @@ def chunk(
 ) -> list[Passage]:
     """Split a document into passages.
 
-    A heading starts a passage unless what stands before it is tiny and of a section beside or
-    around its own; a function or class does too, unless it fits into a tiny passage begun by
-    its neighbour. It is split between units, see `rag_tools.units`, and what is too long for that
-    between words; what leads to a unit stays with it. Successive passages of one section overlap.
-    Navigation is in no passage, unless the document holds nothing else; nor are files that are
-    written into the text as base64.
+    A heading starts a passage, unless the text before it is tiny and belongs to a section beside
+    or around its own. A function or class starts one too, unless it fits into a tiny passage that
+    its neighbour began. Sections are split between units, see `rag_tools.units`, and units that are
+    too long are split between words. A unit that leads to another, such as a heading, stays with
+    it. Successive passages of one section overlap. Navigation is in no passage, unless the document
+    holds nothing else, and neither are files that are embedded in the text as base64.
 
-    Linear in the length of the text, which is tokenised about twice.
+    The cost is linear in the length of the text, which is tokenised about twice.
 
     Parameters
     ----------
     document
-        Its blocks must tile its text, if it has any.
+        A document whose blocks tile its text, if it has any blocks.
     tokens
         Counts tokens as the encoder will.
     passage_tokens
-        Budget: most tokens of a passage's text and `context` together, special tokens aside.
+        Budget: most tokens of a passage's text and its `context` together, without special tokens.
     overlap
-        Share of the budget, 0 to 0.5, that a passage aims to repeat of the one before it.
+        Share of the budget, 0 to 0.5, that a passage should repeat of the one before it.
 
     Returns
     -------
     list of Passage
-        In order; no one is empty, longer than `MAX_PASSAGE_LENGTH`, or inside another, and
+        Passages in order. None is empty, longer than `MAX_PASSAGE_LENGTH`, or inside another, and
         every code point that isn't left out as above is in at least one. The path is that of the
-        section where the passage starts, less outer entries that would take more than a third of
-        the budget.
+        section in which the passage starts, without outer entries that would take more than a
+        third of the budget.
 
     Raises
     ------
@@ -146,13 +145,13 @@ class _Unit(NamedTuple):
     start, end
         Range of code points.
     tokens
-        As counted within its block; what a passage holds is counted again.
+        Number of tokens within its block; those of a passage are counted again.
     path
-        Of its block, cut to what the context may hold.
+        Path of its block, cut to what the context may hold.
     section
         Number shared by the units that may overlap.
     opens
-        Tokens of the block, on the first unit of a section; else 0.
+        Tokens of the block if the unit is the first of a section, else 0.
     heading
         Whether it is (part of) a heading.
     leads
@@ -170,7 +169,7 @@ class _Unit(NamedTuple):
 
 
 class _Budget:
-    """How many tokens go where."""
+    """How many tokens the parts of a passage may have."""
 
     def __init__(self, tokens: TokenCounter, passage_tokens: int, overlap: float) -> None:
         self._tokens = tokens
@@ -179,7 +178,7 @@ class _Budget:
         self.tiny = passage_tokens * _TINY_SHARE
         self.reach = round(passage_tokens * _ANCHOR_REACH)
         self.overlap = round(passage_tokens * overlap)
-        # Pieces of what is too long are as long as the overlap, so that passages can overlap.
+        # Units that are too long are cut into pieces of the overlap, so that passages can overlap.
         self.piece = max(self.overlap, passage_tokens // 8)
 
     def spans(self, text: str) -> NDArray[np.int32]:
@@ -208,7 +207,7 @@ class _Budget:
 
 
 def _units(document: Document, budget: _Budget) -> Iterator[_Unit | None]:
-    """Yield the units of a document in order, and None for each stretch that is left out."""
+    """Yield the units of a document in order, and None for each part that is left out."""
     for stretch in _stretches(document):
         if stretch is None:
             yield None
@@ -226,11 +225,11 @@ class _Stretch(NamedTuple):
     Attributes
     ----------
     path
-        Of their blocks.
+        Path of their blocks.
     section
         See `_Unit.section`.
     opens
-        Whether the section begins here; then all of them are of its first block.
+        Whether the section begins here; then all of the units are in its first block.
     pieces
         Ranges and kinds of the units.
     """
@@ -277,7 +276,7 @@ def _stretches(document: Document) -> Iterator[_Stretch | None]:
 
 
 def _without_files(text: str, block: Block) -> Iterator[Block | None]:
-    """Yield the parts of a block around the files that are written into it, and None for each."""
+    """Yield the parts of a block around embedded files, and None for each file."""
     start = block.start
     for match in _ENCODED_FILE.finditer(text, block.start, block.end):
         if not all(re.search(letters, match[0]) for letters in ("[a-z]", "[A-Z]", "[0-9]")):
@@ -316,7 +315,7 @@ def _windows(text: str, block: Block) -> Iterator[list[tuple[Span, UnitKind]]]:
         stop = min(start + _WINDOW, block.end)
         found = pieces(text, block.kind, start, stop)
         if stop < block.end and len(found) > 1:
-            found.pop()  # cut off by the window: look at it whole in the next one
+            found.pop()  # the window cut it off; the next one has it whole
         yield found
         start = found[-1][0].end
 
@@ -403,7 +402,7 @@ class _Packer:
         self._tokens += unit.tokens
 
     def flush(self) -> None:
-        """Write what is pending; nothing of it is repeated."""
+        """Write all that is pending, without repeating any of it."""
         while self._fresh:
             self._write(None)
         while self._pending:
@@ -427,11 +426,11 @@ class _Packer:
         outer = self._pending[0].path[:-1]
         if not self._fresh or self._tokens >= self._budget.tiny or unit.path[: len(outer)] != outer:
             return False
-        # A heading's section may flow on; a function should not be torn for the sake of it.
+        # The section of a heading may be split later; a function shouldn't be, for this.
         return unit.heading or self._tokens + unit.opens <= self._room()
 
     def _write(self, section: int | None) -> None:
-        """Write one passage; keep its end for the next if `section` goes on."""
+        """Write one passage; keep its end for the next one if `section` continues."""
         count = self._without_last_leads() if section is not None else len(self._pending)
         count = self._shrink(count)
         written = [self._pending.popleft() for _ in range(count)]
@@ -453,8 +452,9 @@ class _Packer:
     def _shrink(self, count: int) -> int:
         """Return how many pending units, `count` at most, really fit into a passage.
 
-        Tokens next to a border differ from those counted in the whole block: count again, and
-        give up repeated units, then last units, then the end of the only one.
+        Tokens next to a border differ from those counted in the whole block. So they are counted
+        again, and repeated units are given up first, then the last units, then the end of the only
+        unit.
         """
         while True:
             start, room = self._pending[0].start, self._room()
@@ -481,7 +481,7 @@ class _Packer:
         self._pending.appendleft(unit._replace(end=end, tokens=int(first)))
 
     def _tail(self, written: list[_Unit], section: int | None) -> list[_Unit]:
-        """Return the last units of a passage to repeat: as near to the overlap as they come."""
+        """Return the last units of a passage to repeat, as near to the overlap as possible."""
         target = self._budget.overlap
         tail: list[_Unit] = []
         total = 0

@@ -1,7 +1,7 @@
 """Bytes of a text file → its characters.
 
-The result is the canonical text of text formats, so nothing but the encoding is undone: line
-endings, control characters and odd spaces stay as they are. Structure is the loaders' business.
+The result is the canonical text of text formats, so only the encoding is undone: line endings,
+control characters and unusual spaces are kept. Finding the structure is the task of the loaders.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _BYTE_ORDER_MARKS = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
-# What files in a legacy encoding are in, by far. Each encoding more fits short texts by chance.
+# The most common legacy encodings. Every further one would fit some short texts by chance.
 _LEGACY = [
     *("cp1250", "cp1251", "cp1252", "cp1253", "cp1254", "cp1255", "cp1256", "cp1257", "macroman"),
     *("cp852", "cp866", "cp874", "tis-620", "iso-8859-2", "iso-8859-5", "iso-8859-7"),
@@ -34,10 +34,10 @@ _AS_GOOD = 0.65
 # Icelandic, which are what other languages' letters look like in this code page.
 _WESTERN = frozenset("àáâãäåæçèéêëìíîïñòóôõöøùúûüÿßœŒÀÁÂÃÄÅÆÇÈÉÊËÌÍÎÏÑÒÓÔÕÖØÙÚÛÜŸªº")
 _ALPHABETS = ("CYRILLIC", "GREEK", "HEBREW", "ARABIC", "THAI")
-_WORDS = 1000  # that are looked at for a mixture of alphabets
-_DETECTED_BYTES = 200_000  # of a file, from its start: more wouldn't change the finding
-_UTF16_CHARACTERS = 4096  # that are looked at to tell UTF-16 from binary data
-_UTF16_SHARE = 0.8  # of these, that are ASCII or of one alphabet
+_WORDS = 1000  # words that are examined for a mixture of alphabets
+_DETECTED_BYTES = 200_000  # bytes from the start of a file that are enough to detect its encoding
+_UTF16_CHARACTERS = 4096  # characters that are examined to tell UTF-16 from binary data
+_UTF16_SHARE = 0.8  # share of these characters that must be ASCII or of one alphabet
 
 # C0 controls and DEL, less those that text uses: \b \t \n \v \f \r and ESC (terminal colours).
 _CONTROLS = bytes(set(range(32)) - {*range(8, 14), 27}) + b"\x7f"
@@ -50,27 +50,27 @@ _MAX_CONTROLS_LEGACY = 0.02
 def decode(data: bytes, *, name: str) -> str:
     """Return the characters of a text file.
 
-    A byte order mark decides. Without one, bytes are UTF-8 if they are valid UTF-8, UTF-16 if
-    they read as text in it, ISO-2022-JP if they have its escapes, and else in the legacy encoding
-    that chardet finds most plausible. A byte order mark is dropped; every other character is
-    kept, NUL included.
+    A byte order mark decides. Without one, the encoding is UTF-8 if the bytes are valid UTF-8,
+    UTF-16 if they read as text in it, ISO-2022-JP if they contain its escapes, and otherwise the
+    legacy encoding that chardet finds most plausible. A byte order mark is dropped; every other
+    character is kept, including NUL.
 
     Parameters
     ----------
     data
         The whole file.
     name
-        Of the file, for messages.
+        Name of the file, for messages.
 
     Returns
     -------
     str
-        Without lone surrogates.
+        Text without lone surrogates.
 
     Raises
     ------
     UnreadableFileError
-        The bytes are binary data, damaged, or in no encoding that can be told.
+        The bytes are binary data, damaged, or in an encoding that can't be detected.
     """
     for mark, encoding in _BYTE_ORDER_MARKS:
         if data.startswith(mark):
@@ -97,7 +97,7 @@ def is_utf8(data: bytes) -> bool:
 
 
 def _utf16_without_mark(data: bytes) -> str | None:
-    """Return the text of UTF-16 data without a byte order mark, None of any other."""
+    """Return the text of UTF-16 data without a byte order mark, or None for other data."""
     if len(data) % 2 or b"\0" not in data:
         return None
     # Blanks and line ends, at least, have a zero byte, and always on the same side.
@@ -120,7 +120,7 @@ def _utf16_without_mark(data: bytes) -> str | None:
 
 
 def _iso_2022_jp(data: bytes) -> str | None:
-    """Return the text of ISO-2022-JP, which is ASCII with escapes, None of any other data."""
+    """Return the text of ISO-2022-JP, which is ASCII with escapes, or None for other data."""
     if not data.isascii() or b"\x1b$" not in data:
         return None
     try:
@@ -177,7 +177,7 @@ def _legacy_encoding(data: bytes, name: str) -> str:
     found = [(encoding, score) for encoding, score in found if _reads(data, encoding)]
     if not found:
         raise UnreadableFileError(
-            f"{name}: not UTF-8 and in no other encoding that can be told; convert it to UTF-8"
+            f"{name}: not UTF-8, and its encoding can't be detected; convert it to UTF-8"
         )
     likely = [each for each in found if not _mixes_scripts(sample, each[0])] or found
     best, confidence = likely[0]
@@ -207,7 +207,7 @@ def _mixes_scripts(data: bytes, encoding: str) -> bool:
 
 
 def _is_western(data: bytes) -> bool:
-    """Tell whether, read as Windows-1252, no letter is odd and no mark stands inside a word."""
+    """Tell whether the data, read as Windows-1252, has only Western letters, no marks in words."""
     text = data.decode(_LATIN, errors="replace")
     letters = {character for character in text if character > "\x7f" and character.isalpha()}
     marks = re.search(r"[^\W\d_][^\w\s\x00-\x7f’‘–—…·\xad][^\W\d_]", text)

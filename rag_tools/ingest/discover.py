@@ -1,7 +1,7 @@
 """Folder → the files in it to index.
 
-Decides by name and place only; no file is opened but those that ``ignore`` reads. Reading is in
-``load``, comparing with what is indexed in ``sync``.
+Files are chosen by name and place only; none is opened except the ignore files, which ``ignore``
+reads. Reading documents is in ``load``; comparing them with the index is in ``sync``.
 """
 
 from __future__ import annotations
@@ -44,16 +44,17 @@ class Discovered(NamedTuple):
 
 @dataclass
 class LeftOut:
-    """What was left out for what it is, rather than for trouble with it.
+    """What was left out because of what it is, rather than because it can't be read.
 
     Attributes
     ----------
     unsupported
-        Files that there is no loader for, by type: see `file_type`.
+        Number of files without a loader, by type: see `file_type`.
     sensitive
-        Files that are likely to hold keys or passwords, by their names.
+        Number of files whose names suggest that they hold keys or passwords.
     ignored
-        Files and folders that ignore files name; of what lies in such a folder nothing is known.
+        Number of files and folders that ignore files name. The content of such a folder isn't
+        counted.
     """
 
     unsupported: Counter[str] = field(default_factory=Counter)
@@ -67,10 +68,10 @@ class Discovery(NamedTuple):
     Attributes
     ----------
     files
-        In order of `Discovered.relative`.
+        In ascending order of `Discovered.relative`.
     skipped
-        Folders and links that can't be read, and why. What was known below such a folder hasn't
-        vanished; it can't be seen.
+        Folders and links that can't be read, and why. Documents below such a folder that are
+        already indexed haven't been deleted: they just can't be seen now.
     left_out
         Everything else.
     """
@@ -81,14 +82,14 @@ class Discovery(NamedTuple):
 
 
 SPECIAL = "special"
-"""What FIFOs, sockets and the like are counted under."""
+"""The type under which FIFOs, sockets and the like are counted."""
 
 _LONGEST_TYPE = 16
-"""Characters of a suffix that people know a type by; a longer one is the end of a sentence."""
+"""Most characters of a suffix that names a type; a longer one is the end of a sentence."""
 
 
 def file_type(name: str) -> str:
-    """Return what files of this type are counted under: the suffix, or ``""`` if there is none.
+    """Return the type under which a file is counted: its suffix, or ``""`` if it has none.
 
     Examples
     --------
@@ -116,31 +117,32 @@ def discover(
 ) -> Discovery:
     """Find the files to index below a folder, or the file itself if `root` is one.
 
-    Symbolic links are followed. Each real file is found once, by its own path rather than
-    through a link where it has one below the root; a link to a folder around it is a loop and
-    not followed. ``.git`` and indexes of ours are never looked into.
+    Symbolic links are followed. Each real file is found once: by its own path if that lies below
+    the root, otherwise through a link. A link to a folder that contains it is a loop and isn't
+    followed. ``.git`` folders and indexes of rag-tools are never searched.
 
     Parameters
     ----------
     root
-        Folder or file. A file is returned whatever its format, hidden or ignored or not; and a
-        sensitive one, unless `within` says that the caller isn't trusted with all files.
+        Folder or file. A file is returned whatever its format, even if it is hidden or ignored. A
+        sensitive file is returned too, unless `within` restricts the caller to some folders.
     include
-        Patterns as in ``.gitignore``, relative to the root, or paths as they are. If there are
-        any, files that match none are left out. They don't bring back what is hidden or ignored,
-        but sensitive files if they name them: ``.env`` or ``*.pem``, not ``*``.
+        Patterns as in ``.gitignore``, relative to the root, or literal paths. If there are any,
+        files that match none are left out. They don't bring back hidden or ignored files. They
+        bring back sensitive files if they name them, as ``.env`` and ``*.pem`` do and ``*``
+        doesn't.
     exclude
-        Patterns of the same kind; what matches is left out, included or not.
+        Patterns of the same kind; matching files are left out, even if `include` names them.
     hidden
-        Also take files and folders whose names start with a dot.
+        Whether files and folders whose names start with a dot are searched, too.
     gitignore
-        Leave out what git's ignore files say, see `rag_tools.ingest.ignore`: those in the
-        folders, above them up to the root of the repository, and of the repository. What
-        ``.ragignore`` files say counts in any case.
+        Whether git's ignore files count, see `rag_tools.ingest.ignore`: those in the folders, in
+        the folders above them up to the root of the repository, and those of the repository
+        itself. ``.ragignore`` files always count.
     apart
-        Resolved paths of files and folders that aren't found or looked into.
+        Resolved paths of files and folders that are passed over.
     within
-        Resolved folders. If there are any, links that lead out of all of them aren't followed.
+        Resolved folders. If there are any, a link that leads out of all of them isn't followed.
     """
     try:
         root = Path(root).resolve(strict=True)
@@ -167,7 +169,7 @@ def discover(
 
 
 class _Wanted:
-    """What patterns of the caller match: as in ``.gitignore``, or a path as it is."""
+    """The caller's patterns: as in ``.gitignore``, or literal paths."""
 
     def __init__(self, patterns: Sequence[str]) -> None:
         self._paths = frozenset(pattern.removeprefix("./").lstrip("/") for pattern in patterns)
@@ -175,8 +177,8 @@ class _Wanted:
         self.each = [GitIgnoreSpec.from_lines([pattern]) for pattern in patterns]
 
     def match(self, relative: str) -> bool:
-        """Tell whether the last pattern with a word on a path lets it in; folders end with /."""
-        # A path with brackets in it, such as "[slug]", is a pattern that doesn't match itself.
+        """Tell whether the last pattern that matches a path lets it in; folders end with /."""
+        # A path that contains brackets, such as "[slug]", doesn't match itself as a pattern.
         return relative.rstrip("/") in self._paths or self._spec.match_file(relative)
 
 
@@ -309,7 +311,7 @@ class _Walk:
 
 
 def _is_link(entry: os.DirEntry[str]) -> bool:
-    """Tell whether an entry leads elsewhere; on Windows a junction does, and isn't a symlink."""
+    """Tell whether an entry is a symbolic link or, on Windows, a junction."""
     if sys.platform == "win32":
         tag = entry.stat(follow_symlinks=False).st_reparse_tag
         return entry.is_symlink() or tag == stat.IO_REPARSE_TAG_MOUNT_POINT

@@ -1,8 +1,8 @@
 """Word documents (.docx) to canonical text.
 
-Paragraphs, lists, tables, text boxes, notes and inserted documents in document order, with the
-alternative texts of pictures and the values of form fields, and without the numbers and bullets
-that Word draws. Deleted and hidden text, headers, footers and comments are left out.
+The text holds paragraphs, lists, tables, text boxes, notes and inserted documents in document
+order, with the alternative texts of pictures and the values of form fields. It doesn't hold the
+numbers and bullets that Word draws, deleted and hidden text, headers, footers and comments.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import re
 import zipfile
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import docx
@@ -21,8 +21,9 @@ from docx.oxml.ns import qn
 from lxml.etree import XMLSyntaxError
 
 from rag_tools.errors import NoTextError, UnreadableFileError
-from rag_tools.ingest.blocks import Opening, tile
+from rag_tools.ingest.blocks import Opening, Sections, tile
 from rag_tools.ingest.html import load_html
+from rag_tools.ingest.load import Loader
 from rag_tools.ingest.symbols import REPLACEMENT, symbol, symbols
 from rag_tools.ingest.text import load_text, looks_like_header
 from rag_tools.types import BlockKind, Document, Element, SourceMap
@@ -33,11 +34,11 @@ _OLE_SIGNATURE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 # A document of plain text packs about 10 to 1, repetitive tables 100 to 1, a bomb 1,000 to 1.
 _MAX_UNPACKED_BYTES = 512 * 1024 * 1024
 _MAX_RATIO = 300
-_RATIO_APPLIES_FROM = 16 * 1024 * 1024  # bytes unpacked: less than this does no harm
+_RATIO_APPLIES_FROM = 16 * 1024 * 1024  # unpacked bytes; fewer do no harm
 
-_ROWS_LOOKED_AT = 20  # of a table, to tell whether the first one is a header
+_ROWS_LOOKED_AT = 20  # rows of a table that tell whether the first one is a header
 _HEADING_STYLE = re.compile(r"heading ([1-9])", re.I)
-_TITLE_LEVEL = 0  # the style "Title" stands above "Heading 1"
+_TITLE_LEVEL = 0  # the style "Title" is above "Heading 1"
 
 _MATH_TEXT = "{http://schemas.openxmlformats.org/officeDocument/2006/math}t"
 _FALLBACK = "{http://schemas.openxmlformats.org/markup-compatibility/2006}Fallback"
@@ -75,24 +76,16 @@ _TRANSPARENT = frozenset((qn("w:customXml"), qn("w:ins"), qn("w:moveTo"), qn("w:
 def load_docx(data: bytes, *, uri: str, name: str) -> Document:
     """Extract the text of a Word document.
 
-    Parameters
-    ----------
-    data
-        The file.
-    uri, name
-        The document's identity, and what to call it in messages and for want of a title.
-
-    Returns
-    -------
-    Document
-        Paragraphs are separated by a blank line, list items and table rows by a line end, table
-        cells by a tab. Blocks tile the text; ``source_map.elements`` has paths such as
-        ``body/p[12]`` and ``body/tbl[2]/tr[1]/tc[3]``.
+    Paragraphs are separated by a blank line, list items and table rows by a line end, table cells
+    by a tab. ``source_map.elements`` has paths such as ``body/p[12]`` and
+    ``body/tbl[2]/tr[1]/tc[3]``. A `Loader`, see `rag_tools.ingest.load`.
 
     Raises
     ------
     UnreadableFileError
-        The file is encrypted, damaged, no Word document, or unpacks to an absurd size.
+        As every loader does; also if the file unpacks to an absurd size.
+    NoTextError
+        The document holds only things that aren't read, such as embedded objects.
     """
     _check_archive(data, name)
     source = _open(data, name)
@@ -135,7 +128,7 @@ def _check_archive(data: bytes, name: str) -> None:
         )
 
 
-_INSERTED: dict[str, Callable[..., Document]] = {
+_INSERTED: dict[str, Loader] = {
     # Media type, or suffix where that is a general one.
     "text/html": load_html,
     "application/xhtml+xml": load_html,
@@ -199,13 +192,13 @@ def _read_inserted(relations: Any, name: str) -> dict[str, Document]:  # noqa: A
         suffix = str(part.partname).rpartition(".")[2].lower()
         loader = loader or _INSERTED.get(suffix)
         if loader is not None:
-            # Its own insertions aren't read: a file could insert itself, or one as large, again.
+            # Documents that it inserts in turn aren't read, since a file could insert itself.
             inserted[relation_id] = loader(part.blob, uri="inserted:", name=name)
     return inserted
 
 
 class _Extraction:
-    """The text so far, where its blocks open, and its elements."""
+    """The text that was read so far, the openings of its blocks, and its elements."""
 
     def __init__(self, source: _Source) -> None:
         self.parts: list[str] = []
@@ -214,11 +207,11 @@ class _Extraction:
         self._source = source
         self._styles = _read_styles(source.styles)
         self.length = 0
-        self._headings: list[tuple[int, str]] = []
+        self._sections = Sections()
         self._notes: list[tuple[str, str]] = []  # kind and id, in order of reference
 
     def read(self) -> None:
-        """Read the body, then the notes that it refers to."""
+        """Read the body, then the notes to which it refers."""
         self._read_flow(self._source.body, "body")
         note_texts = self._read_notes()
         for number, (kind, note_id) in enumerate(self._notes, 1):
@@ -240,18 +233,18 @@ class _Extraction:
         if text.strip():
             level, is_list = self._style_of(paragraph)
             if level is not None:
-                self._open_section(level, " ".join(text.split()))
-                self._start_block("heading", self._path(), "\n\n")
+                self._sections.open(level, " ".join(text.split()))
+                self._start_block("heading", self._sections.path, "\n\n")
             elif is_list:
                 follows = bool(self.openings) and self.openings[-1].kind == "item"
-                self._start_block("item", self._path(), "\n" if follows else "\n\n")
+                self._start_block("item", self._sections.path, "\n" if follows else "\n\n")
             else:
-                self._start_block("paragraph", self._path(), "\n\n")
+                self._start_block("paragraph", self._sections.path, "\n\n")
             self._write(text, path)
         self._read_boxes(paragraph, path)
 
     def _read_boxes(self, element: Any, path: str) -> None:  # noqa: ANN401
-        """Read the text boxes anchored in an element; those inside one are read with it."""
+        """Read the text boxes that are anchored in an element, each with the boxes inside it."""
         for box in element.iter(_TEXT_BOX):
             around = []
             for ancestor in box.iterancestors():
@@ -263,7 +256,7 @@ class _Extraction:
 
     def _table(self, table: Any, path: str) -> None:  # noqa: ANN401
         rows = []
-        marked = True  # as rows that a header repeats on every page; only the first can be
+        marked = True  # whether Word repeats the row on every page; only the first rows can be
         for row, row_path in _flow(table, path, ("tr",)):
             properties = row.find(qn("w:trPr"))
             if properties is not None and properties.find(qn("w:del")) is not None:
@@ -283,7 +276,7 @@ class _Extraction:
         for number, (marked, row) in enumerate(rows):
             is_header = marked or (guessed and number == 0)
             self._start_block(
-                "header" if is_header else "row", self._path(), "\n" if number else "\n\n"
+                "header" if is_header else "row", self._sections.path, "\n" if number else "\n\n"
             )
             for column, (text, cell_path) in enumerate(row):
                 if column:
@@ -292,7 +285,7 @@ class _Extraction:
                     self._write(text, cell_path)
 
     def _inserted(self, chunk: Any, path: str) -> None:  # noqa: ANN401
-        """Read a document that Word shows in this place when it opens the file (``w:altChunk``)."""
+        """Read an inserted document, which Word shows at this place (``w:altChunk``)."""
         found = self._source.inserted.get(chunk.get(qn("r:id"), ""))
         if found is None or not found.text:
             return
@@ -302,12 +295,12 @@ class _Extraction:
         self._append(found.text)
         for block in found.blocks:
             self.openings.append(
-                Opening(block.kind, start + block.start, (*self._path(), *block.path))
+                Opening(block.kind, start + block.start, (*self._sections.path, *block.path))
             )
         self.elements.append(Element(start, self.length, path, ""))
 
     def _pieces(self, element: Any) -> Iterator[str]:  # noqa: ANN401
-        """Yield the visible characters of an element; a note's mark becomes its number, ``[1]``."""
+        """Yield the visible characters of an element; the mark of a note becomes ``[1]``."""
         for child in element.iterchildren("*"):
             tag = child.tag
             if tag in _TEXT:
@@ -350,14 +343,6 @@ class _Extraction:
             is_list = is_list or properties.find(qn("w:numPr")) is not None
         return level, is_list
 
-    def _open_section(self, level: int, title: str) -> None:
-        while self._headings and self._headings[-1][0] >= level:
-            self._headings.pop()
-        self._headings.append((level, title))
-
-    def _path(self) -> tuple[str, ...]:
-        return tuple(title for _, title in self._headings)
-
     def _start_block(self, kind: BlockKind, path: tuple[str, ...], separator: str) -> None:
         if self.length:
             self._append(separator)
@@ -390,7 +375,7 @@ def _flow(
 
 
 def _text(element: Any) -> str:  # noqa: ANN401
-    """Return the text of a ``w:t``, in Unicode whatever its font is."""
+    """Return the text of a ``w:t`` as Unicode, even if it is written in a symbol font."""
     text: str = element.text or ""
     if not _PRIVATE_USE.search(text):
         return text

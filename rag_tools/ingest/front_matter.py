@@ -1,7 +1,7 @@
-"""The block of YAML or TOML that a Markdown file may begin with: where it ends, and its title.
+"""The block of YAML or TOML at the start of a Markdown file: where it ends, and its title.
 
-YAML isn't parsed: of all that it can say, the scalar after ``title`` is read, in each of the ways
-that a scalar is written.
+YAML isn't parsed as a whole: only the scalar after ``title`` is read, in each of the styles in
+which YAML writes a scalar.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ _DOUBLE_QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"', re.DOTALL)
 _ESCAPE = re.compile(r"\\(?:x([0-9A-Fa-f]{2})|u([0-9A-Fa-f]{4})|U([0-9A-Fa-f]{8})|(.))", re.DOTALL)
 _NULLS = frozenset({"", "~", "null", "Null", "NULL"})
 _MAX_LINES = 50
-"""Lines that a title may run over."""
+"""Most lines that a title may take up."""
 
 
 def end(text: str) -> int:
-    """Return where the front matter of `text` ends, 0 if it has none."""
+    """Return where the front matter of `text` ends, or 0 if it has none."""
     match = _FENCE.match(text)
     if match is None:
         return 0
@@ -38,7 +38,7 @@ def end(text: str) -> int:
 
 
 def title(text: str) -> str:
-    r"""Return the title that front matter, with its fences, states on one line; ``""`` if none.
+    r"""Return the title stated by front matter, given with its fences, on one line, or ``""``.
 
     Examples
     --------
@@ -70,7 +70,7 @@ def _yaml_title(rows: Sequence[str]) -> str:
 
 
 def _continuation(rows: Sequence[str]) -> list[str]:
-    """Return the first rows as far as they are indented or blank: they belong to the value."""
+    """Return the indented or blank rows at the start: they continue the value."""
     found: list[str] = []
     for row in rows[:_MAX_LINES]:
         if row.strip() and not row[0].isspace():

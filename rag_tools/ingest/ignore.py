@@ -1,8 +1,9 @@
-"""What a folder's owner said to leave out: ``.ragignore``, and the ignore files of git.
+"""The files that a folder's owner wants left out: ``.ragignore``, and the ignore files of git.
 
 Git's rules are followed as ``git status`` follows them: the ``.gitignore`` of each folder, then
-``.git/info/exclude``, then the file that ``core.excludesFile`` names, the first with a word on a
-path deciding. Git isn't run; its configuration is read here, as far as it bears on this.
+``.git/info/exclude``, then the file that ``core.excludesFile`` names. The first of them that
+matches a path decides. Git isn't run; the settings that matter here are read from its
+configuration.
 
 Walking a folder is in ``discover``.
 """
@@ -20,12 +21,12 @@ from pathspec import GitIgnoreSpec
 from rag_tools.ingest.load import printable
 
 RAGIGNORE = ".ragignore"
-"""Patterns as in ``.gitignore``; they count for nothing but indexing, and more than git's."""
+"""Its patterns, as in ``.gitignore``, apply to indexing only and take precedence over git's."""
 
 _MAX_BYTES = 1024 * 1024
-"""Ignore and configuration files are read up to here."""
+"""Bytes up to which an ignore or configuration file is read."""
 
-_MAX_INCLUDES = 10  # files that include one another; git's limit too
+_MAX_INCLUDES = 10  # depth to which files include one another, as in git
 
 _SECTION = re.compile(r'\[\s*(?P<name>[\w.-]+)\s*(?:"(?P<subsection>(?:[^"\\]|\\.)*)"\s*)?\]')
 _VARIABLE = re.compile(r"(?P<name>[A-Za-z][\w-]*)\s*(?:=\s*(?P<value>.*))?", re.DOTALL)
@@ -34,7 +35,7 @@ _ESCAPED = {"n": "\n", "t": "\t", "b": "\b"}
 
 
 Report = Callable[[Path, OSError], None]
-"""Told of a file that can't be read, and why."""
+"""Called with a file that can't be read and the reason."""
 
 
 class _Patterns(NamedTuple):
@@ -45,7 +46,7 @@ class _Patterns(NamedTuple):
     ignore_case: bool = False
 
     def verdict(self, path: str) -> bool | None:
-        """Return whether the patterns ignore `path` or bring it back; None if they say nothing."""
+        """Return whether the patterns ignore `path` or bring it back, or None if none matches."""
         relative = path[len(self.folder) :].lstrip(f"/{os.sep}").replace(os.sep, "/")
         relative = printable(relative)
         return self.spec.check_file(relative.lower() if self.ignore_case else relative).include
@@ -57,9 +58,10 @@ class Ignores(NamedTuple):
     Attributes
     ----------
     own
-        Of ``.ragignore`` files, innermost first. Where they have a word on a path, git has none.
+        Patterns of ``.ragignore`` files, innermost first. Where they match a path, git's don't
+        count.
     git
-        Of git's ignore files, innermost first.
+        Patterns of git's ignore files, innermost first.
     ignore_case
         Whether the repository around the folder sets ``core.ignoreCase``.
     """
@@ -69,7 +71,7 @@ class Ignores(NamedTuple):
     ignore_case: bool = False
 
     def ignored(self, path: str) -> bool:
-        """Tell whether a path is to be left out; that of a folder ends with a slash."""
+        """Tell whether a path is to be left out; the path of a folder ends with a slash."""
         for patterns in (*self.own, *self.git):
             verdict = patterns.verdict(path)
             if verdict is not None:
@@ -77,14 +79,14 @@ class Ignores(NamedTuple):
         return False
 
     def below(self, folder: str, *, git: bool, report: Report) -> Ignores:
-        """Return the rules for what lies in `folder`, which these are the rules around.
+        """Return the rules inside `folder`, given these, which apply around it.
 
         Parameters
         ----------
         git
             Whether git's ignore files count.
         report
-            Told of each ignore file that is there and can't be read; the others count.
+            Called with each ignore file that exists but can't be read; the others count.
         """
         inner = self
         if git and os.access(Path(folder, ".git"), os.F_OK):
@@ -96,7 +98,7 @@ class Ignores(NamedTuple):
         return inner
 
     def _in_repository(self, folder: str, report: Report) -> Ignores:
-        """Add what counts in a repository beside the ``.gitignore`` files, which win over it."""
+        """Add the rules of a repository itself; ``.gitignore`` files take precedence over them."""
         git = _git_directory(Path(folder, ".git"))
         settings = _settings(git / "config")
         ignore_case = settings.get("core.ignorecase", "false").lower() in _TRUE
@@ -110,9 +112,9 @@ class Ignores(NamedTuple):
 
 
 def ignores_above(root: Path, *, git: bool, report: Report) -> Ignores:
-    """Return the rules that hold in `root` by what lies above it, up to its repository.
+    """Return the rules that the folders above `root`, up to its repository, set for it.
 
-    Outside a repository nothing above counts.
+    Outside a repository, folders above don't count.
     """
     ignores = Ignores()
     repository = _repository_around(root)
@@ -121,14 +123,14 @@ def ignores_above(root: Path, *, git: bool, report: Report) -> Ignores:
     for folder in reversed(root.parents):
         if folder.is_relative_to(repository):
             ignores = ignores.below(str(folder), git=git, report=report)
-    # Who names an ignored folder wants what is in it.
+    # Whoever names an ignored folder wants the files in it.
     return Ignores() if ignores.ignored(f"{root}/") else ignores
 
 
 def _repository_around(folder: Path) -> Path | None:
-    """Return the innermost folder with a ``.git`` in it, `folder` itself or one above it."""
+    """Return the innermost folder that contains ``.git``: `folder` itself or one above it."""
     for each in (folder, *folder.parents):
-        if os.access(each / ".git", os.F_OK):  # unlike exists(), no where we can't look
+        if os.access(each / ".git", os.F_OK):  # exists() would raise where access is denied
             return each
     return None
 
@@ -136,7 +138,7 @@ def _repository_around(folder: Path) -> Path | None:
 def pattern_lines(data: bytes) -> list[str]:
     r"""Return the lines of an ignore file as git tells them apart.
 
-    A byte order mark belongs to none of them, and only line feeds end one.
+    A byte order mark isn't part of a line, and only line feeds end one.
 
     Examples
     --------
@@ -148,7 +150,7 @@ def pattern_lines(data: bytes) -> list[str]:
 
 
 def _read(path: Path, folder: str, report: Report, ignore_case: bool = False) -> _Patterns | None:
-    """Return the patterns of a file, relative to `folder`; None if there is none to be read."""
+    """Return the patterns of a file, relative to `folder`, or None if it can't be read."""
     try:
         data = _content(path)
     except OSError as error:
@@ -172,8 +174,7 @@ def _content(path: Path) -> bytes | None:
 def _git_directory(git: Path) -> Path:
     """Return the directory that holds a repository's configuration.
 
-    It is ``.git`` itself, or where a worktree or a submodule has a file of that name, what the
-    file names.
+    It is ``.git`` itself. In a worktree or a submodule ``.git`` is a file, which names it.
     """
     try:
         data = _content(git)
@@ -187,7 +188,7 @@ def _git_directory(git: Path) -> Path:
 
 
 def _settings(repository: Path) -> Mapping[str, str]:
-    """Return git's settings for a repository by their names in lower case; the last one counts."""
+    """Return git's settings for a repository by lower-case name; the last of a name counts."""
     files = [Path(os.environ.get("GIT_CONFIG_SYSTEM") or "/etc/gitconfig")]
     if os.environ.get("GIT_CONFIG_NOSYSTEM"):
         files = []
@@ -203,7 +204,7 @@ def _variables(path: Path, includes: int) -> Iterator[tuple[str, str]]:
     """Yield the names and values in a configuration file and in those that it includes."""
     try:
         data = _content(path)
-    except OSError:  # of somebody else: git goes on without it as well
+    except OSError:  # it may belong to another user; git goes on without it, too
         return
     for name, value in _parsed(data.decode("utf-8", "replace") if data else ""):
         yield name, value
@@ -272,5 +273,5 @@ def _home() -> Path:
     stated = os.environ.get("HOME")
     try:
         return Path(stated) if stated else Path.home()
-    except RuntimeError:  # nobody's home: no file is there
+    except RuntimeError:  # the user has no home directory, so there is no file to read
         return Path(os.sep, "nonexistent")

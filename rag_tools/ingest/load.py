@@ -1,15 +1,14 @@
 """File → Document: reads the file and hands it to the loader for its suffix.
 
-The loaders are imported when first needed. Which files to read is decided in ``discover``.
+A loader is imported when it is first needed. Which files to read is decided in ``discover``.
 """
 
 from __future__ import annotations
 
 import stat
-from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path, PurePath
-from typing import cast
+from typing import Protocol, cast
 
 from rag_tools.errors import (
     FileTooLargeError,
@@ -18,14 +17,51 @@ from rag_tools.errors import (
     UnsupportedFormatError,
     fault,
 )
-from rag_tools.ingest.code import LANGUAGES
+from rag_tools.ingest.code_grammars import LANGUAGES
 from rag_tools.ingest.text import FORMATS, is_minified
 from rag_tools.types import Document
 
 DEFAULT_MAX_BYTES = 64 * 1024 * 1024
-"""Size above which a file is refused unless the caller says otherwise."""
+"""Size in bytes above which a file is refused, unless the caller sets another limit."""
 
-# Suffix → name of the module here, which has a function load_<name>.
+
+class Loader(Protocol):
+    """What every loader does: it turns the content of a file into a document.
+
+    The loader of a format is the function ``load_<name>`` in the module ``<name>`` of this
+    package. Its own docstring says what its blocks, its title and its source map are, and what
+    it refuses beyond what is said here.
+    """
+
+    def __call__(self, data: bytes, *, uri: str, name: str) -> Document:
+        """Return the document in the content of a file.
+
+        Parameters
+        ----------
+        data
+            The whole file.
+        uri
+            URI of the document.
+        name
+            Name of the file, for messages; its suffix may tell the format more precisely. It is
+            the title of a document that states none.
+
+        Returns
+        -------
+        Document
+            Its blocks tile the text. Where the text isn't the decoded file itself, `source_map`
+            says where its characters are in the file.
+
+        Raises
+        ------
+        UnreadableFileError
+            The data is damaged, encrypted, or not of this format. Whatever else a loader raises,
+            `load_bytes` turns into this.
+        """
+        ...
+
+
+# Suffix → name of the module with the loader.
 _LOADERS: dict[str, str] = {
     **dict.fromkeys(FORMATS, "text"),
     **dict.fromkeys(LANGUAGES, "code"),
@@ -36,13 +72,13 @@ _LOADERS: dict[str, str] = {
     ".docx": "docx",
 }
 
-_MINIFIED = frozenset({".js", ".mjs", ".cjs", ".css"})  # what the files of a web site end with
+_MINIFIED = frozenset({".js", ".mjs", ".cjs", ".css"})  # suffixes of files that may be minified
 
-# Loaders written in Python whose time grows with the size of the file alone, and the bytes up to
-# which nothing can go wrong with them that deserves a process of their own.
+# Loaders written in Python whose time depends on the size of the file alone, and the size in bytes
+# up to which they don't need a separate process.
 _HARMLESS = {"text": 256 * 1024, "markdown": 32 * 1024, "rst": 256 * 1024}
 
-# Loaders that extract the text, and why a file may hold none that they can.
+# Loaders that extract the text from a file, and why they may find none.
 _WITHOUT_TEXT = {
     "pdf": "it may be a scan; run OCR first (for example `ocrmypdf IN.pdf OUT.pdf`)",
     "html": "scripts may draw what a browser shows; save the page as it is shown, or print it to "
@@ -57,18 +93,18 @@ def harmless(name: str, size: int) -> bool:
     Parameters
     ----------
     name
-        Of the file.
+        Name of the file.
     size
-        Its bytes.
+        Its size in bytes.
     """
     loader = _LOADERS.get(_suffix(name))
     return loader is None or size <= _HARMLESS.get(loader, 0)
 
 
 def supported(path: Path) -> bool:
-    """Tell by its name whether there is a loader for a file; the file isn't looked at.
+    """Tell by its name whether there is a loader for a file, without opening it.
 
-    A name without a suffix counts as text; `load` refuses it if it holds binary data.
+    A file without a suffix counts as text; `load` refuses it if it holds binary data.
     """
     return _suffix(path.name) in _LOADERS
 
@@ -79,11 +115,11 @@ def load(path: Path, *, uri: str | None = None, max_bytes: int | None = None) ->
     Parameters
     ----------
     path
-        Of a regular file, or a link to one.
+        Path of a regular file, or of a link to one.
     uri
-        Of the document; by default the ``file:`` URI of the resolved path.
+        URI of the document; by default the ``file:`` URI of the resolved path.
     max_bytes
-        Larger files are refused; `DEFAULT_MAX_BYTES` by default.
+        Size in bytes above which the file is refused; by default `DEFAULT_MAX_BYTES`.
 
     Raises
     ------
@@ -92,7 +128,7 @@ def load(path: Path, *, uri: str | None = None, max_bytes: int | None = None) ->
     UnreadableFileError
         The file can't be opened, read, decoded or parsed.
     FileTooLargeError
-        It has more than `max_bytes` bytes.
+        The file has more than `max_bytes` bytes.
     """
     path = Path(path)
     if not supported(path):
@@ -119,46 +155,48 @@ def load_bytes(data: bytes, *, name: str, uri: str) -> Document:
     data
         The whole file.
     name
-        File name; its suffix chooses the loader.
+        Name of the file; its suffix chooses the loader.
     uri
-        Of the document.
+        URI of the document.
 
     Raises
     ------
     UnsupportedFormatError
-        No loader reads files of this name, it has no suffix and `data` isn't text, or it is
-        minified.
+        No loader reads files of this name, the file has no suffix and `data` isn't text, or the
+        file is minified.
     UnreadableFileError
-        The data can't be decoded or parsed, or is a file that isn't empty and yet holds no text.
+        The data can't be decoded or parsed.
+    NoTextError
+        The file isn't empty, and yet there is no text in it.
     """
     suffix = _suffix(name)
     if suffix not in _LOADERS:
         raise _unsupported(name)
     loader = _LOADERS[suffix]
     module = import_module(f"rag_tools.ingest.{loader}")
-    load_format = cast(Callable[..., Document], getattr(module, f"load_{loader}"))
+    load_format = cast(Loader, getattr(module, f"load_{loader}"))
     try:
         document = load_format(data, uri=uri, name=printable(name))
     except UnreadableFileError as error:
         if suffix:
             raise
-        # Without a suffix nobody said that it is text: a program, say, isn't damaged text.
+        # Without a suffix, the file may be a program, for example, rather than damaged text.
         raise UnsupportedFormatError(str(error)) from error
     except Exception as error:
-        # Parsers fail on hostile files in ways they don't document; one file must not end a sync.
+        # Parsers fail on hostile files with undocumented errors; one file must not end a sync.
         raise UnreadableFileError(fault(printable(name), "can't be parsed", error)) from error
     if loader in _WITHOUT_TEXT and data.strip() and not document.text.strip():
         raise NoTextError(f"{printable(name)}: no text: {_WITHOUT_TEXT[loader]}")
     if suffix in _MINIFIED and is_minified(document.text):
         raise UnsupportedFormatError(
-            f"{printable(name)}: minified, so that people can't read it: index the source it was "
-            "made from"
+            f"{printable(name)}: minified code isn't meant to be read: index the source from "
+            "which it was made"
         )
     return document
 
 
 def printable(name: str) -> str:
-    """Return a file name as valid Unicode; bytes of it that aren't become U+FFFD."""
+    """Return a file name as valid Unicode; invalid bytes become U+FFFD."""
     return name.encode("utf-8", "surrogatepass").decode("utf-8", "replace")
 
 

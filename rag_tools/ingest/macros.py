@@ -1,7 +1,7 @@
-"""C and C++ without the macros that a parser stumbles over.
+"""Overwrites macros in C and C++ that would mislead a parser.
 
 A parser that doesn't run the preprocessor takes ``class GAME_API Hero : public Actor`` for a
-function. Here such macros are overwritten with blanks, so that every byte keeps its place.
+function. Such macros are overwritten with blanks, so that every byte keeps its offset.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 
 _NAME = rb"[A-Z_][A-Z0-9_]{2,80}(?![0-9A-Za-z_])"
-# What stands between parentheses, with pairs and strings inside, over a few lines at most.
+# The text between parentheses, which may hold pairs of parentheses and strings.
 _TEXT = rb"(?:[^()\"]|\"[^\"\n]{0,300}\"){0,500}"
 _ARGUMENTS = rb"\(" + _TEXT + rb"(?:\(" + _TEXT + rb"\)" + _TEXT + rb"){0,8}\)"
 
@@ -22,8 +22,8 @@ _CLASS_HEAD = re.compile(
     rb"\s{0,20}(?:\{|:\s{0,20}[A-Za-z_]))"
 )
 
-# A call that stands on lines of its own without a semicolon, or a bare name that does; but not
-# where a body follows, as of "TEST(Suite, Name)".
+# A call or a bare name on lines of its own without a semicolon, unless a body follows, as it does
+# after "TEST(Suite, Name)".
 _STATEMENT = re.compile(
     rb"(?m)^[ \t]{0,100}(?P<macros>" + _NAME + rb"(?:[ \t]?" + _ARGUMENTS + rb")?)[ \t]{0,100}\r?$"
     rb"(?!\s{0,200}[{:;,.=()?&|+\-*/<>\]])"
@@ -31,7 +31,7 @@ _STATEMENT = re.compile(
 
 
 def without_macros(source: bytes) -> bytes:
-    r"""Return C or C++ with blanks in place of macros that stand in the way of a parser.
+    r"""Return C or C++ with blanks in place of the macros that would mislead a parser.
 
     Examples
     --------

@@ -1,7 +1,7 @@
 """Markdown (CommonMark with tables) → Document: the source itself, with its structure.
 
-markdown-it-py finds the blocks and the lines they stand on; nothing is rendered, and the
-canonical text keeps its mark-up.
+markdown-it-py finds the blocks and their lines. Nothing is rendered, and the canonical text keeps
+its mark-up.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
 from rag_tools.ingest import front_matter
-from rag_tools.ingest.blocks import Opening, tile
+from rag_tools.ingest.blocks import Opening, Sections, tile
 from rag_tools.ingest.decode import decode
 from rag_tools.ingest.text import is_definition
 from rag_tools.sentences import lines
@@ -31,7 +31,7 @@ _KINDS: dict[str, BlockKind] = {
 }
 # Parts of a list or a table that are units of their own.
 _PARTS: dict[str, BlockKind] = {"list_item_open": "item", "tr_open": "row"}
-# What generators of sites take from the end of a heading: its id, its classes.
+# The id and classes that site generators read from the end of a heading.
 _ATTRIBUTES = re.compile(
     r"(?<!\s)\s*+(?:\{:?\s*(?:[#.][\w:.-]+|-|[\w-]+=(?:\"[^\"{}]*\"|[^\s{}]+))(?:\s[^{}]*)?\}"
     r"|\{/\*[^{}]*\*/\})\s*\Z"
@@ -51,14 +51,10 @@ _ALT = re.compile(r"<img\b[^<>]{0,1000}?\balt\s*=\s*(?:\"([^\"]*)\"|'([^']*)')[^
 def load_markdown(data: bytes, *, uri: str, name: str) -> Document:
     """Return the document in a Markdown file.
 
-    One block per heading, paragraph and code block at the outermost level, per list item at any,
-    and per table row. The title is that of YAML or TOML front matter, else the first heading of
-    level 1, of Markdown or of HTML, else the file's name.
-
-    Raises
-    ------
-    UnreadableFileError
-        The bytes aren't text.
+    Each heading, paragraph and code block at the outermost level is a block, and so is each list
+    item at any level and each table row. The title is that of YAML or TOML front matter, else the
+    first heading of level 1, in Markdown or in HTML, else the name of the file. A `Loader`, see
+    `rag_tools.ingest.load`.
     """
     text = decode(data, name=name)
     body = front_matter.end(text)
@@ -73,12 +69,12 @@ def load_markdown(data: bytes, *, uri: str, name: str) -> Document:
 
 
 def _openings(text: str, start: int) -> tuple[list[Opening], str]:
-    """Return where blocks open in `text`, whose Markdown begins at `start`, and its first title."""
+    """Return the openings of blocks in `text`, whose Markdown begins at `start`, and its title."""
     parser = MarkdownIt("commonmark").enable(["table", "strikethrough"]).disable("inline")
     # Line i of the parser is line i here: it counts \n, \r\n and \r as we do.
     offsets = [line.start for line in lines(text, start)]
     title = ""
-    path: list[tuple[int, str]] = []  # (level, title), outermost first
+    sections = Sections()
     openings = [Opening("lines", 0)] if start else []
     references: dict[str, Any] = {}  # the targets of links, by their labels
     tokens = parser.parse(text[start:], references)
@@ -102,32 +98,31 @@ def _openings(text: str, start: int) -> tuple[list[Opening], str]:
             headings = _html_headings(token.content)
         for level, heading in headings:
             title = title or (heading if level == 1 else "")
-            path = [entry for entry in path if entry[0] < level] + [(level, heading)]
+            sections.open(level, heading)
         outer = kind = _KINDS.get(token.type, "paragraph")
         header_line = first_line if kind == "header" else -1
         if token.type == "paragraph_open" and is_definition(text, offsets[first_line]):
             kind = "item"
-        titles = tuple(entry[1] for entry in path)
-        openings.append(Opening(kind, offsets[first_line], titles))
+        openings.append(Opening(kind, offsets[first_line], sections.path))
     return openings, title
 
 
 def _heading_title(parser: MarkdownIt, inline: Token, references: dict[str, Any]) -> str:
-    """Return a heading's text as a reader sees it: without its mark-up and its attributes."""
+    """Return a heading as a reader sees it: without its mark-up and its attributes."""
     content = _ATTRIBUTES.sub("", inline.content) or inline.content
     if content != inline.content:
         content = _CLOSING_HASHES.sub("", content)
     content = _WIKI_LINK.sub(r"\1", _FOOTNOTE.sub("", content)) or content
     children: list[Token] = []
     parser.inline.parse(content, parser, references, children)
-    # Badges say nothing of what a section is about, unless there is nothing else.
+    # The texts of badges don't say what a section is about; they count if there is nothing else.
     return _visible(children) or _visible(children, images=True)
 
 
 def _visible(tokens: Sequence[Token], *, images: bool = False) -> str:
-    """Return the characters of inline tokens that are shown; of images, their texts if any."""
+    """Return the visible characters of inline tokens, and with `images` their alternative texts."""
     parts: list[str] = []
-    links: list[int] = []  # how many parts stand before each open link
+    links: list[int] = []  # number of parts before each open link
     for token in tokens:
         if token.type == "link_open":
             links.append(len(parts))

@@ -1,8 +1,8 @@
 """PDF to canonical text, with the place of every character on its page.
 
-The text layer is read with PDFium; nothing is recognised from images. The text is what a reader
-sees: columns one after the other, words that are hyphenated at a line's end whole, without the
-heads, feet and page numbers that pages repeat.
+The text layer is read with PDFium; text in images isn't recognised. The result is the text as a
+person reads it: columns follow one another, words that are hyphenated at the end of a line are
+joined, and the headers, footers and page numbers that pages repeat are left out.
 """
 
 from __future__ import annotations
@@ -20,59 +20,44 @@ import pypdfium2 as pdfium
 import pypdfium2.raw as pdfium_c
 
 from rag_tools.errors import UnreadableFileError
-from rag_tools.ingest.blocks import Opening, tile
+from rag_tools.ingest.blocks import Opening, Sections, tile
 from rag_tools.ingest.pdf_flow import Flow, TextLine, flow
 from rag_tools.ingest.pdf_page import PageText, read_page
+from rag_tools.ingest.pdf_pieces import LARGER
 from rag_tools.types import Block, Document, Page, SourceMap
 
 # PDFium keeps global state: one thread at a time may be inside it.
 _PDFIUM = threading.Lock()
 
-# Which parameter of a destination, by its kind, is the top edge to show.
+# Kind of destination → index of the parameter that holds the top edge of the view.
 _TOP_OF_VIEW = {
     pdfium_c.PDFDEST_VIEW_XYZ: 1,
     pdfium_c.PDFDEST_VIEW_FITH: 0,
     pdfium_c.PDFDEST_VIEW_FITBH: 0,
 }
-_NO_TITLES = ("", "untitled")  # what programs write when nobody gave a title
+_NO_TITLES = ("", "untitled")  # what programs write when the author gave no title
 
-# Outlines often leave out the number that the page prints before a title.
+# The number printed before a title, which outlines often leave out.
 _NUMBERING = re.compile(r"(?:(?:[\d.]+|[ivxlc]+|[a-z])[.:)]? )?")
 _MAX_NUMBERING = 12
 
-# What is a heading where there is no outline.
+# Limits of what counts as a heading if there is no outline.
 _HEADING_LINES = 3
 _HEADING_LENGTH = 150
-_LARGER = 1.15  # than the usual letters
 _HEADING_LEVELS = 6
-# At least three letters, or two of a script that needs no more.
+# At least three letters, or two of a script whose words are that short.
 _WORD = re.compile(r"[^\W\d_]{3}|[\u1100-\uffff]{2}")
 _REPEATED = 4
-_MOST_HEADINGS = 0.25  # of the characters: beyond, size and weight mean something else
+_MOST_HEADINGS = 0.25  # share of the characters; beyond it, size and weight mean something else
 _ENDS_SENTENCE = re.compile(r"[.!?;,。！？]\Z")
 
 
 def load_pdf(data: bytes, *, uri: str, name: str) -> Document:
     """Extract the text layer of a PDF.
 
-    Parameters
-    ----------
-    data
-        The file.
-    uri, name
-        The document's identity, and what to call it in messages and for want of a title.
-
-    Returns
-    -------
-    Document
-        Blocks are paragraphs told apart by line spacing, tables, and the headings that the PDF's
-        outline names, or, without one, that are set larger or in bold; ``source_map`` holds pages
-        and the box of every character.
-
-    Raises
-    ------
-    UnreadableFileError
-        The file is encrypted, damaged or truncated.
+    Blocks are paragraphs told apart by line spacing, tables, and the headings that the PDF's
+    outline names, or, without one, that are set larger or in bold. ``source_map`` holds pages and
+    the box of every character. A `Loader`, see `rag_tools.ingest.load`.
     """
     with _PDFIUM:
         pdf = _open(data, name)
@@ -97,16 +82,16 @@ def load_pdf(data: bytes, *, uri: str, name: str) -> Document:
 
 
 class _Heading(NamedTuple):
-    """Where a section starts."""
+    """The beginning of a section."""
 
     first: int  # line
-    stop: int  # line after the heading's own
+    stop: int  # first line after the heading
     path: tuple[str, ...]
-    is_printed: bool  # or the lines just stand where the outline points
+    is_printed: bool  # whether the lines are the title, or only where the outline points
 
 
 class _OutlineEntry(NamedTuple):
-    """A bookmark: what it is called and where it points."""
+    """A bookmark: its title and its destination."""
 
     title: str
     path: tuple[str, ...]
@@ -128,7 +113,7 @@ def _open(data: bytes, name: str) -> Any:  # noqa: ANN401 - pypdfium2 is untyped
     if _is_truncated(data):
         pdf.close()
         raise UnreadableFileError(f"{name}: truncated (no end-of-file mark): get the file again")
-    # Before any page is read. Without what PDFium needs for it, the rest of the text is there.
+    # This must come before any page is read. If it fails, only the form values are missing.
     with contextlib.suppress(pdfium.PdfiumError):
         pdf.init_forms()
     return pdf
@@ -169,7 +154,7 @@ def _read_outline(pdf: Any) -> list[_OutlineEntry]:  # noqa: ANN401
 def _source_map(found: Flow, pages: list[PageText]) -> SourceMap:
     return SourceMap(
         pages=tuple(
-            Page(number, start, end, page.width, page.height)
+            Page(number, start, end, page.width, page.height, page.label)
             for number, ((start, end), page) in enumerate(zip(found.ranges, pages, strict=True), 1)
         ),
         boxes=zlib.compress(found.boxes.astype("<i2").tobytes()) if found.text else b"",
@@ -207,14 +192,14 @@ def _first_title(found: Flow, headings: list[_Heading]) -> str:
     first = [h for h in headings if h.is_printed and lines[h.first].page == 0]
     if first:
         largest = max(first, key=lambda heading: lines[heading.first].height)
-        if lines[largest.first].height > _LARGER * found.letters:
+        if lines[largest.first].height > LARGER * found.letters:
             text = found.text[lines[largest.first].start : lines[largest.stop - 1].end]
             return _collapse(text)
     return _collapse(found.text.lstrip().split("\n", 1)[0])
 
 
 def _set_apart(found: Flow) -> list[_Heading]:
-    """Return the paragraphs that are headings by their type: larger than the text, or bold."""
+    """Return the paragraphs that are headings by their type: larger letters, or bold ones."""
     lines = found.lines
     starts = [index for index, line in enumerate(lines) if line.opens]
     if not starts:
@@ -225,8 +210,8 @@ def _set_apart(found: Flow) -> list[_Heading]:
     for first, stop in zip(reversed(starts), [len(lines), *reversed(starts[1:])], strict=True):
         line = lines[first]
         text = found.text[line.start : lines[stop - 1].end]
-        is_large = line.height > _LARGER * found.letters
-        is_bold = line.bold and not usual_is_bold and line.height > found.letters / _LARGER
+        is_large = line.height > LARGER * found.letters
+        is_bold = line.bold and not usual_is_bold and line.height > found.letters / LARGER
         if (
             heads_something
             and (is_large or (is_bold and not _ENDS_SENTENCE.search(text)))
@@ -240,10 +225,10 @@ def _set_apart(found: Flow) -> list[_Heading]:
             size = round(line.height / 5) if is_large else 0
             candidates.append((first, stop, (size, line.bold)))
         else:
-            # What is larger and yet no heading is a label in a figure, and so is what is before.
+            # Large letters that are no heading are a label in a figure, and so are those above.
             heads_something = not is_large
     candidates.reverse()
-    # What stands there again and again is no heading, such as the samples of a font.
+    # Lines that are repeated many times, such as samples of a font, are no headings.
     times = Counter(found.text[lines[first].start : lines[first].end] for first, _, _ in candidates)
     candidates = [
         each
@@ -259,18 +244,16 @@ def _set_apart(found: Flow) -> list[_Heading]:
     candidates = kept
     levels = sorted({each[2] for each in candidates}, reverse=True)[:_HEADING_LEVELS]
     headings: list[_Heading] = []
-    path: list[tuple[int, str]] = []
+    sections = Sections()
     for first, stop, style in candidates:
         level = levels.index(style) if style in levels else _HEADING_LEVELS
-        while path and path[-1][0] >= level:
-            path.pop()
-        path.append((level, _collapse(found.text[lines[first].start : lines[stop - 1].end])))
-        headings.append(_Heading(first, stop, tuple(title for _, title in path), True))
+        sections.open(level, _collapse(found.text[lines[first].start : lines[stop - 1].end]))
+        headings.append(_Heading(first, stop, sections.path, True))
     return headings
 
 
 def _outlined(outline: list[_OutlineEntry], found: Flow, pages: list[PageText]) -> list[_Heading]:
-    """Return where the sections start that the outline names."""
+    """Return the beginnings of the sections that the outline names."""
     headings = []
     for entry in outline:
         first, stop, is_printed = _find_entry(entry, found.text, pages, found.lines)
@@ -280,7 +263,7 @@ def _outlined(outline: list[_OutlineEntry], found: Flow, pages: list[PageText]) 
 
 
 def _are_aligned(first: TextLine, second: TextLine) -> bool:
-    """Tell whether two lines begin, or have their middle, below each other."""
+    """Tell whether two lines are aligned at the left or centred."""
     lefts, rights = first.left - second.left, first.right - second.right
     return min(abs(lefts), abs(lefts + rights) / 2) < first.height
 
@@ -288,9 +271,9 @@ def _are_aligned(first: TextLine, second: TextLine) -> bool:
 def _find_entry(
     entry: _OutlineEntry, text: str, pages: list[PageText], lines: list[TextLine]
 ) -> tuple[int, int, bool]:
-    """Return the lines ``[first, stop)`` of an outline entry, and whether they are its title.
+    """Return the lines ``[first, stop)`` of an outline entry and whether they are its title.
 
-    Without the title on the page, the entry points at the first line below its destination.
+    If the page doesn't show the title, the first line below the destination is returned.
     """
     low = bisect_left(lines, entry.page, key=lambda line: line.page)
     high = bisect_left(lines, entry.page + 1, key=lambda line: line.page)

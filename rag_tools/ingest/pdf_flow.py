@@ -1,12 +1,12 @@
-"""From pages to one text: running heads left out, words and sentences joined across lines.
+"""From pages to one text: paragraphs, words and sentences joined across lines and pages.
 
-Which lines a page has, and in which order, is decided in ``pdf_layout``.
+The lines of a page and their order are decided in ``pdf_layout``, the headers and footers that are
+left out in ``pdf_running``, and the words that are divided between lines in ``pdf_words``.
 """
 
 from __future__ import annotations
 
 import re
-from bisect import bisect_left
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,61 +16,20 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from rag_tools.ingest.pdf_layout import Line, Piece, piece_rows, reading_order
+from rag_tools.ingest.pdf_layout import reading_order
 from rag_tools.ingest.pdf_page import PageText
+from rag_tools.ingest.pdf_pieces import LARGER, MORE_THAN_USUAL, Line
+from rag_tools.ingest.pdf_running import without_running
+from rag_tools.ingest.pdf_words import DividedWords, is_hyphen_end, without_hyphen
 
-_APART = "\n\n"  # between pages and around what stands outside of the text
-_HYPHENS = "-\u2010\u00ad"
-
-# Where running heads and feet stand, and how they are told.
-_MARGIN = 0.16  # of the page's height, at the top and at the bottom
-_MARGIN_ROWS = 4
-_REPEATED_WITHIN = 2  # pages: heads may alternate between left and right pages
-_NEAR = 8  # rows of the same text that are looked at, before and after
-_MAX_HEADS = 200  # that are kept; each is looked for in the text
-_MORE_THAN_USUAL = 1 / 3  # of a line, for a gap to set something apart
-_LARGER = 1.15  # than the usual letters: a title, not a head
-
-_NUMBER = re.compile(r"\d+")
-_ROMAN = re.compile(r"[ivxlcdm]+|[IVXLCDM]+")
-_PAGE_NUMBER = re.compile(
-    r"\W*(?:(?:page|pages?|p\.|seite|página|pagina|стр\.)\s*)?#(?:\s*(?:/|of|von|de|di|из)\s*#)?\W*",
-    re.IGNORECASE,
-)
+_APART = "\n\n"  # between pages and around text outside of the running text
 
 _ENDS_SENTENCE = re.compile(r"[.!?:;…。！？؟۔][\"'’”»›)\]]*\Z")
 _STARTS_ITEM = re.compile(r"(?:[-*+•‣◦▪–—·]|\(?(?:\d{1,3}|[A-Za-z])[.)])\s")
-_FULL = 0.85  # of the longest line: one that could have ended because there was no more room
+_FULL = 0.85  # share of the longest line from which a line may have ended for want of room
 
-_SMALLER = 0.92  # than the usual letters: a footnote
+_SMALLER = 0.92  # share of the usual height below which letters are those of a footnote
 _FOOTNOTE = re.compile(r"(?:\d{1,3}|[*†‡§¶])[\s.)]?\s?[^\W\d_“\"'(]")
-
-_WORD = re.compile(r"[^\W\d_]+")
-_HYPHENATED = re.compile(r"[^\W\d_]+(?:[-\u2010][^\W\d_]+)+")
-_FIRST_WORD = re.compile(r"[^\W\d_]+")
-# "pre- and postwar": the hyphen stands for what the next word shares with it.
-_SHARED = frozenset(
-    ("and", "or", "und", "oder", "bis", "sowie", "bzw", "et", "ou", "y", "e", "o", "en")
-)
-# First parts that keep their hyphen, unless the document spells the word without.
-_KEEPS_HYPHEN = frozenset(
-    (
-        "all",
-        "cross",
-        "ex",
-        "half",
-        "high",
-        "long",
-        "low",
-        "mid",
-        "non",
-        "quasi",
-        "self",
-        "semi",
-        "well",
-    )
-)
-_SHORTEST_PART = 3
 
 
 class TextLine(NamedTuple):
@@ -96,17 +55,17 @@ class Flow:
     Attributes
     ----------
     text
-        Canonical.
+        The canonical text.
     boxes
-        Shape (len(text), 4), int16.
+        Boxes of its characters, shape (len(text), 4), int16.
     ranges
-        Of each page: start and end in code points.
+        Start and end of each page in code points.
     lines
-        Of the running text, in order.
+        Lines of the running text, in order.
     asides
-        Where something outside of the running text starts.
+        Offsets at which text outside of the running text starts.
     letters
-        Height of most letters.
+        Height of most letters in tenths of a point.
     """
 
     text: str
@@ -123,7 +82,7 @@ class _Placed(NamedTuple):
 
 
 class _Writer:
-    """Collects the text, its boxes, and where pages, lines and asides begin."""
+    """Collects the text, its boxes, and the offsets of pages, lines and asides."""
 
     def __init__(self) -> None:
         self.lines: list[TextLine] = []
@@ -134,7 +93,7 @@ class _Writer:
         self._ranges: dict[int, tuple[int, int]] = {}  # of pages
 
     def aside(self, page: int, lines: list[Line]) -> None:
-        """Write lines that stand outside of the running text."""
+        """Write lines that are outside of the running text."""
         self._separate(_APART)
         self.asides.append(self._length)
         for number, line in enumerate(lines):
@@ -163,9 +122,9 @@ class _Writer:
         )
 
     def rest_of_word(self, line: Line, page: int) -> Line | None:
-        """Write what of a word stands in the next line; return the line without it, if any is left.
+        """Write the rest of a word that the next line begins with, so that the word is whole.
 
-        So the line break comes after the word.
+        Return the line without it, or None if nothing of the line is left.
         """
         text, boxes = line.text, line.boxes
         end = len(text.split(" ", 1)[0])
@@ -201,12 +160,12 @@ class _Writer:
 def flow(pages: Sequence[PageText]) -> Flow:
     """Join the pages of a document to its text.
 
-    A line of a page is a line of the text. What stands outside of the running text, such as
-    notes and the first of each running head, has a blank line around it, and so has a page,
-    unless a sentence or a paragraph runs on over its end.
+    A line of a page is a line of the text. Text outside of the running text, such as notes and the
+    first of each running header, is surrounded by blank lines. So is a page, unless a sentence or
+    a paragraph continues on the next one.
     """
     letters = _usual_height(pages)
-    bodies, heads = _without_running(pages, letters)
+    bodies, heads = without_running(pages, letters)
     placed: list[_Placed] = []
     asides: list[list[list[Line]]] = []  # page → groups
     for index, body in enumerate(bodies):
@@ -215,14 +174,14 @@ def flow(pages: Sequence[PageText]) -> Flow:
         asides.append(notes + pages[index].asides)
     opens = _paragraph_starts(placed)
     before, after = _place_asides(heads, asides, placed, opens)
-    joins = _Joins(placed, opens)
+    words = DividedWords([line for line, _ in placed], opens)
     writer = _Writer()
     for index, (line, page) in enumerate(placed):
         for aside in before[index]:
             writer.aside(*aside)
-        if joins.joins(index) and not joins.keeps_hyphen(index):
-            line = line._replace(text=line.text[:-1], boxes=_with_hyphen(line.boxes))
-        if joins.joins(index - 1):
+        if words.goes_on(index) and not words.keeps_hyphen(index):
+            line = without_hyphen(line)
+        if words.goes_on(index - 1):
             rest = writer.rest_of_word(line, page)
             if rest is not None:
                 writer.line(rest, page, "\n", opens=False)
@@ -236,7 +195,7 @@ def flow(pages: Sequence[PageText]) -> Flow:
 
 
 def _usual_height(pages: Sequence[PageText]) -> float:
-    """Return the height of most letters, in tenths of a point."""
+    """Return the height of most letters in tenths of a point."""
     heights: Counter[int] = Counter()
     for page in pages:
         for piece in page.pieces:
@@ -244,157 +203,15 @@ def _usual_height(pages: Sequence[PageText]) -> float:
     return 5.0 * heights.most_common(1)[0][0] if heights else 0.0
 
 
-# -- running heads and feet --------------------------------------------------------------------
-
-
-class _Edge(NamedTuple):
-    """A row of text at the top or bottom of a page."""
-
-    page: int
-    pieces: list[Piece]
-    text: str  # with # for numbers
-    numbers: list[int]
-    centre: float
-    height: float
-
-
-def _without_running(
-    pages: Sequence[PageText], letters: float
-) -> tuple[list[list[Piece]], list[list[list[Line]]]]:
-    """Return the pieces of each page without running heads, feet and page numbers.
-
-    Also returns the heads and feet of each page that are its first of their kind and say what
-    the text doesn't.
-    """
-    rows = [piece_rows(page.pieces) for page in pages]
-    usual = _usual_gap(rows)
-    edges: list[list[list[_Edge]]] = []  # page → top and bottom → rows from the edge inwards
-    known: defaultdict[str, list[_Edge]] = defaultdict(list)
-    for index, page in enumerate(pages):
-        margins = [
-            _margin(index, ordered, 10 * page.upright_height, is_top=is_top)
-            for ordered, is_top in ((rows[index], True), (rows[index][::-1], False))
-        ]
-        edges.append(margins)
-        for edge in margins[0] + margins[1]:
-            known[edge.text].append(edge)
-    bodies: list[list[Piece]] = []
-    running: list[list[_Edge]] = []
-    for index in range(len(pages)):
-        found = [
-            edge
-            for margin, ordered in zip(edges[index], (rows[index], rows[index][::-1]), strict=True)
-            for edge in _running(margin, ordered, known, usual, letters)
-        ]
-        left_out = {id(piece) for edge in found for piece in edge.pieces}
-        body = [piece for piece in pages[index].pieces if id(piece) not in left_out]
-        # A page that holds nothing else, such as a form or a slide, keeps it.
-        bodies.append(body or pages[index].pieces)
-        running.append(found if body else [])
-    return bodies, _new_heads(bodies, running)
-
-
-def _margin(page: int, rows: list[list[Piece]], height: float, *, is_top: bool) -> list[_Edge]:
-    found = []
-    for row in rows[:_MARGIN_ROWS]:
-        centre = (min(p.top for p in row) + max(p.bottom for p in row)) / 2
-        if (centre if is_top else height - centre) > _MARGIN * height:
-            break
-        if any(piece.is_field for piece in row):
-            break
-        text = " ".join(p.text for p in sorted(row, key=lambda p: p.left))
-        numbers = [int(digits[-9:]) for digits in _NUMBER.findall(text)]
-        generic = "#" if _ROMAN.fullmatch(text.strip(" -–—[]()")) else _NUMBER.sub("#", text)
-        found.append(
-            _Edge(page, row, generic, numbers, centre, float(np.median([p.height for p in row])))
-        )
-    return found
-
-
-def _running(
-    margin: list[_Edge],
-    rows: list[list[Piece]],
-    known: dict[str, list[_Edge]],
-    usual: float,
-    letters: float,
-) -> list[_Edge]:
-    """Return the rows of a margin, from the edge inwards, that other pages repeat."""
-    count = 0
-    for edge in margin:
-        alike = known[edge.text]  # in order of their pages
-        near = bisect_left(alike, edge.page, key=lambda other: other.page)
-        if edge.height > _LARGER * letters or not any(
-            _repeats(edge, other) for other in alike[max(0, near - _NEAR) : near + _NEAR]
-        ):
-            break
-        count += 1
-    if not count or count == len(rows):
-        return []
-    if all(_PAGE_NUMBER.fullmatch(edge.text) for edge in margin[:count]):
-        return margin[:count]
-    # The first rows of text may be alike by chance, or head a table; a head stands apart.
-    first, second = sorted(
-        (rows[count - 1], rows[count]), key=lambda row: min(piece.top for piece in row)
-    )
-    return margin[:count] if _row_gap(first, second) > usual + _MORE_THAN_USUAL else []
-
-
-def _repeats(edge: _Edge, other: _Edge) -> bool:
-    distance = other.page - edge.page
-    if distance == 0 or abs(other.centre - edge.centre) > 0.5 * edge.height:
-        return False
-    if abs(other.height - edge.height) > 0.1 * edge.height:
-        return False
-    # Numbers are the same, or count pages: the sum of an invoice doesn't.
-    steps = [after - before for before, after in zip(edge.numbers, other.numbers, strict=False)]
-    if len(edge.numbers) != len(other.numbers) or not set(steps) <= {0, distance}:
-        return False
-    if _PAGE_NUMBER.fullmatch(edge.text):
-        return not steps or distance in steps  # no steps: Roman numerals
-    return abs(distance) <= _REPEATED_WITHIN
-
-
-def _usual_gap(rows: list[list[list[Piece]]]) -> float:
-    """Return the usual space between lines, in heights of a line: among the smaller ones."""
-    gaps = [_row_gap(*pair) for page in rows for pair in pairwise(page)]
-    return float(np.percentile(gaps, 25, method="lower")) if gaps else 0.0
-
-
-def _row_gap(above: list[Piece], below: list[Piece]) -> float:
-    space = min(piece.top for piece in below) - max(piece.bottom for piece in above)
-    return space / max(1.0, below[0].height)
-
-
-def _new_heads(bodies: list[list[Piece]], running: list[list[_Edge]]) -> list[list[list[Line]]]:
-    seen: set[str] = set()
-    text = ""
-    if any(running):
-        text = " ".join(" ".join(piece.text for piece in body) for body in bodies).casefold()
-    heads: list[list[list[Line]]] = []
-    for found in running:
-        new = []
-        for edge in found:
-            words = edge.text.replace("#", " ").split()
-            key = " ".join(words)
-            is_new = (
-                key not in seen and len(seen) < _MAX_HEADS and not _PAGE_NUMBER.fullmatch(edge.text)
-            )
-            seen.add(key)
-            if is_new and " ".join(words).casefold() not in text:
-                new.append(reading_order(edge.pieces))
-        heads.append(new)
-    return heads
-
-
 # -- paragraphs --------------------------------------------------------------------------------
 
 
 def _paragraph_starts(placed: list[_Placed]) -> list[bool]:
-    """Tell of each line whether it stands apart from the line before it.
+    """Tell for each line whether it starts a paragraph.
 
-    Gaps are measured in line heights against the document's usual gap, so that neither font size
-    nor double spacing matters. A third of a line more than usual is a paragraph. What a column or
-    page begins with is one unless a sentence runs on.
+    Gaps are measured in line heights and compared with the document's usual gap, so that neither
+    font size nor double spacing matters. A gap that is wider than usual by a third of a line starts
+    a paragraph. So does the beginning of a column or a page, unless a sentence continues there.
     """
     gaps = [
         (after.line.top - before.line.bottom) / max(1.0, after.line.bottom - after.line.top)
@@ -410,7 +227,7 @@ def _paragraph_starts(placed: list[_Placed]) -> list[bool]:
         if first.is_row != second.is_row or _is_larger(first, second):
             starts.append(True)
         elif is_same:
-            starts.append(gap > usual + _MORE_THAN_USUAL or gap < -1)
+            starts.append(gap > usual + MORE_THAN_USUAL or gap < -1)
         else:
             starts.append(not _runs_on(first, second, widths[before.page, first.column]))
     return starts
@@ -421,9 +238,9 @@ def _same_column(before: _Placed, after: _Placed) -> bool:
 
 
 def _is_larger(first: Line, second: Line) -> bool:
-    """Tell whether two lines are set so differently that they are a title and its text."""
+    """Tell whether two lines look so different that they are a title and its text."""
     heights = sorted((first.height, second.height))
-    return heights[1] > _LARGER * max(1.0, heights[0]) or (
+    return heights[1] > LARGER * max(1.0, heights[0]) or (
         first.bold != second.bold
         and min(len(first.text), len(second.text)) > 1
         and not second.text[0].islower()
@@ -431,7 +248,7 @@ def _is_larger(first: Line, second: Line) -> bool:
 
 
 def _column_extents(placed: list[_Placed]) -> dict[tuple[int, int], float]:
-    """Return where the longest line of each column of each page ends."""
+    """Return the length of the longest line of each column of each page."""
     found: dict[tuple[int, int], float] = {}
     for line, page in placed:
         key = page, line.column
@@ -440,11 +257,11 @@ def _column_extents(placed: list[_Placed]) -> dict[tuple[int, int], float]:
 
 
 def _runs_on(before: Line, after: Line, width: float) -> bool:
-    """Tell whether a sentence runs on from the end of a column to the start of the next."""
+    """Tell whether a sentence continues from the end of a column at the start of the next."""
     text = before.text.rstrip()
     if before.is_row or after.is_row or _ENDS_SENTENCE.search(text):
         return False
-    if _is_hyphen_end(text) and after.text[0].isalnum():
+    if is_hyphen_end(text) and after.text[0].isalnum():
         return True
     if after.text[0].islower() or after.text[0] in ",;)":
         return True
@@ -453,103 +270,11 @@ def _runs_on(before: Line, after: Line, width: float) -> bool:
     return before.right - before.left >= _FULL * width and len(text.split()) > 2
 
 
-# -- words across lines ------------------------------------------------------------------------
-
-
-def _is_hyphen_end(text: str) -> bool:
-    return len(text) > 1 and text[-1] in _HYPHENS and text[-2].isalnum()
-
-
-class _Joins:
-    """Which lines end inside of a word, and whether the word has a hyphen there."""
-
-    def __init__(self, placed: list[_Placed], opens: list[bool]) -> None:
-        self._placed = placed
-        self._ends = [
-            not opens[index] and _joins(before.line, after.line)
-            for index, (before, after) in enumerate(pairwise(placed), 1)
-        ]
-        self._words: Counter[str] | None = None
-
-    def joins(self, index: int) -> bool:
-        """Tell whether a word goes on from a line to the next."""
-        return 0 <= index < len(self._ends) and self._ends[index]
-
-    def keeps_hyphen(self, index: int) -> bool:
-        """Tell whether the word has a hyphen wherever it stands.
-
-        The document knows how it spells the word. If it doesn't say, a hyphen between lower case
-        letters is one of syllables.
-        """
-        before, after = self._placed[index].line.text, self._placed[index + 1].line.text
-        if before[-1] == "\u00ad":
-            return False
-        first = before[:-1].rpartition(" ")[2]
-        end = _FIRST_WORD.match(after)
-        if end is None or not first[-1:].isalpha():
-            return True
-        second = end.group()
-        parts = re.split(r"[^\w]+", first)
-        last = parts[-1]
-        if re.search(r"[/@_.\d]", first.strip("\"'([{«“‘")):
-            return True  # an address, an identifier
-        is_plain = second.islower() or (last.isupper() and second.isupper() and len(last) > 1)
-        if not is_plain:
-            return True
-        words = self._vocabulary()
-        joined, hyphenated = (last + second).lower(), f"{last}-{second}".lower()
-        if words[joined] or words[hyphenated]:
-            return words[hyphenated] > words[joined]
-        if re.search(r"\w[-\u2010]", first):
-            return True  # a compound
-        if last.lower() in _KEEPS_HYPHEN and len(second) > _SHORTEST_PART:
-            return True
-        return (
-            min(len(last), len(second)) > _SHORTEST_PART
-            and words[last.lower()] > 0
-            and words[second.lower()] > 0
-        )
-
-    def _vocabulary(self) -> Counter[str]:
-        """Return the words that stand within lines, with and without hyphens."""
-        if self._words is None:
-            self._words = Counter()
-            for index, (line, _) in enumerate(self._placed):
-                text = line.text.lower()
-                if self.joins(index):
-                    text = text.rpartition(" ")[0]
-                if self.joins(index - 1):
-                    text = text.partition(" ")[2]
-                self._words.update(_WORD.findall(text))
-                if "-" in text or "\u2010" in text:
-                    found = _HYPHENATED.findall(text)
-                    self._words.update(word.replace("\u2010", "-") for word in found)
-        return self._words
-
-
-def _with_hyphen(boxes: NDArray[np.int16]) -> NDArray[np.int16]:
-    """Return the boxes of a line less that of its hyphen, which the letter before it covers."""
-    kept = boxes[:-1].copy()
-    if boxes[-1].any() and len(kept):
-        kept[-1, :2] = np.minimum(kept[-1, :2], boxes[-1, :2])
-        kept[-1, 2:] = np.maximum(kept[-1, 2:], boxes[-1, 2:])
-    return kept
-
-
-def _joins(before: Line, after: Line) -> bool:
-    if before.is_row or after.is_row or not _is_hyphen_end(before.text):
-        return False
-    word = _FIRST_WORD.match(after.text)
-    if word is None:
-        return after.text[0].isdigit()
-    return word.group() not in _SHARED
-
-
-# -- what stands outside of the running text ---------------------------------------------------
+# -- text outside of the running text ----------------------------------------------------------
 
 
 def _without_footnotes(lines: list[Line], letters: float) -> tuple[list[Line], list[list[Line]]]:
-    """Return the text of a page, and the footnotes: smaller, at its end, each with its mark."""
+    """Return the text of a page and its footnotes: smaller lines at its end, each with a mark."""
     end = len(lines)
     while end and lines[end - 1].height < _SMALLER * letters and not lines[end - 1].is_row:
         end -= 1
@@ -571,10 +296,11 @@ def _place_asides(
     placed: list[_Placed],
     opens: list[bool],
 ) -> tuple[list[list[tuple[int, list[Line]]]], list[tuple[int, list[Line]]]]:
-    """Return before which line, or at the end, the asides of each page are written.
+    """Return the asides to write before each line, and those to write at the end.
 
-    Where no paragraph is torn: heads before the first that begins on the page, the others after
-    the last that ends on it. The lines after them then open a paragraph in `opens`.
+    No paragraph is interrupted: headers are written before the first paragraph that begins on the
+    page, other asides after the last that ends on it. The lines after them are marked in `opens`
+    as the start of a paragraph.
     """
     before: list[list[tuple[int, list[Line]]]] = [[] for _ in placed]
     after: list[tuple[int, list[Line]]] = []

@@ -1,7 +1,7 @@
 """From pieces of text on a page to lines in the order in which a person reads them.
 
-Pure geometry, without PDFium: columns one after the other, the rows of a table one by one. How
-lines join to paragraphs and words across lines is in ``pdf_flow``.
+This is geometry alone, without PDFium: columns are read one after the other, and tables row by row.
+Joining lines to paragraphs is in ``pdf_flow``.
 """
 
 from __future__ import annotations
@@ -9,100 +9,39 @@ from __future__ import annotations
 import unicodedata
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-# All of these are in heights of a line, the font's ascent and descent, about 1.2 of its size.
-WIDE_GAP = 0.9  # between words of one line: they are of two columns or cells, or just justified
+from rag_tools.ingest.pdf_pieces import Line, Piece
+
+# The unit of these is the height of a line: ascent plus descent, about 1.2 times the font size.
+WIDE_GAP = 0.9  # between words of two columns or cells, or of a justified line
 _CELL_GAP = 1.2  # between the cells of a table
-_JUSTIFIED_GAP = 2.5  # the same, in a line from edge to edge, whose words may just be set apart
-_WORD_GAP = 0.08  # between words of which each is placed on its own
+_JUSTIFIED_GAP = 2.5  # between cells if the line may be justified, since it reaches both edges
+_WORD_GAP = 0.08  # between words that are placed one by one
 SAME_LEVEL = 0.25
-_ALIGNED = 0.6  # cells below each other
-_ROW_GAP = 0.3  # more between two rows of a table than between the lines of a row
+_ALIGNED = 0.6  # most distance between the edges of cells that are aligned
+_ROW_GAP = 0.3  # by which the gap between rows exceeds that between the lines of a row
 
-_MAX_PIECES = 1_500  # of a page whose columns are looked for: the search is quadratic
+_MAX_PIECES = 1_500  # pieces of a page up to which columns are searched for, in quadratic time
 _MAX_DEPTH = 8
-_MAX_GUTTERS = 6  # that are tried, the best first
+_MAX_GUTTERS = 6  # gutters that are tried, the best first
 
-# What prose is, as opposed to the cells of a table.
-_PROSE_WORDS = 2.5  # of a line, on average
+# What tells prose from the cells of a table.
+_PROSE_WORDS = 2.5  # words of a line on average
 _PROSE_LENGTH = 10
-_PROSE_FILL = 0.6  # the median line's share of the longest
-_PROSE_LOWERCASE = 0.2  # share of the lines that go on in lower case
-
-
-@dataclass(slots=True, frozen=True, eq=False)
-class Piece:
-    """Text that stands together on a page: a line, or what of it is in one column or cell.
-
-    Attributes
-    ----------
-    text
-        In logical order.
-    boxes
-        Shape (len(text), 4), int16: of the characters, as in `rag_tools.types.SourceMap`.
-    left, top, right, bottom
-        Extent in tenths of a point on the page turned so that its text is upright.
-    height
-        Of a usual character.
-    order
-        Place in the order in which the page is drawn.
-    bold
-        Whether the font is.
-    label
-        What the text is the value of, if that doesn't stand beside it.
-    is_field
-        Whether it is the value of a form field.
-    """
-
-    text: str
-    boxes: NDArray[np.int16]
-    left: float
-    top: float
-    right: float
-    bottom: float
-    height: float
-    order: int
-    bold: bool = False
-    label: str = ""
-    is_field: bool = False
-
-
-class Line(NamedTuple):
-    """A line of text as it is read; extents as of `Piece`.
-
-    `column` counts the columns of the page; a table's row has all of its cells.
-    """
-
-    text: str
-    boxes: NDArray[np.int16]
-    left: float
-    top: float
-    right: float
-    bottom: float
-    height: float
-    bold: bool
-    column: int
-    is_row: bool
-
-
-def median(values: NDArray[np.float64]) -> float:
-    """Return the middle value, the upper of two; several times faster than NumPy's."""
-    middle = len(values) // 2
-    return float(np.partition(values, middle)[middle])
+_PROSE_FILL = 0.6  # length of the median line as a share of the longest
+_PROSE_LOWERCASE = 0.2  # share of the lines that begin in lower case
 
 
 def reading_order(pieces: Sequence[Piece]) -> list[Line]:
     """Return the lines of a page in reading order.
 
-    A gutter is a strip that no text crosses for some lines. What stands on its sides is read one
-    side after the other if it is prose, or was drawn so, and else row by row. Quadratic in the
-    number of pieces, up to a limit beyond which there is one column.
+    A gutter is a vertical strip that no text crosses for several lines. Its two sides are read one
+    after the other if they are prose or were drawn in that order, otherwise row by row. The cost is
+    quadratic in the number of pieces; beyond a limit, the page is taken for one column.
     """
     if not pieces:
         return []
@@ -117,7 +56,7 @@ def reading_order(pieces: Sequence[Piece]) -> list[Line]:
 
 
 def _regions(pieces: list[Piece], depth: int) -> list[list[Piece]]:
-    """Return the pieces in groups, each of which is read row by row."""
+    """Return the pieces in groups, each of them to be read row by row."""
     if len(pieces) < 4 or depth >= _MAX_DEPTH:
         return [pieces]
     for middle in _gutters(pieces):
@@ -133,7 +72,7 @@ def _regions(pieces: list[Piece], depth: int) -> list[list[Piece]]:
 
 
 def _gutters(pieces: list[Piece]) -> list[float]:
-    """Return the middles of strips between pieces, those beside most pieces first."""
+    """Return the middles of the strips between pieces, in descending order of pieces beside."""
     left, top, right, bottom = _extents(pieces)
     height = float(np.median([piece.height for piece in pieces]))
     overlap = np.minimum(bottom[:, None], bottom) - np.maximum(top[:, None], top)
@@ -143,7 +82,7 @@ def _gutters(pieces: list[Piece]) -> list[float]:
     starts, ends = right[is_gap], nearest[is_gap]
     if len(starts) < 2:
         return []
-    # How many gaps there are at the start of each gap.
+    # The number of gaps that overlap the start of each gap.
     depth = ((starts <= starts[:, None]) & (ends > starts[:, None])).sum(axis=1)
     middles: list[float] = []
     for index in np.argsort(-depth, kind="stable"):
@@ -157,9 +96,9 @@ def _gutters(pieces: list[Piece]) -> list[float]:
 
 
 def _bands(pieces: list[Piece], middle: float) -> list[list[list[Piece]]]:
-    """Cut a region where text crosses a gutter; return columns where there are, from the top.
+    """Cut a region into bands, from the top, where text crosses a gutter.
 
-    Each band is its left and its right column, or one group to be looked at again.
+    A band is a left and a right column, or one group that is to be examined again.
     """
     crossing = sorted((piece for piece in pieces if piece.left < middle < piece.right), key=_centre)
     centres = [_centre(piece) for piece in crossing]
@@ -196,7 +135,7 @@ def _are_columns(left: list[Piece], right: list[Piece]) -> bool:
         return False
     drawn = _last(left) < _first(right) or _last(right) < _first(left)
     if drawn:
-        # A column of figures or bullets belongs to what stands beside it all the same.
+        # A column of figures or bullets belongs to the text beside it, even so.
         return not (_is_figures(left) or _is_figures(right))
     return _is_prose(left) and _is_prose(right) and not _has_common_rows(left, right)
 
@@ -240,7 +179,7 @@ def _is_prose(pieces: list[Piece]) -> bool:
 
 
 def _has_common_rows(left: list[Piece], right: list[Piece]) -> bool:
-    """Tell whether gaps go through both sides, and both begin anew below each: wrapped cells."""
+    """Tell whether both sides have rows at the same heights, as cells of several lines have."""
     pieces = sorted(left + right, key=lambda piece: piece.top)
     height = float(np.median([piece.height for piece in pieces]))
     gaps: list[float] = []  # before each piece, below all of those before it
@@ -289,7 +228,7 @@ def _region_lines(pieces: list[Piece], column: int) -> list[Line]:
 
 
 def piece_rows(pieces: Sequence[Piece]) -> list[list[Piece]]:
-    """Return pieces of one height on the page together, from the top."""
+    """Return the pieces in rows, from the top of the page."""
     rows: list[list[Piece]] = []
     for piece in sorted(pieces, key=lambda piece: (_centre(piece), piece.order)):
         if rows and _beside(rows[-1][0], piece):
@@ -308,7 +247,7 @@ def _beside(first: Piece, second: Piece) -> bool:
 
 
 def _cells(row: list[Piece], edges: tuple[float, float], right_to_left: bool) -> list[list[Piece]]:
-    """Return the pieces of a row in order, apart where a gap is as wide as between cells."""
+    """Return the cells of a row in order, separated by gaps as wide as those between cells."""
     row = sorted(row, key=lambda piece: -piece.right if right_to_left else piece.left)
     height = max(piece.height for piece in row)
     is_full = (
@@ -335,7 +274,7 @@ def _gap(before: Piece, after: Piece, right_to_left: bool) -> float:
 
 
 def _table_stop(rows: list[list[list[Piece]]], start: int) -> int:
-    """Return where a table ends that may start at a row; `start` if there is none."""
+    """Return the end of the table that starts at a row, or `start` if none does."""
     if len(rows[start]) < 2 or _is_list_item(rows[start]):
         return start
     stop = start + 1
@@ -354,13 +293,13 @@ def _table_stop(rows: list[list[list[Piece]]], start: int) -> int:
 
 
 def _is_list_item(row: list[list[Piece]]) -> bool:
-    """Tell whether the first of two cells is a bullet or a number, as of a list or a heading."""
+    """Tell whether a row is a bullet or a number and its text, as in a list or a heading."""
     first = row[0][0].text
     return len(row) == 2 and len(first) <= 6 and sum(map(str.isalpha, first)) <= 1
 
 
 def _are_aligned(above: list[list[Piece]], below: list[list[Piece]]) -> bool:
-    """Tell whether two cells after the first stand below each other, by an edge or the middle."""
+    """Tell whether cells after the first are aligned, by an edge or by their middles."""
     return any(_below(cell, other) for cell in above[1:] for other in below[1:])
 
 
@@ -371,7 +310,7 @@ def _below(above: list[Piece], below: list[Piece]) -> bool:
 
 
 def _continues_cell(row: list[list[Piece]], cell: list[Piece], before: list[list[Piece]]) -> bool:
-    """Tell whether a lone cell is the next line of one of the cells of a row."""
+    """Tell whether a single cell continues one of the cells of the row above."""
     above = max(piece.bottom for piece in before[0])
     height = cell[0].height
     return cell[0].top - above < _ROW_GAP * height and any(
@@ -380,10 +319,10 @@ def _continues_cell(row: list[list[Piece]], cell: list[Piece], before: list[list
 
 
 def _wrapped(rows: list[list[list[Piece]]]) -> list[list[list[Piece]]]:
-    """Put the lines of a table together whose cells go on from the line above."""
+    """Join the lines of a table whose cells continue those of the line above."""
     height = float(np.median([piece.height for row in rows for cell in row for piece in cell]))
     gaps = [_row_gap(above, below) for above, below in pairwise(rows)]
-    # Several lines a row show in two kinds of gaps; else only a lone cell goes on.
+    # Rows of several lines show in two kinds of gaps; otherwise only a single cell continues.
     inner = min(gaps) + _ROW_GAP / 2 * height
     two_kinds = max(gaps) > inner + _ROW_GAP / 2 * height
     joined = [rows[0]]
@@ -459,7 +398,7 @@ def _line(cells: list[list[Piece]], column: int, right_to_left: bool, *, is_row:
 
 def _between(before: Piece, after: Piece, right_to_left: bool) -> str:
     if after.is_field and not before.is_field:
-        # The label that stands beside a field.
+        # The label beside a field.
         return " " if not before.text[-1].isalnum() else ": "
     if before.text[-1].isspace() or after.text[0].isspace():
         return ""

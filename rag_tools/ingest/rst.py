@@ -1,7 +1,7 @@
 """reStructuredText → Document: the source itself, with its structure.
 
-A line-based reading of section titles, literal blocks, directives, lists and tables: what
-passages need. It isn't a renderer; docutils is, but keeps no offsets.
+The file is read line by line for what passages need: section titles, literal blocks, directives,
+lists and tables. Nothing is rendered. docutils renders, but doesn't keep offsets.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from rag_tools.ingest.decode import decode
 from rag_tools.sentences import lines
 from rag_tools.types import BlockKind, Document
 
-# A line of one repeated character that isn't a letter, digit or space.
+# A line that repeats one character other than a letter, a digit or a space.
 _ADORNMENT = re.compile(r"([!-/:-@\[-`{-~])\1*")
-_SHORTEST_ADORNMENT = 4  # unless as long as its title
+_SHORTEST_ADORNMENT = 4  # unless it is as long as its title
 _HEADER_FIELD = re.compile(r"[A-Z][\w-]*:(?:\s|\Z)")
 _FIELD = re.compile(r":[^:\s][^:]*:(?:\s|\Z)")
 _LIST_ITEM = re.compile(r"(?:[-*+•‣⁃]|\(?(?:\d+|[A-Za-z]|#)[.)])\s")
@@ -31,7 +31,7 @@ _CODE_DIRECTIVE = re.compile(
 )
 _TABLE_BORDER = re.compile(r"\+[-=+]{2,}|=++(?: ++=++)++\s*\Z")
 
-# Inline mark-up, as titles have it.
+# Inline mark-up in titles.
 _ROLE = re.compile(r":[A-Za-z][\w+.:-]{0,50}:`(?P<content>[^`]{1,500})`")
 _ROLE_TARGET = re.compile(r"(?P<shown>.*\S)\s*<[^<>]*>\Z", re.DOTALL)
 _LITERAL = re.compile(r"``(?P<content>.{1,500}?)``(?!`)")
@@ -46,7 +46,7 @@ _ESCAPED = re.compile(r"\\(.)", re.DOTALL)
 class _Line(NamedTuple):
     start: int
     end: int
-    text: str  # without white space at its end
+    text: str  # without trailing white space
 
     @property
     def indented(self) -> bool:
@@ -56,14 +56,10 @@ class _Line(NamedTuple):
 def load_rst(data: bytes, *, uri: str, name: str) -> Document:
     """Return the document in a reStructuredText file.
 
-    One block per title, paragraph, list item, definition, table row, literal block and code-like
-    directive. The title is the ``Title:`` field of a header such as a PEP's, after its number, and
-    encloses all sections; else the first section's; else the file's name.
-
-    Raises
-    ------
-    UnreadableFileError
-        The bytes aren't text.
+    Each title, paragraph, list item, definition, table row, literal block and code-like directive
+    is a block. The title is the ``Title:`` field of a header such as a PEP's, after its number, and
+    encloses all sections; else the first section's; else the file's name. A `Loader`, see
+    `rag_tools.ingest.load`.
     """
     text = decode(data, name=name)
     rows = [_Line(start, end, text[start:end].rstrip()) for start, end in lines(text)]
@@ -79,14 +75,14 @@ def load_rst(data: bytes, *, uri: str, name: str) -> Document:
 
 
 def _plain(title: str) -> str:
-    """Return a title as a reader sees it: of roles and references what they show.
+    """Return a title as a reader sees it: roles and references are replaced by what they show.
 
     Examples
     --------
     >>> _plain("The :class:`~shop.Cart` of ``shop`` and `others <more.html>`_")
     'The Cart of shop and others'
     """
-    kept: list[str] = []  # what is inside literals isn't mark-up
+    kept: list[str] = []  # the content of literals isn't mark-up
     for number, part in enumerate(_LITERAL.split(title)):
         if number % 2 == 0:
             part = _ROLE.sub(_role_shown, part)
@@ -117,7 +113,7 @@ class _Reader:
         self._styles: list[tuple[str, bool]] = []  # level → character, with an overline
 
     def read(self) -> Iterator[Opening]:
-        """Yield where each block opens; it runs to where the next one does."""
+        """Yield the opening of each block, which extends to the next opening."""
         row = self._skip_blank(0)
         header_end = self._header_end(row)
         if header_end > row:
@@ -139,7 +135,7 @@ class _Reader:
             row = self._skip_blank(end)
 
     def _items(self, row: int, end: int) -> Iterator[Opening]:
-        """Yield where items open: on every line that isn't indented, terms together."""
+        """Yield the openings of items: each marked line, or each term that isn't indented."""
         marked = bool(self._item_mark(self._text(row)))
         yield self._opening("item", row)
         for each in range(row + 1, end):
@@ -153,7 +149,7 @@ class _Reader:
         return _LIST_ITEM.match(text) or _FIELD.match(text) or _OPTION.match(text)
 
     def _table(self, row: int, end: int) -> Iterator[Opening]:
-        """Yield where the header of a table opens, and each row."""
+        """Yield the openings of a table's header and of its rows."""
         if self._text(row).startswith(".. "):
             yield from self._directive_table(row, end)
             return
@@ -167,17 +163,17 @@ class _Reader:
             has_header = len(rules) > 2
             body = rules[1] if has_header else row
         yield self._opening("header" if has_header else "row", row)
-        # Without a header the rule above the first row belongs to it.
+        # Without a header, the rule above the first row belongs to that row.
         for each in range(body + 1 if has_header else row + 2, end):
             text = self._text(each)
             if each in is_rule:
                 continue
-            # A row of a simple table begins in its first column, one of a grid after a rule.
+            # A row of a simple table begins in the first column, a row of a grid after a rule.
             if each - 1 in is_rule or not (is_grid or text[:1].isspace()):
                 yield self._opening("row", each)
 
     def _directive_table(self, row: int, end: int) -> Iterator[Opening]:
-        """Yield where the rows of a table open whose cells are a nested list, or CSV."""
+        """Yield the openings of the rows of a table whose cells are a nested list or CSV."""
         start = row + 1
         headers = 0
         yield self._opening("paragraph", row)
@@ -206,7 +202,7 @@ class _Reader:
         return self._rows[row].text if row < len(self._rows) else ""
 
     def _header_end(self, row: int) -> int:
-        """Return the row after a header of ``Name: value`` lines with a title, else `row`."""
+        """Return the row after a header of ``Name: value`` lines with a title, or `row`."""
         if not _HEADER_FIELD.match(self._text(row)):
             return row
         end = row
@@ -230,7 +226,7 @@ class _Reader:
         return end
 
     def _title(self, row: int) -> int:
-        """Open the section whose title stands at `row`; return its height in rows, else 0."""
+        """Open the section whose title is at `row`; return how many rows it has, 0 without one."""
         first, second, third = (self._text(row + ahead) for ahead in range(3))
         if _ADORNMENT.fullmatch(first) and second and first == third:
             title, underline, overlined = second, third, True
@@ -243,7 +239,7 @@ class _Reader:
             return 0
         style = (underline[0], overlined)
         if style not in self._styles:
-            # A style that is new below a shallow section is the next level there.
+            # A new style opens the next level below the current section.
             self._styles.append(style)
         level = min(self._styles.index(style), len(self._titles))
         self._titles = [*self._titles[:level], _plain(title)]
@@ -284,7 +280,7 @@ class _Reader:
         return row
 
     def _indented_end(self, row: int) -> int:
-        """Return the row after the indented lines from `row` on, blank ones among them."""
+        """Return the row after the indented lines that start at `row`, with blank lines between."""
         end = row
         while row < len(self._rows) and (not self._rows[row].text or self._rows[row].indented):
             row += 1

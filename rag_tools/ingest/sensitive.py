@@ -1,7 +1,7 @@
-"""Names of sensitive files, which hold keys, passwords or tokens: left out unless named.
+"""Tells sensitive files, which hold keys, passwords or tokens, by their names.
 
-Judged by name and place alone. What is in a file isn't looked at, so a password in a file of
-another name is indexed like everything else.
+Such files are left out unless the caller names them. Only name and place count: files aren't
+opened, so a password in a file of another name is indexed like everything else.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from pathlib import PurePosixPath
 
 from pathspec import GitIgnoreSpec
 
-# In lower case; a pattern with a slash takes the end of a path.
+# Patterns in lower case; one with a slash matches the end of a path.
 _SENSITIVE = (
-    # Settings of programs and their environments.
+    # Settings of programs and of their environments.
     ".env",
     ".env.*",
     "*.env",
@@ -57,7 +57,7 @@ _SENSITIVE = (
     ".vault_pass",
     "_netrc",
     "pgpass.conf",
-    # Of cloud services and their commands.
+    # Credentials of cloud services and their command-line tools.
     ".boto",
     ".dockercfg",
     ".s3cfg",
@@ -72,14 +72,14 @@ _SENSITIVE = (
     ".docker/config.json",
     ".kube/config",
 )
-# They show how a file of secrets is made, and hold none.
+# Parts of names of files that only show what a file of secrets looks like.
 _EXAMPLES = frozenset({"default", "defaults", "dist", "example", "sample", "schema", "template"})
 
 _PATTERN = re.compile("|".join(translate(f"*/{pattern}") for pattern in _SENSITIVE))
 
 
 def is_sensitive(relative: str) -> bool:
-    """Tell by the path of a file below its root whether it is likely to be sensitive.
+    """Tell by the path of a file, relative to its root, whether it is likely to be sensitive.
 
     Examples
     --------
@@ -92,7 +92,7 @@ def is_sensitive(relative: str) -> bool:
 
 
 def names_sensitive(relative: str, patterns: Sequence[GitIgnoreSpec]) -> bool:
-    """Tell whether one of some patterns is about this file rather than about all in a folder.
+    """Tell whether one of some patterns names this file rather than all files of its folder.
 
     Examples
     --------

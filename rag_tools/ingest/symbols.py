@@ -1,17 +1,17 @@
 """Characters of symbol fonts → Unicode.
 
-Word stores a symbol as the font's name and a code that means something in that font alone. Which
-characters of a document are symbols is the loaders' business.
+Word stores a symbol as the name of a font and a code that has a meaning in that font alone. The
+loader of a format decides which characters of a document are symbols.
 """
 
 from __future__ import annotations
 
 REPLACEMENT = "\ufffd"
-"""Stands for a symbol that has no known character."""
+"""The replacement for a symbol without a known character."""
 
 _PRIVATE = 0xF000  # Word adds this to the codes of symbol fonts
 
-# The encoding of Adobe's font Symbol, from 0x20 on; a space stands for what isn't assigned.
+# The encoding of Adobe's font Symbol from 0x20 on; a space stands for an unassigned code.
 _SYMBOL = (
     " !∀#∃%&∋()∗+,−./0123456789:;<=>?"
     "≅ΑΒΧΔΕΦΓΗΙϑΚΛΜΝΟΠΘΡΣΤΥςΩΞΨΖ[∴]⊥_"
@@ -49,7 +49,7 @@ _FONTS: dict[str, dict[int, str]] = {
 
 
 def symbol(font: str, code: int) -> str:
-    """Return the character that `code` draws in `font`, `REPLACEMENT` if it isn't known.
+    """Return the character that `code` draws in `font`, or `REPLACEMENT` if it isn't known.
 
     Examples
     --------
@@ -60,14 +60,14 @@ def symbol(font: str, code: int) -> str:
     if known is not None:
         return known.get(code & 0xFF, " " if code & 0xFF == 0x20 else REPLACEMENT)
     if 0xE000 <= code <= 0xF8FF or not 0x20 <= code <= 0x10FFFF or 0xD800 <= code <= 0xDFFF:
-        return REPLACEMENT  # it means something in that font alone
+        return REPLACEMENT  # the code has a meaning in that font alone
     return chr(code)
 
 
 def symbols(font: str, text: str) -> str:
-    """Return `text`, written in `font`, with the characters that only a symbol font has replaced.
+    """Return `text`, written in `font`, with codes of symbol fonts replaced by characters.
 
-    Characters of the private use area in a font that isn't known stay as they are.
+    Characters of the private use area are kept if the font isn't known.
     """
     if font.strip().lower() not in _FONTS:
         return text

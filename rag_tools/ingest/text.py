@@ -1,7 +1,7 @@
 """Plain text, tables in text, configuration and other line-oriented files → Document.
 
-Formats whose structure we read (Markdown, reStructuredText, source code) have modules of
-their own.
+Formats with a structure of their own (Markdown, reStructuredText, source code) have their own
+modules.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _ENTRIES: BlockKind = "lines"
 _ROWS: BlockKind = "table"
 
 FORMATS: dict[str, tuple[str, BlockKind]] = {
-    # Suffix → media type, and what the file is made of. No suffix: README, LICENSE, Makefile.
+    # Suffix → media type, and what the file consists of. README, LICENSE, Makefile have no suffix.
     "": ("text/plain", _PROSE),
     ".txt": ("text/plain", _PROSE),
     ".text": ("text/plain", _PROSE),
@@ -93,7 +93,7 @@ FORMATS: dict[str, tuple[str, BlockKind]] = {
 }
 
 
-# What a run of lines in a plain text is told by.
+# How the runs of lines in a plain text are recognised.
 _LOG_ENTRY = re.compile(
     r"\W{0,2}(?:\d{4}[-/.]\d\d[-/.]\d\d[T ,]*\d\d:\d\d|\d\d:\d\d:\d\d"
     r"|(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec) [ \d]\d \d\d:\d\d"
@@ -109,33 +109,19 @@ _NUMBER = re.compile(r"[\d\W_]*\d[\d\W_]*")
 
 _LONG_SOURCE = 5_000
 _LONG_LINES = 500
-"""From so many characters on, and so many a line on average, a source is taken for minified."""
+"""A source of this many characters, and this many per line on average, counts as minified."""
 
 _LONGEST_ROW = 8_192
-"""Most characters of a row of several lines; beyond, a quotation mark was no quotation mark."""
+"""Most characters of a row of several lines; a longer one has a stray quotation mark."""
 
 
 def load_text(data: bytes, *, uri: str, name: str) -> Document:
-    """Return the document in a text file: one block per run of lines between blank lines.
+    """Return the document in a text file: each run of lines between blank lines is a block.
 
-    A table has one block for its header, if it seems to have one, and others for its rows. In
-    prose, lines that are entries of a log, or a key and its value each, or describe options are
-    told from running text.
-
-    Parameters
-    ----------
-    data
-        The whole file.
-    uri
-        Of the document.
-    name
-        File name; its suffix tells prose from tables and line-oriented formats, and it is the
-        title.
-
-    Raises
-    ------
-    UnreadableFileError
-        The bytes aren't text.
+    A table has a block for its header, if it seems to have one, and others for its rows. In prose,
+    entries of a log, pairs of key and value, and descriptions of options are told from running
+    text. The suffix of the name tells prose from tables and line-oriented
+    formats. A `Loader`, see `rag_tools.ingest.load`.
     """
     text = decode(data, name=name)
     suffix = PurePath(name).suffix.lower()
@@ -155,9 +141,9 @@ def looks_like_header(rows: Sequence[Sequence[str]], *, by_numbers: bool = False
     Parameters
     ----------
     rows
-        The cells of the first rows.
+        Cells of the first rows.
     by_numbers
-        Whether that must show: there are numbers below the names, and none among them.
+        Whether numbers must confirm it: some below the names, and none among them.
     """
     if len(rows) < 2 or len(rows[0]) < 2:
         return False
@@ -171,7 +157,7 @@ def looks_like_header(rows: Sequence[Sequence[str]], *, by_numbers: bool = False
 
 
 def _block_kind(text: str, span: Span) -> BlockKind:
-    """Return what a run of lines of a plain text is."""
+    """Return the kind of block that a run of lines in a plain text is."""
     rows = [line.of(text).rstrip() for line in lines(text, *span)]
     rows = [row for row in rows if row]
     if len(rows) > 1 and sum(map(bool, map(_LOG_ENTRY.match, rows))) * 2 > len(rows):
@@ -184,12 +170,12 @@ def _block_kind(text: str, span: Span) -> BlockKind:
 
 
 def is_minified(text: str) -> bool:
-    """Tell whether a source was packed for machines: long, and hardly any lines."""
+    """Tell whether a source is minified: it is long and has hardly any lines."""
     return len(text) >= _LONG_SOURCE and len(text) / (text.count("\n") + 1) >= _LONG_LINES
 
 
 def is_definition(text: str, start: int) -> bool:
-    """Tell whether a term stands at `start`, with its definition after a colon on a new line."""
+    """Tell whether there is a term at `start`, with its definition after a colon on a new line."""
     return _DEFINITION.match(text, start) is not None
 
 
@@ -205,7 +191,7 @@ def _openings(text: str, kind: BlockKind) -> Iterator[Opening]:
 
 
 def _options(text: str, span: Span) -> Iterator[Opening]:
-    """Yield where each option of a command, with its description, starts."""
+    """Yield the opening of each option of a command, together with its description."""
     yield Opening(_PROSE, span.start)
     depth = None
     for line in lines(text, *span):
@@ -217,7 +203,7 @@ def _options(text: str, span: Span) -> Iterator[Opening]:
 
 
 def _table(text: str, span: Span, *, has_header: bool) -> Iterator[Opening]:
-    """Yield where the header of a table starts, and its rows, those of one line together."""
+    """Yield the openings of a table's header and of its rows; rows of one line share a block."""
     rows = list(_rows(text, span))
     start = 0
     if has_header and _has_header(text, rows):
@@ -232,7 +218,7 @@ def _table(text: str, span: Span, *, has_header: bool) -> Iterator[Opening]:
 
 
 def _rows(text: str, span: Span) -> Iterator[Span]:
-    """Yield the rows of a table: lines, and several where a line ends inside quotation marks."""
+    """Yield the rows of a table: a line each, or several if one ends inside quotation marks."""
     start = span.start
     odd = False
     for line in lines(text, *span):
@@ -251,5 +237,5 @@ def _has_header(text: str, rows: Sequence[Span]) -> bool:
     delimiter = max(_CELL_ENDS, key=lambda each: min((row.count(each) for row in first), default=0))
     try:
         return looks_like_header(list(csv.reader(first, delimiter=delimiter)))
-    except csv.Error:  # a NUL, or a cell of absurd length
+    except csv.Error:  # the row holds a NUL or an extremely long cell
         return False

@@ -1,10 +1,10 @@
-"""Parsing in a process of its own, which can be ended: with a deadline and a limit of memory.
+"""Parses documents in a separate process, with a deadline and a memory limit.
 
-A hostile or odd file may keep a parser busy for hours, make it take all memory, or crash it. In
-a worker process that costs the file and not the sync. The worker is this module, run by
-`subprocess` with a bare interpreter rather than by `multiprocessing`, which would run the
-caller's ``__main__`` again. It and its parent exchange pickles, each after its length, over the
-worker's standard input and output; whatever else is printed in it goes nowhere.
+A hostile or unusual file may keep a parser busy for hours, make it use up all memory, or crash it.
+In a worker process, that file is skipped and the sync goes on. The worker is this module, run by
+`subprocess` with a bare interpreter rather than by `multiprocessing`, which would run the caller's
+``__main__`` again. It and its parent exchange pickles, each preceded by its length, over the
+worker's standard input and output; anything else that it prints is discarded.
 """
 
 from __future__ import annotations
@@ -23,28 +23,28 @@ import threading
 import time
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from io import BytesIO
-from types import TracebackType
-from typing import Any, BinaryIO, NamedTuple, Self
+from typing import Any, BinaryIO, NamedTuple
 
 from rag_tools import errors
+from rag_tools.closing import Closing
 from rag_tools.errors import IngestError, UnreadableFileError
 from rag_tools.ingest.load import harmless, load_bytes, printable
 from rag_tools.types import Document
 
 DEFAULT_TIMEOUT = 60.0
-"""Seconds after which a document that is still being parsed is given up."""
+"""Seconds after which the parsing of a document is given up."""
 
 MAX_MEMORY = 4 * 1024**3
-"""Bytes of address space that a worker may take, where the system can limit that (Linux)."""
+"""Bytes of address space that a worker may use, where the system can limit it (Linux)."""
 
 _START_SECONDS = 60.0
-_POLL_SECONDS = 0.1  # Ctrl-C interrupts no wait on Windows
+_POLL_SECONDS = 0.1  # on Windows, Ctrl-C doesn't interrupt a wait
 _CPU_SECONDS_MORE = 5.0
-_GRACE_SECONDS = 1.0  # what has just closed its pipes may not have ended yet
+_GRACE_SECONDS = 1.0  # a process that has closed its pipes may take a moment to end
 _LENGTH = struct.Struct(">Q")
 _READY = b"ready"
 
-# The worker imports what its parent does, from where it does.
+# The worker imports the same modules as its parent, from the same places.
 _COMMAND = (
     "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
     "from rag_tools.ingest.worker import main; main()"
@@ -67,16 +67,16 @@ class _Failure(NamedTuple):
     message: str
 
 
-class Worker:
+class Worker(Closing):
     """Loads documents, in a worker process where a parser could do harm; a context manager.
 
-    The process is started when it is first needed, used for many documents, and replaced after it
-    had to be ended. Not safe to share between threads.
+    The process is started when it is first needed, serves many documents, and is replaced if it
+    had to be ended. A worker must not be shared between threads.
 
     Parameters
     ----------
     timeout
-        Seconds that a document may take.
+        Seconds that loading a document may take.
     """
 
     def __init__(self, *, timeout: float = DEFAULT_TIMEOUT) -> None:
@@ -85,31 +85,20 @@ class Worker:
         self._ready: Future[bytes] | None = None
         self._pipe = ThreadPoolExecutor(1, thread_name_prefix="rag-tools-worker")
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
-
     def close(self) -> None:
         """End the process."""
         self._end()
         self._pipe.shutdown()
 
     def load(self, data: bytes, *, name: str, uri: str) -> Document:
-        """Do what `load_bytes` does, within the limits.
+        """Return the document in the content of a file, as `load_bytes` does, within the limits.
 
         Raises
         ------
         UnsupportedFormatError
             As `load_bytes` does.
         UnreadableFileError
-            As `load_bytes` does; or it took too long or too much memory, or the parser crashed.
+            As `load_bytes` does; also if parsing takes too long or too much memory, or crashes.
         """
         if harmless(name, len(data)):
             return load_bytes(data, name=name, uri=uri)
@@ -129,7 +118,7 @@ class Worker:
             status = self._end(grace=_GRACE_SECONDS)
             raise UnreadableFileError(_obituary(printable(name), status)) from None
         except BaseException:
-            self._end()  # the rest of the answer would be taken for that of the next document
+            self._end()  # the next document would get the rest of this answer
             raise
         found = _Answers(BytesIO(answer)).load()
         if isinstance(found, _Failure):
@@ -150,7 +139,7 @@ class Worker:
         self._ready = self._pipe.submit(_receive, self._process.stdout)
 
     def _started(self) -> subprocess.Popen[bytes] | None:
-        """Return the process, ready; None where there can't be one, as in a frozen program."""
+        """Return the process once it is ready, or None if it can't run, as in a frozen program."""
         self.start()
         if self._process is None or self._ready is None:
             return None
@@ -163,7 +152,7 @@ class Worker:
         return None
 
     def _wait(self, answer: Future[bytes], seconds: float) -> bytes:
-        """Return what the worker answers; raises TimeoutError if it doesn't in time."""
+        """Return the answer of the worker; raises TimeoutError if there is none in time."""
         until = time.monotonic() + seconds
         while not answer.done():
             left = until - time.monotonic()
@@ -173,7 +162,7 @@ class Worker:
         return answer.result()
 
     def _end(self, *, grace: float = 0) -> int:
-        """End the process, if there is one and it doesn't end by itself; return its exit status."""
+        """End the process if it doesn't end by itself in `grace` seconds; return its status."""
         process, self._process, self._ready = self._process, None, None
         if process is None:
             return 0
@@ -183,7 +172,7 @@ class Worker:
         status = process.wait()
         for pipe in (process.stdin, process.stdout):
             if pipe is not None:
-                # The thread that still reads or writes meets the end of the pipe by itself.
+                # A thread that still reads or writes sees the end of the pipe.
                 self._pipe.submit(_close, pipe)
         return status
 
@@ -195,15 +184,15 @@ def _close(pipe: Any) -> None:  # noqa: ANN401 - typeshed's IO[bytes]
 
 def _spawn() -> subprocess.Popen[bytes]:
     if not sys.executable or getattr(sys, "frozen", False):
-        raise OSError("this program isn't run by a Python interpreter that could be started again")
+        raise OSError("the Python interpreter that runs this program can't be started again")
     return subprocess.Popen(
-        # -P: no file in the working directory takes the place of a module.
+        # -P: no file in the working directory can replace a module.
         [sys.executable, "-P", "-c", _COMMAND, json.dumps(sys.path)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
-        env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},  # each of its threads reserves memory
-        # Ctrl-C is for the parent, which ends the worker; on Windows no console window opens.
+        env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},  # each thread of it reserves memory
+        # Only the parent receives Ctrl-C, and ends the worker; on Windows, no console window opens.
         start_new_session=True,
         creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
     )
@@ -222,7 +211,7 @@ def _send(pipe: Any, message: bytes) -> None:  # noqa: ANN401 - typeshed's IO[by
 
 
 def _receive(pipe: Any) -> bytes:  # noqa: ANN401 - typeshed's IO[bytes]
-    """Return the next message; raises EOFError if there is none, or not all of it."""
+    """Return the next message; raises EOFError if there is none, or only a part of one."""
     head = pipe.read(_LENGTH.size)
     if len(head) < _LENGTH.size:
         raise EOFError
@@ -234,12 +223,12 @@ def _receive(pipe: Any) -> bytes:  # noqa: ANN401 - typeshed's IO[bytes]
 
 
 def _obituary(name: str, status: int) -> str:
-    """Return why a document is skipped in which the worker ended by itself."""
+    """Return why a document is skipped: the worker ended by itself while it parsed it."""
     if status < 0:
         with contextlib.suppress(ValueError):
             cause = signal.Signals(-status).name
             return (
-                f"{name}: the parser crashed ({cause}), or the system ended it for want of memory; "
+                f"{name}: the parser crashed ({cause}), or the system ran out of memory; "
                 "convert the file to another format, and please report it"
             )
     return (
@@ -249,13 +238,13 @@ def _obituary(name: str, status: int) -> str:
 
 
 class _Answers(pickle.Unpickler):
-    """Reads what a worker answers: values of ours, and no call of anything else."""
+    """Reads the answer of a worker, which may hold values of our own types and nothing else."""
 
     def find_class(self, module: str, name: str) -> Any:  # noqa: ANN401
         """Return a class that an answer may hold."""
-        if module == "rag_tools.types" or (module, name) == (__name__, _Failure.__name__):
+        if module == Document.__module__ or (module, name) == (__name__, _Failure.__name__):
             return super().find_class(module, name)
-        raise pickle.UnpicklingError(f"{module}.{name} in the answer of a worker")
+        raise pickle.UnpicklingError(f"a worker answered with {module}.{name}")
 
 
 # -- in the worker -----------------------------------------------------------------------------
@@ -276,7 +265,7 @@ def main() -> None:
 
 
 def _take_pipes() -> tuple[BinaryIO, BinaryIO]:
-    """Return standard input and output, and put the null device in their place for all others."""
+    """Return standard input and output, and redirect both to the null device for other code."""
     requests, answers = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
     with open(os.devnull, "r+b") as null:  # noqa: PTH123 - a device
         os.dup2(null.fileno(), 0)
@@ -285,7 +274,7 @@ def _take_pipes() -> tuple[BinaryIO, BinaryIO]:
 
 
 def _read(requests: BinaryIO, inbox: queue.SimpleQueue[bytes]) -> None:
-    """Pass requests on; end the process, whatever it is doing, when the parent has gone."""
+    """Pass requests on; when the parent has ended, end this process, whatever it is doing."""
     try:
         while True:
             inbox.put(_receive(requests))
@@ -307,7 +296,7 @@ def _answer(request: _Request) -> bytes:
 
 
 def _end_with_parent() -> None:
-    """Have Linux end the worker with its parent, even while a parser holds the interpreter."""
+    """Make Linux end the worker with its parent, even while a parser holds the interpreter."""
     if sys.platform == "linux":
         import ctypes
 
@@ -326,7 +315,7 @@ def _limit_memory() -> None:
 
 
 def _limit_cpu(timeout: float) -> None:
-    """Have the system end the worker some time after its parent should have."""
+    """Make the system end the worker some time after its parent should have ended it."""
     if sys.platform != "win32":
         import resource
 

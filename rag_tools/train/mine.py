@@ -8,11 +8,11 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Self
 
 import numpy as np
 
 from rag_tools.catalog import lexical
+from rag_tools.closing import Closing
 from rag_tools.encode.checkpoint import load_checkpoint
 from rag_tools.encode.encoder import Encoder
 from rag_tools.engine import Engine
@@ -152,7 +152,7 @@ def _mean(one: Mapping[str, float], other: Mapping[str, float]) -> dict[str, flo
     return dict(zip(one, map(float, np.mean(list(scores), axis=0)), strict=True))
 
 
-class _Corpus:
+class _Corpus(Closing):
     """The distinct positives of a source, indexed; a context manager."""
 
     def __init__(
@@ -170,10 +170,8 @@ class _Corpus:
         self._lexical = lexical.in_memory(self._texts)
         self._engine = _indexed(self._texts, work, checkpoint, progress)
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
+    def close(self) -> None:
+        """Close the indexes of the passages."""
         self._lexical.close()
         self._engine.close()
 

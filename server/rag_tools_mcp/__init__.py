@@ -1,8 +1,7 @@
-"""The MCP server: an agent's way to a rag-tools index.
+"""The MCP server, through which agents use an index.
 
-`server` puts together what `tools`, `resources`, `prompts` and `viewer` offer. `collections` opens
-the indexes behind the protocol's back, `pages` bounds what a tool returns. `running` serves on
-standard input and output or, with `http` and what it needs, over HTTP, as `settings` say. `hosts`
-knows the configuration of the programs that start the server, `changes` with `jsonc` and `toml`
-changes it. No retrieval logic lives here.
+`server` assembles `tools`, `resources`, `prompts` and `viewer`. `collections` opens the indexes in
+the background, and `pages` limits the size of results. `running` serves on standard input and
+output or, with `http`, over HTTP, as `settings` say. `install` changes the configuration of the
+programs that start the server. There is no retrieval logic here.
 """

@@ -1,6 +1,6 @@
-"""Who calls: static tokens and JSON web tokens, and what each may do.
+"""Authentication: static tokens and JSON web tokens, and what their bearers may do.
 
-How a request carries a token is in `http`; what a caller is refused, in `calls`.
+`http` takes the token from the request, and `calls` refuses what a caller may not do.
 """
 
 from __future__ import annotations
@@ -21,26 +21,26 @@ from rag_tools_mcp import logs
 from rag_tools_mcp.settings import Http, Issuer, Token
 
 MIN_TOKEN = 16
-"""Characters of a static token, at least: shorter ones can be guessed."""
+"""The fewest characters of a static token: shorter ones could be guessed."""
 
-# Signatures that a public key verifies. Never HMAC: whoever knows the public key could sign.
+# Only signatures that a public key verifies. With HMAC, everyone with the public key could sign.
 _ALGORITHMS = ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "EdDSA"]
 
-_LEEWAY = 30  # seconds that the issuer's clock may differ
+_LEEWAY = 30  # seconds by which the issuer's clock may differ from ours
 
 
 @dataclass(frozen=True)
 class Caller:
-    """Who a request comes from.
+    """The caller of a request.
 
     Attributes
     ----------
     name
-        Of the token, or the address where there are none.
+        The name of the token, or the address if the server has no tokens.
     writes
         Whether `sync` is allowed.
     collections
-        Those that exist for the caller; None: all.
+        The collections that the caller may see; None: all.
     """
 
     name: str
@@ -52,16 +52,16 @@ current: ContextVar[Caller] = ContextVar("rag_tools_caller")
 """The caller of the request that is being answered."""
 
 Authenticate = Callable[[str], Awaitable[Caller | None]]
-"""From a token to its bearer; None if it isn't valid."""
+"""Returns the bearer of a token, or None if it isn't valid."""
 
 
 def authenticator(http: Http) -> Authenticate | None:
-    """Return what tells callers by their tokens; None if the settings ask for none.
+    """Return the function that authenticates tokens; None if the settings have none.
 
     Raises
     ------
     ConfigurationError
-        A token or the issuer's keys can't be read, or a token is too short.
+        If a token or the issuer's keys can't be read, or a token is too short.
     """
     if not http.guarded:
         return None
@@ -78,7 +78,7 @@ def authenticator(http: Http) -> Authenticate | None:
 
 
 class StaticTokens:
-    """Tokens that are known beforehand. Only their digests are kept."""
+    """Tokens from the settings. Only their digests are kept in memory."""
 
     def __init__(self, tokens: Sequence[Token]) -> None:
         self._bearers = [
@@ -90,7 +90,7 @@ class StaticTokens:
         ]
 
     def bearer(self, token: str) -> Caller | None:
-        """Return whose token it is; the time it takes doesn't depend on the token."""
+        """Return the bearer of a token, in a time that doesn't depend on the token."""
         presented, found = _digest(token), None
         for digest, caller in self._bearers:
             if hmac.compare_digest(digest, presented):
@@ -112,7 +112,7 @@ class WebTokens:
             self._keys = _read_keys(Path(issuer.jwks))
 
     async def bearer(self, token: str) -> Caller | None:
-        """Return whose token it is, if the issuer signed it, for us, and it is still valid."""
+        """Return the bearer of a token if it is valid, from the issuer, and for this server."""
         try:
             header = jwt.get_unverified_header(token)
             if header["alg"] not in _ALGORITHMS:
@@ -138,20 +138,20 @@ class WebTokens:
             logs.event("issuer unreachable", issuer=self._issuer.url)
             return None
         except (jwt.PyJWTError, KeyError, TypeError, ValueError, AttributeError, RecursionError):
-            # Until it is verified, a token can hold anything, in any shape.
+            # A token that isn't verified yet may contain anything, in any form.
             return None
 
     async def _key(self, id: str) -> jwt.PyJWK:
         if self._client is None:
             return self._keys[id]
-        # May ask the issuer. One at a time, for the client holds a lock meanwhile.
+        # This may ask the issuer. One thread is enough, since the client holds a lock meanwhile.
         return await to_thread.run_sync(self._client.get_signing_key, id, limiter=self._limiter)
 
     def _visible(self, claimed: Sequence[str] | None) -> frozenset[str] | None:
         if claimed is None:
             return self._issuer.collections
         if isinstance(claimed, str):
-            raise TypeError("the collections claim is a list")
+            raise TypeError("the collections claim must be a list")
         names = frozenset(claimed)
         return names if self._issuer.collections is None else names & self._issuer.collections
 
@@ -173,8 +173,9 @@ def _secret(token: Token) -> str:
     secret = secret.strip()
     if len(secret) < MIN_TOKEN:
         raise ConfigurationError(
-            f"token {token.name!r} in {place} has {len(secret)} characters, not {MIN_TOKEN} or "
-            'more; make one: python -c "import secrets; print(secrets.token_urlsafe())"'
+            f"token {token.name!r} in {place} has {len(secret)} characters, but needs at least "
+            f"{MIN_TOKEN}. To make one, run: "
+            'python -c "import secrets; print(secrets.token_urlsafe())"'
         )
     return secret
 

@@ -1,6 +1,6 @@
-"""What surrounds every call of the protocol: permission, admission, size, measurement, a log line.
+"""What surrounds every call: permission, admission, the size limit, metrics and a log line.
 
-Transport and tokens are the business of `http` and `auth`; the calls themselves of `server`.
+The transport and tokens are in `http` and `auth`, the calls themselves in `server`.
 """
 
 from __future__ import annotations
@@ -16,15 +16,16 @@ from mcp.shared.exceptions import MCPError
 from mcp.types import CallToolResult, TextContent
 from opentelemetry import trace
 
+from rag_tools.wire.results import RETRY_AFTER
 from rag_tools_mcp import auth, logs
-from rag_tools_mcp.connection import ENDLESS
-from rag_tools_mcp.limits import RETRY_AFTER, BusyError, Gate
+from rag_tools_mcp.internals.connection import ENDLESS
+from rag_tools_mcp.limits import BusyError, Gate
 from rag_tools_mcp.metrics import Metrics
 
 BUSY = -32050
-"""JSON-RPC code of what is refused because there is too much to do: try again later."""
+"""The JSON-RPC code of a call that is refused because the server is busy."""
 
-# What reads or writes an index. The rest is answered from memory.
+# The methods that read or write an index. The others are answered from memory.
 _WORK = frozenset({"tools/call", "resources/read", "completion/complete"})
 
 _WRITES = frozenset({"sync"})
@@ -36,11 +37,11 @@ class Calls:
     Parameters
     ----------
     response_bytes
-        Of a result's text, at most.
+        The largest size of a result's text.
     tools
-        Names of the tools: what else is called isn't counted by name.
+        The names of the tools. Calls of unknown tools aren't counted by name.
     log_queries
-        Log what is searched for.
+        Whether queries are logged.
     """
 
     def __init__(
@@ -59,7 +60,7 @@ class Calls:
     async def __call__(
         self, ctx: ServerRequestContext[Any, Any], call_next: CallNext
     ) -> HandlerResult:
-        """Answer one message, by way of the rest of the chain."""
+        """Answer one message, with the rest of the middleware."""
         if ctx.method == "tools/list":
             return _offered(await call_next(ctx))
         if ctx.method == "subscriptions/listen" and ctx.request is not None:
@@ -90,7 +91,7 @@ class Calls:
     ) -> tuple[str, HandlerResult]:
         caller = auth.current.get()
         if tool in _WRITES and not caller.writes:
-            return "denied", _refusal(f"{tool} needs a token with the scope write")
+            return "denied", _refusal(f"{tool} is not allowed: use a token with the scope write")
         try:
             with self._gate.enter(caller.name), self._metrics.inside.track_inprogress():
                 result = await call_next(context)
@@ -103,8 +104,8 @@ class Calls:
         size = _size(result)
         if size > self._response_bytes:
             message = (
-                f"the result takes {size} bytes, and the server returns {self._response_bytes} at "
-                "most: ask for less"
+                f"the result has {size} bytes, and the server returns at most "
+                f"{self._response_bytes}: ask for less"
             )
             if context.method == "tools/call":
                 return "error", _refusal(message)
@@ -133,7 +134,7 @@ class Calls:
 
 
 def _asked(context: ServerRequestContext[Any, Any]) -> tuple[str, dict[str, Any]]:
-    """Return the tool that a message calls and its arguments; nothing is validated yet."""
+    """Return the tool that a message calls, and its arguments, which aren't validated yet."""
     params = context.params or {}
     tool, arguments = params.get("name"), params.get("arguments")
     return (
@@ -151,7 +152,7 @@ def _offered(result: HandlerResult) -> HandlerResult:
 
 
 def _size(result: HandlerResult) -> int:
-    """Return the bytes of a result's text; the rest says the same again."""
+    """Return the size of a result's text in bytes; the structured content repeats the text."""
     items: list[dict[str, Any]] = []
     if isinstance(result, dict):
         items = result.get("content") or result.get("contents") or []

@@ -1,6 +1,6 @@
-"""Named indexes, opened behind the protocol's back so that it can answer at once.
+"""Named indexes, opened in the background while the protocol already answers.
 
-What a caller may see is decided elsewhere; `Collections.only` is how it is kept.
+Which of them a caller may see is decided elsewhere and enforced by `Collections.only`.
 """
 
 from __future__ import annotations
@@ -19,37 +19,38 @@ if TYPE_CHECKING:
     from rag_tools.engine import Engine
 
 DEFAULT_NAME = "default"
-"""What the collection of a server with one unnamed index is called."""
+"""The name of the collection of a server with one unnamed index."""
 
-# The name is the host of its documents' URIs: clients may change the case of a host.
+# The name is the host part of its documents' URIs, whose case clients may change.
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 
 
 class Collections:
-    """Named indexes: each is opened once, by whoever needs it first.
+    """Named indexes, each opened once, when it is first needed.
 
     A failure isn't remembered: once the user has built an index, the next call opens it. If an
-    index is deleted and built anew, the next call opens the new one.
+    index was deleted and rebuilt, the next call opens the new one.
 
     Parameters
     ----------
     directories
-        Name to directory of an index; None is the default index. The order is kept.
+        The directories of the indexes by name; None is the default directory. The order is kept.
 
     Raises
     ------
     ConfigurationError
-        There is none, or a name can't be part of a URI.
+        If there are none, or a name can't be part of a URI.
     """
 
     def __init__(self, directories: Mapping[str, Path | None]) -> None:
         if not directories:
-            raise ConfigurationError("a server needs an index: name its directory")
+            raise ConfigurationError("a server needs at least one index: give its directory")
         for name in directories:
             if not _NAME.fullmatch(name):
                 raise ConfigurationError(
-                    f"{name!r} can't name a collection: use up to 64 lower-case letters, digits, "
-                    "'-' and '_', a letter or digit first"
+                    f"{name!r} is not a valid name of a collection: use up to 64 lower-case "
+                    f"letters, "
+                    "digits, '-' and '_', and begin with a letter or digit"
                 )
         self._openings = {name: _Opening(directory) for name, directory in directories.items()}
         self._stopping = Event()
@@ -60,9 +61,9 @@ class Collections:
         return tuple(self._openings)
 
     def only(self, names: Collection[str] | None) -> Collections:
-        """Return those of the collections that are called `names`; None: all of them.
+        """Return only the collections with these names; None: all of them.
 
-        To the result, the others don't exist. It shares the opened indexes.
+        For the result, the others don't exist. It shares the open indexes.
         """
         if names is None:
             return self
@@ -71,26 +72,28 @@ class Collections:
         return seen
 
     def resolve(self, name: str | None = None) -> str:
-        """Return the name of a collection; None stands for the only one.
+        """Return the name of a collection, checked; None stands for the only one.
 
         Raises
         ------
         NotFoundError
-            There is no such collection, or none was named where there are several.
+            If there is no such collection, or there are several and none was named.
         """
         if name is None and len(self.names) == 1:
             return self.names[0]
         if name in self._openings:
             return name
         if not self.names:
-            raise NotFoundError("there is no collection that you may read")
+            raise NotFoundError(
+                "there is no collection that you may read: ask the server's operator for access"
+            )
         known = ", ".join(self.names)
         if name is None:
-            raise NotFoundError(f"name the collection: {known}")
+            raise NotFoundError(f"there are several collections: choose one of {known}")
         raise NotFoundError(f"there is no collection {name!r}: choose from {known}")
 
     def engine(self, name: str | None = None) -> Engine:
-        """Return the engine of a collection with its model loaded; wait for it if it isn't yet.
+        """Return the engine of a collection with its model loaded, waiting until it is.
 
         Parameters
         ----------
@@ -100,28 +103,28 @@ class Collections:
         Raises
         ------
         RagToolsError
-            There is no such collection, or its index can't be opened; the message says what to
-            do.
+            If there is no such collection, or its index can't be opened; the message says what
+            to do.
         """
         return self._openings[self.resolve(name)].engine()
 
     def opened(self, name: str | None = None) -> Engine | None:
-        """Return what `engine` does if that needs no waiting, else None.
+        """Return the engine of a collection if it is open, otherwise None.
 
         Raises
         ------
         NotFoundError
-            There is no such collection.
+            If there is no such collection.
         """
         return self._openings[self.resolve(name)].opened()
 
     def start(self) -> None:
-        """Begin to open the indexes, one after the other, on another thread."""
+        """Start to open the indexes one after the other, on another thread."""
         self._stopping.clear()
         Thread(target=self._open_all, name="open-indexes").start()
 
     def close(self) -> None:
-        """Close what was opened; wait for what is being opened."""
+        """Close the indexes, after the one that is being opened."""
         self._stopping.set()
         for opening in self._openings.values():
             opening.close()
@@ -130,17 +133,17 @@ class Collections:
         for opening in self._openings.values():
             if self._stopping.is_set():
                 return
-            # The call that needs the engine meets the same error and reports it.
+            # The call that needs the engine gets the same error and reports it.
             with suppress(RagToolsError):
                 opening.engine()
 
 
 Seen = Callable[[], Collections]
-"""Called within a request: the collections that its caller may see."""
+"""Called within a request; returns the collections that its caller may see."""
 
 
 class _Opening:
-    """An engine that is opened once."""
+    """An index that is opened when it is first needed."""
 
     def __init__(self, directory: Path | None) -> None:
         self._directory = directory
@@ -153,8 +156,8 @@ class _Opening:
                 self._engine.close()
                 self._engine = None
             if self._engine is None:
-                # Imports NumPy and ONNX Runtime: here, not at the top, so that it doesn't keep
-                # the client waiting for the list of tools.
+                # This imports NumPy and ONNX Runtime. At the top, it would delay the list of
+                # tools, for which the client waits.
                 from rag_tools.engine import Engine
 
                 engine = Engine.open(self._directory)

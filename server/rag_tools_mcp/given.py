@@ -1,4 +1,4 @@
-"""Citations as a caller gives them: the short id of one, or its fields; and what became of them."""
+"""Citations as a caller gives them, by a short id or by their fields, and verifying them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pydantic import BaseModel, model_validator
 
 from rag_tools.errors import InvalidQueryError, NotFoundError
 from rag_tools.types import Citation, Verification
-from rag_tools_mcp import ids
+from rag_tools.wire import ids
 
 if TYPE_CHECKING:
     from rag_tools.engine import Engine
@@ -19,7 +19,7 @@ _RANGE = re.compile(r"(?P<document>.+):\d{1,15}-\d{1,15}", re.DOTALL)
 
 
 class GivenCitation(BaseModel, extra="allow"):
-    """A citation as search or cite returned it; id, or document_id and quote, are enough."""
+    """A citation that search or cite returned. Its id, or document_id and quote, are enough."""
 
     id: str | None = None
     quote: str | None = None
@@ -42,20 +42,20 @@ class GivenCitation(BaseModel, extra="allow"):
 
 
 def verified(engine: Engine, given: GivenCitation) -> Verification:
-    """Return what became of a citation.
+    """Return the verification of a citation.
 
     Raises
     ------
     InvalidQueryError
-        It holds nonsense, or its id isn't that of a citation and it has no quote.
+        If its fields contradict each other, or it has neither a citation's id nor a quote.
     """
     if given.id is None:
         return engine.verify(given.model_dump(exclude_none=True))
     if not ids.is_short(given.id):
         if given.quote is None:
             raise InvalidQueryError(
-                f"{given.id!r} isn't the id of a citation: pass one that search or cite returned, "
-                "or the quote too"
+                f"{given.id!r} is not the id of a citation: pass an id that search or cite "
+                "returned, or add the quote"
             )
         match = _RANGE.fullmatch(given.id)
         document = match["document"] if match else ids.document_of(engine, given.id)
@@ -73,14 +73,14 @@ def verified(engine: Engine, given: GivenCitation) -> Verification:
         return _lost(
             "stale",
             given,
-            "The document changed since the id was given, and the id doesn't hold the words: pass "
-            "the quote too, or search again.",
+            "The document changed after the id was returned, and the id doesn't contain the words: "
+            "add the quote, or search again.",
             document_id=place.document_id,
         )
     found = engine.verify({**cited, "quote": given.quote, "end": place.start + len(given.quote)})
-    # The checksum says that these words did stand there.
+    # The checksum proves that these words were there.
     if found.status == "missing" and given.id.endswith(f":{ids.checksum(given.quote)}"):
-        detail = "The document changed and no longer holds the quote."
+        detail = "The document changed and no longer contains the quote."
         return found.model_copy(update={"status": "stale", "detail": detail})
     return found
 

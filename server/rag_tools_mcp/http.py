@@ -1,8 +1,8 @@
-"""The server over HTTP: one application for all protocol revisions, and what guards it.
+"""The server over HTTP: one application for all protocol revisions, and its protection.
 
-A request passes, in this order: the check of its Host and Origin, its token, the rate of its
-caller, the arrival of its body, and then the protocol. No request depends on another: any worker
-may answer it.
+A request passes these steps in order: the check of its Host and Origin headers, of its token and of
+its caller's rate, the arrival of its body, and the protocol. Requests are independent, so that any
+worker may answer them.
 """
 
 from __future__ import annotations
@@ -18,8 +18,6 @@ from typing import TYPE_CHECKING, TypeVar
 import anyio
 from anyio import CapacityLimiter, to_thread
 from mcp.server.auth.routes import build_resource_metadata_url, create_protected_resource_routes
-from mcp.server.streamable_http_manager import StreamableHTTPASGIApp
-from mcp.server.transport_security import TransportSecuritySettings
 from mcp.types import INVALID_REQUEST
 from pydantic import AnyHttpUrl, ConfigDict, TypeAdapter
 from starlette.applications import Starlette
@@ -39,6 +37,7 @@ from rag_tools_mcp import auth, logs
 from rag_tools_mcp.auth import Authenticate, Caller
 from rag_tools_mcp.calls import BUSY, Calls
 from rag_tools_mcp.collections import Collections
+from rag_tools_mcp.internals.sdk import http_protocol
 from rag_tools_mcp.limits import Gate, Rate
 from rag_tools_mcp.metrics import CONTENT_TYPE, Metrics
 from rag_tools_mcp.server import build
@@ -51,12 +50,12 @@ _Seen = TypeVar("_Seen")
 
 PATH = "/mcp"
 
-# A load balancer asks by address, not by name, and they tell nothing.
+# Load balancers use the address as Host; these paths reveal nothing.
 _OPEN_PATHS = frozenset({"/healthz", "/readyz"})
 
 _PROBE_SECONDS = 2.0
 
-# Issuers are compared letter by letter (RFC 8414): no slash is added.
+# Issuers are compared character by character (RFC 8414): no slash may be added.
 _url = TypeAdapter(AnyHttpUrl, config=ConfigDict(url_preserve_empty_path=True)).validate_python
 
 
@@ -66,7 +65,7 @@ def application(settings: Settings) -> Starlette:
     Raises
     ------
     ConfigurationError
-        A token, or the issuer's keys, can't be read.
+        If a token or the issuer's keys can't be read.
     """
     http = settings.http or Http()
     limits, metrics, tools = http.limits, Metrics(), set[str]()
@@ -92,31 +91,28 @@ def application(settings: Settings) -> Starlette:
             log_queries=http.log_queries,
         )
     )
-    server.streamable_http_app(
-        stateless_http=True,
-        max_request_body_size=limits.request_bytes,
-        # Checked for every path, by `_Guard`.
-        transport_security=TransportSecuritySettings(enable_dns_rebinding_protection=False),
-    )
+    endpoint = http_protocol(server, request_bytes=limits.request_bytes)
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
-        # The tools run on its threads. A search is all computation: more threads than cores only
-        # take the interpreter from each other and from the event loop. Searches a second of 8
-        # clients on 2 busy cores: 13.7 with 2 threads, 11.9 with 3, 11.8 with 4; of the engine
-        # alone, 14.1.
+        # The tools run on the threads of this limiter. A search is pure computation: more threads
+        # than cores would only compete for the interpreter with each other and the event loop.
+        # Measured on 2 busy cores with 8 clients, in searches per second: 13.7 with 2 threads,
+        # 11.9 with 3, 11.8 with 4; the engine alone makes 14.1.
         limiter = to_thread.current_default_thread_limiter()
         limiter.total_tokens = cores
         take_turns(limiter)
         tools.update(tool.name for tool in await server.list_tools())
-        async with server.session_manager.run():
+        async with endpoint.run():
             yield
 
     probe = _Probe(collections)
 
     async def measured(_request: Request) -> Response:
         if auth.current.get().collections is not None:
-            return _refusal(403, "metrics cover all collections: use a token for all of them")
+            return _refusal(
+                403, "metrics cover all collections: use a token that may read all of them"
+            )
         return Response(metrics.render(await probe.statuses()), media_type=CONTENT_TYPE)
 
     authenticate, rate = auth.authenticator(http), Rate(limits.requests_per_minute)
@@ -124,9 +120,9 @@ def application(settings: Settings) -> Starlette:
     def admitted(app: ASGIApp) -> ASGIApp:
         return _Admission(app, http, authenticate, rate, metrics)
 
-    protocol = _Arrival(StreamableHTTPASGIApp(server.session_manager), limits, metrics)
+    protocol = _Arrival(endpoint.app, limits, metrics)
     routes: list[BaseRoute] = [
-        # Without sessions there is nothing to follow or to end: GET and DELETE are refused.
+        # GET and DELETE are for sessions, which the server doesn't have.
         Route(PATH, admitted(protocol), methods=["POST"]),
         Route("/metrics", admitted(request_response(measured)), methods=["GET"]),
         Route("/healthz", _healthy),
@@ -154,7 +150,7 @@ def application(settings: Settings) -> Starlette:
 
 
 class _Guard:
-    """Names each request, and refuses those that a web page made someone's browser send."""
+    """Gives each request an id, and refuses those that a foreign web page made a browser send."""
 
     def __init__(self, app: ASGIApp, http: Http, metrics: Metrics) -> None:
         self._app, self._metrics = app, metrics
@@ -175,7 +171,8 @@ class _Guard:
 
         if self._open >= self._most:
             self._metrics.refused.labels("connections").inc()
-            await _refusal(503, "too many requests are open", retry=1)(scope, receive, named)
+            busy = _refusal(503, "the server has too many open requests: try again later", retry=1)
+            await busy(scope, receive, named)
             return
         self._open += 1
         try:
@@ -198,7 +195,7 @@ class _Guard:
 
 
 class _Admission:
-    """Finds out who calls, and refuses strangers and those who call too often."""
+    """Authenticates callers, and refuses unknown ones and those who call too often."""
 
     def __init__(
         self,
@@ -209,7 +206,7 @@ class _Admission:
         metrics: Metrics,
     ) -> None:
         self._app, self._authenticate, self._rate, self._metrics = app, authenticate, rate, metrics
-        # A subscription stays open for as long as its client likes: some room is for the others.
+        # A subscription stays open as long as its client wants; leave room for the other callers.
         self._open, self._most = Counter[str](), max(1, http.limits.connections // 4)
         self._challenge = 'Bearer realm="rag-tools"'
         if http.issuer is not None and http.issuer.discoverable:
@@ -224,12 +221,18 @@ class _Admission:
             caller = await self._authenticate(token) if scheme.lower() == "bearer" else None
         wait = self._rate.admit(address if caller is None else caller.name)
         if wait:
-            reason, answer = "rate", _refusal(429, "too many requests", retry=wait)
+            reason, answer = "rate", _refusal(429, "too many requests: try again later", retry=wait)
         elif caller is None:
-            reason, answer = "token", _refusal(401, "a valid token is needed")
+            reason, answer = (
+                "token",
+                _refusal(401, "no valid token: send one as Authorization: Bearer TOKEN"),
+            )
             answer.headers["WWW-Authenticate"] = self._challenge
         elif self._open[caller.name] >= self._most:
-            reason, answer = "open", _refusal(429, "you have too many requests open", retry=1)
+            reason, answer = (
+                "open",
+                _refusal(429, "you have too many open requests: close some or wait", retry=1),
+            )
         else:
             auth.current.set(caller)
             self._open[caller.name] += 1
@@ -246,7 +249,7 @@ class _Admission:
 
 
 class _Arrival:
-    """Waits for the whole body of a request, for a limited time and up to a limited size."""
+    """Waits for the complete body of a request, within limits of time and size."""
 
     def __init__(self, app: ASGIApp, limits: Limits, metrics: Metrics) -> None:
         self._app, self._limits, self._metrics = app, limits, metrics
@@ -282,24 +285,24 @@ class _Arrival:
         logs.event("refused", reason=reason, caller=auth.current.get().name)
         answer = _refusal(
             status,
-            f"a request must arrive within {self._limits.body_seconds:g} seconds and have "
-            f"{self._limits.request_bytes} bytes at most",
+            f"a request must arrive within {self._limits.body_seconds:g} seconds and have at most "
+            f"{self._limits.request_bytes} bytes",
         )
-        # What is still to come of the body would be taken for the next request.
+        # Otherwise the rest of the body would be read as the next request.
         answer.headers["Connection"] = "close"
         await answer(scope, receive, send)
 
 
 class _Probe:
-    """Looks at the indexes without waiting long for one that is being opened."""
+    """Examines the indexes without waiting long for one that is being opened."""
 
     def __init__(self, collections: Collections) -> None:
         self._collections = collections
-        # Not those of the tools: they may all be at work.
+        # Not the threads of the tools, which may all be busy.
         self._limiter = CapacityLimiter(1)
 
     async def ready(self, _request: Request) -> Response:
-        """Answer 200 if every index is open with its model loaded; else try to open them."""
+        """Answer 200 if every index is open with its model loaded; otherwise try to open them."""
         if len(await self._of_each(lambda engine: True)) == len(self._collections.names):
             return Response("ready\n")
         answer = Response("not ready\n", status_code=503)
@@ -307,7 +310,7 @@ class _Probe:
         return answer
 
     async def statuses(self) -> dict[str, Status]:
-        """Return what the indexes hold: of those that are open."""
+        """Return the status of each index that is open."""
         return await self._of_each(lambda engine: engine.status())
 
     async def _of_each(self, look: Callable[[Engine], _Seen]) -> dict[str, _Seen]:
@@ -330,13 +333,13 @@ async def _healthy(_request: Request) -> Response:
 
 
 def _listed(value: str, allowed: frozenset[str]) -> bool:
-    """Tell whether a host or an origin is allowed, as it stands or whatever its port."""
+    """Return whether a host or an origin is allowed, as it is or without its port."""
     value = value.lower()
     return value in allowed or re.sub(r":\d+$", "", value) in allowed
 
 
 def _refusal(status: int, message: str, *, retry: float = 0) -> Response:
-    """Return an answer in the shape of a JSON-RPC error to no request in particular."""
+    """Return an answer in the form of a JSON-RPC error that belongs to no request id."""
     error = {"code": BUSY if retry else INVALID_REQUEST, "message": message}
     answer = JSONResponse({"jsonrpc": "2.0", "id": None, "error": error}, status_code=status)
     if retry:

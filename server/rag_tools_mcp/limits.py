@@ -1,4 +1,4 @@
-"""How much callers may ask of one worker: requests over time, and calls at once."""
+"""Limits on the callers of one worker: requests per minute, and calls at the same time."""
 
 from __future__ import annotations
 
@@ -7,30 +7,33 @@ from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-# That every core must have been free, together, for a whole burst to be let in again.
+# The time for which all cores must have been free before a whole burst is admitted again.
 _BURST_SECONDS = 1.0
 
-# Of a core's time, from one refused call that may be made again to the next: some four searches. A
-# refusal takes 1 to 2 ms of a core, so those of a lasting crowd take a fortieth.
+# A core's time between the repetitions of two refused calls, about four searches. Refusing a call
+# takes 1 to 2 ms of a core, so that under lasting load refusals take a fortieth of the time.
 _APART_SECONDS = 0.1
 
 _SOONEST_SECONDS = 1.0
 
 LATEST_SECONDS = 10.0
-"""The longest that anybody is told to stay away: connections stay open for longer."""
+"""The longest time after which a refused call is to be repeated.
 
-_CALLERS = 10_000  # that are remembered; who is forgotten starts afresh
+Connections stay open for longer than that.
+"""
+
+_CALLERS = 10_000  # that are remembered; a forgotten one starts with a full bucket
 
 
 class Rate:
-    """A token bucket for each caller: `per_minute` requests at once, refilled over a minute."""
+    """A token bucket for each caller: `per_minute` requests, refilled over a minute."""
 
     def __init__(self, per_minute: int, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._size, self._clock = per_minute, clock
         self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
 
     def admit(self, caller: str) -> float:
-        """Take one request; return 0, or the seconds to wait if the bucket is empty."""
+        """Count one request; return 0, or the seconds to wait if the bucket is empty."""
         now = self._clock()
         left, since = self._buckets.pop(caller, (float(self._size), now))
         left = min(self._size, left + (now - since) * self._size / 60)
@@ -41,12 +44,8 @@ class Rate:
         return 0.0 if admitted else (1 - left) * 60 / self._size
 
 
-RETRY_AFTER = "rag-tools/retryAfter"
-"""In the metadata of a refused call: seconds after which it may be made again."""
-
-
 class BusyError(Exception):
-    """There are as many calls as may be; the message says whose.
+    """The limit of calls is reached; the message says which.
 
     Attributes
     ----------
@@ -60,24 +59,25 @@ class BusyError(Exception):
 
 
 class Gate:
-    """Counts the calls that run or wait, of each caller and together.
+    """Counts the calls that run or wait, for each caller and in total.
 
-    Many may come at once, as when an agent asks ten questions in one turn. What must stay short is
-    the queue that stands for longer, or every call would wait through all of it. Those that find it
-    full are told to come back one after the other: were all told the same, a crowd would spend the
-    server's time on being refused.
+    Many calls may arrive at once, as when an agent asks ten questions in one turn. But a permanent
+    queue must be short, since every call waits for all those before it. Calls that find the queue
+    full are told to come back at different times: otherwise they would all come back together, and
+    refusing them would take up the server's time.
 
     Parameters
     ----------
     running
-        Calls that run at once: the cores.
+        Calls that run at the same time: the number of cores.
     waiting
-        That may wait for one, besides.
+        Calls that may wait permanently.
     burst
-        That may wait after a second in which the cores were free, as agents leave between turns;
-        after a shorter time, its share: a moment's rest under lasting load lets no crowd in.
+        Calls that may wait after the cores were free for a second, as between an agent's turns.
+        After a shorter time it is proportionally fewer, so that a short pause under lasting load
+        doesn't admit a whole burst.
     per_caller
-        That one caller may have inside.
+        Calls that one caller may have running or waiting.
     """
 
     def __init__(
@@ -95,22 +95,22 @@ class Gate:
         self._total = 0
         self._most_more = max(0, burst - waiting)
         self._more = float(self._most_more)  # calls that may wait beyond `waiting`
-        self._then = clock()  # when that was reckoned
-        self._return = 0.0  # when the last one that was refused may come back
+        self._then = clock()  # when that was computed
+        self._return = 0.0  # when the last refused call may be repeated
 
     @property
     def total(self) -> int:
-        """Calls that run or wait."""
+        """The number of calls that run or wait."""
         return self._total
 
     @contextmanager
     def enter(self, caller: str) -> Iterator[None]:
-        """Count a call for the length of a ``with`` block.
+        """Count a call for the duration of a ``with`` block.
 
         Raises
         ------
         BusyError
-            There are too many already.
+            If there are too many calls already.
         """
         self._earn()
         if self._inside[caller] >= self._per_caller:
@@ -131,14 +131,14 @@ class Gate:
                 del self._inside[caller]
 
     def _turn(self) -> float:
-        """Return the seconds after which one more of those that are refused may come back."""
+        """Return the seconds after which one more refused call may be repeated."""
         now = self._clock()
         after = self._return + _APART_SECONDS / self._running
         self._return = min(max(after, now + _SOONEST_SECONDS), now + LATEST_SECONDS)
         return round(self._return - now, 3)
 
     def _earn(self) -> None:
-        """Let more calls wait for the time that cores have been free."""
+        """Admit more waiting calls in proportion to the time for which cores were free."""
         now = self._clock()
         free = max(0, self._running - self._total) / self._running
         earned = free * (now - self._then) / _BURST_SECONDS * self._most_more

@@ -1,9 +1,9 @@
 """Log lines as JSON on standard error.
 
-They tell who called what and how it ended. They hold no document text, and what was searched for
-only if that is asked for: of an exception they keep the type and the place, not its message. What
-callers choose is cut and escaped where a line is made, whoever logs it: no line is long, and none
-can drive the terminal that shows it.
+They say who called what, and with what outcome. They contain no document text, and queries only if
+the settings ask for them; of an exception they have the type and the place, but not the message.
+Whatever a caller can choose is cut and escaped when a line is made, so that no line is long and
+none can control the terminal that displays it.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from typing import Any
 from opentelemetry import trace
 
 MAX_FIELD = 500
-"""Characters of a text in a log line; of a longer one the beginning is kept, and its length."""
+"""The longest text in a log line. Of a longer one, the beginning and the length are logged."""
 
 _MAX_FRAMES = 50  # the last ones of a traceback
 _MAX_ITEMS = 100
 
-# What JSON may hold bare: DEL and C1 controls (U+009B starts an escape sequence), line and
-# paragraph separators (some readers of logs end a line there), bidirectional marks (they reorder
-# what a person reads) and lone surrogates (they can't be written).
+# Characters that JSON doesn't escape: DEL and C1 controls (U+009B starts an escape sequence), line
+# and paragraph separators (some programs end a line there), bidirectional marks (they reorder what
+# a person reads) and lone surrogates (they can't be encoded).
 _UNSAFE = re.compile(
     "[\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufeff]"
 )
@@ -37,16 +37,16 @@ _UNSAFE = re.compile(
 logger = logging.getLogger("rag_tools_mcp")
 
 request_id: ContextVar[str | None] = ContextVar("rag_tools_request_id", default=None)
-"""Names the HTTP request that is being answered."""
+"""The id of the HTTP request that is being answered."""
 
 
 def event(name: str, **fields: Any) -> None:  # noqa: ANN401 - whatever JSON holds
-    """Log that something happened. Fields that are None are left out."""
+    """Log an event. Fields that are None are left out."""
     logger.info(name, extra={"fields": fields})
 
 
 def configure() -> None:
-    """Send the log of this process to standard error, as lines of JSON."""
+    """Write the log of this process to standard error, as lines of JSON."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_JsonLines())
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
@@ -83,7 +83,7 @@ class _JsonLines(logging.Formatter):
 
 
 def _cut(value: Any) -> Any:  # noqa: ANN401 - whatever JSON holds
-    """Return a value of a field with each text in it cut to `MAX_FIELD` characters."""
+    """Return the value of a field with every text in it cut to `MAX_FIELD` characters."""
     if isinstance(value, str):
         if len(value) <= MAX_FIELD:
             return value

@@ -1,7 +1,7 @@
-"""What Prometheus reads: calls, refusals, the queue, and what the indexes hold.
+"""Metrics for Prometheus: calls, refusals, the queue, and the contents of the indexes.
 
-With several workers the numbers are those of all of them: prometheus_client adds them up from
-files in ``$PROMETHEUS_MULTIPROC_DIR``, which `running` sets.
+With several workers they cover all of them: prometheus_client adds up the files of the workers in
+``$PROMETHEUS_MULTIPROC_DIR``, which `running` sets.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from rag_tools.types import Status
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 FILES_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 
-# From a fetch to a sync, in seconds.
+# In seconds, from a short fetch to a long sync.
 _BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0)
 
 
@@ -41,7 +41,7 @@ class Metrics:
         )
         self.seconds = Histogram(
             "rag_tools_call_seconds",
-            "Time from a call's admission to its result, waiting for a core included.",
+            "Time from the admission of a call to its result, including the wait for a core.",
             ("method", "tool"),
             buckets=_BUCKETS,
             registry=self._registry,
@@ -54,13 +54,13 @@ class Metrics:
         )
         self.refused = Counter(
             "rag_tools_refused_requests",
-            "Requests refused before the protocol, by reason.",
+            "Requests refused before they reached the protocol, by reason.",
             ("reason",),
             registry=self._registry,
         )
 
     def render(self, statuses: Mapping[str, Status]) -> bytes:
-        """Return everything in Prometheus' text format; `statuses` by collection."""
+        """Return the metrics in Prometheus' text format, with the `statuses` of collections."""
         registry = self._registry
         if FILES_VARIABLE in os.environ:
             registry = CollectorRegistry()
@@ -71,9 +71,9 @@ class Metrics:
 def _indexes(statuses: Iterable[tuple[str, Status]]) -> bytes:
     lines = []
     for name, help in (
-        ("documents", "Documents in the index."),
-        ("passages", "Passages in the index."),
-        ("generation", "Commits to the index so far."),
+        ("documents", "Number of documents in the index."),
+        ("passages", "Number of passages in the index."),
+        ("generation", "Number of commits to the index."),
         ("bytes", "Size of the index on disk."),
     ):
         lines += [f"# HELP rag_tools_index_{name} {help}", f"# TYPE rag_tools_index_{name} gauge"]

@@ -1,26 +1,20 @@
-"""Results cut to the size that a tool may return.
+"""Results cut to the size that a tool may return, with every field: what programs read.
 
-`max_chars` always counts the JSON of the structured content. What is shown to a person beside it,
-in `_meta`, doesn't reach the model and isn't counted.
-
-An entry is shortened rather than refused, so that no document keeps others from being seen: its
-title and headings first, which may be of any length, then its quotes, its text, its metadata.
+`max_chars` counts the JSON of the structured content. What a person is shown beside it, in `_meta`,
+doesn't reach the model and isn't counted. What models read is made by `rag_tools.wire.compact`.
 """
 
 from __future__ import annotations
 
 import json
-from bisect import bisect_right
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-from mcp.server.mcpserver.exceptions import ToolError
 from mcp.types import CallToolResult, TextContent
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel
 
-from rag_tools.errors import NotFoundError
+from rag_tools.errors import InvalidQueryError, NotFoundError
 from rag_tools.types import (
     Citation,
     DocumentEntry,
@@ -28,125 +22,52 @@ from rag_tools.types import (
     Hit,
     SearchResults,
     Skipped,
-    Status,
     Support,
     SyncReport,
     Verification,
-    Verifications,
 )
-from rag_tools_mcp import ids
+from rag_tools.wire import ids
+from rag_tools.wire.fitting import (
+    COUNTS,
+    MAX_ESCAPED,
+    Cut,
+    Fitted,
+    fitting,
+    json_cut,
+    json_size,
+    label,
+    shown,
+    too_small,
+    with_short_addresses,
+    with_short_labels,
+)
+from rag_tools.wire.results import (
+    MAX_CURSOR,
+    CitePage,
+    CollectionStatus,
+    DocumentsPage,
+    SearchPage,
+    StatusPage,
+    SyncPage,
+    VerifyPage,
+)
 from rag_tools_mcp.viewer import VIEW
 
 if TYPE_CHECKING:
     from rag_tools.engine import Engine
 
-MAX_CURSOR = 1_000
-"""Hits that may precede a page."""
-
-COUNTS = 16
-"""Characters that the counts and the cursor of a page may add to those of an empty one."""
-
-LABEL = 200
-"""Characters of a title or a heading that are always shown."""
-
-_LABELS = frozenset({"title", "heading"})
-_PLACES = frozenset({"uri", "url"})
-_LONGEST_PLACE = 2_000  # characters of an address that are shown where it doesn't fit whole
-
 _Item = TypeVar("_Item", bound=BaseModel)
 
-
-_SHORTENED = (
-    "Entries of which a part is left out: of a long title or heading, or, with more max_chars, of "
-    "quotes, text or metadata."
+_RANGE = (
+    "document_id",
+    "document_sha256",
+    "media_type",
+    "start",
+    "end",
+    "total_characters",
+    "next_start",
 )
-
-
-class SearchPage(SearchResults):
-    """Hits in order of falling score, as many as fit."""
-
-    left_out: int = Field(
-        default=0, description="Passages that were found but didn't fit into max_chars."
-    )
-    next_cursor: str | None = Field(
-        default=None, description="Pass it as cursor to get the passages after these."
-    )
-    shortened: int = Field(default=0, description=_SHORTENED)
-
-
-class CitePage(Support):
-    """Quotes, best first, as many as fit."""
-
-    left_out: int = Field(default=0, description="Quotes that didn't fit into max_chars.")
-    shortened: int = Field(default=0, description=_SHORTENED)
-
-
-class VerifyPage(Verifications):
-    """What became of the first citations, as many as fit."""
-
-    left_out: int = Field(
-        default=0, description="Citations, the last ones, that weren't checked for want of room."
-    )
-    shortened: int = Field(default=0, description=_SHORTENED)
-
-
-class DocumentsPage(BaseModel):
-    """Documents in order of id, as many as fit."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    documents: tuple[DocumentEntry, ...] = ()
-    next_cursor: str | None = Field(
-        default=None, description="Pass it as cursor to get the documents after these."
-    )
-    shortened: int = Field(default=0, description=_SHORTENED)
-
-
-class SyncPage(BaseModel):
-    """What a sync did, in numbers, and what it skipped."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    added: int
-    updated: int
-    removed: int
-    unchanged: int
-    unsupported: int
-    unsupported_types: dict[str, int] = Field(
-        default_factory=dict,
-        description="How many of the unsupported files have each suffix; the empty one is none.",
-    )
-    sensitive: int = Field(
-        default=0, description="Files that by their names hold keys or passwords: not indexed."
-    )
-    ignored: int = Field(
-        default=0, description="Files and folders that .ragignore or git's ignore files name."
-    )
-    encoded_passages: int
-    seconds: float
-    skipped: tuple[Skipped, ...] = ()
-    left_out: int = Field(default=0, description="Skipped sources that didn't fit into max_chars.")
-    shortened: int = Field(default=0, description=_SHORTENED)
-
-
-class CollectionStatus(BaseModel):
-    """A collection: its name, and what it holds, or why it can't be opened."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    name: str
-    status: Status | None = None
-    error: str | None = None
-
-
-class StatusPage(BaseModel):
-    """The collections of the server, as many as fit."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    collections: tuple[CollectionStatus, ...] = ()
-    left_out: int = Field(default=0, description="Collections that didn't fit into max_chars.")
-    shortened: int = Field(default=0, description=_SHORTENED)
+"""What `fetch` adds to the document's own metadata."""
 
 
 def tool_result(value: BaseModel, *, view: str | None = None) -> CallToolResult:
@@ -155,7 +76,7 @@ def tool_result(value: BaseModel, *, view: str | None = None) -> CallToolResult:
     Parameters
     ----------
     view
-        HTML for the citation viewer, if the host has one.
+        HTML for the citation viewer, if the host shows it.
     """
     return CallToolResult(
         content=[TextContent(type="text", text=value.model_dump_json())],
@@ -165,29 +86,29 @@ def tool_result(value: BaseModel, *, view: str | None = None) -> CallToolResult:
 
 
 def offset(cursor: str | None) -> int:
-    """Return how many hits precede the page that `cursor` asks for.
+    """Return the number of hits before the page that `cursor` asks for.
 
     Raises
     ------
-    ToolError
-        No search returned such a cursor.
+    InvalidQueryError
+        If no search returned such a cursor.
     """
     if cursor is None:
         return 0
     if not (cursor.isascii() and cursor.isdecimal()) or int(cursor) > MAX_CURSOR:
-        raise ToolError(
-            f"cursor {cursor!r} doesn't come from a search; pass next_cursor of the last one"
+        raise InvalidQueryError(
+            f"cursor {cursor!r} wasn't returned by a search: pass next_cursor of the previous one"
         )
     return int(cursor)
 
 
 def search_page(found: SearchResults, *, skip: int, limit: int, max_chars: int) -> SearchPage:
-    """Return the hits from `skip` on that fit into `max_chars`, without their alignments.
+    """Return the hits from number `skip` on that fit into `max_chars`, without their alignments.
 
     Raises
     ------
-    ToolError
-        Not even the first of them fits when it is shortened.
+    InvalidQueryError
+        If the first of them doesn't fit even when it is shortened.
     """
     hits = [_unaligned(hit) for hit in found.results[skip : skip + limit]]
     page = SearchPage(**{**dict(found), "results": ()})
@@ -209,8 +130,8 @@ def cite_page(found: Support, *, max_chars: int) -> CitePage:
 
     Raises
     ------
-    ToolError
-        Not even the first of them fits when it is shortened.
+    InvalidQueryError
+        If the first of them doesn't fit even when it is shortened.
     """
     citations = [_plain(citation) for citation in found.citations]
     page = CitePage(**{**dict(found), "citations": ()})
@@ -225,17 +146,17 @@ def cite_page(found: Support, *, max_chars: int) -> CitePage:
 
 
 def verify_page(found: Iterator[Verification], *, given: int, max_chars: int) -> VerifyPage:
-    """Return the verifications that fit into `max_chars`; ask `found` for no more than needed.
+    """Return the verifications that fit into `max_chars`; `found` is read only as far as needed.
 
     Parameters
     ----------
     given
-        How many citations are to be verified.
+        The number of citations that are to be verified.
 
     Raises
     ------
-    ToolError
-        Not even the first of them fits.
+    InvalidQueryError
+        If the first of them doesn't fit even when it is shortened.
     """
     kept = fitting(VerifyPage(), found, max_chars, "verification", _shorter_verification)
     return VerifyPage(
@@ -244,53 +165,53 @@ def verify_page(found: Iterator[Verification], *, given: int, max_chars: int) ->
 
 
 def documents_page(found: Iterator[DocumentEntry], *, limit: int, max_chars: int) -> DocumentsPage:
-    """Return the first `limit` documents as far as they fit into `max_chars`.
+    """Return the first `limit` documents, or as many of them as fit into `max_chars`.
 
-    The cursor is the id of the last one: it holds however the index changes.
+    The cursor is the id of the last document, so that it stays valid when the index changes.
 
     Raises
     ------
-    ToolError
-        Not even the first of them fits when it is shortened.
+    InvalidQueryError
+        If the first of them doesn't fit even when it is shortened.
     """
-    kept: _Kept[DocumentEntry] = _Kept()
+    kept: Fitted[DocumentEntry] = Fitted()
     size = json_size(DocumentsPage()) + COUNTS
     cursor = None
     for whole in islice(found, limit + 1):
-        own = len(json.dumps(whole.id, ensure_ascii=False))  # as cursor of this page
-        entry = _shown(whole, max_chars - size - own - 1, max_chars, kept, _shorter_document)
+        own = len(json.dumps(whole.id, ensure_ascii=False))  # as the cursor of this page
+        entry = shown(whole, max_chars - size - own - 1, max_chars, kept, _shorter_document)
         size += json_size(entry) + 1
         if len(kept) == limit or size + own > max_chars:
             if not kept:
                 raise too_small("document", size + own)
             cursor = kept.items[-1].id
             break
-        kept = kept.and_(entry, whole)
+        kept = kept.with_entry(entry, whole)
     return DocumentsPage(documents=kept.items, next_cursor=cursor, shortened=kept.shortened)
 
 
 def fetched_page(
     engine: Engine, id: str, start: int, end: int | None, *, max_chars: int
 ) -> Fetched:
-    """Return characters `start` to `end` of a document, or a passage, as far as they fit.
+    """Return as much as fits of a passage, or of the characters `start` to `end` of a document.
 
-    The metadata says which they are, and where to go on in the document if there is more of it.
+    The metadata give the range, and where the document continues if there is more of it.
 
     Raises
     ------
-    ToolError
-        Not even one character fits.
+    InvalidQueryError
+        If `max_chars` leaves no room for a single character.
     """
-    fetched = _labelled(read(engine, id, start, end), max_chars)
+    fetched = with_short_labels(read(engine, id, start, end), max_chars)
     metadata = dict(fetched.metadata, next_start=fetched.metadata["end"])
     if json_size(fetched.model_copy(update={"text": "", "metadata": metadata})) > max_chars // 2:
-        # The document's own metadata leave too little room for its text.
+        # The document's own metadata would leave too little room for its text.
         metadata = {name: metadata[name] for name in _RANGE}
-        fetched = _place_cut(fetched, max_chars)
+        fetched = with_short_addresses(fetched, max_chars)
     empty = json_size(fetched.model_copy(update={"text": "", "metadata": metadata}))
     text = json_cut(fetched.text, max_chars - empty)
     if fetched.text and not text:
-        raise too_small("character with what belongs to it", empty + _MAX_ESCAPED)
+        raise too_small("character and its metadata", empty + MAX_ESCAPED)
     cut = len(text) < len(fetched.text)
     metadata["end"] = metadata["next_start"] = metadata["start"] + len(text)
     whole = metadata["end"] == metadata["total_characters"]
@@ -300,21 +221,21 @@ def fetched_page(
 
 
 def read(engine: Engine, id: str, start: int, end: int | None) -> Fetched:
-    """Return what `Engine.fetch` does, for short ids too; an end beyond the text is its end.
+    """Return what `Engine.fetch` does, for short ids too; an end past the text means its end.
 
     Raises
     ------
-    ToolError
-        Other words stand by now where a short id says.
+    InvalidQueryError
+        If a short id is given and its place now holds other words.
     NotFoundError, InvalidQueryError
-        As `Engine.fetch` does.
+        As by `Engine.fetch`.
     """
     if ids.is_short(id):
         place = ids.resolve(engine, id)
         if not place.intact:
-            raise ToolError(
-                f"document {place.document_id} changed since {id} was given, and other words stand "
-                "there now: search again, or fetch the document"
+            raise InvalidQueryError(
+                f"document {place.document_id} changed after {id} was returned, and this place now "
+                "holds other words: search again, or fetch the document"
             )
         fetched = engine.fetch(f"{place.document_id}:{place.start}-{place.end}")
         return fetched.model_copy(update={"id": id})
@@ -331,19 +252,19 @@ def read(engine: Engine, id: str, start: int, end: int | None) -> Fetched:
 
 
 def status_page(found: Iterator[CollectionStatus], *, known: int, max_chars: int) -> StatusPage:
-    """Return the collections that fit into `max_chars`, of `known` ones.
+    """Return as many of the `known` collections as fit into `max_chars`.
 
     Raises
     ------
-    ToolError
-        Not even the first of them fits when it is shortened.
+    InvalidQueryError
+        If the first of them doesn't fit even when it is shortened.
     """
     kept = fitting(StatusPage(), found, max_chars, "collection", _shorter_collection)
     return StatusPage(collections=kept.items, left_out=known - len(kept), shortened=kept.shortened)
 
 
 def sync_page(report: SyncReport, *, max_chars: int) -> SyncPage:
-    """Return a report in numbers, with the skipped sources that fit into `max_chars`."""
+    """Return the numbers of a report, and as many skipped sources as fit into `max_chars`."""
     page = SyncPage(
         added=len(report.added),
         updated=len(report.updated),
@@ -356,7 +277,7 @@ def sync_page(report: SyncReport, *, max_chars: int) -> SyncPage:
         encoded_passages=report.encoded_passages,
         seconds=round(report.seconds, 3),
     )
-    # What is done is no error, however little of it can be told.
+    # The sync succeeded, so that it is no error if no skipped source fits.
     kept = fitting(page, report.skipped, max_chars, None, _shorter_source)
     return page.model_copy(
         update={
@@ -365,122 +286,6 @@ def sync_page(report: SyncReport, *, max_chars: int) -> SyncPage:
             "shortened": kept.shortened,
         }
     )
-
-
-def label(text: str, most: int = LABEL) -> str:
-    """Return a title or a heading, cut if it is longer than anybody reads.
-
-    Examples
-    --------
-    >>> label("Boiling water"), label("ab" * 200, 5)
-    ('Boiling water', 'abab…')
-    """
-    return text if len(text) <= most else f"{text[: most - 1]}…"
-
-
-@dataclass(frozen=True)
-class _Kept(Generic[_Item]):
-    """The entries of a page, and how many of them aren't whole."""
-
-    items: tuple[_Item, ...] = ()
-    shortened: int = 0
-
-    def __len__(self) -> int:
-        return len(self.items)
-
-    def and_(self, item: _Item, whole: _Item) -> _Kept[_Item]:
-        return _Kept((*self.items, item), self.shortened + (item is not whole))
-
-
-def fitting(
-    empty: BaseModel,
-    items: Iterable[_Item],
-    max_chars: int,
-    what: str | None,
-    shorter: Sequence[_Cut[_Item]],
-) -> _Kept[_Item]:
-    """Return the first items that fit into the page `empty` of at most `max_chars`.
-
-    The first one is shortened until it fits. If it can't be, that is an error, unless there is no
-    word for `what` it is.
-    """
-    kept: _Kept[_Item] = _Kept()
-    size = json_size(empty) + COUNTS
-    for whole in items:
-        item = _shown(whole, max_chars - size - 1, max_chars, kept, shorter)
-        size += json_size(item) + 1
-        if size > max_chars:
-            if what and not kept:
-                raise too_small(what, size)
-            break
-        kept = kept.and_(item, whole)
-    return kept
-
-
-def too_small(what: str, size: int) -> ToolError:
-    """Return the error that says how much room the first entry of a page needs."""
-    return ToolError(f"the first {what} takes {size} characters; pass max_chars={size} or more")
-
-
-_Cut = Callable[[_Item, int], _Item]
-"""Returns an entry cut so that it takes so many characters of JSON at most, if that is possible."""
-
-_RANGE = (
-    "document_id",
-    "document_sha256",
-    "media_type",
-    "start",
-    "end",
-    "total_characters",
-    "next_start",
-)
-"""What `fetch` says in the metadata of a text, beside the document's own."""
-
-
-def _shown(
-    item: _Item, room: int, max_chars: int, kept: _Kept[_Item], shorter: Sequence[_Cut[_Item]]
-) -> _Item:
-    """Return an entry as a page shows it: the first one shortened, step by step, to fit in `room`.
-
-    A later one that doesn't fit begins the next page.
-    """
-    item = _labelled(item, max_chars)
-    for cut in shorter if not kept else ():
-        if json_size(item) <= room:
-            break
-        item = cut(item, room)
-    return item
-
-
-def _labelled(item: _Item, max_chars: int) -> _Item:
-    """Return an entry with no title and no heading in it that takes much of a page."""
-    most = max(LABEL, max_chars // 100)
-    return _mapped(item, _LABELS, lambda text: label(text, most))
-
-
-def _place_cut(item: _Item, room: int) -> _Item:
-    """Return an entry with no address in it that is longer than those that browsers take."""
-    most = max(LABEL, min(_LONGEST_PLACE, room // 8))
-    return _mapped(item, _PLACES, lambda text: label(text, most))
-
-
-def _mapped(item: _Item, names: frozenset[str], change: Callable[[str], str]) -> _Item:
-    """Return an entry with the texts of these names changed, in what it holds as well."""
-    update: dict[str, Any] = {}
-    for name in type(item).model_fields:
-        value = getattr(item, name)
-        new: Any = value
-        if name in names and isinstance(value, str):
-            new = change(value)
-        elif isinstance(value, BaseModel):
-            new = _mapped(value, names, change)
-        elif isinstance(value, tuple) and value and isinstance(value[0], BaseModel):
-            mapped = tuple(_mapped(each, names, change) for each in value)
-            if any(a is not b for a, b in zip(mapped, value, strict=True)):
-                new = mapped
-        if new is not value:
-            update[name] = new
-    return item.model_copy(update=update) if update else item
 
 
 def _fewer_copies(hit: Hit, room: int) -> Hit:
@@ -496,14 +301,14 @@ def _fewer_citations(hit: Hit, room: int) -> Hit:
 
 
 def _less_text(hit: Hit, room: int) -> Hit:
-    """Return a hit with the beginning of its text: its range says which part that is."""
+    """Return a hit with the beginning of its text, and the range of that."""
     empty = json_size(hit.model_copy(update={"text": ""}))
     text = json_cut(hit.text, room - empty)
     return hit.model_copy(update={"text": text, "end": hit.start + len(text)})
 
 
 def _small_metadata(item: _Item, room: int) -> _Item:
-    """Return an entry without metadata that take more than half of the room."""
+    """Return an entry without its metadata if they take more than half of the room."""
     without = _without_metadata(item, room)
     return without if json_size(item) - json_size(without) > room // 2 else item
 
@@ -513,12 +318,12 @@ def _without_metadata(item: _Item, room: int) -> _Item:
 
 
 def _less_quote(citation: Citation, room: int) -> Citation:
-    """Return a citation of the beginning of a quote, with the places that still hold."""
+    """Return a citation of the beginning of a quote, without the places that no longer apply."""
     empty = json_size(citation.model_copy(update={"quote": "", "suffix": ""}))
     quote = json_cut(citation.quote, room - empty)
     if len(quote) == len(citation.quote):
         return citation
-    # Where the shorter quote ends isn't known; where it starts is.
+    # The line and page where the shorter quote ends aren't known.
     return citation.model_copy(
         update={
             "quote": quote,
@@ -533,7 +338,7 @@ def _less_quote(citation: Citation, room: int) -> Citation:
 
 def _shorter_quote(found: Verification, room: int) -> Verification:
     around = json_size(found) - json_size(found.citation)
-    citation = _less_quote(_place_cut(found.citation, room), room - around)
+    citation = _less_quote(with_short_addresses(found.citation, room), room - around)
     return found.model_copy(update={"citation": citation, "detail": label(found.detail)})
 
 
@@ -553,33 +358,19 @@ def _shorter_reason(skipped: Skipped, room: int) -> Skipped:
     return skipped.model_copy(update={"path": label(skipped.path), "reason": label(skipped.reason)})
 
 
-_shorter_hit: Sequence[_Cut[Hit]] = (
-    _place_cut,
+_shorter_hit: Sequence[Cut[Hit]] = (
+    with_short_addresses,
     _small_metadata,
     _fewer_copies,
     _fewer_citations,
     _less_text,
     _without_metadata,
 )
-_shorter_citation: Sequence[_Cut[Citation]] = (_place_cut, _less_quote)
-_shorter_verification: Sequence[_Cut[Verification]] = (_shorter_quote,)
-_shorter_document: Sequence[_Cut[DocumentEntry]] = (_place_cut, _without_metadata)
-_shorter_collection: Sequence[_Cut[CollectionStatus]] = (_fewer_roots, _shorter_error)
-_shorter_source: Sequence[_Cut[Skipped]] = (_shorter_reason,)
-
-
-_MAX_ESCAPED = 6
-r"""Characters of JSON that one character takes at most: ``\u0000``."""
-
-
-def json_cut(text: str, room: int) -> str:
-    """Return the longest beginning of `text` that takes at most `room` characters of JSON."""
-
-    def size(end: int) -> int:
-        return len(json.dumps(text[:end], ensure_ascii=False)) - len('""')
-
-    ends = range(min(len(text), max(0, room)) + 1)
-    return text[: max(0, bisect_right(ends, room, key=size) - 1)]
+_shorter_citation: Sequence[Cut[Citation]] = (with_short_addresses, _less_quote)
+_shorter_verification: Sequence[Cut[Verification]] = (_shorter_quote,)
+_shorter_document: Sequence[Cut[DocumentEntry]] = (with_short_addresses, _without_metadata)
+_shorter_collection: Sequence[Cut[CollectionStatus]] = (_fewer_roots, _shorter_error)
+_shorter_source: Sequence[Cut[Skipped]] = (_shorter_reason,)
 
 
 def _unaligned(hit: Hit) -> Hit:
@@ -588,8 +379,3 @@ def _unaligned(hit: Hit) -> Hit:
 
 def _plain(citation: Citation) -> Citation:
     return citation.model_copy(update={"alignment": None})
-
-
-def json_size(value: BaseModel) -> int:
-    """Return how many characters of JSON a value takes."""
-    return len(value.model_dump_json())

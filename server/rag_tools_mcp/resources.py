@@ -1,4 +1,4 @@
-"""Documents as resources: their URIs, reading and completing them, and news of their changes."""
+"""Documents as resources: their URIs, reading and completing them, and notices of changes."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ from rag_tools_mcp.pages import read
 TEMPLATE = "rag://{collection}/document/{id}{?start,end}"
 
 MAX_CHARACTERS = 1_000_000
-"""Of a document that is read whole: a resource can't say that it goes on."""
+"""The longest text that is returned: a resource has no way to say that there is more of it."""
 
-_COMPLETIONS = 100  # what the protocol allows
-_INTERVAL = 0.5  # seconds from one look for changes to the next; a look takes 0.1 ms
+_COMPLETIONS = 100  # the most that the protocol allows
+_INTERVAL = 0.5  # seconds between two checks for changes; a check takes 0.1 ms
 
 
 def document_uri(collection: str, id: str) -> str:
@@ -60,15 +60,15 @@ class _DocumentsChanged(ResourcesListChanged):
 
 
 class Changes(InMemorySubscriptionBus):
-    """Who wants to hear of changes, and may: clients of revision 2026-07-28 can subscribe.
+    """Subscriptions to changes, which clients of protocol revision 2026-07-28 can make.
 
     Parameters
     ----------
     collections
-        That change, through this process or another.
+        The collections that are watched, whichever process changes them.
     seen
-        Those that the caller of the current request may see; what it subscribes to is cut down to
-        them.
+        Returns the collections that the caller of the current request may see. The caller is
+        told of changes to these only.
     """
 
     def __init__(self, collections: Collections, seen: Seen) -> None:
@@ -79,7 +79,7 @@ class Changes(InMemorySubscriptionBus):
         self._wanted = anyio.Event()
 
     def subscribe(self, listener: Callable[[ServerEvent], None]) -> Callable[[], None]:
-        """Register a listener, within the request of whoever listens."""
+        """Register a listener, within the request of its caller."""
         names = self._seen().names
         subscriber = object()
 
@@ -98,23 +98,22 @@ class Changes(InMemorySubscriptionBus):
         return unsubscribe
 
     async def watch(self) -> None:
-        """Look for changes as long as somebody wants to hear of them; until cancelled.
+        """Check for changes while there are subscribers, until cancelled.
 
-        The index itself is asked, so that it doesn't matter which worker, or which program, made
-        a change.
+        The index itself is asked, so that changes by other workers and programs are noticed.
         """
         while True:
             await self._wanted.wait()
             known: dict[str, Versions] = {}
             while self._subscribers:
                 for name in self._collections.names:
-                    with suppress(RagToolsError):  # the call that needs the index reports it
+                    with suppress(RagToolsError):  # the next call that needs the index reports it
                         await self._look(name, known)
                 await anyio.sleep(_INTERVAL)
             self._wanted = anyio.Event()
 
     async def _look(self, name: str, known: dict[str, Versions]) -> None:
-        """Announce how a collection differs from what is known of it, and learn that."""
+        """Announce how a collection differs from its last known state, and record the new state."""
         old = known.get(name)
         new = await anyio.to_thread.run_sync(
             lambda: self._collections.engine(name).versions(old), abandon_on_cancel=True
@@ -130,20 +129,21 @@ class Changes(InMemorySubscriptionBus):
 
 
 def _collection(event: ServerEvent) -> str | None:
-    """Return the collection that an event is about."""
+    """Return the name of the collection that an event concerns."""
     if isinstance(event, _DocumentsChanged):
         return event.collection
     return urlsplit(event.uri).netloc if isinstance(event, ResourceUpdated) else None
 
 
 def add_resources(server: MCPServer[None], seen: Seen) -> None:
-    """Let clients read documents by URI, and complete ids and names of collections."""
+    """Let clients read documents by URI, and complete document ids and collection names."""
 
     @server.resource(
         TEMPLATE,
         name="document",
         title="Document",
-        description="The text of a document, or its characters from start to before end.",
+        description="The text of a document, or the characters from start up to, but not "
+        "including, end.",
         # An id is a key of the catalog, never a path.
         security=ResourceSecurity(exempt_params={"id"}),
     )
@@ -157,7 +157,7 @@ def add_resources(server: MCPServer[None], seen: Seen) -> None:
         try:
             first, last = int(start), None if end is None else int(end)
         except ValueError:
-            raise ResourceNotFoundError("start and end count characters") from None
+            raise ResourceNotFoundError("start and end must be numbers of characters") from None
         try:
             text = read(seen().engine(collection), id, first, last).text
         except NotFoundError as error:
@@ -166,8 +166,9 @@ def add_resources(server: MCPServer[None], seen: Seen) -> None:
             raise ResourceError(str(error)) from error
         if len(text) > MAX_CHARACTERS:
             raise ResourceError(
-                f"{len(text)} characters are too many to be read at once: "
-                f"add ?start=0&end={MAX_CHARACTERS} to the URI, and so on"
+                f"the document has {len(text)} characters, and at most {MAX_CHARACTERS} can be "
+                f"read "
+                f"at once: read it in parts, the first with ?start=0&end={MAX_CHARACTERS}"
             )
         return text
 
@@ -193,7 +194,7 @@ def _ids(collections: Collections, collection: str | None, text: str) -> Complet
     try:
         engine = collections.engine(collection)
         return _completion(list(engine.document_ids(text, limit=_COMPLETIONS + 1)))
-    except RagToolsError:  # there is nothing to choose from, and a hint is no place to say why
+    except RagToolsError:  # a completion can't report an error: offer nothing
         return _completion([])
 
 

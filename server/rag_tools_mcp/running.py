@@ -1,4 +1,4 @@
-"""Running the server: over standard input and output, or over HTTP in one or more processes."""
+"""Running the server on standard input and output, or over HTTP in one or more processes."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from rag_tools_mcp.settings import Http, Settings
 
 
 def serve(settings: Settings) -> None:
-    """Serve until the input ends, or, over HTTP, until the process is told to stop.
+    """Serve until the input ends or, over HTTP, until the process is told to stop.
 
     Raises
     ------
     ConfigurationError
-        A token, or the issuer's keys, can't be read; or the address can't be bound.
+        If a token or the issuer's keys can't be read, or the address can't be bound.
     """
     if settings.http is None:
-        # A thread that waits for input can't be interrupted, and a reader holds nothing that
-        # would have to be saved: let Ctrl-C end the process at once, as SIGTERM does.
+        # A thread that waits for input can't be interrupted, and there is nothing to save: Ctrl-C
+        # may end the process at once, as SIGTERM does.
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         build(
             Collections(settings.collections),
@@ -42,16 +42,16 @@ def serve(settings: Settings) -> None:
 
 
 def _serve_http(settings: Settings, http: Http) -> None:
-    # Some 0.2 s that a server on standard input and output needn't wait for.
+    # These imports take 0.2 s, which a server on standard input and output doesn't need.
     import uvicorn
     from uvicorn.supervisors import Multiprocess
 
     from rag_tools_mcp import logs
     from rag_tools_mcp.auth import authenticator
-    from rag_tools_mcp.connection import Connection
+    from rag_tools_mcp.internals.connection import Connection
     from rag_tools_mcp.metrics import FILES_VARIABLE
 
-    authenticator(http)  # what can't be read is better said once than by every worker
+    authenticator(http)  # reports unreadable tokens once, rather than from every worker
     logs.configure()
     limits = http.limits
     config = uvicorn.Config(
@@ -70,9 +70,9 @@ def _serve_http(settings: Settings, http: Http) -> None:
         ),
         ws="none",
         limit_concurrency=limits.connections,
-        # Whoever is told to come back later comes back on the same connection.
+        # A caller who is told to come back later does so on the same connection.
         timeout_keep_alive=round(LATEST_SECONDS) + 5,
-        # For a worker to start, on a busy machine: then it answers at once.
+        # Workers take long to start on a busy machine; afterwards they answer at once.
         timeout_worker_healthcheck=60,
         timeout_graceful_shutdown=limits.shutdown_seconds,
         proxy_headers=bool(http.trusted_proxies),
@@ -88,8 +88,8 @@ def _serve_http(settings: Settings, http: Http) -> None:
         if http.workers == 1:
             uvicorn.Server(config).run([listening])
         else:
-            # Each worker leaves its numbers there, and any of them tells the sum.
-            # Windows keeps a file that a process still has open: leave it then.
+            # Each worker writes its metrics to this folder, and any of them can report the sum.
+            # On Windows, files that a process still has open can't be deleted.
             folder = TemporaryDirectory(ignore_cleanup_errors=True)
             os.environ[FILES_VARIABLE] = stack.enter_context(folder)
             Multiprocess(config, _Listening([listening])).run()
@@ -103,14 +103,14 @@ def _worker(settings: Settings) -> Any:  # noqa: ANN401 - an ASGI application
     return application(settings)
 
 
-_SPREAD = sys.platform == "linux"  # elsewhere the last to open the address may get everything
+_SPREAD = sys.platform == "linux"  # elsewhere the last socket of an address may get all connections
 
 
 class _Listening(list[socket.socket]):
-    """The socket that workers share; a worker that is given it opens one of its own beside it.
+    """The socket that workers share; each worker opens another one for the same address.
 
-    Of connections that come at once to one socket, the first worker to wake up takes nearly all:
-    62 of 64. Those to several sockets of the same address are spread by Linux.
+    If many connections arrive at one socket at once, the first worker to wake up takes nearly all
+    of them, 62 of 64. Linux distributes connections among several sockets of the same address.
     """
 
     def __reduce__(self) -> tuple[Callable[[socket.socket], list[socket.socket]], tuple[Any, ...]]:
@@ -124,11 +124,12 @@ def _with_own(shared: socket.socket) -> list[socket.socket]:
 def _listening(http: Http) -> socket.socket:
     family = socket.AF_INET6 if ":" in http.host else socket.AF_INET
     try:
-        # Whoever connects from now on waits until a worker has started.
+        # Connections are accepted from now on and wait until a worker has started.
         server = _open((http.host, http.port), family)
         if http.workers == 1 or not _SPREAD:
             return server
-        # Opened so that it can be again, which another server's address couldn't: hence twice.
+        # The first opening fails if another server uses the address. The second one, with
+        # reuse_port, wouldn't.
         address = server.getsockname()
         server.close()
         return _open(address, family, again=True)
@@ -138,16 +139,17 @@ def _listening(http: Http) -> socket.socket:
 
 def _open(address: tuple[Any, ...], family: int, *, again: bool = False) -> socket.socket:
     server = socket.create_server(address[:2], family=family, reuse_port=again)
-    # asyncio sends at once, without Nagle's algorithm, where it is told that this is TCP. Else the
-    # second part of every answer waits 40 ms for the client to acknowledge the first.
+    # asyncio turns Nagle's algorithm off only for sockets that say they are TCP. Otherwise the
+    # second
+    # part of every answer would wait 40 ms for the client to acknowledge the first.
     return socket.socket(server.family, server.type, socket.IPPROTO_TCP, fileno=server.detach())
 
 
 @contextmanager
 def _stopped_by_signals() -> Iterator[None]:
-    """Let SIGTERM and SIGINT end the server, which notes them, and not the process.
+    """Let SIGTERM and SIGINT stop the server instead of ending the process.
 
-    When uvicorn has finished what it was doing, it raises the signal again.
+    uvicorn handles the signals and raises them again when it has finished.
     """
     numbers = (signal.SIGTERM, signal.SIGINT)
     before = {number: signal.signal(number, lambda *_: None) for number in numbers}

@@ -1,7 +1,7 @@
-"""The schemas of the tools, as plain as the strictest host takes them.
+"""The schemas of the tools, as simple as the strictest hosts require.
 
-Some hosts refuse, or misread, ``anyOf``, ``$ref`` and ``$defs``. What a tool accepts beyond its
-schema, such as null for an argument that may be left out, is said by no schema.
+Some hosts refuse or misread ``anyOf``, ``$ref`` and ``$defs``. Tools accept more than their schemas
+say, such as null for an optional argument.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ _TYPES: Mapping[type, dict[str, Any]] = {
 
 
 def flat(schema: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a JSON schema of pydantic's without references, unions, titles and null defaults.
+    """Return a JSON schema made by pydantic without references, unions, titles and null defaults.
 
-    Of a union of one type and null that type remains; of any other nothing is said.
+    A union of one type and null becomes that type; any other union becomes no constraint.
     """
     definitions = schema.get("$defs", {})
     flattened: dict[str, Any] = _flat(schema, definitions)
@@ -26,12 +26,12 @@ def flat(schema: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def result(required: Mapping[str, type]) -> dict[str, Any]:
-    """Return the schema of a result: only what is always there, and which kind it is.
+    """Return the schema of a result: only the fields that are always present, and their types.
 
     Parameters
     ----------
     required
-        Name → ``list``, of objects, or ``str``.
+        The types of the fields by name: ``str``, or ``list`` for a list of objects.
     """
     return {
         "type": "object",

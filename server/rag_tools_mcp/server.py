@@ -1,4 +1,4 @@
-"""The server: tools, resources, prompt and viewer put together, for any transport.
+"""The server, assembled from tools, resources, prompt and viewer, for any transport.
 
 Only the MCP SDK and the types are imported before the first answer; `collections` loads the rest.
 """
@@ -17,25 +17,26 @@ from mcp.server.caching import CacheableMethod, CacheHint
 from rag_tools import __version__
 from rag_tools.errors import ConfigurationError
 from rag_tools_mcp.collections import Collections
+from rag_tools_mcp.openai_tools import OpenAITools
 from rag_tools_mcp.prompts import add_prompts
 from rag_tools_mcp.resources import Changes, add_resources
-from rag_tools_mcp.tools import OpenAITools, Tools
+from rag_tools_mcp.tools import Tools
 from rag_tools_mcp.viewer import viewer
 
 INSTRUCTIONS = (
-    "Searches the user's own documents and returns quotes that can be checked. Call search first. "
-    "Quote only what a citation holds, word for word, and put its id in brackets after the "
-    "statement: [id]. Call fetch with an id to read its passage and to get its url; cite to find "
-    "support for one statement; check_answer with your draft before you send it; verify for "
+    "Searches the user's own documents and returns quotes that can be verified. Call search first. "
+    "Quote only the text of citations, word for word, and put the citation's id in brackets after "
+    "the statement: [id]. Call fetch with an id to read the passage and get its url, cite to find "
+    "evidence for one statement, check_answer with your draft before you send it, and verify for "
     "citations from an earlier conversation."
 )
 OPENAI_INSTRUCTIONS = (
-    "Searches the user's own documents. Search first, fetch what looks relevant, quote it word for "
-    "word and give its url."
+    "Searches the user's own documents. Search first, fetch relevant results, quote them word for "
+    "word and give the url of each."
 )
 
-# What is listed changes only with the options that the server is started with; a document's text
-# may change at any time.
+# These lists depend only on the options with which the server was started. A document's text may
+# change at any time.
 _LISTS: tuple[CacheableMethod, ...] = (
     "tools/list",
     "prompts/list",
@@ -49,7 +50,7 @@ Visible = Callable[[], frozenset[str] | None]
 
 
 def _everything() -> None:
-    """Let every caller see every collection."""
+    """Return None: every caller may see every collection."""
 
 
 def build(
@@ -59,25 +60,26 @@ def build(
     writable: Sequence[Path] = (),
     visible: Visible = _everything,
 ) -> MCPServer[None]:
-    """Return a server for some collections.
+    """Return a server for the given collections.
 
-    They are opened when the server starts to run, and closed when it stops.
+    They are opened when the server starts to run and closed when it stops.
 
     Parameters
     ----------
     profile
-        ``full``: everything. ``openai``: the tools ``search(query)`` and ``fetch(id)`` as ChatGPT
-        expects them, and nothing else.
+        ``full``: everything. ``openai``: only the tools ``search(query)`` and ``fetch(id)``, in
+        the form that ChatGPT expects.
     writable
-        Folders that `sync` may index; without any, there is no such tool.
+        Folders that `sync` may index. Without any, the server has no such tool.
     visible
-        Called within each request: the names of the collections that its caller may see, None
-        for all. To the caller the others don't exist.
+        Called within each request. Returns the names of the collections that its caller may see,
+        or None for all. For the caller, the others don't exist.
 
     Raises
     ------
     ConfigurationError
-        The ``openai`` profile has no way to choose between several collections, or to write.
+        If the profile is ``openai`` and there are several collections or writable folders, for
+        which it has no tools.
     """
 
     def seen() -> Collections:
@@ -97,7 +99,10 @@ def build(
     full = profile == "full"
     several = len(collections.names) > 1
     if not full and (several or writable):
-        raise ConfigurationError("the openai profile serves one index, and only for reading")
+        raise ConfigurationError(
+            "the openai profile serves a single index, read-only: name one index and allow no "
+            "writing"
+        )
     changes = Changes(collections, seen)
     server = MCPServer[None](
         "rag-tools",
@@ -111,7 +116,7 @@ def build(
         cache_hints=dict.fromkeys(_LISTS, _CACHED),
         subscriptions=changes,
         lifespan=lifespan,
-        # Below this the SDK logs messages that quote documents.
+        # At lower levels the SDK logs messages that quote documents.
         log_level="WARNING",
     )
     if full:

@@ -1,6 +1,7 @@
-"""What a server serves, to whom, and within which limits: one model for options and TOML alike.
+"""The settings of a server: what it serves, to whom, and within which limits.
 
-Nothing here opens an index or a socket; secrets are named, not held.
+One model describes both the options of the command line and the settings file. Nothing here opens
+an index or a socket. Secrets aren't stored in settings, only the places where they are.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import (
     AfterValidator,
     BaseModel,
+    ByteSize,
     ConfigDict,
     Field,
     PositiveFloat,
@@ -31,7 +33,7 @@ from rag_tools_mcp.collections import DEFAULT_NAME, Collections
 from rag_tools_mcp.server import Profile
 
 TOKEN_VARIABLE = "RAG_TOOLS_TOKEN"
-"""Environment variable with the token of a server that has only one."""
+"""The environment variable with the token of a server that has only one."""
 
 LOOPBACK_HOSTS = ("127.0.0.1", "localhost", "[::1]")
 
@@ -39,12 +41,15 @@ Scope = Literal["read", "write"]
 
 
 def _beside(path: Path, info: ValidationInfo) -> Path:
-    """Return `path` as seen from the folder of the file that names it."""
+    """Return `path` relative to the folder of the settings file."""
     folder: Path = (info.context or {}).get("folder", Path())
     return folder / path.expanduser()
 
 
 BesidePath = Annotated[Path, AfterValidator(_beside)]
+
+Size = Annotated[ByteSize, Field(gt=0)]
+"""A number of bytes, or a text such as ``"4MiB"`` or ``"10MB"``."""
 
 
 class _Section(BaseModel):
@@ -52,18 +57,18 @@ class _Section(BaseModel):
 
 
 class Token(_Section):
-    """A static token: who presents it, where it is kept, and what it allows.
+    """A static token: its bearer, where it is stored, and what it allows.
 
     Attributes
     ----------
     name
-        What logs call its bearer.
+        The name of its bearer in logs.
     file, env
-        Where the secret is: a file, or an environment variable. Exactly one of them.
+        The file or the environment variable that contains the secret: exactly one of them.
     scopes
-        ``write`` is what `sync` needs.
+        The permissions; `sync` needs ``write``.
     collections
-        Those that exist for the bearer; None: all.
+        The collections that the bearer may see; None: all.
     """
 
     name: str = Field(min_length=1, max_length=64)
@@ -75,23 +80,24 @@ class Token(_Section):
     @model_validator(mode="after")
     def _one_place(self) -> Self:
         if (self.file is None) == (self.env is None):
-            raise ValueError(f"token {self.name!r} needs either file or env")
+            raise ValueError(f"token {self.name!r} needs exactly one of file and env")
         return self
 
 
 class Issuer(_Section):
-    """Who issues the JSON web tokens (RFC 7519) that are accepted.
+    """The issuer of the JSON web tokens (RFC 7519) that are accepted.
 
     Attributes
     ----------
     url
-        The ``iss`` claim, exactly.
+        The exact ``iss`` claim.
     audience
-        The ``aud`` claim: the public address of this server.
+        The ``aud`` claim: the public URL of this server.
     jwks
-        The issuer's public keys (RFC 7517): an https address, or a file.
+        The https URL, or the file, of the issuer's public keys (RFC 7517).
     collections
-        Those that its tokens may see; None: all. A token's ``collections`` claim narrows this.
+        The collections that bearers of its tokens may see; None: all. A ``collections`` claim in a
+        token restricts this further.
     """
 
     url: str = Field(pattern=r"^https?://")
@@ -101,7 +107,7 @@ class Issuer(_Section):
 
     @property
     def discoverable(self) -> bool:
-        """Whether clients can be told where to get a token (RFC 9728): it goes by address."""
+        """Whether clients can be told where to get a token (RFC 9728), which needs a URL."""
         return self.audience.startswith(("https://", "http://"))
 
     @field_validator("jwks")
@@ -112,36 +118,38 @@ class Issuer(_Section):
         if value.startswith("http://"):
             host = re.sub(r"^http://(\[.*?\]|[^:/]*).*", r"\1", value)
             if not _loopback(host.strip("[]")):
-                raise ValueError(f"{value} isn't encrypted: use https")
+                raise ValueError(f"{value} is not encrypted: use https")
             return value
         return str(_beside(Path(value), info))
 
 
 class Limits(_Section):
-    """What one worker takes on. Whatever exceeds it is refused with the reason.
+    """The limits of one worker. Whatever exceeds them is refused, with the reason.
 
     Attributes
     ----------
     request_bytes, response_bytes
-        Of one message, and of the text in one result.
+        The size of one message, and of the text in one result: a number of bytes, or a text
+        such as ``"4MiB"``.
     header_seconds, body_seconds, stall_seconds
-        For the headers of a request to arrive, for its body, and for a client that doesn't read
-        the answer.
+        The time for the headers of a request to arrive, for its body to arrive, and for a client
+        to read the answer.
     requests_per_minute
-        Of one token, or of one address where there are no tokens; as many may come at once.
+        Requests of one token, or of one address if there are no tokens. All of them may come at
+        once.
     calls
-        Of one token or address at the same time.
+        Calls of one token or address at the same time.
     waiting, burst
-        Calls that wait for a core, of all callers: for long, and once after a second of rest.
-        None: 2 and 16 for each core of the worker.
+        Calls of all callers that may wait for a core: permanently, and in a burst after a second
+        without calls. None: 2 and 16 for each core of the worker.
     connections
-        That are open; one caller may hold a quarter of them.
+        Open connections. One caller may have a quarter of them.
     shutdown_seconds
-        For calls to finish when the server is told to stop.
+        The time for calls to finish when the server is told to stop.
     """
 
-    request_bytes: PositiveInt = 4 * 2**20
-    response_bytes: PositiveInt = 4 * 2**20
+    request_bytes: Size = ByteSize(4 * 2**20)
+    response_bytes: Size = ByteSize(4 * 2**20)
     header_seconds: PositiveFloat = 10
     body_seconds: PositiveFloat = 10
     stall_seconds: PositiveFloat = 30
@@ -154,24 +162,24 @@ class Limits(_Section):
 
 
 class Http(_Section):
-    """How the server is reached over HTTP.
+    """The settings of the server over HTTP.
 
     Attributes
     ----------
     address
-        ``HOST:PORT``; port 0 is any that is free.
+        ``HOST:PORT``. Port 0 stands for any free port.
     workers
-        Processes. Each maps the same files of the index, so that they share their memory, and has
-        its share of the cores.
+        The number of processes. They share the memory of the index, whose files all of them map,
+        and divide the cores among them.
     allowed_hosts, allowed_origins
-        What the Host and Origin headers may say besides this machine's own names; without a
-        port, any port.
+        The values that the Host and Origin headers may have besides the names of this machine.
+        A value without a port allows any port.
     trusted_proxies
-        Addresses whose X-Forwarded-For header tells the client's address.
+        The addresses of proxies, whose X-Forwarded-For header has the client's address.
     tokens, issuer
-        Who may call; without either, whoever reaches a loopback address.
+        Who may call. Without either, everyone who can reach the loopback address.
     log_queries
-        Whether the log holds what is searched for.
+        Whether queries are logged.
     """
 
     address: str = "127.0.0.1:8931"
@@ -195,7 +203,7 @@ class Http(_Section):
         names = [token.name for token in tokens]
         for name in names:
             if names.count(name) > 1:
-                raise ValueError(f"two tokens have the name {name!r}")
+                raise ValueError(f"two tokens have the name {name!r}: give each its own")
         return tokens
 
     @model_validator(mode="after")
@@ -210,7 +218,7 @@ class Http(_Section):
                 "[http.issuer]"
             )
         if not self.allowed_hosts:
-            missing.append("the host names by which clients reach it (--allow-host NAME)")
+            missing.append("the host names that clients use (--allow-host NAME)")
         if missing:
             raise ValueError(
                 f"{self.address} can be reached from other machines: add {' and '.join(missing)}, "
@@ -220,7 +228,7 @@ class Http(_Section):
 
     @property
     def guarded(self) -> bool:
-        """Whether callers must show a token."""
+        """Whether callers need a token."""
         return bool(self.tokens or self.issuer)
 
     @property
@@ -235,35 +243,38 @@ class Http(_Section):
 
     @property
     def hosts(self) -> frozenset[str]:
-        """What the Host header may say."""
+        """The allowed values of the Host header."""
         return self.allowed_hosts.union(LOOPBACK_HOSTS if _loopback(self.host) else ())
 
     @property
     def origins(self) -> frozenset[str]:
-        """What the Origin header may say."""
+        """The allowed values of the Origin header."""
         local = LOOPBACK_HOSTS if _loopback(self.host) else ()
         return self.allowed_origins.union(f"http://{host}" for host in local)
 
     def _split(self) -> tuple[str, int]:
         match = re.fullmatch(r"(?:\[([0-9a-fA-F:.]+)\]|([^:\[\]/]+)):(\d{1,5})", self.address)
         if match is None or int(match[3]) > 65_535:
-            raise ValueError(f"{self.address!r} isn't HOST:PORT, such as 127.0.0.1:8931")
+            raise ValueError(
+                f"{self.address!r} is not an address: write HOST:PORT, such as 127.0.0.1:8931"
+            )
         return match[1] or match[2], int(match[3])
 
 
 class Settings(_Section):
-    """All of it.
+    """All settings of a server.
 
     Attributes
     ----------
     collections
-        Name to directory of an index; None is the default index.
+        The directories of the indexes by the names of their collections; None is the default
+        directory.
     profile
-        Which tools are offered.
+        The tools that are offered, see `rag_tools_mcp.server.build`.
     allow_write
-        Folders that may be indexed from outside.
+        The folders that clients may have indexed.
     http
-        None: standard input and output.
+        None: the server uses standard input and output.
     """
 
     collections: dict[str, BesidePath | None] = Field(
@@ -275,7 +286,7 @@ class Settings(_Section):
 
     @model_validator(mode="after")
     def _known_collections(self) -> Self:
-        Collections(self.collections)  # refuses names that won't do
+        Collections(self.collections)  # raises for invalid names
         if self.http is None:
             return self
         confined = [token.collections for token in self.http.tokens]
@@ -284,20 +295,20 @@ class Settings(_Section):
             if name not in self.collections:
                 known = ", ".join(self.collections)
                 raise ValueError(
-                    f"there is no collection {name!r}, which a token names; there is {known}"
+                    f"there is no collection {name!r}, which a token names: choose from {known}"
                 )
         return self
 
 
 def load(file: Path | None = None, given: Mapping[str, Any] | None = None) -> Settings:
-    """Return the settings in a TOML file, with those that are `given` in their place.
+    """Return the settings of a TOML file; those that are `given` take precedence.
 
-    Relative paths in the file start from its folder.
+    Relative paths in the file are relative to its folder.
 
     Raises
     ------
     ConfigurationError
-        The file can't be read, or a key is unknown or has a value that can't be used.
+        If the file can't be read, or a key is unknown, or a value is invalid.
     """
     data, context = dict[str, Any](), dict[str, Any]()
     if file is not None:

@@ -1,8 +1,8 @@
 """The citation viewer: a page that a host shows beside the result of `search` or `cite`.
 
-An MCP App (SEP-1865): the tools name the page, the host loads it into a frame without rights and
-hands it each result. What it shows comes ready-made with the result, in `_meta`, which a host
-keeps from the model; a host without frames shows the result's text as ever.
+It is an MCP App (SEP-1865): the tools name the page, and the host loads it into a frame without
+permissions and passes each result to it. The HTML to show is part of the result, in `_meta`, which
+hosts don't give to the model. A host without frames shows the text of the result.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from rag_tools.cite.heatmap import STYLE, csp_hash
 URI = "ui://rag-tools/citations.html"
 
 TOOL_META: dict[str, Any] = {"ui": {"resourceUri": URI}}
-"""What a tool says whose results the viewer shows."""
+"""The metadata of a tool whose results the viewer shows."""
 
 VIEW = "rag-tools/view"
-"""Where in `_meta` of a result its HTML is."""
+"""The key in `_meta` of a result under which its HTML is."""
 
-# The host speaks JSON-RPC through postMessage. The frame can reach nothing but its parent.
+# The host uses JSON-RPC over postMessage. The frame can reach nothing but its parent.
 _SCRIPT = """
 "use strict";
 const view = document.getElementById("view");
@@ -57,7 +57,7 @@ addEventListener("message", (event) => {
     send({ method: "ui/notifications/initialized", params: {} });
     new ResizeObserver(fit).observe(document.documentElement);
   } else if (opening.has(message.id)) {
-    // Many hosts open web pages only: then a person can at least read where it is.
+    // Many hosts open only web pages: then a person can at least read the address.
     note.textContent = message.error ? "The source is at " + opening.get(message.id) : "";
     opening.delete(message.id);
   }
@@ -80,7 +80,7 @@ send({
 });
 """.replace("@VIEW@", VIEW).replace("@VERSION@", __version__)
 
-# Hashes, not 'unsafe-inline': should a document's text ever become markup, it can run nothing.
+# Hashes rather than 'unsafe-inline': even if a document's text became markup, it couldn't run.
 _POLICY = (
     f"default-src 'none'; script-src '{csp_hash(_SCRIPT)}'; style-src '{csp_hash(STYLE)}'; "
     "base-uri 'none'; form-action 'none'"
@@ -111,7 +111,7 @@ def viewer() -> Apps:
         PAGE,
         name="citations",
         title="Citations",
-        description="Shows passages with their quotes marked and their words coloured.",
+        description="Shows passages with their quotes marked and the relevant words coloured.",
         csp=ResourceCsp(),
         prefers_border=True,
     )

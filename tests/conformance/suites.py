@@ -19,9 +19,9 @@ from zipfile import ZipFile
 import anyio
 import pytest
 from mcp import Client, StdioServerParameters
-from serving import RAG_TOOLS, served, serving
 
 from rag_tools import __version__
+from serving import RAG_TOOLS, served, serving
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]

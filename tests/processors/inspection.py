@@ -2,7 +2,7 @@
 
 ``make processors`` runs this. A file of an instruction set has no function that can be called or
 merged from outside and no code that runs when the program is loaded; no other file needs more than
-the baseline of the architecture. See ``tests/binary.py`` for how that is read off.
+the baseline of the architecture. See ``tests/helpers/binary.py`` for how that is read off.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+
 from binary import ALLOWED, DOT_PRODUCT, EVEX, SSE41, VEX, functions, object_faults
 
 ROOT = Path(__file__).parents[2]

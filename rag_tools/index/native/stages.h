@@ -3,7 +3,7 @@
 // Included by one source file per instruction set, after the pragma that enables it. Everything is
 // in an unnamed namespace and no standard template is used, so no code compiled for one instruction
 // set can be linked into another; the table of the stages is constant data, so no code runs before
-// dispatch.cpp has asked the processor. tests/test_native_objects.py reads the compiled files.
+// dispatch.cpp has asked the processor. tests/index/test_binary.py reads the compiled files.
 //
 // Lanes of a register are query tokens: `Isa::kWidth` of them take a step of four dimensions
 // (a group) against one token, whose four values are broadcast. A tile is up to `kTile` tokens

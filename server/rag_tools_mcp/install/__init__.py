@@ -1,6 +1,6 @@
-"""Adding the server to the programs that host it: their files, and changing them with care.
+"""Adding the server to the configuration of the programs that start it, its hosts.
 
-`hosts` knows the programs and where their configuration is, `program` how this rag-tools is started
-again, `jsonc` and `toml` edit a file and leave comments and layout alone, `changes` shows an edit
-and makes it. The server itself needs none of it.
+`hosts` has the programs and the places of their configuration, and `program` the command that
+starts this installation. `jsonc` and `toml` edit a text and keep its comments and layout; `values`
+has what both need. `changes` shows an edit and writes it. The server itself needs none of these.
 """

@@ -1,4 +1,4 @@
-"""A change to a user's file: shown before it is made, made as a whole, with a backup."""
+"""A change to a user's file: shown before it is written, written atomically, with a backup."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from rag_tools.errors import HostError
 
 
 class Change(NamedTuple):
-    """The text of a file before and after; None before if there is no such file."""
+    """The text of a file before and after; `before` is None if there is no such file."""
 
     file: Path
     before: str | None
@@ -21,12 +21,12 @@ class Change(NamedTuple):
 
     @property
     def empty(self) -> bool:
-        """Whether there is nothing to do."""
+        """Whether the change does nothing."""
         return self.after == (self.before or "")
 
     @property
     def backup(self) -> Path:
-        """Where `write` keeps the file as it was."""
+        """The file to which `write` copies the original."""
         return self.file.with_name(f"{self.file.name}.before-rag-tools")
 
     def diff(self) -> str:
@@ -41,18 +41,20 @@ class Change(NamedTuple):
         return "".join(f"{line}\n" for line in lines)
 
     def write(self) -> None:
-        """Replace the file in one step, after a copy of it was made.
+        """Make a backup of the file and replace it atomically.
 
-        Its permissions stay, and so does a link that leads to it.
+        Its permissions are kept, and so is a symbolic link to it.
 
         Raises
         ------
         HostError
-            The file isn't what it was when the change was made, or can't be written.
+            If the file was changed in the meantime, or can't be written.
         """
         if read(self.file) != self.before:
-            raise HostError(f"{self.file} was changed by another program; try again")
-        # What stands in a link's place is the file that it leads to.
+            raise HostError(
+                f"{self.file} was changed by another program in the meantime: try again"
+            )
+        # Of a symbolic link, the file that it points to is replaced.
         file = Path(os.path.realpath(self.file))
         temporary = file.with_name(f".{file.name}.{os.getpid()}")
         try:
@@ -68,7 +70,7 @@ class Change(NamedTuple):
                     stream.flush()
                     os.fsync(descriptor)
                 if self.before is not None:
-                    temporary.chmod(mode)  # the umask may have taken from it
+                    temporary.chmod(mode)  # the umask may have removed bits
                 temporary.replace(file)
             finally:
                 with suppress(OSError):
@@ -78,12 +80,12 @@ class Change(NamedTuple):
 
 
 def read(file: Path) -> str | None:
-    """Return the text of a file, its line ends kept; None if it doesn't exist.
+    """Return the text of a file with its line ends unchanged; None if it doesn't exist.
 
     Raises
     ------
     HostError
-        It can't be read, or isn't UTF-8.
+        If it can't be read, or isn't UTF-8.
     """
     try:
         return file.read_bytes().decode()

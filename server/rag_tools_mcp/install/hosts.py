@@ -1,6 +1,6 @@
-"""The programs that start the server: what to put into their configuration, and where it is.
+"""The programs that start the server, their hosts: where their configuration is and what it needs.
 
-Nothing here needs the MCP SDK. How a file is changed is in `jsonc`, `toml` and `changes`.
+Nothing here needs the MCP SDK. `jsonc`, `toml` and `changes` change the files.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ HostName = Literal["claude-code", "claude-desktop", "vscode", "cursor", "copilot
 Scope = Literal["user", "project"]
 
 SERVER = "rag-tools"
-"""What the server is called in every configuration."""
+"""The name of the server in every configuration."""
 
 
 class Snippet(NamedTuple):
-    """A piece of configuration: the host, the file it goes to, its language, itself."""
+    """A piece of configuration: its host, its file, its language and its text."""
 
     host: str
     place: str
@@ -41,15 +41,15 @@ class Host:
     Attributes
     ----------
     title
-        Its name.
+        The name of the program.
     user
-        Returns the file that configures it for the user.
+        Returns the configuration file of the user.
     project
-        The file that configures it for one folder, relative to that; None if it has none.
+        The configuration file of a project, relative to its folder; None if there is none.
     key
-        Where the file lists the servers.
+        The key under which the file lists the servers.
     fields
-        What an entry needs besides the command and its arguments.
+        What an entry needs in addition to the command and its arguments.
     """
 
     title: str
@@ -69,13 +69,13 @@ def settings_folder() -> Path:
 
 
 def _folder(variable: str, default: Path) -> Path:
-    """Return the folder that an environment variable names, or the default."""
+    """Return the folder in an environment variable, or the default."""
     return Path(os.environ.get(variable) or default)
 
 
 def _claude_desktop() -> Path:
     if sys.platform == "win32":
-        # Installed as a package, it sees its own copy of %APPDATA%:
+        # Installed as a package, the program has its own copy of %APPDATA%:
         # https://github.com/anthropics/claude-code/issues/57998
         local = _folder("LOCALAPPDATA", Path.home() / "AppData" / "Local")
         package = local / "Packages" / "Claude_pzs8sxrjxfjjc"
@@ -122,7 +122,7 @@ HOSTS: Mapping[HostName, Host] = {
 
 
 def launch(index: Path) -> list[str]:
-    """Return the command that serves the index in `index`, in absolute paths.
+    """Return the command that serves an index, with absolute paths.
 
     Hosts start it in a folder and with a PATH of their own.
     """
@@ -130,7 +130,7 @@ def launch(index: Path) -> list[str]:
 
 
 def snippet(name: HostName, command: Sequence[str]) -> Snippet:
-    """Return what makes a host start `command`, as a file that holds nothing else.
+    """Return the configuration that makes a host start `command`, as a complete file.
 
     Examples
     --------
@@ -151,14 +151,14 @@ def snippet(name: HostName, command: Sequence[str]) -> Snippet:
 
 
 def install(name: HostName, scope: Scope, command: Sequence[str]) -> Change:
-    """Return the change that makes a host start `command`; it isn't written yet.
+    """Return the change that makes a host start `command`, without writing it.
 
-    What else the file holds stays as it is, and so do the fields that the user added to the entry.
+    The rest of the file is kept, and so are the fields that the user added to the entry.
 
     Raises
     ------
     HostError
-        The host has no such scope, or its file can't be read or changed safely.
+        If the host has no such scope, or its file can't be read or changed safely.
     """
     host, file = HOSTS[name], _file(name, scope)
     entry = _entry(host, command)
@@ -170,7 +170,7 @@ def install(name: HostName, scope: Scope, command: Sequence[str]) -> Change:
             return str(syntax.put(text, path, entry))
         if not isinstance(present, Mapping) or "command" not in present:
             raise HostError(
-                f"{file} has a server {SERVER} that isn't started by a command; take it out first"
+                f"{file} has an entry {SERVER} that is not started by a command: remove it first"
             )
         for key, value in entry.items():
             ours = key in ("command", "args")
@@ -182,12 +182,12 @@ def install(name: HostName, scope: Scope, command: Sequence[str]) -> Change:
 
 
 def uninstall(name: HostName, scope: Scope) -> Change:
-    """Return the change that takes the server out of a host's file; it isn't written yet.
+    """Return the change that removes the server from a host's file, without writing it.
 
     Raises
     ------
     HostError
-        The host has no such scope, or its file can't be read or changed safely.
+        If the host has no such scope, or its file can't be read or changed safely.
     """
 
     def edit(text: str, syntax: ModuleType) -> str:
@@ -202,7 +202,7 @@ def _file(name: HostName, scope: Scope) -> Path:
     if scope == "user":
         return host.user()
     if host.project is None:
-        raise HostError(f"{host.title} has no configuration for a project; leave out --scope")
+        raise HostError(f"{host.title} has no configuration for projects: leave out --scope")
     return Path.cwd() / host.project
 
 
@@ -212,8 +212,8 @@ def _entry(host: Host, command: Sequence[str]) -> dict[str, Any]:
 
 
 def _change(name: HostName, file: Path, edit: Callable[[str, ModuleType], str]) -> Change:
-    """Return the change that `edit` makes, once it is sure that nothing else changes."""
-    # Imported here: every command reads the list of hosts.
+    """Return the change that `edit` makes, after checking that nothing else changes."""
+    # Imported here, since every command of rag-tools imports this module.
     from rag_tools_mcp.install import jsonc, toml
 
     key, syntax = HOSTS[name].key, toml if file.suffix == ".toml" else jsonc
@@ -224,15 +224,18 @@ def _change(name: HostName, file: Path, edit: Callable[[str, ModuleType], str]) 
         others = [_without(key, syntax.get(each, ())) for each in (text, after)]
     except ValueError as error:
         raise HostError(
-            f"can't change {file}: {error}. It was left alone; what to put there is printed by "
+            f"can't change {file}: {error}. The file wasn't changed. To see what to add by hand, "
+            f"run "
             f"rag-tools install {name} --print"
         ) from error
     if others[0] != others[1]:
-        raise HostError(f"can't change {file} without touching other entries; it was left alone")
+        raise HostError(
+            f"can't change {file} without changing other entries; the file wasn't changed"
+        )
     return Change(file, before, after)
 
 
 def _without(key: str, document: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a configuration holds besides our entry."""
+    """Return a configuration without our entry."""
     servers = {name: entry for name, entry in document.get(key, {}).items() if name != SERVER}
     return {**document, key: servers}

@@ -1,8 +1,8 @@
-"""How to start this installation of rag-tools again, from any folder and at any later time.
+"""The command that starts this installation of rag-tools, from any folder and at any later time.
 
-A host keeps what it was told and starts it in a folder and with a PATH of its own, long after the
-command that told it has ended. So every path is absolute, and an environment that `uvx` or
-`pipx run` made for one run, and may delete, is named by the tool that makes it again.
+A host stores the command and runs it in a folder and with a PATH of its own, long after the
+installation. Therefore every path is absolute. An environment that `uvx` or `pipx run` made for one
+run may be deleted; the command then uses the same tool, which makes the environment again.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ COMMAND = "rag-tools"
 
 
 def program() -> list[str]:
-    """Return the words that start `rag-tools`; its arguments are to follow."""
+    """Return the words of the command that starts `rag-tools`, without arguments."""
     maker = _maker(Path(sys.prefix))
     if maker == "uv":
         return [*_uvx(), *_from("--from"), COMMAND]
@@ -35,9 +35,9 @@ def program() -> list[str]:
 
 
 def typed(*arguments: str) -> str:
-    """Return the line that runs `rag-tools` with `arguments` when it is typed here.
+    """Return the line to type in the current folder to run `rag-tools` with `arguments`.
 
-    That is its name where PATH leads to it, and else the shortest path.
+    It begins with the name of the program if PATH has it, otherwise with the shortest path.
     """
     start, *rest = program()
     name = Path(start).stem
@@ -50,7 +50,7 @@ def typed(*arguments: str) -> str:
 
 
 def line(words: Sequence[str], *, windows: bool = os.name == "nt") -> str:
-    r"""Return words as they are typed into a shell of this system.
+    r"""Return a command as it is typed into a shell of this system.
 
     Examples
     --------
@@ -63,13 +63,13 @@ def line(words: Sequence[str], *, windows: bool = os.name == "nt") -> str:
 
 
 def _maker(prefix: Path) -> Literal["uv", "pipx"] | None:
-    """Return the tool that made the environment in `prefix` for one run; None if it is to stay.
+    """Return the tool that made the environment in `prefix` for one run; None if it is permanent.
 
     pipx leaves its metadata in each environment, and keeps what was installed in the folder
     ``venvs``: https://pipx.pypa.io/stable/explanation/how-pipx-works/. uv names itself in
     ``pyvenv.cfg``, and makes the environments of a run in its cache, which it marks as one
-    (https://bford.info/cachedir/). It marks every environment so, too, but not the folders around
-    one that stays.
+    (https://bford.info/cachedir/). It marks every environment in this way, but not the folders
+    around a permanent one.
     """
     if (prefix / "pipx_metadata.json").is_file():
         return None if prefix.parent.name == "venvs" else "pipx"
@@ -86,17 +86,17 @@ def _made_by_uv(file: Path) -> bool:
 
 
 def _uvx() -> list[str]:
-    """Return the words that start uvx, which is `uv tool run`."""
+    """Return the words that start uvx, which is short for `uv tool run`."""
     if uvx := _found("uvx"):
         return [uvx]
-    # The processes that uv starts are told where it is:
+    # uv tells the processes that it starts where it is:
     # https://docs.astral.sh/uv/reference/environment/#uv
     uv = os.environ.get("UV")
     return [uv, "tool", "run"] if uv else ["uvx"]
 
 
 def _from(option: str) -> list[str]:
-    """Return the option that names what was installed; nothing if it came by its name alone.
+    """Return the option for the source of the installation; nothing if it is the package index.
 
     Installers record it: https://packaging.python.org/en/latest/specifications/direct-url/.
     """
@@ -116,6 +116,6 @@ def _from(option: str) -> list[str]:
 
 
 def _found(name: str, folder: str | None = None) -> str | None:
-    """Return the absolute path of a program in `folder`, by default in one of PATH."""
+    """Return the absolute path of a program in `folder`, by default in the folders of PATH."""
     path = shutil.which(name, path=folder)
     return path and str(Path(path).absolute())

@@ -10,18 +10,16 @@ from typing import Any
 import tomlkit
 from tomlkit.exceptions import TOMLKitError
 
-
-class TomlError(ValueError):
-    """The text isn't TOML, has something else where a table is needed, or is laid out oddly."""
+from rag_tools_mcp.install.values import EditError, at
 
 
 def get(text: str, path: Sequence[str]) -> Any:  # noqa: ANN401 - any TOML value
-    r"""Return the value at `path`; None if nothing is there.
+    r"""Return the value at `path`; None if there is none.
 
     Raises
     ------
-    TomlError
-        The text can't be parsed, or a value on the way isn't a table.
+    EditError
+        If the text can't be parsed, or a value on the path isn't a table.
 
     Examples
     --------
@@ -29,25 +27,19 @@ def get(text: str, path: Sequence[str]) -> Any:  # noqa: ANN401 - any TOML value
     [1, 2]
     """
     try:
-        value: Any = tomllib.loads(text)
+        document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise TomlError(str(error)) from error
-    for depth, name in enumerate(path):
-        if not isinstance(value, Mapping):
-            raise TomlError(f"{'.'.join(path[:depth])} isn't a table")
-        if name not in value:
-            return None
-        value = value[name]
-    return value
+        raise EditError(str(error)) from error
+    return at(document, path)
 
 
 def put(text: str, path: Sequence[str], value: object) -> str:
-    r"""Return `text` with `value` at `path`; a table that isn't there yet comes last.
+    r"""Return `text` with `value` at `path`; a new table is added at the end.
 
     Raises
     ------
-    TomlError
-        The text can't be parsed, or its layout leaves no place for the value.
+    EditError
+        If the text can't be parsed, or its layout has no place for the value.
 
     Examples
     --------
@@ -59,7 +51,8 @@ def put(text: str, path: Sequence[str], value: object) -> str:
     <BLANKLINE>
     """
     if isinstance(value, Mapping) and get(text, path) is None:
-        # At the end. Among its like, tomlkit would put it behind the comments of the next table.
+        # At the end: tomlkit would put it after the last similar table, behind the comments that
+        # introduce the next one.
         for name in reversed(path):
             value = {name: value}
         space = "" if not text else "\n" if text.endswith("\n") else "\n\n"
@@ -74,18 +67,18 @@ def put(text: str, path: Sequence[str], value: object) -> str:
         table[path[-1]] = value
         return tomlkit.dumps(document)
     except (TOMLKitError, ValueError) as error:
-        raise TomlError(str(error)) from error
+        raise EditError(str(error)) from error
 
 
 def remove(text: str, path: Sequence[str]) -> str:
     r"""Return `text` without the table at `path` and those inside it.
 
-    The comments that follow the table stay: they introduce what comes next.
+    Comments after the table are kept, since they introduce what follows.
 
     Raises
     ------
-    TomlError
-        The text can't be parsed, or no table stands there under a header of its own.
+    EditError
+        If the text can't be parsed, or the table has no header of its own.
 
     Examples
     --------
@@ -101,7 +94,7 @@ def remove(text: str, path: Sequence[str]) -> str:
         content = line.strip()
         if content.startswith("[") or not line:
             if inside and kept and not kept[-1].strip() and not "".join(comments[:1]).strip():
-                kept.pop()  # the empty line in front of what is taken out
+                kept.pop()  # the empty line before what is removed
             inside = header.match(content) is not None
         if not inside:
             kept += [*comments, line]
@@ -112,5 +105,5 @@ def remove(text: str, path: Sequence[str]) -> str:
             comments = []
     after = "".join(kept)
     if get(after, path) is not None:
-        raise TomlError(f"{'.'.join(path)} isn't a table with a header of its own")
+        raise EditError(f"{'.'.join(path)} is not a table with a header of its own")
     return after

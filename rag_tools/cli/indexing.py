@@ -1,0 +1,143 @@
+"""The commands that bring an index up to date and describe it: `index` and `status`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from rag_tools.cli import exits, options
+from rag_tools.cli.options import IndexOption, JsonOption
+from rag_tools.cli.output import complain, console, write_json
+
+
+def index(
+    paths: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            metavar="PATH",
+            exists=True,
+            readable=False,  # files that can't be read are reported and skipped, as in a folder
+            help="Files and folders to index. Default: those that were indexed before.",
+            show_default=False,
+        ),
+    ] = None,
+    index: IndexOption = None,
+    include: Annotated[
+        list[str] | None,
+        typer.Option(metavar="GLOB", help="Index only files that match this pattern. Repeatable."),
+    ] = None,
+    exclude: Annotated[
+        list[str] | None,
+        typer.Option(metavar="GLOB", help="Leave out files that match this pattern. Repeatable."),
+    ] = None,
+    hidden: Annotated[bool, typer.Option("--hidden", help="Include hidden files.")] = False,
+    no_gitignore: Annotated[
+        bool, typer.Option("--no-gitignore", help="Include files that git ignores.")
+    ] = False,
+    max_file_size: Annotated[
+        str, typer.Option(metavar="SIZE", help="Skip files larger than this.")
+    ] = "64MiB",
+    document_timeout: Annotated[
+        float,
+        typer.Option(metavar="SECONDS", help="Skip documents that take longer than this to parse."),
+    ] = 60.0,
+    url_template: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            help="Template for the links in citations, such as https://docs.example.com/{relative_path}"
+            "#L{first_line}. Stored with the index; an empty value removes it.",
+        ),
+    ] = None,
+    passage_tokens: Annotated[
+        int | None,
+        typer.Option(help="Maximum tokens per passage, for a new index.", show_default=False),
+    ] = None,
+    bits: Annotated[
+        int | None,
+        typer.Option(
+            help="Bits per dimension, for a new index: 4, 2 or 1. Default: 4.", show_default=False
+        ),
+    ] = None,
+    dim: Annotated[
+        int | None,
+        typer.Option(
+            help="Dimensions per token, for a new index. Default: all.", show_default=False
+        ),
+    ] = None,
+    checkpoint: Annotated[
+        str | None,
+        typer.Option(
+            help="Directory or Hugging Face name of a ColBERT checkpoint, for a new index. "
+            "Default: the bundled one."
+        ),
+    ] = None,
+    json: JsonOption = False,
+) -> None:
+    """Bring the index up to date with files and folders.
+
+    Unchanged files cost nothing. Files that can't be read are skipped, and the exit code is 3.
+    """
+    max_bytes = options.size(max_file_size)
+    from rag_tools.cli import show
+    from rag_tools.engine import Engine
+
+    try:
+        with (
+            Engine.open(
+                index,
+                checkpoint=checkpoint,
+                create=bool(paths),
+                passage_tokens=passage_tokens,
+                bits=bits,
+                dim=dim,
+            ) as engine,
+            show.progress() as progress,
+        ):
+            report = engine.sync(
+                paths or (),
+                include=include or (),
+                exclude=exclude or (),
+                hidden=hidden,
+                gitignore=not no_gitignore,
+                max_bytes=max_bytes,
+                document_timeout=document_timeout,
+                url_template=url_template,
+                progress=progress,
+            )
+    except KeyboardInterrupt:
+        complain("interrupted; what was committed is kept. Run the command again to resume")
+        raise typer.Exit(exits.INTERRUPTED) from None
+    if json:
+        write_json(report)
+    else:
+        show.sync_report(report, console())
+    if report.skipped:
+        raise typer.Exit(exits.SKIPPED)
+
+
+def status(
+    index: IndexOption = None,
+    check: Annotated[
+        bool,
+        typer.Option(
+            "--check", help="Read every file of the index first and compare its checksum."
+        ),
+    ] = False,
+    json: JsonOption = False,
+) -> None:
+    """Report what the index contains and how it was built."""
+    from rag_tools.engine import Engine
+
+    with Engine.open(index) as engine:
+        if check:
+            engine.check()
+        found = engine.status()
+    if json:
+        write_json(found)
+    else:
+        from rag_tools.cli import show
+
+        show.status(found, console())

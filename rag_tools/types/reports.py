@@ -1,0 +1,151 @@
+"""Reports: what a check of citations or a sync found, what an index holds, how work advances."""
+
+from __future__ import annotations
+
+from typing import Literal, Protocol
+
+from pydantic import Field
+
+from rag_tools.types.results import Citation
+from rag_tools.types.values import Value
+
+VerificationStatus = Literal["exact", "moved", "stale", "missing"]
+
+
+class Verification(Value):
+    """What became of a citation.
+
+    Attributes
+    ----------
+    status
+        ``exact``: the quote stands at its offsets. ``moved``: the same words stand elsewhere, or,
+        of a citation without `document_sha256`, with other white space or quotation marks, divided
+        at a line end, or with the mark-up that rendering takes away.
+        ``stale``: the document changed and the words are gone. ``missing``: there is no such
+        document, or its text never held the words.
+    checked
+        What was read: the source itself where reachable, else the indexed text.
+    citation
+        The citation as it should read now (``exact`` and ``moved``), else as given.
+    detail
+        One sentence for a person.
+    """
+
+    status: VerificationStatus
+    checked: Literal["source", "index"]
+    citation: Citation
+    detail: str
+
+
+class Verifications(Value):
+    """What became of several citations, in the order given."""
+
+    verifications: tuple[Verification, ...] = ()
+
+
+class Skipped(Value):
+    """A source that was left out, and why."""
+
+    path: str
+    reason: str
+
+
+class SyncReport(Value):
+    """What a sync did.
+
+    Attributes
+    ----------
+    added, updated, removed
+        Ids, in the order they were handled.
+    unchanged
+        Files that were indexed before and are the same.
+    unsupported
+        Files that were left out because no loader reads them.
+    unsupported_types
+        How many of them there are of each type, the most common first: a suffix in lower case,
+        ``""`` for files without one, ``special`` for FIFOs, sockets and the like. ``other`` is
+        the number of all types after the first twelve.
+    sensitive
+        Files that were left out because by their names they hold keys, passwords or tokens.
+        Patterns of ``include`` that name them bring them in.
+    ignored
+        Files and folders that were left out because ``.ragignore`` or git's ignore files name
+        them; a folder counts once, whatever is in it.
+    skipped
+        What can't be read or parsed, and why.
+    encoded_passages
+        How many passages went through the encoder.
+    seconds
+        How long it took.
+    """
+
+    added: tuple[str, ...] = ()
+    updated: tuple[str, ...] = ()
+    removed: tuple[str, ...] = ()
+    unchanged: int = 0
+    unsupported: int = 0
+    unsupported_types: dict[str, int] = Field(default_factory=dict)
+    sensitive: int = 0
+    ignored: int = 0
+    skipped: tuple[Skipped, ...] = ()
+    encoded_passages: int = 0
+    seconds: float = 0.0
+
+
+class Status(Value):
+    """What an index holds and how it was built.
+
+    Attributes
+    ----------
+    dim, bits
+        Dimensions of a stored token, and bits of each.
+    passages, tokens, segments
+        Passages that can be found; tokens and segments as they are stored, tombstones included.
+    tombstones
+        Passages that were deleted and still take space.
+    centroids
+        Of the codebook.
+    cosine
+        Mean cosine of a token's embedding and what is stored of it, on samples; None if the index
+        is empty.
+    maxsim_error
+        Mean absolute error of MaxSim, as a mean over query tokens, of stored passages against
+        their embeddings, on the same samples.
+    generation
+        Number of the commit.
+    bytes
+        Of the whole index on disk.
+    kernel
+        What runs the hot stages of a search: an instruction set, or ``numpy``.
+    """
+
+    index: str
+    format_version: int
+    checkpoint: str
+    dim: int
+    bits: int
+    passage_tokens: int
+    roots: tuple[str, ...]
+    documents: int
+    passages: int
+    tokens: int
+    segments: int
+    tombstones: int
+    centroids: int
+    cosine: float | None
+    maxsim_error: float | None
+    generation: int
+    bytes: int
+    kernel: str
+
+
+class Progress(Protocol):
+    """Called as long work advances: `stage`, units `done`, units in `total` (0: not known).
+
+    A stage's `done` doesn't fall. What is counted depends on the stage: ``scan``, files looked at;
+    ``index``, expected characters of text, of a total that stays the same; ``encode``, passages;
+    ``cluster``, centroids; ``search``, queries; ``questions``, questions.
+    """
+
+    def __call__(self, stage: str, done: int, total: int) -> None:
+        """Take note."""

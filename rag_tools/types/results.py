@@ -1,0 +1,156 @@
+"""Results of a search: hits, the citations in them, and the alignments behind a citation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from pydantic import Field
+
+from rag_tools.types.documents import Box
+from rag_tools.types.values import Metadata, Value
+
+Filter = Mapping[str, str | int | float | bool | Sequence[str | int | float | bool]]
+"""Metadata field → value, or sequence of values any of which may match; fields are and-ed.
+
+``document_id``, ``title`` and ``media_type`` are fields of every document; ``path`` takes a path as
+it is, or a glob.
+"""
+
+
+class Aligned(Value):
+    """One edge of an alignment: a query token, the passage token it matched, how well."""
+
+    query_start: int
+    query_end: int
+    start: int
+    end: int
+    similarity: float
+
+
+class Citation(Value):
+    """A verbatim quote and everything needed to find and check it.
+
+    Attributes
+    ----------
+    start, end
+        Range of code points of the document's canonical text.
+    quote
+        ``document.text[start:end]``.
+    document_sha256
+        Of the canonical text the offsets refer to.
+    prefix, suffix
+        Up to 32 characters before and after (W3C TextQuoteSelector).
+    url
+        Where to open the source at the quote; never empty.
+    lines, columns
+        First and last line, first column and the column after the last character, from 1.
+    page, boxes
+        Page number and one rectangle per line, for paginated sources.
+    page_label
+        The page number as it is printed, such as ``iv``; None if it is `page`.
+    heading
+        Heading or symbol path, ``"A > B"``.
+    score
+        Evidence for the query in the quote and, in part, in the passage around it: mean
+        similarity per query token, from 0 to 1; comparable between documents.
+    alignment
+        Query token to document token, when asked for.
+    """
+
+    document_id: str
+    document_sha256: str
+    start: int
+    end: int
+    quote: str
+    prefix: str = ""
+    suffix: str = ""
+    url: str = ""
+    lines: tuple[int, int] | None = None
+    columns: tuple[int, int] | None = None
+    page: int | None = None
+    page_label: str | None = None
+    boxes: tuple[Box, ...] = ()
+    heading: str | None = None
+    score: float = 0.0
+    alignment: tuple[Aligned, ...] | None = None
+
+    @property
+    def page_name(self) -> str | None:
+        """The page as a person finds it: ``page 4``, or ``page iv (PDF page 4)``."""
+        if self.page_label is None:
+            return None if self.page is None else f"page {self.page}"
+        return f"page {self.page_label} (PDF page {self.page})"
+
+
+class Copy(Value):
+    """Another passage that says what a hit says.
+
+    Attributes
+    ----------
+    id
+        Of the passage, ``DOCUMENT_ID:START-END``.
+    url
+        Where to open the source at the passage; never empty.
+    score
+        Its own.
+    """
+
+    id: str
+    url: str
+    score: float
+
+
+class Hit(Value):
+    """A retrieved passage with its citations, best first.
+
+    Attributes
+    ----------
+    id
+        Of the passage, ``DOCUMENT_ID:START-END``.
+    document_sha256
+        Of the canonical text that `start` and `end` refer to.
+    uri
+        Where the document came from.
+    url
+        Where to open the source at the passage; never empty.
+    text
+        ``document.text[start:end]``.
+    metadata
+        The document's.
+    also_in
+        Duplicates of the passage, best first, at most ten: passages with the same heading path and
+        the same text but for white space, or nearly the same text. They aren't hits themselves.
+    """
+
+    id: str
+    document_id: str
+    document_sha256: str
+    uri: str
+    title: str
+    url: str
+    score: float
+    text: str
+    start: int
+    end: int
+    heading: str | None = None
+    metadata: Metadata = Field(default_factory=dict)
+    citations: tuple[Citation, ...] = ()
+    also_in: tuple[Copy, ...] = ()
+
+
+class SearchResults(Value):
+    """Hits in order of falling score, ties by id.
+
+    Attributes
+    ----------
+    confidence
+        How likely the documents answer the query at all, from 0 to 1, judged by the first hit.
+        None if that can't be told: no hit, or settings that it wasn't fitted to.
+    low_confidence
+        It is below 0.2: the hits are the nearest there are, and hardly an answer.
+    """
+
+    query: str
+    results: tuple[Hit, ...] = ()
+    confidence: float | None = None
+    low_confidence: bool = False

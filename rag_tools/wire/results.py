@@ -1,0 +1,130 @@
+"""What the tools of a server return to programs: with ``detail="full"``, every field.
+
+The server makes these values and `rag_tools.client.Client` reads them. `compact` has what models
+read.
+"""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from rag_tools.types import (
+    DocumentEntry,
+    SearchResults,
+    Skipped,
+    Status,
+    Support,
+    Verifications,
+)
+
+RETRY_AFTER = "rag-tools/retryAfter"
+"""In the metadata of a refused call: the seconds after which it may be made again."""
+
+MAX_CURSOR = 1_000
+"""The largest number of hits that may precede a page."""
+
+_SHORTENED = (
+    "The number of entries that were shortened: a long title or heading, or, where max_chars left "
+    "too little room, quotes, text or metadata."
+)
+
+
+class SearchPage(SearchResults):
+    """As many hits as fit, in order of descending score."""
+
+    left_out: int = Field(
+        default=0,
+        description="The number of passages that were found but didn't fit into max_chars.",
+    )
+    next_cursor: str | None = Field(
+        default=None, description="Pass it as cursor to get the next passages."
+    )
+    shortened: int = Field(default=0, description=_SHORTENED)
+
+
+class CitePage(Support):
+    """As many quotes as fit, best first."""
+
+    left_out: int = Field(
+        default=0, description="The number of quotes that didn't fit into max_chars."
+    )
+    shortened: int = Field(default=0, description=_SHORTENED)
+
+
+class VerifyPage(Verifications):
+    """The verifications of as many citations as fit."""
+
+    left_out: int = Field(
+        default=0,
+        description="The number of citations, the last ones, that were left unchecked because "
+        "their results "
+        "didn't fit into max_chars.",
+    )
+    shortened: int = Field(default=0, description=_SHORTENED)
+
+
+class DocumentsPage(BaseModel):
+    """As many documents as fit, ordered by id."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    documents: tuple[DocumentEntry, ...] = ()
+    next_cursor: str | None = Field(
+        default=None, description="Pass it as cursor to get the next documents."
+    )
+    shortened: int = Field(default=0, description=_SHORTENED)
+
+
+class SyncPage(BaseModel):
+    """The numbers of what a sync did, and the sources that it skipped."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    added: int
+    updated: int
+    removed: int
+    unchanged: int
+    unsupported: int
+    unsupported_types: dict[str, int] = Field(
+        default_factory=dict,
+        description="The number of unsupported files by suffix; the empty suffix stands for files "
+        "without one.",
+    )
+    sensitive: int = Field(
+        default=0,
+        description="The number of files whose names suggest keys or passwords; they are not "
+        "indexed.",
+    )
+    ignored: int = Field(
+        default=0,
+        description="The number of files and folders excluded by .ragignore or git's ignore files.",
+    )
+    encoded_passages: int
+    seconds: float
+    skipped: tuple[Skipped, ...] = ()
+    left_out: int = Field(
+        default=0, description="The number of skipped sources that didn't fit into max_chars."
+    )
+    shortened: int = Field(default=0, description=_SHORTENED)
+
+
+class CollectionStatus(BaseModel):
+    """A collection: its name, and either its status or the reason why it can't be opened."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: str
+    status: Status | None = None
+    error: str | None = None
+
+
+class StatusPage(BaseModel):
+    """As many of the server's collections as fit."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    collections: tuple[CollectionStatus, ...] = ()
+    left_out: int = Field(
+        default=0, description="The number of collections that didn't fit into max_chars."
+    )
+    shortened: int = Field(default=0, description=_SHORTENED)

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rag_tools.catalog.rows import heading
+from rag_tools.cite.asked import Asked
 from rag_tools.cite.locate import cite_span
 from rag_tools.cite.quote import alignment, distinct, quotes
 from rag_tools.duplicates import Candidate, Distinct
@@ -48,6 +49,7 @@ def hits(
     limit: int,
     ceiling: float,
     cite: bool,
+    asked: Asked | None = None,
 ) -> tuple[Hit, ...]:
     """Return the hits for the `limit` best matches, best first, ties by id.
 
@@ -65,10 +67,12 @@ def hits(
         Highest score that a match can have.
     cite
         Whether hits have citations.
+    asked
+        What the query asks for; default: nothing that a unit could be recognised by.
     """
     groups = _distinct(reader, view, find, limit)
     with stage("rag_tools.cite"):
-        return _assembled(view, groups, query, query_spans, ceiling=ceiling, cite=cite)
+        return _assembled(view, groups, query, query_spans, asked, ceiling=ceiling, cite=cite)
 
 
 def _assembled(
@@ -76,6 +80,7 @@ def _assembled(
     groups: Sequence[Sequence[_Found]],
     query: Query,
     query_spans: NDArray[np.int32] | None,
+    asked: Asked | None,
     *,
     ceiling: float,
     cite: bool,
@@ -84,9 +89,7 @@ def _assembled(
     # All of one hit together, because line starts are cached for a few documents only.
     located = [
         (
-            _citations(view, best.match, best.document, best.passage, query, query_spans, ceiling)
-            if cite
-            else (),
+            _citations(view, best, query, query_spans, asked, ceiling) if cite else (),
             _url(view, best),
         )
         for best, *_ in groups
@@ -164,17 +167,17 @@ def _url(view: View, found: _Found) -> str:
 
 def _citations(
     view: View,
-    match: Match,
-    document: Document,
-    passage: Passage,
+    found: _Found,
     query: Query,
     query_spans: NDArray[np.int32] | None,
+    asked: Asked | None,
     ceiling: float,
 ) -> list[Citation]:
+    match, document, passage, _ = found
     segment = view.snapshot.segments[match.segment]
     spans = segment.spans(match.position)
     grid = similarities(segment, query.vectors, match.position)
-    found = quotes(
+    quoted = quotes(
         document.text[passage.start : passage.end],
         spans,
         grid,
@@ -182,6 +185,7 @@ def _citations(
         relevance=match.score / ceiling,
         units=units(document.text, document.blocks, Span(passage.start, passage.end)),
         start=passage.start,
+        asked=asked,
     )
     return [
         cite_span(
@@ -193,5 +197,5 @@ def _citations(
             if query_spans is None
             else alignment(query_spans, spans, grid, start=passage.start, within=quote.span),
         )
-        for quote in found
+        for quote in quoted
     ]

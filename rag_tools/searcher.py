@@ -14,6 +14,7 @@ from itertools import chain
 from rag_tools.catalog import lexical
 from rag_tools.catalog.filters import compile_filter
 from rag_tools.cite import support
+from rag_tools.cite.asked import Asked
 from rag_tools.cite.claims import QUOTES, cited_answer
 from rag_tools.cite.compare import Around
 from rag_tools.cite.quote import strongest
@@ -101,6 +102,7 @@ class Searcher:
                 limit=limit,
                 ceiling=signals.ceiling,
                 cite=cite,
+                asked=Asked.of(encoded.text),
             )
         return self._judged(encoded.text, found, cited=cite)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Literal, NamedTuple
 
 from rag_tools.sentences import lines, sentences
@@ -44,6 +44,20 @@ _LONGEST_QUESTION = 300
 # Kinds of blocks through which running text may go on, if they are of one section.
 _RUNNING: frozenset[BlockKind] = frozenset({"paragraph", "list", "code"})
 _IN_TABLE: frozenset[BlockKind] = frozenset({"table", "row"})
+
+_ASKING_CELLS = 2  # of a row that holds a question: its number and the question
+_CELL_ENDS = ("\t", " | ")
+
+# A line of prose has five words in a row, and is no comment, prompt or quotation mark of a mail.
+# Lines are prose that is set as it stands if a third of them are such lines, a third of these go on
+# in the middle of a sentence, and one line in ten ends one.
+_PROSE_LINE = re.compile(
+    r"\s*+(?!(?:#|//|/?\*|--\s|;|%|\w*>|\$)).*?(?:[^\W\d_][\w'’-]*+[,;:.]?+\s++){5}"
+)
+_GOES_ON = re.compile(r"\s*+[^\W\d_A-Z][\w'’-]*+[,;:.]?(?:\s|\Z)")
+_SENTENCE_END = re.compile(r"[^\W\d_]{2}[.!?][\"')]?(?:\s|\Z)")
+_FEWEST_LINES = 3
+_LOOKED_AT = 200  # characters of a line, which tell whether it is prose
 
 _MARKED_ITEM = re.compile(r"\s*+(?:[-*+•‣◦▪]|\(?(?:\d{1,3}[.)]|[a-z]\)))\s")
 _MARKED_ROW = re.compile(r"\s*+(?:\||\+[-=])")
@@ -95,7 +109,11 @@ def pieces(text: str, kind: BlockKind, start: int, end: int) -> list[tuple[Span,
     """
     whole = Span(start, end)
     match kind:
-        case "heading" | "header" | "navigation" | "row":
+        case "row" if _is_running(whole.of(text)):
+            return _sentences(text, whole)
+        case "row":
+            return [(whole, _row_kind(whole.of(text)))]
+        case "heading" | "header" | "navigation":
             return [(whole, kind)]
         case "item":
             if len(whole.of(text).strip()) <= _LONGEST_ITEM:
@@ -104,9 +122,11 @@ def pieces(text: str, kind: BlockKind, start: int, end: int) -> list[tuple[Span,
         case "paragraph" | "list":
             return _sentences(text, whole)
         case "table":
-            return [(line, "row") for line in lines(text, start, end)]
+            return [(line, _row_kind(line.of(text))) for line in lines(text, start, end)]
         case "lines":
             return [(line, "line") for line in lines(text, start, end)]
+        case "code" if _is_prose(text, whole):
+            return [unit for entry in _entries(text, whole) for unit in _of_entry(text, entry)]
         case _:
             return [(line, "code") for line in lines(text, start, end)]
 
@@ -163,6 +183,80 @@ def _header_before(blocks: Sequence[Block], place: int) -> Span | None:
     return None
 
 
+def _row_kind(row: str) -> UnitKind:
+    """Return what a row is: one that holds a question, numbered or not, and nothing else asks."""
+    cells = sum(row.strip().count(mark) for mark in _CELL_ENDS) + 1
+    return _prose_kind(row, "row") if cells <= _ASKING_CELLS and _asks(row) else "row"
+
+
+def _is_running(row: str) -> bool:
+    """Tell whether a row of a table is a paragraph that only a page's layout put into a cell."""
+    return len(row.strip()) > _LONGEST_ITEM and not any(mark in row.strip() for mark in _CELL_ENDS)
+
+
+def _is_prose(text: str, span: Span) -> bool:
+    """Tell whether lines are a text that is set as it stands, such as a page of a manual."""
+    rows = [line.of(text)[:_LOOKED_AT] for line in lines(text, *span)]
+    prose = [_PROSE_LINE.match(row) is not None for row in rows]
+    wrapped = sum(
+        before and _GOES_ON.match(row) is not None
+        for before, row in zip(prose, rows[1:], strict=False)
+    )
+    filled = sum(1 for row in rows if row.strip())
+    ends = sum(_SENTENCE_END.search(row) is not None for row in rows)
+    return _FEWEST_LINES <= filled <= min(3 * sum(prose), 9 * wrapped, 10 * ends)
+
+
+def _entries(text: str, span: Span) -> Iterator[Span]:
+    """Yield the paragraphs of a text that is set as it stands, and its entries; they tile it.
+
+    An entry is a line with deeper ones below it, such as an option with its description.
+    """
+    start = second = span.start
+    depths: list[int] = []  # of the first two lines of the entry, and the deepest
+    blank = False
+    for line in lines(text, *span):
+        row = line.of(text).expandtabs()
+        if not row.strip():
+            blank = True
+            continue
+        depth = len(row) - len(row.lstrip())
+        if depths and (blank or depths[-1] > depths[0] >= depth):
+            yield Span(start, line.start)
+            start, depths = line.start, []
+        elif len(depths) == 2 and depths[0] < depths[1] < depth:  # a title above a term
+            yield Span(start, second)
+            start, depths = second, depths[1:]
+        if len(depths) == 1:
+            second = line.start
+        depths = [*depths[:2], max([depth, *depths[-1:]])]
+        blank = False
+    yield Span(start, span.end)
+
+
+def _of_entry(text: str, entry: Span) -> list[tuple[Span, UnitKind]]:
+    """Return an entry as an item if it is short, else as its sentences, its term with the first.
+
+    A line of capitals is the title of a section.
+    """
+    words = entry.of(text).strip()
+    if words.isupper() and "\n" not in words:
+        return [(entry, "heading")]
+    if "\n" in words and len(" ".join(words.split())) <= _LONGEST_ITEM and _is_hanging(words):
+        return [(entry, _prose_kind(words, "item"))]
+    found = _sentences(text, entry)
+    if len(found) > 1 and _is_hanging(words) and "\n" not in found[0][0].of(text).strip():
+        (term, _), (first, kind), *rest = found
+        return [(Span(term.start, first.end), kind), *rest]
+    return found
+
+
+def _is_hanging(entry: str) -> bool:
+    """Tell whether the second line of an entry, which starts with its term, is set deeper."""
+    _, _, below = entry.partition("\n")
+    return below[:1].isspace()
+
+
 def _sentences(text: str, span: Span) -> list[tuple[Span, UnitKind]]:
     return [
         (sentence, _sentence_kind(sentence.of(text)))
@@ -179,7 +273,11 @@ def _sentence_kind(sentence: str) -> UnitKind:
 def _prose_kind(unit: str, kind: UnitKind) -> UnitKind:
     words = unit.rstrip(_AFTER_THE_END)
     if len(words) <= _LONGEST_QUESTION and (
-        words.endswith(_QUESTION_MARKS) or ("\n" not in words and _QUESTION.match(words))
+        _asks(words) or ("\n" not in words and _QUESTION.match(words))
     ):
         return "question"
     return "lead-in" if words.endswith(_COLONS) else kind
+
+
+def _asks(unit: str) -> bool:
+    return unit.rstrip(_AFTER_THE_END).endswith(_QUESTION_MARKS)

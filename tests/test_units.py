@@ -165,3 +165,62 @@ def test_menus_and_notices_are_context():
         ("sentence", "Quay 4"),
         ("sentence", "Moored since 1911 at the old quay."),
     ]
+
+
+MANUAL = """NAME
+       ferry - carry parcels over a river
+
+OPTIONS
+       -w lanes
+              Use so many lanes of the river.  The
+              default is two lanes.
+
+       -x     Sink the ferry when it has crossed the river, which can't be
+              undone. All parcels that are left on it are lost, and so is the
+              crew. Ask the owner of the ferry, who isn't always there, for
+              permission before you do it.
+
+       --dry
+              Only tell what would be carried.
+"""
+
+
+def test_entries_of_a_manual_that_is_set_as_it_stands_are_units():
+    page = f"<pre>{MANUAL}</pre>"
+    kinds = [(kind, " ".join(words.split())) for kind, words in found("ferry.html", page)]
+    assert ("item", "-w lanes Use so many lanes of the river. The default is two lanes.") in kinds
+    assert ("heading", "OPTIONS") in kinds
+    assert ("item", "--dry Only tell what would be carried.") in kinds
+    assert (
+        "sentence",
+        "-x Sink the ferry when it has crossed the river, which can't be undone.",
+    ) in kinds
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        "$ ferry --list the parcels on this river\nbarge  | 3 | left bank\nbarge  | 4 | right",
+        "from crossing.boats.middle import left as right\nfrom boats import all as app\napp.run()",
+        "# carry all of the parcels over it.\nferry --wide\n# and then all of the people.\nexit",
+        "10:01 ferry[7]: the ferry has left the bank.\n10:02 ferry[7]: the ferry has sunk.\nend.",
+    ],
+)
+def test_code_that_reads_like_prose_stays_lines(lines):
+    assert found("x.html", f"<pre>{lines}</pre>") == [
+        ("code", line.strip()) for line in lines.splitlines()
+    ]
+
+
+def test_a_paragraph_in_a_cell_of_its_own_is_its_sentences():
+    long = "Yes. Pass the name of the ferry, and it is written down for you. " + "It is safe. " * 15
+    page = f"<table><tr><td>{long}</td></tr><tr><td>a</td><td>b</td></tr></table>"
+    kinds = found("faq.html", page)
+    assert ("sentence", "Pass the name of the ferry, and it is written down for you.") in kinds
+    assert ("row", "a\tb") in kinds or ("row", "a | b") in kinds
+
+
+def test_a_question_in_a_table_that_sets_a_page_is_a_question():
+    rows = "<tr><td>5.1</td><td>Does the ferry swim?</td></tr><tr><td></td><td>It does.</td></tr>"
+    page = f"<table>{rows}</table>"
+    assert [kind for kind, _ in found("faq.html", page)] == ["question", "row"]

@@ -30,9 +30,15 @@ def read(name: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in lines]
 
 
-def manifest() -> dict[str, Any]:
-    """Return the packages with their versions, licences and documents."""
-    text = (HERE / "manifest.json").read_text(encoding="utf-8")
+def manifest(name: str = "manifest.json") -> dict[str, Any]:
+    """Return the packages with their versions, licences and documents.
+
+    Parameters
+    ----------
+    name
+        ``manifest.json``, or ``confidence.json``: what ``confidence.jsonl`` asks about.
+    """
+    text = (HERE / name).read_text(encoding="utf-8")
     packages: dict[str, Any] = json.loads(text)["packages"]
     return packages
 

@@ -1,12 +1,13 @@
 """Fetch the documents of the everyday set with apt and put them into a folder.
 
-    python benchmarks/everyday/fetch.py CORPUS
+    python benchmarks/everyday/fetch.py CORPUS [--confidence]
 
 Needs a Debian system with `apt-get` and `dpkg-deb`; nothing is installed. Of each package in
-``manifest.json`` the documents listed are copied to ``CORPUS/PACKAGE/NAME`` and checked against
-their SHA-256. Files that end in ``.gz`` are uncompressed; Sphinx's copies of sources,
-``NAME.rst.txt``, are named ``NAME.rst`` again. The set was made with Debian 12: a package whose
-version is no longer offered is fetched in the one that is, and the documents that differ are named.
+``manifest.json``, or with ``--confidence`` in ``confidence.json``, the documents listed are copied
+to ``CORPUS/PACKAGE/NAME`` and checked against their SHA-256. Files that end in ``.gz`` are
+uncompressed; Sphinx's copies of sources, ``NAME.rst.txt``, are named ``NAME.rst`` again. The set
+was made with Debian 12: a package whose version is no longer offered is fetched in the one that is,
+and the documents that differ are named.
 """
 
 from __future__ import annotations
@@ -25,10 +26,11 @@ from corpus import manifest
 
 def main(
     corpus: Annotated[Path, typer.Argument(file_okay=False, help="Folder to put them into.")],
+    confidence: Annotated[bool, typer.Option(help="Those that confidence is fitted to.")] = False,
 ) -> None:
     """Fetch what isn't there yet."""
     differing: list[str] = []
-    for package, entry in manifest().items():
+    for package, entry in manifest("confidence.json" if confidence else "manifest.json").items():
         if all(_same(corpus / package / each["name"], each) for each in entry["documents"]):
             continue
         print(f"{package} {entry['version']}", file=sys.stderr)

@@ -1,33 +1,26 @@
 """From the token similarities of a hit to the smallest verbatim quotes that carry the evidence.
 
-Pure functions over arrays and text; nothing here encodes, searches or reads a document. Turning a
-quote into a citation with lines, pages and links is `rag_tools.cite.locate`'s business.
+Pure functions over arrays and text; nothing here encodes, searches or reads a document. What a unit
+is worth is `rag_tools.cite.unit_scores`' business, where a quote is cut `rag_tools.cite.cutting`'s,
+and turning it into a citation with lines, pages and links `rag_tools.cite.locate`'s.
 """
 
 from __future__ import annotations
 
 import re
-from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import groupby, pairwise
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from rag_tools.cite.asked import Asked
+from rag_tools.cite.cutting import LONG, parts, trimmed
+from rag_tools.cite.unit_scores import TokenEvidence, inherited_score, unit_scores
 from rag_tools.types import Aligned, Citation, Span
-from rag_tools.units import CONTEXT, JOINABLE, LEADING, Unit, UnitKind
+from rag_tools.units import CONTEXT, JOINABLE, LEADING, Unit
 from rag_tools.units import units as units_of
-
-# Measured with the bundled checkpoint on Chroma's chunking evaluation: IoU at recall of the
-# characters quoted for 276 questions, `strongest` of 10 to 20 hits; five whole passages: 0.066 at
-# 0.937.
-
-# What a sentence's score is made of: MaxSim over its own tokens, how well its tokens match the
-# query on average, which favours sentences that are about it throughout, and the score of the
-# passage, which says what its pronouns mean. MaxSim alone: 0.384 at 0.509 · with half of the
-# passage's MaxSim: 0.400 at 0.549 · these: 0.429 at 0.628
-OWN, MEAN, PASSAGE = 0.37, 0.24, 0.39
 
 # How far below the best a sentence may score to be quoted, and how much further if it touches one
 # that is quoted, or two. 0.021, 0.018, -: 0.433 at 0.618 · 0.026, 0.025, -: 0.417 at 0.652 ·
@@ -37,31 +30,9 @@ BESIDE = 0.022
 BETWEEN = 0.05
 _LAXER = ((1, BESIDE), (2, BETWEEN))
 
-# What a heading's score is handicapped by: it repeats a question's words and doesn't answer it, nor
-# need the first sentence below it.
-# Not measured, the sets have no marked headings; larger than differences between sentences are.
-HEADING_HANDICAP = 0.15
-
-# A sentence over LONG characters is cut at clause borders. The part with the most evidence is
-# quoted first; what is left of the sentence follows where it scores at most REST below it.
-# Nothing else of it: 0.413 at 0.579 · 0.12: 0.433 at 0.622 · 0.18: 0.432 at 0.627
-LONG = 200
-REST = 0.18
-
-# Units whose words are alike from one to the next, and that say different things.
-_ALIKE: frozenset[UnitKind] = frozenset({"row", "line"})
-
-_SCORE_DECIMALS = 6
 _GAP = 4  # characters between two sentences of a paragraph or a list: white space, marks
 
-# Marks of lists, quotations, headings and tables, which belong to the layout and not to the words.
-# Each must be followed by a space, so that "-5 °C", "#42" and "**bold**" stay whole.
-_LEADING = re.compile(r"(?:\s|(?:[-*+•◦▪‣>|]|#{1,6}|\(?\d{1,3}[.)]|\[[ xX]\])(?=\s))*")
-_CLAUSE_END = re.compile(r"\t+|[,;:)]\s+|[，；：、]\s*|\s[-–—|]+\s|—|\n\s*")
-_SEPARATORS = " \t\r\n,;:，；：、—–|-"
 _BLANK_LINE = re.compile(r"\n[^\S\n]*+\n|\r[^\S\r\n]*+\r")
-_RULE = "+-=|: \t"
-_WORD_END = re.compile(r"\s+")
 
 _Places = NDArray[np.intp]
 
@@ -75,7 +46,7 @@ class Quote(NamedTuple):
         Code points, relative to the text it was taken from.
     score
         Of the sentence, or joined sentences, that the quote is, or is part of, in [0, 1]: see
-        `OWN`. Quotes of different passages compare.
+        `rag_tools.cite.unit_scores`. Quotes of different passages compare.
     """
 
     span: Span
@@ -91,8 +62,11 @@ def quotes(
     relevance: float | None = None,
     units: Sequence[Unit] | None = None,
     start: int = 0,
+    asked: Asked | None = None,
 ) -> list[Quote]:
     """Return the quotes of a passage that bear on a query, best first, ties by position.
+
+    Best is what scores highest, with what it gains for having what is asked for, see `Asked`.
 
     The best unit and those within `MARGIN` of it are kept, and of running text their neighbours
     within `BESIDE` more. Short ones within `MARGIN` that touch are joined if they are running
@@ -102,7 +76,8 @@ def quotes(
     Context is no quote. What it says about a query counts for the unit that it leads to: the
     evidence of a question is its answer's, that of a heading, less `HEADING_HANDICAP`, the first
     unit's below it. Where that evidence is the best there is, the rest of the paragraph or list is
-    quoted too, up to `LONG`; what introduces a list is quoted together with it. Context is
+    quoted too, up to `LONG`; what introduces a list is quoted together with it, what introduces
+    code after it. Context is
     quoted itself only if a passage holds nothing else.
 
     Parameters
@@ -123,6 +98,8 @@ def quotes(
         Of the passage; by default it is running text.
     start
         Where the passage starts in its document: the positions of `units` are the document's.
+    asked
+        What the query asks for; default: nothing that units would be told by.
 
     Returns
     -------
@@ -130,8 +107,8 @@ def quotes(
         Spans are relative to `text`, don't overlap and have no white space at their ends. Empty
         if no token can be quoted.
     """
-    passage = _Evidence.of(spans, similarities, weights, relevance)
-    candidates = _candidates(text, _relative(text, units, start), passage)
+    passage = TokenEvidence.of(spans, similarities, weights, relevance)
+    candidates = _candidates(text, _relative(text, units, start), passage, asked or Asked())
     ranks = np.array([candidate.rank for candidate in candidates])
     places = np.arange(len(ranks))
     runs_on = np.array([candidate.joinable for candidate in candidates], bool)
@@ -141,15 +118,13 @@ def quotes(
         *_joined([candidates[place] for place in near]),
         *(candidates[place] for place in beside),
     ]
-    whole = [_trimmed(text, each.span) for each in chosen]
+    whole = [trimmed(text, each.span) for each in chosen]
     scores = np.maximum(passage.scores(whole), [each.inherited for each in chosen]).tolist()
-    return [
-        Quote(part, score)
-        for span, score in sorted(
-            zip(whole, scores, strict=True), key=lambda pair: (-pair[1], pair[0])
-        )
-        for part in _parts(text, span, passage)
-    ]
+    ordered = sorted(
+        zip(chosen, whole, scores, strict=True),
+        key=lambda each: (-(each[2] + each[0].gain), each[0].leads, each[1]),
+    )
+    return [Quote(part, score) for _, span, score in ordered for part in parts(text, span, passage)]
 
 
 def distinct(hits: Iterable[Iterable[Citation]]) -> list[tuple[Citation, ...]]:
@@ -240,83 +215,6 @@ def alignment(
     )
 
 
-class _Evidence(NamedTuple):
-    """What each token of a passage that can be quoted says to each query token.
-
-    Attributes
-    ----------
-    starts
-        First code point of each token, rising.
-    similarities
-        (n_query_tokens, n_tokens + 1), not below zero; the last column is zero, so that
-        `n_tokens` is a valid end of a slice for `reduceat`.
-    weights
-        (n_query_tokens,) summing to 1.
-    relevance
-        Score of the whole passage, tokens that can't be quoted included.
-    """
-
-    starts: list[int]
-    similarities: NDArray[np.float32]
-    weights: NDArray[np.float32]
-    relevance: float
-
-    @classmethod
-    def of(
-        cls,
-        spans: NDArray[np.int32],
-        similarities: NDArray[np.float32],
-        weights: NDArray[np.float32],
-        relevance: float | None,
-    ) -> _Evidence:
-        quotable = spans[:, 1] > spans[:, 0]
-        padded = np.zeros((len(similarities), int(quotable.sum()) + 1), np.float32)
-        np.maximum(similarities[:, quotable], 0, out=padded[:, :-1])
-        total = weights.sum()
-        shares = weights / total if total > 0 else np.full_like(weights, 1 / max(1, len(weights)))
-        if relevance is None:
-            relevance = float(shares @ similarities.max(axis=1, initial=0))
-        return cls(spans[quotable, 0].tolist(), padded, shares, relevance)
-
-    def holds(self, span: Span) -> bool:
-        """Tell whether a token starts in `span`."""
-        first, end = self._tokens(span)
-        return first < end
-
-    def scores(self, spans: Sequence[Span]) -> NDArray[np.float64]:
-        """Return the score of each span, all of which hold a token: float64 (n_spans,)."""
-        if not spans:
-            return np.zeros(0)
-        slices = self._slices(spans)
-        sums = np.add.reduceat(self.weights @ self.similarities, slices)[::2]
-        means = sums / np.subtract(slices[1::2], slices[::2])
-        scores = OWN * self._maxsim(slices) + MEAN * means + PASSAGE * self.relevance
-        # The last bits of a product depend on where in memory its factors are.
-        return scores.astype(np.float64).round(_SCORE_DECIMALS)
-
-    def maxsim(self, spans: Sequence[Span]) -> NDArray[np.float64]:
-        """Return the weighted MaxSim of each span, all of which hold a token: (n_spans,)."""
-        return self._maxsim(self._slices(spans)).astype(np.float64).round(_SCORE_DECIMALS)
-
-    def best(self, spans: Sequence[Span]) -> NDArray[np.float64]:
-        """Return each query token's best similarity in each span: (n_query_tokens, n_spans)."""
-        return self._best(self._slices(spans)).astype(np.float64)
-
-    def _best(self, slices: list[int]) -> NDArray[np.float32]:
-        best: NDArray[np.float32] = np.maximum.reduceat(self.similarities, slices, axis=1)[:, ::2]
-        return best
-
-    def _maxsim(self, slices: list[int]) -> NDArray[np.float32]:
-        return self.weights @ self._best(slices)
-
-    def _slices(self, spans: Sequence[Span]) -> list[int]:
-        return [border for span in spans for border in self._tokens(span)]
-
-    def _tokens(self, span: Span) -> tuple[int, int]:
-        """Return the range of tokens that start in `span`; `bisect` beats NumPy on so few."""
-        return bisect_left(self.starts, span.start), bisect_left(self.starts, span.end)
-
-
 class _Candidate(NamedTuple):
     """A range that may be quoted.
 
@@ -325,13 +223,17 @@ class _Candidate(NamedTuple):
     span
         One unit, or what introduces a list with the first items of it.
     rank
-        What it is chosen by: its score, or that of the context that leads to it.
+        What it is chosen by: its score, or that of the context that leads to it, and `gain`.
     inherited
         Score of the context that leads to it, if that is higher than its own; else 0.
     section
         See `Unit.section`.
     joinable
         Whether it is running text.
+    gain
+        What it is worth more for having what is asked for.
+    leads
+        Whether it introduces code, which is quoted before it.
     """
 
     span: Span
@@ -339,19 +241,30 @@ class _Candidate(NamedTuple):
     inherited: float
     section: int
     joinable: bool
+    gain: float = 0.0
+    leads: bool = False
 
 
 def _relative(text: str, units: Sequence[Unit] | None, start: int) -> list[Unit]:
     """Return the units of a passage with positions that count from its start."""
     if units is None:
         return units_of(text)
-    return [unit._replace(start=unit.start - start, end=unit.end - start) for unit in units]
+    return [
+        unit._replace(
+            start=unit.start - start,
+            end=unit.end - start,
+            header=unit.header and Span(unit.header.start - start, unit.header.end - start),
+        )
+        for unit in units
+    ]
 
 
-def _candidates(text: str, units: Sequence[Unit], passage: _Evidence) -> list[_Candidate]:
+def _candidates(
+    text: str, units: Sequence[Unit], passage: TokenEvidence, asked: Asked
+) -> list[_Candidate]:
     """Return what may be quoted, in order, ranked by its evidence and its context's."""
-    units = [unit for unit in units if passage.holds(_trimmed(text, Span(*unit[:2])))]
-    own = _scores(text, units, passage)
+    units = [unit for unit in units if passage.holds(trimmed(text, Span(*unit[:2])))]
+    own = unit_scores([trimmed(text, Span(*unit[:2])) for unit in units], units, passage)
     candidates: list[_Candidate] = []
     lead: list[int] = []  # places of the context that leads to the next unit
     taken = 0  # where the last candidate ends
@@ -362,20 +275,41 @@ def _candidates(text: str, units: Sequence[Unit], passage: _Evidence) -> list[_C
         if unit.start < taken:  # quoted with what introduces it
             continue
         span = Span(*unit[:2])
-        inherited = max((_inherited(units[each], own[each]) for each in lead), default=0.0)
+        inherited = max((inherited_score(units[each], own[each]) for each in lead), default=0.0)
         asking = [each for each in lead if units[each].kind != "heading"]
         if asking:
             led = Span(units[asking[0]].start, unit.end)
-            inherited = max(inherited, float(passage.scores([_trimmed(text, led)])[0]))
+            inherited = max(inherited, float(passage.scores([trimmed(text, led)])[0]))
         inherited = inherited if inherited > own[place] else 0.0
         if inherited:
             introduces = units[lead[-1]].kind == "lead-in"
-            first = units[lead[-1]].start if introduces else unit.start
+            introduction = units[lead[-1]]
+            if introduces and unit.kind == "code":
+                introduces = False
+                candidates.append(
+                    _Candidate(
+                        Span(*introduction[:2]),
+                        inherited,
+                        0.0,
+                        unit.section,
+                        joinable=False,
+                        leads=True,
+                    )
+                )
+            first = introduction.start if introduces else unit.start
             span = Span(first, _answer_end(text, units, place, first))
             taken = span.end
-        joinable = unit.kind in JOINABLE
-        rank = max(inherited, own[place])
-        candidates.append(_Candidate(span, rank, inherited, unit.section, joinable))
+        gain = asked.gain(span.of(text), _header(text, unit))
+        candidates.append(
+            _Candidate(
+                span,
+                max(inherited, own[place]) + gain,
+                inherited,
+                unit.section,
+                joinable=unit.kind in JOINABLE,
+                gain=gain,
+            )
+        )
         lead = []
     if candidates:
         return candidates
@@ -385,28 +319,9 @@ def _candidates(text: str, units: Sequence[Unit], passage: _Evidence) -> list[_C
     ]
 
 
-def _scores(text: str, units: Sequence[Unit], passage: _Evidence) -> list[float]:
-    """Return what each unit is ranked by: its score, if it isn't a row or an entry among others.
-
-    Rows say the same of different things. The query tokens count for them that tell them apart,
-    by how far the best of the rows stands out; together they score what they would score anyway.
-    """
-    spans = [_trimmed(text, Span(*unit[:2])) for unit in units]
-    scores = passage.scores(spans)
-    for kind, run in groupby(range(len(units)), key=lambda place: units[place].kind):
-        places = list(run)
-        if kind in _ALIKE and len(places) > 1:
-            best = passage.best([spans[place] for place in places])
-            above = best - best.mean(axis=1, keepdims=True)  # (n_query_tokens, n_rows)
-            spread = above.max(axis=1)
-            apart = spread @ above / spread.sum() if spread.sum() else np.zeros(len(places))
-            scores[places] = scores[places].mean() + OWN * apart
-    return [float(score) for score in scores.round(_SCORE_DECIMALS)]
-
-
-def _inherited(context: Unit, score: float) -> float:
-    """Return what the unit that a context leads to is worth for it."""
-    return score - HEADING_HANDICAP * (context.kind == "heading")
+def _header(text: str, unit: Unit) -> str:
+    """Return the header of the table that a unit is a row of, if the passage holds it."""
+    return unit.header.of(text) if unit.header and unit.header.start >= 0 else ""
 
 
 def _answer_end(text: str, units: Sequence[Unit], place: int, start: int) -> int:
@@ -464,79 +379,8 @@ def _joined(candidates: Iterable[_Candidate]) -> list[_Candidate]:
                 and span.end - span.start <= LONG
             ):
                 inherited = max(before.inherited, candidate.inherited)
-                joined[-1] = before._replace(span=span, inherited=inherited)
+                gain = max(before.gain, candidate.gain)
+                joined[-1] = before._replace(span=span, inherited=inherited, gain=gain)
                 continue
         joined.append(candidate)
     return joined
-
-
-def _parts(text: str, span: Span, passage: _Evidence) -> Iterator[Span]:
-    """Yield the parts of a sentence that are quoted: all of it, or the best part of a long one."""
-    if span.end - span.start <= LONG:
-        yield span
-        return
-    best = _best_part(text, span, passage)
-    yield best
-    around = [
-        _trimmed(text, part, _SEPARATORS)
-        for part in (Span(span.start, best.start), Span(best.end, span.end))
-    ]
-    around = [part for part in around if passage.holds(part)]
-    scores = passage.scores([span, *around])
-    for part, score in zip(around, scores[1:], strict=True):
-        if score >= scores[0] - REST:
-            yield part
-
-
-def _best_part(text: str, span: Span, passage: _Evidence) -> Span:
-    """Return the best run of clauses up to `LONG` characters; of equals the shorter, the first."""
-    borders = _borders(text, span)
-    runs: list[Span] = []
-    end = 0
-    for first, start in enumerate(borders[:-1]):
-        end = max(end, first + 1)
-        while end + 1 < len(borders) and borders[end + 1] - start <= LONG:
-            end += 1
-        run = text[start : borders[end]]
-        run = run if borders[end] == span.end else run.rstrip(_SEPARATORS)
-        runs.append(_trimmed(text, Span(start, start + len(run))))
-    runs = [run for run in runs if passage.holds(run)]
-    if not runs:
-        return span
-    _, best = min(
-        zip(passage.maxsim(runs).tolist(), runs, strict=True),
-        key=lambda scored: (-scored[0], scored[1].end - scored[1].start, scored[1].start),
-    )
-    return best
-
-
-def _borders(text: str, span: Span) -> list[int]:
-    """Return where `span` may be cut: at clauses, and at words in clauses beyond `LONG`."""
-    clauses = [m.end() for m in _CLAUSE_END.finditer(text, *span) if m.end() < span.end]
-    borders = [span.start]
-    for border in [*clauses, span.end]:
-        if border - borders[-1] > LONG:
-            words = _WORD_END.finditer(text, borders[-1] + 1, border)
-            borders += [m.end() for m in words if m.end() < border]
-        if border > borders[-1]:
-            borders.append(border)
-    return borders
-
-
-def _trimmed(text: str, span: Span, separators: str = "") -> Span:
-    """Leave out white space, layout marks and any `separators` at both ends."""
-    leading = _LEADING.match(text, *span)
-    start = leading.end() if leading else span.start
-    words = text[start : span.end].rstrip()
-    while (line := words.partition("\n")) and line[1] and not line[0].strip(_RULE + "\r"):
-        start += len(line[0]) + 1  # a rule above a row of a table
-        words = line[2]
-    if separators:
-        words = words.rstrip(separators)
-        start += len(words) - len(words.lstrip(separators))
-        words = words.lstrip(separators)
-    while words.endswith((" |", "\t|")):
-        words = words[:-1].rstrip()
-    while (line := words.rpartition("\n")) and line[1] and not line[2].strip(_RULE):
-        words = line[0].rstrip()  # a rule below a row of a table
-    return Span(start, start + len(words))

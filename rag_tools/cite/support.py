@@ -92,23 +92,17 @@ class Relevance(NamedTuple):
 
     Attributes
     ----------
-    score
-        Of the hit.
     best
-        Score of its best quote.
+        Highest score of its quotes, of which the score of the hit is a part.
     words, numbers, names
         Share of the query's content words that stand in the passage, and of its numbers and its
         capitalised words that don't.
-    length
-        Logarithm of the number of content words.
     """
 
-    score: float
     best: float
     words: float
     numbers: float
     names: float
-    length: float
 
 
 class Logistic(BaseModel):
@@ -230,12 +224,10 @@ def relevance(query: str, first: Hit) -> Relevance:
     words = list(_parsed(query))
     content = [word for word in words if word.content]
     return Relevance(
-        score=first.score,
-        best=first.citations[0].score if first.citations else 0.0,
+        best=max((each.score for each in first.citations), default=0.0),
         words=_mean([known.has(word) for word in content]),
         numbers=_mean([not known.has(word) for word in words if word.digits]),
         names=_mean([not known.has(word) for word in words if word.name and not word.digits]),
-        length=math.log(max(1, len(content))),
     )
 
 

@@ -10,21 +10,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rag_tools.cite.asked import Asked
+from rag_tools.cite.cutting import LONG, REST
 from rag_tools.cite.quote import (
     BESIDE,
     BETWEEN,
-    HEADING_HANDICAP,
-    LONG,
     MARGIN,
-    MEAN,
-    OWN,
-    PASSAGE,
-    REST,
     alignment,
     distinct,
     quotes,
     strongest,
 )
+from rag_tools.cite.unit_scores import HEADING_HANDICAP, MEAN, OWN, PASSAGE
 from rag_tools.types import Block, Citation, Span
 from rag_tools.units import units
 
@@ -406,3 +403,69 @@ def test_alignment_edges_are_real_maxima(passage):
         assert 0 <= edge.start < edge.end <= len(text)
         row = similarities[edge.query_start]
         assert edge.similarity == max(row[i] for i in eligible)
+
+
+def asked(query, text, *groups, blocks=()):
+    """What is quoted of a text for a query where all units are nearly as close to it."""
+    spans, similarities = match_words(text, *groups)
+    similarities = 0.6 + 0.02 * similarities
+    weights = np.ones(len(groups), np.float32)
+    found = quotes(
+        text, spans, similarities, weights, units=units(text, blocks), asked=Asked.of(query)
+    )
+    return [quote.span.of(text) for quote in found]
+
+
+SLUICE = "The sluice opens by night for boats and rafts. It does so by default for two hours."
+
+
+@pytest.mark.parametrize(
+    "question",
+    ["What's the default of the sluice?", "how long is the sluice open unless I say so"],
+)
+def test_who_asks_for_the_default_is_told_the_default(question):
+    words = ("sluice", "opens", "boats")
+    assert asked("When do boats use the sluice?", SLUICE, *words)[0].startswith("The sluice")
+    assert asked(question, SLUICE, *words)[0].startswith("It does so by default")
+
+
+def test_a_statement_about_a_default_asks_for_nothing():
+    words = ("sluice", "opens", "boats")
+    claim = "The sluice is open for three hours by default."
+    assert asked(claim, SLUICE, *words) == asked("", SLUICE, *words)
+
+
+def test_a_column_of_defaults_says_that_a_row_has_one():
+    header, row, note = "type\tdefault\n", "word\tudp\n", "The sluice has a type."
+    text = header + row + note
+    blocks = [
+        Block("header", 0, len(header)),
+        Block("table", len(header), len(header + row)),
+        Block("paragraph", len(header + row), len(text)),
+    ]
+    found = asked("Which default has the sluice?", text, "sluice", "type", blocks=blocks)
+    assert found[0] == "word\tudp"
+    assert asked("", text, "sluice", "type", blocks=blocks)[0] != "word\tudp"
+
+
+@pytest.mark.parametrize("code", ["--wide", "OpenSluice on", "open_sluice", "`sluice`"])
+def test_who_asks_for_a_command_is_told_the_one_that_has_it(code):
+    text = f"The sluice can be wide or narrow. It gets wider with {code} by hand."
+    found = asked("Which option makes the sluice wide?", text, "sluice", "wide wider")
+    assert code in found[0]
+
+
+def test_code_is_quoted_before_what_introduces_it():
+    text = "To open the sluice by hand, type:\n\nturn 7\n\nIt is heavy."
+    blocks = [
+        Block("paragraph", 0, 35),
+        Block("code", 35, 43),
+        Block("paragraph", 43, len(text)),
+    ]
+    found = quoted(text, "open", "sluice", "hand", blocks=blocks)
+    assert found[:2] == ["turn 7", "To open the sluice by hand, type:"]
+
+
+@given(st.text(max_size=60), st.text(max_size=60))
+def test_what_is_gained_is_never_negative(query, words):
+    assert Asked.of(query).gain(words, words) >= 0

@@ -163,3 +163,14 @@ def test_two_reports_are_compared_on_what_both_asked():
     )
     assert "| 8 | 0.250 | 1.000 | +0.750" in line
     assert "| 6 / 0 |" in line
+
+
+def test_the_confidence_is_fitted_to_other_packages():
+    corpus = import_module("corpus")
+    asked = corpus.read("confidence.jsonl")
+    fitted = corpus.manifest("confidence.json")
+    assert {each["subject"] for each in asked} == fitted.keys()
+    assert not fitted.keys() & corpus.manifest().keys()
+    measured = corpus.read("questions.jsonl") + corpus.read("unanswerable.jsonl")
+    assert not {each["question"] for each in asked} & {each["question"] for each in measured}
+    assert Counter(each["answered"] for each in asked) == {True: 125, False: 97}

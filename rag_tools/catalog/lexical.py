@@ -6,12 +6,10 @@ import json
 import re
 import sqlite3
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rag_tools.errors import IndexVersionError
 from rag_tools.tracing import stage
 
 TABLE = """
@@ -39,33 +37,12 @@ _MAX_WORDS = 64
 _COUNTED = 500
 
 
-ERASES = sqlite3.sqlite_version_info >= (3, 42)
-"""Whether this SQLite takes the words of a passage out of the index when they are removed. An older
-one only marks them as removed, and they stay until `rewrite`."""
-
-_ERASING_VERSION = 5  # of the tables of FTS5, once words were erased: older ones can't read them
-
-
-def check_readable(connection: sqlite3.Connection, path: Path) -> None:
-    """Raise `IndexVersionError` if this SQLite is too old for the lexical index in `path`."""
-    row = connection.execute("SELECT v FROM lexical_config WHERE k = 'version'").fetchone()
-    if row is not None and row[0] >= _ERASING_VERSION and not ERASES:
-        raise IndexVersionError(
-            f"{path} was written with SQLite 3.42 or newer, and this Python has "
-            f"{sqlite3.sqlite_version}: use a Python with a newer SQLite, or index into another "
-            "directory"
-        )
-
-
-def erase_what_is_removed(connection: sqlite3.Connection) -> None:
-    """Have the words of a passage erased from now on when they are removed, if SQLite can."""
-    known = connection.execute("SELECT v FROM lexical_config WHERE k = 'secure-delete'").fetchone()
-    if ERASES and known is None:
-        connection.execute("INSERT INTO lexical (lexical, rank) VALUES ('secure-delete', 1)")
-
-
 def rewrite(connection: sqlite3.Connection) -> None:
-    """Write the index anew without what was removed: O(its size)."""
+    """Write the index anew without the words of passages that were removed: O(its size).
+
+    Until then FTS5 only marks them as removed. Its option ``secure-delete`` would erase them at
+    once, but needs SQLite 3.42, and no older SQLite could read the index from then on.
+    """
     connection.execute("INSERT INTO lexical (lexical) VALUES ('optimize')")
 
 

@@ -128,7 +128,6 @@ def _prepare(connection: sqlite3.Connection, path: Path, *, write: bool) -> None
     if application != _APPLICATION_ID:
         raise IndexCorruptError(f"{path} is a database of another program: name another directory")
     check_version(path, version)
-    lexical.check_readable(connection, path)
     if write:
         connection.execute("PRAGMA journal_mode = WAL")
         # A commit survives power loss, not only a crash of the process.
@@ -137,7 +136,6 @@ def _prepare(connection: sqlite3.Connection, path: Path, *, write: bool) -> None
         connection.execute("PRAGMA secure_delete = ON")
         if version < FORMAT_VERSION:
             upgrade.upgrade(connection)
-        lexical.erase_what_is_removed(connection)
         connection.execute("PRAGMA foreign_keys = ON")
     else:
         if version < FORMAT_VERSION:

@@ -13,9 +13,7 @@ from zipfile import ZipFile
 import pytest
 
 from rag_tools import Document, Engine
-from rag_tools.catalog import lexical
 from rag_tools.catalog.schema import FILE_NAME
-from rag_tools.errors import IndexVersionError
 from rag_tools.index.arrayfile import FORMAT_VERSION, OLDEST_VERSION
 
 FORMATS = Path(__file__).parents[1] / "data" / "formats"
@@ -225,13 +223,3 @@ def test_a_text_that_is_damaged_does_not_keep_the_others_from_being_upgraded(ear
         }
         engine.add([Document(uri="notes:tides", id="tides", text="Two tides a day.\n")])
         assert len(list(engine.documents())) == 4
-
-
-def test_a_lexical_index_that_this_sqlite_cannot_read_is_refused(index, monkeypatch):
-    connection = sqlite3.connect(index / FILE_NAME)
-    connection.execute("UPDATE lexical_config SET v = 5 WHERE k = 'version'")
-    connection.commit()
-    connection.close()
-    monkeypatch.setattr(lexical, "ERASES", False)
-    with pytest.raises(IndexVersionError, match=r"SQLite 3\.42"):
-        Engine.open(index)

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+from collections import OrderedDict
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
+from threading import Lock
 from typing import Any
 from urllib.parse import urldefrag
 
 from rag_tools.catalog.rows import SourceState
 from rag_tools.cite.answer import Quotation, quotations
 from rag_tools.cite.verify import parse_citations, verify
+from rag_tools.closing import Closing
 from rag_tools.documents import Documents
 from rag_tools.errors import IngestError, InvalidQueryError, NoTextError, NotFoundError
 from rag_tools.ingest.load import DEFAULT_MAX_BYTES, read
@@ -22,9 +26,10 @@ from rag_tools.types import Citation, Document, Verification, Verifications, doc
 from rag_tools.wire.ids import Place, is_short, markers, resolve
 
 _VERDICTS = ("exact", "moved", "stale", "missing")  # best first
+_CHANGED = 4  # changed sources whose content is kept
 
 
-class Checker:
+class Checker(Closing):
     """Says what became of citations.
 
     Parameters
@@ -41,6 +46,17 @@ class Checker:
         self._reader = reader
         self._searcher = searcher
         self._documents = documents
+        # What changed sources contain now, so that several quotes of one are checked at the cost of
+        # one: by URI and hash of the file, the last used at the end.
+        self._changed: OrderedDict[tuple[str, str], Document | None] = OrderedDict()
+        # Starting its process takes longer than parsing most documents, so it is kept.
+        self._worker = Worker()
+        self._parsing = Lock()
+
+    def close(self) -> None:
+        """End the process that parses changed sources."""
+        with self._parsing:
+            self._worker.close()
 
     def verify(self, citation: Citation | Mapping[str, Any]) -> Verification:
         """Check that a quote is still where its citation says.
@@ -65,7 +81,7 @@ class Checker:
             indexed = self._reader.document(view, key)
             path, state = view.catalog.source(key)
             url_template = view.url_template
-        source = _reread(path, state, indexed)
+        source = self._source(path, state, indexed)
         return verify(citation, indexed=indexed, source=source, url_template=url_template)
 
     def verify_answer(self, answer: str) -> Verifications:
@@ -149,24 +165,46 @@ class Checker:
         verdicts = list(map(self.verify, citations))
         return min(verdicts, key=lambda each: _VERDICTS.index(each.status))
 
+    def _source(self, path: str | None, state: SourceState, indexed: Document) -> Document | None:
+        """Return the document as its source reads now; None if the source can't be read."""
+        if path is None:
+            return None
+        try:
+            # It may have been indexed with a higher limit.
+            data = read(Path(path), max_bytes=max(DEFAULT_MAX_BYTES, state.size))
+        except IngestError:
+            return None
+        sha256 = hashlib.sha256(data).hexdigest()
+        if sha256 == state.sha256:
+            return indexed
+        key = (indexed.uri, sha256)
+        try:
+            document = self._changed.pop(key)
+        except KeyError:
+            document = self._loaded(data, Path(path).name, indexed)
+        self._changed[key] = document
+        while len(self._changed) > _CHANGED:
+            with suppress(KeyError):  # another thread may have removed it
+                self._changed.popitem(last=False)
+        return document
+
+    def _loaded(self, data: bytes, name: str, indexed: Document) -> Document | None:
+        """Return what the bytes of a changed source contain; None if they can't be read."""
+        kept = self._parsing.acquire(blocking=False)
+        try:
+            if kept:
+                return self._worker.load(data, name=name, uri=indexed.uri)
+            with Worker() as worker:  # another thread is parsing
+                return worker.load(data, name=name, uri=indexed.uri)
+        except NoTextError:
+            return Document(id=indexed.id, uri=indexed.uri, title=indexed.title, text="")
+        except IngestError:
+            return None
+        finally:
+            if kept:
+                self._parsing.release()
+
 
 def _uri(source: str) -> str:
     """Return the URI of a document that an answer refers to by URL or by path."""
     return urldefrag(source)[0] if "://" in source else Path(source).resolve().as_uri()
-
-
-def _reread(path: str | None, state: SourceState, indexed: Document) -> Document | None:
-    """Return the document as its source reads now; None if the source can't be read."""
-    if path is None:
-        return None
-    try:
-        # It may have been indexed with a higher limit.
-        data = read(Path(path), max_bytes=max(DEFAULT_MAX_BYTES, state.size))
-        if hashlib.sha256(data).hexdigest() == state.sha256:
-            return indexed
-        with Worker() as worker:
-            return worker.load(data, name=Path(path).name, uri=indexed.uri)
-    except NoTextError:
-        return Document(id=indexed.id, uri=indexed.uri, title=indexed.title, text="")
-    except IngestError:
-        return None

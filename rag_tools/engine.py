@@ -130,11 +130,9 @@ class Engine(Closing):
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Return how to open the same index again, for copying and pickling."""
-        opened = self._opened
-        again = functools.partial(
-            Engine.open, self.directory, checkpoint=opened.checkpoint, signals=opened.signals
-        )
-        return again, ()
+        it = self._opened
+        again = functools.partial(Engine.open, checkpoint=it.checkpoint, signals=it.signals)
+        return again, (self.directory,)
 
     # -- writing: rag_tools.indexer ----------------------------------------------------------------
 
@@ -296,5 +294,6 @@ class Engine(Closing):
         self._opened.warm()
 
     def close(self) -> None:
-        """Close the connections to the catalog and release the mapped files."""
+        """Close the connections to the catalog, release the mapped files, end helper processes."""
+        self._checker.close()
         self._opened.reader.close()

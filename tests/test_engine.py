@@ -771,8 +771,9 @@ def test_verify_parses_a_changed_source_within_the_limits_of_indexing(
         (hit,) = engine.search("bridge").results
         page.write_text("<p>It was painted twice. The bridge was painted in May.</p>", "utf-8")
         assert engine.verify(hit.citations[0]).checked == "source"
-        # Too little time for any parser: as if the source were out of reach.
         monkeypatch.setattr(checking, "Worker", functools.partial(Worker, timeout=1e-6))
+    with Engine.open(tmp_path / "index") as engine:
+        # Too little time for any parser: as if the source were out of reach.
         found = engine.verify(hit.citations[0])
         assert (found.status, found.checked) == ("exact", "index")
         monkeypatch.setattr(checking, "DEFAULT_MAX_BYTES", 8)

@@ -22,7 +22,7 @@ from rag_tools.cli.indexing import index, status
 from rag_tools.cli.output import complain, replace_unprintable, write
 from rag_tools.cli.searching import explain, fetch, search
 from rag_tools.cli.serving import install, serve, uninstall
-from rag_tools.cli.train import average, export, mine, train
+from rag_tools.cli.train import average, export, mine, train, train_evidence
 from rag_tools.errors import RagToolsError
 
 
@@ -143,6 +143,7 @@ app.command()(uninstall)
 app.command()(demo)
 app.command("eval")(evaluate)
 app.command()(train)
+app.command()(train_evidence)
 app.command()(mine)
 app.command()(average)
 app.command()(export)

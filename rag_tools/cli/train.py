@@ -125,6 +125,56 @@ def train(
     write(f"{out}\n")
 
 
+def train_evidence(
+    config: Annotated[
+        Path,
+        typer.Argument(
+            metavar="CONFIG",
+            exists=True,
+            dir_okay=False,
+            help="TOML file: what to make examples of, and the settings of the run.",
+        ),
+    ],
+    out: Annotated[
+        Path, typer.Option(metavar="DIR", file_okay=False, help="Write examples and states here.")
+    ],
+    base: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            exists=True,
+            file_okay=False,
+            help="BERT in Hugging Face's layout to start from. Default: the bundled checkpoint's.",
+        ),
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Continue the interrupted run in DIR.")
+    ] = False,
+    prepare_only: Annotated[
+        bool, typer.Option("--prepare", help="Only make the examples, and count them.")
+    ] = False,
+    export_only: Annotated[
+        bool, typer.Option("--export", help="Only export the best state so far.")
+    ] = False,
+) -> None:
+    """Train the evidence model, which reads a question and a passage together; export it."""
+    from rag_tools.train.evidence.config import load_evidence_settings
+    from rag_tools.train.evidence.prepare import prepare
+
+    settings = load_evidence_settings(config)
+    if prepare_only:
+        for source, count in sorted(prepare(settings, out).items()):
+            write(f"{count:>8,}  {source}\n")
+        return
+    with _torch():
+        from rag_tools.train.evidence.export import export_run
+        from rag_tools.train.evidence.fit import train_evidence as run
+    if not export_only:
+        reporter = _Reporter(settings.pairs, count="pairs")
+        run(settings, out, base=base, resume=resume, report=reporter)
+    write(f"{export_run(settings, out, base=base)}\n")
+
+
 def mine(
     pairs: Pairs = None,
     from_index: FromIndex = None,
@@ -327,25 +377,27 @@ def _measure(folders: Sequence[Path], teacher: Teacher, checkpoint: str | None, 
 class _Reporter:
     """Writes a line to standard error for each report of a run."""
 
-    def __init__(self, steps: int) -> None:
-        self._steps = steps
+    def __init__(self, steps: int, count: str = "step") -> None:
+        self._steps, self._count = steps, count
         self._last: tuple[float, float] | None = None
 
     def __call__(self, record: Mapping[str, float]) -> None:
         values = {
             name.removeprefix("eval_"): value
             for name, value in record.items()
-            if name not in _UNTOLD and not name.endswith(_UNTOLD_ENDINGS)
+            if name not in {*_UNTOLD, self._count}
+            and not name.endswith(_UNTOLD_ENDINGS)
+            and isinstance(value, int | float)
         }
         if not values:
             return
-        step, now = record["step"], time.monotonic()
+        step, now = record[self._count], time.monotonic()
         if "loss" in record:
             if self._last is not None and now > self._last[1]:
                 values["steps/s"] = (step - self._last[0]) / (now - self._last[1])
             self._last = step, now
         told = "  ".join(f"{name} {value:.4g}" for name, value in values.items())
-        complain(f"step {step:.0f} of {self._steps}  {told}")
+        complain(f"{self._count} {step:.0f} of {self._steps}  {told}")
 
 
 _UNTOLD = frozenset({"step", "epoch", "learning_rate", "total_flos", "train_loss"})

@@ -192,10 +192,10 @@ def _export_float32(model: MultiVectorEncoder, path: Path) -> None:
         external_data=False,
         verbose=False,
     )
-    _strip(path)
+    strip(path)
 
 
-def _strip(path: Path) -> None:
+def strip(path: Path) -> None:
     """Delete what the exporter notes for debugging: source lines and paths of this machine."""
     model = onnx.load(str(path))
     del model.metadata_props[:]

@@ -147,7 +147,7 @@ class SearchResults(Value):
         How likely the documents answer the query at all, from 0 to 1, judged by the first hit.
         None if that can't be told: no hit, or settings that it wasn't fitted to.
     low_confidence
-        It is below 0.2: the hits are the nearest there are, and hardly an answer.
+        It is below 0.4: the hits are the nearest passages there are, and hardly an answer.
     """
 
     query: str

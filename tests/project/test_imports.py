@@ -23,7 +23,7 @@ LAYERS = [
     {"errors", "limits", "closing", "cores", "tracing", "file_uri", "compaction", "processor"}
     | {"handoff"},
     {"types", "disk"},
-    {"sentences", "units", "folding", "ingest", "encode", "index", "wire"},
+    {"sentences", "units", "folding", "ingest", "encode", "index", "evidence", "wire"},
     {"catalog"},
     {"reader"},
     {"cite", "rerank", "duplicates"},

@@ -1,0 +1,1 @@
+"""Training the evidence model: examples, the model, the run, its export."""

@@ -80,12 +80,11 @@ def changes(directory: Path, passage_tokens: int) -> tuple[dict[str, int], float
     folder.mkdir()
     encoded = {}
     with Engine.open(directory / "i", create=True, passage_tokens=passage_tokens) as engine:
-        lines = text(1, sentences_for(engine, PASSAGES)).splitlines(keepends=True)
-        large, renamed, moved = (
-            folder / "large.txt",
-            folder / "renamed.txt",
-            folder / "in" / "a.txt",
-        )
+        body = text(1, sentences_for(engine, PASSAGES))
+        # With a title of its own: where the file's name is the title, a rename changes what is
+        # encoded ahead of each passage.
+        lines = ["# An island\n", "\n", *body.splitlines(keepends=True)]
+        large, renamed, moved = folder / "large.md", folder / "renamed.md", folder / "in" / "a.md"
         large.write_text("".join(lines), encoding="utf-8")
         report = engine.sync([folder])
         print(f"{engine.status().passages:,} passages, {report.seconds:.1f} s")
@@ -99,7 +98,7 @@ def changes(directory: Path, passage_tokens: int) -> tuple[dict[str, int], float
             worst, latest = 0, 0.0
             for n, share in enumerate((0.0, 0.1, 0.35, 0.5, 0.65, 0.9, 1.0)):
                 word = f"Zanzibar{n}"
-                lines[round(share * (len(lines) - 1))] = f"{word} is an island.\n"
+                lines[2 + round(share * (len(lines) - 3))] = f"{word} is an island.\n"
                 reader.stdin.write(f"{word}\n")
                 reader.stdin.flush()
                 large.write_text("".join(lines), encoding="utf-8")

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rag_tools.errors import InvalidDocumentError
-from rag_tools.ingest.anchors import anchored
+from rag_tools.ingest.anchors import REACH, anchored
 from rag_tools.types import Block, Document, Passage, Span
 from rag_tools.units import LEADING, UnitKind, pieces
 
@@ -32,9 +32,6 @@ _CONTEXT_SHARE = 1 / 3
 
 _TINY_SHARE = 0.25
 """Share of the budget below which a section may be joined with its sibling or child."""
-
-_ANCHOR_REACH = 1.0
-"""Smallest distance between two anchors in budgets, see `rag_tools.ingest.anchors`."""
 
 _MAX_UNIT_LENGTH = 2048
 """Longest unit in code points, so that passages near `MAX_PASSAGE_LENGTH` still overlap."""
@@ -128,7 +125,7 @@ def chunk(
         raise ValueError(f"overlap is {overlap}, must be from 0 to 0.5")
     budget = _Budget(tokens, passage_tokens, overlap)
     packer = _Packer(document.text, budget)
-    for item in anchored(document.text, _units(document, budget), budget.reach):
+    for item in anchored(document.text, _units(document, budget), round(REACH * passage_tokens)):
         if item is None:
             packer.flush()
         else:
@@ -176,7 +173,6 @@ class _Budget:
         self._total = passage_tokens
         self._contexts: dict[tuple[str, ...], tuple[tuple[str, ...], int]] = {}
         self.tiny = passage_tokens * _TINY_SHARE
-        self.reach = round(passage_tokens * _ANCHOR_REACH)
         self.overlap = round(passage_tokens * overlap)
         # Units that are too long are cut into pieces of the overlap, so that passages can overlap.
         self.piece = max(self.overlap, passage_tokens // 8)
@@ -345,7 +341,7 @@ def _window_units(text: str, stretch: _Stretch, budget: _Budget) -> list[_Unit]:
 def _pieces(
     text: str, span: Span, token_starts: NDArray[np.int32], size: int
 ) -> list[tuple[int, int, int]]:
-    """Split a span before words into pieces of at most `size` tokens and of bounded length.
+    """Split a span before lines or words into pieces of at most `size` tokens, of bounded length.
 
     Returns
     -------
@@ -357,8 +353,11 @@ def _pieces(
     while start < span.end:
         end = span.end
         if first + size < len(token_starts):
-            last = _word_start(text, token_starts, first, first + size)
-            end = max(int(token_starts[last]), start + 1)
+            begun, limit = token_starts[first].item(), token_starts[first + size].item()
+            end = text.rfind("\n", begun, limit) + 1  # a border that an edit doesn't move
+            if not end:
+                last = _word_start(text, token_starts, first, first + size)
+                end = max(int(token_starts[last]), start + 1)
         if end > start + _MAX_UNIT_LENGTH:
             space = _LAST_SPACE.match(text, start, start + _MAX_UNIT_LENGTH)
             end = space.end() if space else start + _MAX_UNIT_LENGTH

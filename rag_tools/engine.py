@@ -78,6 +78,7 @@ class Engine(Closing):
         bits: int | None = None,
         dim: int | None = None,
         signals: Signals | None = None,
+        evidence: str | Path | None = None,
     ) -> Engine:
         """Open the index in `directory`.
 
@@ -98,8 +99,9 @@ class Engine(Closing):
         dim
             Dimensions of a token's embedding: the first ones that the checkpoint gives, which hold
             the most in the bundled one. Default: all.
-        signals
-            Weights of the signals that `search` adds to MaxSim.
+        signals, evidence
+            Weights of the signals that `search` adds to MaxSim, and the directory of the model that
+            its second stage reads passages with, see `SecondStage`; default: no second stage.
 
         Raises
         ------
@@ -125,14 +127,13 @@ class Engine(Closing):
                 create=create,
                 asked={"passage_tokens": passage_tokens, "bits": bits, "dim": dim},
                 signals=signals,
+                evidence=evidence,
             )
         )
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Return how to open the same index again, for copying and pickling."""
-        it = self._opened
-        again = functools.partial(Engine.open, checkpoint=it.checkpoint, signals=it.signals)
-        return again, (self.directory,)
+        return functools.partial(Engine.open, self.directory, **self._opened.options), ()
 
     # -- writing: rag_tools.indexer ----------------------------------------------------------------
 
@@ -296,4 +297,4 @@ class Engine(Closing):
     def close(self) -> None:
         """Close the connections to the catalog, release the mapped files, end helper processes."""
         self._checker.close()
-        self._opened.reader.close()
+        self._opened.close()

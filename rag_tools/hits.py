@@ -5,7 +5,7 @@ Nothing is encoded or ranked here.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -16,11 +16,14 @@ from rag_tools.cite.asked import Asked
 from rag_tools.cite.locate import cite_span
 from rag_tools.cite.quote import alignment, distinct, quotes
 from rag_tools.duplicates import Candidate, Distinct
+from rag_tools.evidence.model import Reading
 from rag_tools.index.kernels import similarities
 from rag_tools.index.search import Match, Query
+from rag_tools.ingest.chunk import passage_context
 from rag_tools.reader import Reader, View
+from rag_tools.second_stage import PASSAGES, gain
 from rag_tools.tracing import stage
-from rag_tools.types import Citation, Copy, Document, Hit, Passage, Span
+from rag_tools.types import Citation, Copy, Document, Hit, Judgement, Passage, Span
 from rag_tools.units import units
 
 COPIES = 10
@@ -28,6 +31,10 @@ COPIES = 10
 
 _SPARE = 8  # further matches to look at, because some may be duplicates
 _MOST = 1024  # maximum number of matches to look at, unless more are wanted
+
+
+Read = Callable[[Sequence[tuple[str, str]]], Sequence[Reading | None]]
+"""Reads texts with their contexts, best first."""
 
 
 class _Found(NamedTuple):
@@ -50,6 +57,7 @@ def hits(
     ceiling: float,
     cite: bool,
     asked: Asked | None = None,
+    read: Read | None = None,
 ) -> tuple[Hit, ...]:
     """Return the hits for the `limit` best matches, best first, ties by id.
 
@@ -69,10 +77,40 @@ def hits(
         Whether hits have citations.
     asked
         What the query asks for; default: nothing that a unit could be recognised by.
+    read
+        Reads the best passages together with the query, see `SecondStage.read`; default: none is
+        read, and the order is that of the first stage.
     """
-    groups = _distinct(reader, view, find, limit)
+    groups = _distinct(reader, view, find, limit if read is None else max(limit, PASSAGES))
+    readings: dict[str, Reading | None] = {}
+    if read is not None:
+        with stage("rag_tools.read"):
+            readings = _read(read, groups)
+        groups.sort(key=lambda group: (-_score(group[0], readings), group[0].id))
     with stage("rag_tools.cite"):
-        return _assembled(view, groups, query, query_spans, asked, ceiling=ceiling, cite=cite)
+        return _assembled(
+            view, groups[:limit], query, query_spans, asked, readings, ceiling=ceiling, cite=cite
+        )
+
+
+def _read(read: Read, groups: Sequence[Sequence[_Found]]) -> dict[str, Reading | None]:
+    """Return what the second stage says of the passages, by their ids."""
+    best = [group[0] for group in groups]
+    found = read(
+        [
+            (
+                each.document.text[each.passage.start : each.passage.end],
+                passage_context(each.document, each.passage),
+            )
+            for each in best
+        ]
+    )
+    return {each.id: reading for each, reading in zip(best, found, strict=True)}
+
+
+def _score(found: _Found, readings: Mapping[str, Reading | None]) -> float:
+    """Return the score of both stages."""
+    return found.match.score + gain(readings.get(found.id))
 
 
 def _assembled(
@@ -81,6 +119,7 @@ def _assembled(
     query: Query,
     query_spans: NDArray[np.int32] | None,
     asked: Asked | None,
+    readings: Mapping[str, Reading | None],
     *,
     ceiling: float,
     cite: bool,
@@ -89,7 +128,9 @@ def _assembled(
     # All of one hit together, because line starts are cached for a few documents only.
     located = [
         (
-            _citations(view, best, query, query_spans, asked, ceiling) if cite else (),
+            _citations(view, best, query, query_spans, asked, readings.get(best.id), ceiling)
+            if cite
+            else (),
             _url(view, best),
         )
         for best, *_ in groups
@@ -103,7 +144,8 @@ def _assembled(
             uri=best.document.uri,
             title=best.document.title,
             url=url,
-            score=best.match.score,
+            score=_score(best, readings),
+            reading=_brief(readings.get(best.id)),
             text=best.document.text[best.passage.start : best.passage.end],
             start=best.passage.start,
             end=best.passage.end,
@@ -160,6 +202,18 @@ def _candidate(found: _Found) -> Candidate:
     return Candidate(document.id, passage.start, passage.end, heading(passage), text)
 
 
+def _brief(reading: Reading | None) -> Judgement | None:
+    """Return what a hit says of its reading."""
+    if reading is None:
+        return None
+    return Judgement(
+        gain=gain(reading),
+        no_answer=round(reading.no_answer, 3),
+        entailed=round(reading.entailed, 3),
+        contradicted=round(reading.contradicted, 3),
+    )
+
+
 def _url(view: View, found: _Found) -> str:
     span = Span(found.passage.start, found.passage.end)
     return cite_span(found.document, span, url_template=view.url_template).url
@@ -171,6 +225,7 @@ def _citations(
     query: Query,
     query_spans: NDArray[np.int32] | None,
     asked: Asked | None,
+    reading: Reading | None,
     ceiling: float,
 ) -> list[Citation]:
     match, document, passage, _ = found
@@ -186,6 +241,7 @@ def _citations(
         units=units(document.text, document.blocks, Span(passage.start, passage.end)),
         start=passage.start,
         asked=asked,
+        strengths=None if reading is None else reading.strengths,
     )
     return [
         cite_span(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from rag_tools import creation
 from rag_tools.catalog.schema import FILE_NAME
@@ -19,8 +20,10 @@ from rag_tools.encode.batch import Batch
 from rag_tools.encode.checkpoint import load_checkpoint
 from rag_tools.encode.encoder import Encoder
 from rag_tools.errors import IndexMismatchError
+from rag_tools.evidence.model import EvidenceModel
 from rag_tools.index.search import Signals
 from rag_tools.reader import Reader
+from rag_tools.second_stage import SecondStage
 
 
 def open_index(
@@ -30,6 +33,7 @@ def open_index(
     create: bool,
     asked: Mapping[str, int | None],
     signals: Signals | None,
+    evidence: str | Path | None = None,
 ) -> OpenIndex:
     """Open the index in a directory; parameters and errors are those of `Engine.open`.
 
@@ -56,6 +60,7 @@ def open_index(
         settings,
         checkpoint=checkpoint or settings.checkpoint,
         signals=signals or Signals(),
+        evidence=evidence,
     )
 
 
@@ -75,6 +80,8 @@ class OpenIndex:
         one.
     signals
         Weights of the signals that a search adds to MaxSim.
+    evidence
+        Directory of the evidence model of the second stage; None leaves that stage out.
     """
 
     def __init__(
@@ -85,12 +92,15 @@ class OpenIndex:
         *,
         checkpoint: str | Path | None,
         signals: Signals,
+        evidence: str | Path | None = None,
     ) -> None:
         self.directory = directory
         self.reader = reader
         self.settings = settings
         self.signals = signals
         self.checkpoint = checkpoint
+        self.evidence = evidence
+        self._second_stage: SecondStage | None = None
         self._loaded: tuple[Encoder, Batch] | None = None
         self._loading = threading.Lock()
 
@@ -116,9 +126,41 @@ class OpenIndex:
         """Load the encoder and return the queries that are waiting; raises what `encoder` does."""
         return self._load()[1]
 
+    @property
+    def options(self) -> dict[str, Any]:
+        """With what the index was opened that isn't fixed in it."""
+        return {
+            "checkpoint": self.checkpoint,
+            "signals": self.signals,
+            "evidence": self.evidence,
+        }
+
+    @property
+    def second_stage(self) -> SecondStage | None:
+        """What reads the best passages together with the query; None if nothing does.
+
+        Raises
+        ------
+        CheckpointError
+            If the evidence model can't be read.
+        """
+        if self.evidence is None:
+            return None
+        with self._loading:
+            if self._second_stage is None:
+                self._second_stage = SecondStage(EvidenceModel(Path(self.evidence)))
+            return self._second_stage
+
+    def close(self) -> None:
+        """End the threads, close the connections to the catalog and release the mapped files."""
+        if self._second_stage is not None:
+            self._second_stage.model.close()
+        self.reader.close()
+
     def warm(self) -> None:
         """Load the encoder and map the segments; errors as for `encoder` and `Reader.view`."""
         self._load()
+        _ = self.second_stage
         with self.reader.view():
             pass
 

@@ -8,7 +8,7 @@ and turning it into a citation with lines, pages and links `rag_tools.cite.locat
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -17,7 +17,12 @@ from numpy.typing import NDArray
 
 from rag_tools.cite.asked import Asked
 from rag_tools.cite.cutting import LONG, parts, trimmed
-from rag_tools.cite.unit_scores import TokenEvidence, inherited_score, unit_scores
+from rag_tools.cite.unit_scores import (
+    TokenEvidence,
+    inherited_score,
+    read_gains,
+    unit_scores,
+)
 from rag_tools.types import Aligned, Citation, Span
 from rag_tools.units import CONTEXT, JOINABLE, LEADING, Unit
 from rag_tools.units import units as units_of
@@ -35,6 +40,9 @@ _GAP = 4  # characters between two sentences of a paragraph or a list: white spa
 _BLANK_LINE = re.compile(r"\n[^\S\n]*+\n|\r[^\S\r\n]*+\r")
 
 _Places = NDArray[np.intp]
+
+Strengths = Callable[[Sequence[Span]], NDArray[np.float32]]
+"""Returns the strength of the evidence in ranges of a passage, in order and not overlapping."""
 
 
 class Quote(NamedTuple):
@@ -63,6 +71,7 @@ def quotes(
     units: Sequence[Unit] | None = None,
     start: int = 0,
     asked: Asked | None = None,
+    strengths: Strengths | None = None,
 ) -> list[Quote]:
     """Return the quotes of a passage that bear on a query, best first, ties by position.
 
@@ -100,6 +109,9 @@ def quotes(
         Where the passage starts in its document: the positions of `units` are the document's.
     asked
         What the query asks for; default: nothing that units would be told by.
+    strengths
+        How strong the evidence in each range of the passage is by a model that read it together
+        with the query, see `Reading.strengths`; default: only the token vectors count.
 
     Returns
     -------
@@ -109,6 +121,12 @@ def quotes(
     """
     passage = TokenEvidence.of(spans, similarities, weights, relevance)
     candidates = _candidates(text, _relative(text, units, start), passage, asked or Asked())
+    if strengths is not None and candidates:
+        gains = read_gains(strengths([candidate.span for candidate in candidates]))
+        candidates = [
+            candidate._replace(rank=candidate.rank + gain, gain=candidate.gain + gain)
+            for candidate, gain in zip(candidates, gains, strict=True)
+        ]
     ranks = np.array([candidate.rank for candidate in candidates])
     places = np.arange(len(ranks))
     runs_on = np.array([candidate.joinable for candidate in candidates], bool)

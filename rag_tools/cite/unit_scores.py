@@ -32,6 +32,9 @@ OWN, MEAN, PASSAGE = 0.37, 0.24, 0.39
 # Not measured, the sets have no marked headings; larger than differences between sentences are.
 HEADING_HANDICAP = 0.15
 
+# What a unit gains if the evidence model is sure that it answers.
+READ = 0.1
+
 # Units whose words are alike from one to the next, and that say different things.
 _ALIKE: frozenset[UnitKind] = frozenset({"row", "line"})
 
@@ -141,6 +144,18 @@ def unit_scores(
             apart = spread @ above / spread.sum() if spread.sum() else np.zeros(len(places))
             scores[places] = scores[places].mean() + OWN * apart
     return [float(score) for score in scores.round(_SCORE_DECIMALS)]
+
+
+def read_gains(strengths: NDArray[np.float32]) -> list[float]:
+    """Return what each unit gains by what the evidence model read in it, from 0 to `READ`.
+
+    Parameters
+    ----------
+    strengths
+        Of the units of one passage, see `rag_tools.evidence.model.Reading.strengths`.
+    """
+    powers = np.exp(strengths.astype(np.float64) - strengths.max())
+    return [float(share) for share in (READ * powers / powers.sum()).round(_SCORE_DECIMALS)]
 
 
 def inherited_score(context: Unit, score: float) -> float:

@@ -48,6 +48,7 @@ from rag_tools.types.results import (
     Copy,
     Filter,
     Hit,
+    Judgement,
     SearchResults,
 )
 from rag_tools.types.values import Metadata, Value
@@ -70,6 +71,7 @@ __all__ = [
     "Fetched",
     "Filter",
     "Hit",
+    "Judgement",
     "Metadata",
     "Page",
     "Passage",

@@ -100,6 +100,26 @@ class Copy(Value):
     score: float
 
 
+class Judgement(Value):
+    """What the evidence model said of a passage, read together with the query.
+
+    Attributes
+    ----------
+    gain
+        Part of the hit's score that is due to it.
+    no_answer
+        Probability that the passage holds no answer to the query.
+    entailed, contradicted
+        Probabilities that the passage says what the query claims, and that it says the opposite;
+        they mean something only if the query is a claim.
+    """
+
+    gain: float
+    no_answer: float
+    entailed: float
+    contradicted: float
+
+
 class Hit(Value):
     """A retrieved passage with its citations, best first.
 
@@ -120,6 +140,8 @@ class Hit(Value):
     also_in
         Duplicates of the passage, best first, at most ten: passages with the same heading path and
         the same text but for white space, or nearly the same text. They aren't hits themselves.
+    reading
+        What the second stage said of the passage; None if it wasn't read.
     """
 
     id: str
@@ -136,6 +158,7 @@ class Hit(Value):
     metadata: Metadata = Field(default_factory=dict)
     citations: tuple[Citation, ...] = ()
     also_in: tuple[Copy, ...] = ()
+    reading: Judgement | None = None
 
 
 class SearchResults(Value):

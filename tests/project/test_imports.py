@@ -26,7 +26,7 @@ LAYERS = [
     {"sentences", "units", "folding", "ingest", "encode", "index", "evidence", "wire"},
     {"catalog"},
     {"reader"},
-    {"cite", "rerank", "duplicates"},
+    {"cite", "rerank", "duplicates", "second_stage"},
     {"hits", "writer", "carrying", "gathered"},
     {"sync", "creation"},
     {"opened"},

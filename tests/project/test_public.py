@@ -40,6 +40,7 @@ PUBLIC = [
     "NoTextError",
     "Filter",
     "Hit",
+    "Judgement",
     "HostError",
     "IndexAccessError",
     "IndexCorruptError",

@@ -67,7 +67,10 @@ class Symbols(BaseModel):
 
 
 def find(engine: Engine, query: str, filter: Filter, limit: int) -> Symbols:
-    """Return the symbols whose code answers a query."""
+    """Return the symbols whose code answers a query, then what stands outside of any.
+
+    The text at the top of a module says in general what each of its functions does in particular.
+    """
     found: dict[tuple[str, Span], Symbol] = {}
     for hit in engine.search(query, limit=PASSAGES * limit, filter=filter).results:
         document = engine.document(hit.document_id)
@@ -85,7 +88,8 @@ def find(engine: Engine, query: str, filter: Filter, limit: int) -> Symbols:
                     score=hit.score,
                     evidence=(citation,),
                 )
-    return Symbols(query=query, symbols=tuple(found.values())[:limit])
+    ranked = sorted(found.values(), key=lambda symbol: not symbol.path)  # else as they are
+    return Symbols(query=query, symbols=tuple(ranked)[:limit])
 
 
 def definition(document: Document, citation: Citation) -> tuple[BlockKind, tuple[str, ...], Span]:

@@ -32,7 +32,8 @@ from rag_tools.ingest.discover import (
     file_type,
     inside,
 )
-from rag_tools.ingest.load import harmless, printable, read
+from rag_tools.ingest.formats import format_suffix
+from rag_tools.ingest.load import harmless, lacks_grammar, printable, read
 from rag_tools.ingest.worker import Worker
 from rag_tools.types import Progress, Skipped, SyncReport, document_id
 from rag_tools.writer import Writer
@@ -95,6 +96,7 @@ class _Tally:
     skipped: list[Skipped] = field(default_factory=list)
     unchanged: int = 0
     left_out: LeftOut = field(default_factory=LeftOut)
+    undivided: Counter[str] = field(default_factory=Counter)
 
 
 class _Planned(NamedTuple):
@@ -265,6 +267,7 @@ def sync(
         sensitive=tally.left_out.sensitive,
         ignored=tally.left_out.ignored,
         skipped=tuple(sorted(tally.skipped, key=lambda item: item.path)),
+        undivided=_most_common(tally.undivided),
         encoded_passages=writer.encoded_passages,
         seconds=time.monotonic() - started,
     )
@@ -388,6 +391,8 @@ def _sync_file(
         metadata = {**document.metadata, "path": file.relative}
         document = document.model_copy(update={"metadata": metadata})
         prepared = writer.prepare(document, (item.name, state))
+        if lacks_grammar(suffix := format_suffix(file.path.name)):
+            tally.undivided[suffix] += 1
     except Exception as error:
         # Any error here is due to this file, because nothing here changes the index.
         if isinstance(error, UnsupportedFormatError) and not item.is_root:

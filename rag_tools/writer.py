@@ -171,7 +171,7 @@ class Writer:
         batch.documents[document.id] = pending
         batch.deleted.add(document.id)
         for passage in prepared.passages:
-            pending.keys.append(self._queue(seen(document.text, document.title, passage)))
+            pending.keys.append(self._queue(seen(document, passage)))
             if len(batch.encoded) >= 2 * _SEGMENT_PASSAGES:  # one huge document
                 self._cut()
         batch.passages += len(prepared.passages)

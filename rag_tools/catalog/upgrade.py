@@ -13,7 +13,7 @@ import zlib
 from rag_tools.catalog import lexical
 from rag_tools.catalog.tables import DOCUMENT, DOCUMENT_INDEXES, ENCODED_INDEXES
 from rag_tools.index.arrayfile import FORMAT_VERSION
-from rag_tools.ingest.seen import seen
+from rag_tools.ingest.seen import seen_in_format_3
 from rag_tools.types import Passage
 
 _COLUMNS_OF_3 = (
@@ -97,7 +97,10 @@ def _passages(connection: sqlite3.Connection) -> None:
         ]
         connection.executemany(
             "UPDATE passage SET encoded = ? WHERE key = ?",
-            ((seen(text, title, passage).key(fingerprint), key) for key, passage in passages),
+            (
+                (seen_in_format_3(text, title, passage).key(fingerprint), key)
+                for key, passage in passages
+            ),
         )
 
 

@@ -150,6 +150,14 @@ def sync_report(report: SyncReport, out: Console) -> None:
     out.print(", ".join(f"{count:,} {what}" for what, count in counts.items()), soft_wrap=True)
     if parts := list(_left_out(report)):
         out.print(Text(one_line(f"left out: {'; '.join(parts)}")), soft_wrap=True)
+    if report.undivided:
+        files = ", ".join(f"{count:,} {type}" for type, count in report.undivided.items())
+        out.print(
+            f"divided by lines instead of by function: {files}; install 'rag-tools[code]' and "
+            "index them again",
+            soft_wrap=True,
+            markup=False,
+        )
     out.print(f"{report.encoded_passages:,} passages encoded in {report.seconds:.1f} s")
 
 

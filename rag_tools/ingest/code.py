@@ -7,17 +7,23 @@ blocks count code points.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from importlib import import_module
-from pathlib import PurePath
 
 from tree_sitter import Language, Parser
 
 from rag_tools.ingest.blocks import Opening, tile
 from rag_tools.ingest.code_definitions import LINE_END, Definition, DefinitionReader
-from rag_tools.ingest.code_grammars import LANGUAGES, PREPROCESSED
+from rag_tools.ingest.code_grammars import COMPONENTS, LANGUAGES, PREPROCESSED, Grammar
+from rag_tools.ingest.code_patterns import (
+    component_sections,
+    docker_definitions,
+    proto_definitions,
+)
 from rag_tools.ingest.decode import decode
+from rag_tools.ingest.formats import format_suffix
 from rag_tools.ingest.macros import without_macros
+from rag_tools.sentences import paragraphs
 from rag_tools.types import Document
 
 _WORD = re.compile(rb"[0-9A-Za-z_\x80-\xff]")
@@ -31,24 +37,60 @@ def load_code(data: bytes, *, uri: str, name: str) -> Document:
     Each function, method, class, struct or similar definition is a block, together with the
     comments, decorators and attributes directly above it; the text between definitions is
     ``code``. A block's path holds the names of the enclosing symbols and its own. Where the syntax
-    is broken, the definitions that the parser still recognises are kept. The suffix of the name
-    tells the language. A `Loader`, see `rag_tools.ingest.load`.
+    is broken, the definitions that the parser still recognises are kept. The name of the file
+    tells the language. If its grammar isn't installed, each run of lines is a block. A `Loader`,
+    see `rag_tools.ingest.load`.
     """
     text = decode(data, name=name)
-    grammar = LANGUAGES[PurePath(name).suffix.lower()]
+    suffix = format_suffix(name)
     source = text.encode("utf-8")
-    language = Language(getattr(import_module(grammar.package), grammar.function)())
-    readable = without_macros(source) if grammar in PREPROCESSED else source
-    tree = Parser(language).parse(readable)
-    definitions = DefinitionReader(source, readable, grammar).definitions(tree.root_node)
-    openings = _in_code_points(_openings(definitions, source), source)
+    if suffix in PATTERNED:
+        media_type, find = PATTERNED[suffix]
+        definitions = find(source)
+    else:
+        grammar = LANGUAGES[suffix]
+        media_type = grammar.media_type
+        definitions = _parsed(source, source, grammar)
+    openings: Iterable[Opening]
+    try:
+        openings = _in_code_points(list(_openings(definitions, source)), source)
+    except ModuleNotFoundError:  # the grammar is in an extra: its lines, then, as of any other text
+        openings = (Opening("code", paragraph.start) for paragraph in paragraphs(text))
     return Document(
         text=text,
         uri=uri,
         title=name,
-        media_type=grammar.media_type,
+        media_type=media_type,
         blocks=tile(openings, len(text)),
     )
+
+
+def _parsed(
+    source: bytes, script: bytes, grammar: Grammar, path: tuple[str, ...] = ()
+) -> Iterator[Definition]:
+    """Yield the definitions in `script`, which is `source` or the part of it that is code."""
+    language = Language(getattr(import_module(grammar.package), grammar.function)())
+    readable = without_macros(script) if grammar in PREPROCESSED else script
+    tree = Parser(language).parse(readable)
+    # What isn't code is blank, so that comments are looked for in the script alone.
+    yield from DefinitionReader(script, readable, grammar).definitions(tree.root_node, path)
+
+
+def _component(source: bytes) -> Iterator[Definition]:
+    """Yield the sections of a component of Vue or Svelte, and what its scripts define."""
+    for section, script, language in component_sections(source):
+        yield section
+        if script and (grammar := COMPONENTS.get(language)):
+            yield from _parsed(source, script, grammar, section.path)
+
+
+PATTERNED: dict[str, tuple[str, Callable[[bytes], Iterator[Definition]]]] = {
+    ".dockerfile": ("text/x-dockerfile", docker_definitions),
+    ".proto": ("text/x-protobuf", proto_definitions),
+    ".svelte": ("text/x-svelte", _component),
+    ".vue": ("text/x-vue", _component),
+}
+"""Suffix → media type and what finds the definitions, for what no grammar reads as a whole."""
 
 
 def _in_code_points(openings: Iterable[Opening], source: bytes) -> Iterator[Opening]:

@@ -17,7 +17,14 @@ _MAX_DEPTH = 32
 
 # Without a body, these node types mention a type rather than define it.
 _CLASSES_WITH_BODY = frozenset(
-    {"class_specifier", "enum_specifier", "mod_item", "struct_specifier", "union_specifier"}
+    {
+        "class_specifier",
+        "enum_specifier",
+        "mod_item",
+        "namespace_definition",
+        "struct_specifier",
+        "union_specifier",
+    }
 )
 
 _MACROS_ABOVE = 2000  # bytes above a definition in which its macros are looked for
@@ -70,7 +77,7 @@ class DefinitionReader:
             if kind is not None:
                 inner = (*path, *qualified_name(child, grammar))
                 yield Definition(start, child.end_byte, kind, inner)
-                body = child.child_by_field_name("body")
+                body = self._body(child)
                 if kind == "class" and body is not None:
                     yield from self.definitions(body, inner, None, depth + 1)
                 wrapper_start = None
@@ -89,6 +96,12 @@ class DefinitionReader:
         if node.type in _CLASSES_WITH_BODY and node.child_by_field_name("body") is None:
             return None  # "struct point;" declares, and "struct point p;" uses
         return "class"
+
+    def _body(self, node: Node) -> Node | None:
+        body = node.child_by_field_name("body")
+        if body is None and self._grammar.bodies:
+            return next((each for each in node.children if each.type in self._grammar.bodies), None)
+        return body
 
     def _extended(self, prefix: tuple[int, int] | None, node: Node) -> tuple[int, int] | None:
         """Return the range of `prefix` and `node`, or that of `node` alone if they are apart."""

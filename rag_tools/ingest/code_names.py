@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterable, Iterator
 
@@ -50,11 +51,33 @@ def qualified_name(node: Node, grammar: Grammar) -> tuple[str, ...]:
     if node.type == "method_declaration" and (receiver := node.child_by_field_name("receiver")):
         return (*_receiver_type(_text(receiver)), _text(node.child_by_field_name("name")))
     name = node.child_by_field_name("name")
+    if name is None and grammar.names:
+        return _clean(_parts(_listed(node, grammar), grammar))
     if name is None and node.type in _ANONYMOUS:
         return _bound_names(node, grammar)
     if name is None:
         return tuple(_declared(node))
-    return _clean(_scopes(_text(name)))
+    return _clean(_parts(_text(name), grammar))
+
+
+def _parts(name: str, grammar: Grammar) -> list[str]:
+    if grammar.scope == "::":
+        return _scopes(name)
+    return re.split(grammar.scope, name) if grammar.scope else [name]
+
+
+def _listed(node: Node, grammar: Grammar) -> str:
+    """Return the first children that name a definition, or what it is assigned to."""
+    around: Node | None = node
+    while around is not None:
+        unnamed = itertools.dropwhile(
+            lambda child: child.type not in grammar.names, around.children
+        )
+        run = itertools.takewhile(lambda child: child.type in grammar.names, unnamed)
+        if found := " ".join(_text(child).strip("\"'`") for child in run):
+            return found
+        around = around.parent if around.parent and around.parent.type in grammar.wrappers else None
+    return ""
 
 
 def _bound_names(node: Node, grammar: Grammar) -> tuple[str, ...]:

@@ -6,8 +6,9 @@ A loader is imported when it is first needed. Which files to read is decided in 
 from __future__ import annotations
 
 import stat
+from functools import cache
 from importlib import import_module
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Protocol, cast
 
 from rag_tools.errors import (
@@ -18,6 +19,8 @@ from rag_tools.errors import (
     fault,
 )
 from rag_tools.ingest.code_grammars import LANGUAGES
+from rag_tools.ingest.formats import format_suffix
+from rag_tools.ingest.plugins import plugin
 from rag_tools.ingest.text import FORMATS, is_minified
 from rag_tools.types import Document
 
@@ -61,15 +64,26 @@ class Loader(Protocol):
         ...
 
 
+_DATA = (
+    *(".geojson", ".json", ".json5", ".jsonc", ".jsonl", ".ndjson", ".toml", ".xml", ".xsd"),
+    *(".xsl", ".yaml", ".yml"),
+)
+
 # Suffix → name of the module with the loader.
 _LOADERS: dict[str, str] = {
     **dict.fromkeys(FORMATS, "text"),
-    **dict.fromkeys(LANGUAGES, "code"),
+    **dict.fromkeys((*LANGUAGES, ".dockerfile", ".proto", ".svelte", ".vue"), "code"),
+    **dict.fromkeys(_DATA, "data"),
     **dict.fromkeys((".md", ".markdown", ".mdown", ".mdx", ".mkd", ".mkdn"), "markdown"),
     **dict.fromkeys((".rst", ".rest"), "rst"),
     **dict.fromkeys((".html", ".htm", ".xhtml"), "html"),
-    ".pdf": "pdf",
+    **dict.fromkeys((".adoc", ".asciidoc"), "asciidoc"),
     ".docx": "docx",
+    ".ipynb": "notebook",
+    **dict.fromkeys((".latex", ".sty", ".tex"), "latex"),
+    ".man": "man",
+    ".org": "org",
+    ".pdf": "pdf",
 }
 
 _MINIFIED = frozenset({".js", ".mjs", ".cjs", ".css"})  # suffixes of files that may be minified
@@ -97,8 +111,18 @@ def harmless(name: str, size: int) -> bool:
     size
         Its size in bytes.
     """
-    loader = _LOADERS.get(_suffix(name))
-    return loader is None or size <= _HARMLESS.get(loader, 0)
+    suffix = format_suffix(name)
+    loader = _LOADERS.get(suffix)
+    if loader is None:
+        return plugin(suffix) is None
+    return size <= _HARMLESS.get(loader, 0)
+
+
+@cache
+def lacks_grammar(suffix: str) -> bool:
+    """Tell whether source files are divided by their lines alone, for want of the extra [code]."""
+    grammar = LANGUAGES.get(suffix)
+    return grammar is not None and grammar.optional and not grammar.installed
 
 
 def supported(path: Path) -> bool:
@@ -106,7 +130,8 @@ def supported(path: Path) -> bool:
 
     A file without a suffix counts as text; `load` refuses it if it holds binary data.
     """
-    return _suffix(path.name) in _LOADERS
+    suffix = format_suffix(path.name)
+    return suffix in _LOADERS or plugin(suffix) is not None
 
 
 def load(path: Path, *, uri: str | None = None, max_bytes: int | None = None) -> Document:
@@ -169,19 +194,23 @@ def load_bytes(data: bytes, *, name: str, uri: str) -> Document:
     NoTextError
         The file isn't empty, and yet there is no text in it.
     """
-    suffix = _suffix(name)
-    if suffix not in _LOADERS:
+    suffix = format_suffix(name)
+    loader = _LOADERS.get(suffix, "")
+    announced = None if loader else plugin(suffix)
+    if not loader and announced is None:
         raise _unsupported(name)
-    loader = _LOADERS[suffix]
-    module = import_module(f"rag_tools.ingest.{loader}")
-    load_format = cast(Loader, getattr(module, f"load_{loader}"))
     try:
+        load_format = cast(Loader, announced.load() if announced else _own(loader))
         document = load_format(data, uri=uri, name=printable(name))
+        if not isinstance(document, Document):
+            raise TypeError(f"the loader returned a {type(document).__name__}, not a Document")
     except UnreadableFileError as error:
         if suffix:
             raise
         # Without a suffix, the file may be a program, for example, rather than damaged text.
         raise UnsupportedFormatError(str(error)) from error
+    except UnsupportedFormatError:
+        raise
     except Exception as error:
         # Parsers fail on hostile files with undocumented errors; one file must not end a sync.
         raise UnreadableFileError(fault(printable(name), "can't be parsed", error)) from error
@@ -195,20 +224,21 @@ def load_bytes(data: bytes, *, name: str, uri: str) -> Document:
     return document
 
 
+def _own(loader: str) -> Loader:
+    module = import_module(f"rag_tools.ingest.{loader}")
+    return cast(Loader, getattr(module, f"load_{loader}"))
+
+
 def printable(name: str) -> str:
     """Return a file name as valid Unicode; invalid bytes become U+FFFD."""
     return name.encode("utf-8", "surrogatepass").decode("utf-8", "replace")
 
 
-def _suffix(name: str) -> str:
-    return PurePath(name).suffix.lower()
-
-
 def _unsupported(name: str) -> UnsupportedFormatError:
     name = printable(name)
     return UnsupportedFormatError(
-        f"{name}: no loader for {_suffix(name) or 'this'} files; convert it to text, Markdown, "
-        "HTML, PDF or DOCX"
+        f"{name}: no loader for {format_suffix(name) or 'this'} files; convert it to text, "
+        "Markdown, HTML, PDF or DOCX"
     )
 
 

@@ -1,4 +1,4 @@
-"""Markdown (CommonMark with tables) → Document: the source itself, with its structure.
+"""Markdown (CommonMark with tables) and MDX → Document: the source itself, with its structure.
 
 markdown-it-py finds the blocks and their lines. Nothing is rendered, and the canonical text keeps
 its mark-up.
@@ -36,6 +36,7 @@ _ATTRIBUTES = re.compile(
     r"(?<!\s)\s*+(?:\{:?\s*(?:[#.][\w:.-]+|-|[\w-]+=(?:\"[^\"{}]*\"|[^\s{}]+))(?:\s[^{}]*)?\}"
     r"|\{/\*[^{}]*\*/\})\s*\Z"
 )
+_MODULE_LINE = re.compile(r"(?:import|export)\s")  # of MDX
 _CLOSING_HASHES = re.compile(r"(?<!\s)\s++#+\s*\Z")
 _FOOTNOTE = re.compile(r"\[\^[^\]\s]{1,100}\]")
 _WIKI_LINK = re.compile(r"\[\[(?:[^\[\]|]{1,200}\|)?([^\[\]|]{1,200})\]\]")
@@ -58,7 +59,7 @@ def load_markdown(data: bytes, *, uri: str, name: str) -> Document:
     """
     text = decode(data, name=name)
     body = front_matter.end(text)
-    openings, heading = _openings(text, body)
+    openings, heading = markdown_openings(text, body, Sections(), components=name.endswith(".mdx"))
     return Document(
         text=text,
         uri=uri,
@@ -68,13 +69,26 @@ def load_markdown(data: bytes, *, uri: str, name: str) -> Document:
     )
 
 
-def _openings(text: str, start: int) -> tuple[list[Opening], str]:
-    """Return the openings of blocks in `text`, whose Markdown begins at `start`, and its title."""
+def markdown_openings(
+    text: str, start: int, sections: Sections, *, components: bool = False
+) -> tuple[list[Opening], str]:
+    """Return the openings of blocks in Markdown, and its title or ``""``.
+
+    Parameters
+    ----------
+    text
+        The whole text.
+    start
+        Where the Markdown begins.
+    sections
+        Those that are open there; they are brought up to its end.
+    components
+        Whether it is MDX, in which imports and exports are code.
+    """
     parser = MarkdownIt("commonmark").enable(["table", "strikethrough"]).disable("inline")
     # Line i of the parser is line i here: it counts \n, \r\n and \r as we do.
     offsets = [line.start for line in lines(text, start)]
     title = ""
-    sections = Sections()
     openings = [Opening("lines", 0)] if start else []
     references: dict[str, Any] = {}  # the targets of links, by their labels
     tokens = parser.parse(text[start:], references)
@@ -103,6 +117,8 @@ def _openings(text: str, start: int) -> tuple[list[Opening], str]:
         header_line = first_line if kind == "header" else -1
         if token.type == "paragraph_open" and is_definition(text, offsets[first_line]):
             kind = "item"
+        elif components and _MODULE_LINE.match(text, offsets[first_line]):
+            kind = "code"
         openings.append(Opening(kind, offsets[first_line], sections.path))
     return openings, title
 

@@ -73,6 +73,9 @@ class SyncReport(Value):
         them; a folder counts once, whatever is in it.
     skipped
         What can't be read or parsed, and why.
+    undivided
+        Source files that were divided by their lines rather than by function and class, because
+        the grammars of the extra ``[code]`` aren't installed: how many of each suffix.
     encoded_passages
         How many passages went through the encoder.
     seconds
@@ -88,6 +91,7 @@ class SyncReport(Value):
     sensitive: int = 0
     ignored: int = 0
     skipped: tuple[Skipped, ...] = ()
+    undivided: dict[str, int] = Field(default_factory=dict)
     encoded_passages: int = 0
     seconds: float = 0.0
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -411,3 +413,102 @@ def test_deep_nesting():
 def test_many_definitions_on_one_line():
     blocks = load("a.js", "function a(){}" * 20_000).blocks
     assert len(blocks) == 20_000
+
+
+MORE = {
+    "a.sh": ("# Greets.\ngreet() {\n  echo\n}\n", [("function", ("greet",))]),
+    "a.css": ("/* c */\n.a::b, i > c {\n d: e;\n}\n", [("function", (".a::b, i > c",))]),
+    "a.tf": (
+        '# c\nresource "aws_bucket" "b" {\n  a { c = 1 }\n}\nlocals { a = 1 }\n',
+        [("function", ("resource aws_bucket b",)), ("function", ("locals",))],
+    ),
+    "a.lua": (
+        "-- c\nlocal function f(a) end\nfunction M.g(x) end\nM.k = function() end\n",
+        [("function", ("f",)), ("function", ("M", "g")), ("function", ("M", "k"))],
+    ),
+    "Makefile": (
+        "# c\nall: b\n\techo\n%.o: %.c\n\tcc\n",
+        [("function", ("all",)), ("function", ("%.o",))],
+    ),
+    "a.rb": (
+        "module A::B\n  class C\n    # m\n    private def x(a)\n    end\n  end\nend\n",
+        [("class", ("A", "B")), ("class", ("A", "B", "C")), ("function", ("A", "B", "C", "x"))],
+    ),
+    "a.php": (
+        "<?php\n/** c */\nclass C {\n  public function m() {}\n}\n$f = function () {};\n",
+        [("class", ("C",)), ("function", ("C", "m")), ("function", ("$f",))],
+    ),
+    "a.cs": (
+        "namespace A.B\n{\n  /// <summary>c</summary>\n  class C\n  {\n    int M() => 1;\n  }\n}\n",
+        [("class", ("A", "B")), ("class", ("A", "B", "C")), ("function", ("A", "B", "C", "M"))],
+    ),
+    "a.kt": (
+        "/** c */\nclass C(val x: Int) {\n    fun m(): Int = 1\n}\n\nfun String.ext() {}\n",
+        [("class", ("C",)), ("function", ("C", "m")), ("function", ("ext",))],
+    ),
+    "a.scala": (
+        "object O {\n  /** c */\n  def q(a: Int): Int = 1\n}\ncase class K(a: Int)\n",
+        [("class", ("O",)), ("function", ("O", "q")), ("class", ("K",))],
+    ),
+    "a.swift": (
+        "struct S {\n  init(x: Int) {}\n  /// c\n  func m() {}\n}\n"
+        "extension S {\n  func e() {}\n}\n",
+        [
+            ("class", ("S",)),
+            ("function", ("S", "init")),
+            ("function", ("S", "m")),
+            ("class", ("S",)),
+            ("function", ("S", "e")),
+        ],
+    ),
+    "a.sql": (
+        "-- c\nCREATE TABLE a.users (id int);\n"
+        "CREATE FUNCTION f(a int) RETURNS int AS $$ SELECT 1 $$ "
+        "LANGUAGE sql;\n",
+        [("class", ("a", "users")), ("function", ("f",))],
+    ),
+    "a.proto": (
+        "// A user.\nmessage User {\n  string n = 1; // n\n  message In { int32 a = 1; }\n}\n"
+        "service S {\n  // gets\n  rpc Get(User) returns (User);\n}\n",
+        [
+            ("class", ("User",)),
+            ("class", ("User", "In")),
+            ("class", ("S",)),
+            ("function", ("S", "Get")),
+        ],
+    ),
+    "Dockerfile": (
+        "# base\nFROM --platform=x python:3 AS build\nRUN a \\\n b\nFROM alpine\nCOPY a b\n",
+        [("class", ("build",)), ("class", ("alpine",))],
+    ),
+    "a.vue": (
+        '<template>\n  <p>{{ é }}</p>\n</template>\n\n<script setup lang="ts">\n// adds\n'
+        "const add = (a: number) => a\n</script>\n",
+        [("class", ("template",)), ("class", ("script",)), ("function", ("script", "add"))],
+    ),
+    "a.svelte": (
+        "<script>\n  function inc() {}\n</script>\n<button on:click={inc}>x</button>\n",
+        [("class", ("script",)), ("function", ("script", "inc"))],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", MORE)
+def test_definitions_of_more_languages(name):
+    source, expected = MORE[name]
+    found = [each for each in symbols(name, source) if each[0] != "code"]
+    assert list(dict.fromkeys(found)) == list(dict.fromkeys(expected))
+
+
+def test_the_comment_above_belongs_to_a_definition_of_every_language():
+    for name in ("a.sh", "a.lua", "a.sql", "a.proto", "Dockerfile", "a.tf", "a.css"):
+        document = load_code(MORE[name][0].encode(), uri="memory:x", name=name)
+        assert document.blocks[0].kind != "code", name
+
+
+def test_without_the_extra_a_source_is_its_lines(monkeypatch):
+    monkeypatch.setitem(sys.modules, "tree_sitter_kotlin", None)
+    source = "class A {\n}\n\nfun b() {}\n"
+    document = load_code(source.encode(), uri="memory:x", name="a.kt")
+    assert [block.kind for block in document.blocks] == ["code", "code"]
+    assert document.media_type == "text/x-kotlin"

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from rag_tools import Document, Engine
 from rag_tools.cite.claims import _needs_citation, _plain
-from rag_tools.errors import SkippedDocumentsError
+from rag_tools.errors import SkippedDocumentsError, UnreadableFileError, UnsupportedFormatError
 from rag_tools.ingest.code import load_code
 from rag_tools.ingest.code_grammars import LANGUAGES
 from rag_tools.ingest.docx import load_docx
@@ -32,11 +32,52 @@ SOURCES = {
     ".rs": "/// c\n#[a]\nimpl A for B { fn f() {} }\nmod m { struct S; extern { fn é(); } }\n",
     ".java": "/* c */\n@A class C { C() {} enum E { X { void m() {} } } /* é */ int f() {} }\n",
     ".c": "#ifdef A\n/* c */\nint (*f(void))(int) { return 1; }\n#else\nstruct s { é; };\n#endif\n",
+    ".sh": "# é\nif x; then\n f() { echo; }\nfi\nfunction g { h; }\n",
+    ".css": "/* é */\n@media p { .a > b { c: d } }\n@keyframes k { from { a: b } }\n",
+    ".tf": '# é\nresource "a" "b" {\n c { d = "${e}" }\n}\nlocals { a = 1 }\n',
+    ".lua": "-- é\nlocal function f(a) end\nfunction M.g() end\nM.k = function() end\n",
+    ".mk": "# é\nifdef X\na: b\n\tc\nendif\ndefine d\ne\nendef\n",
+    ".rb": "# é\nmodule A::B\n class << self\n  private def x; end\n"
+    " end\nend\nS.new do def y; end end\n",
+    ".php": "<?php\n/** é */\n#[A]\nclass C { public function m() {} }\n$f = function () {};\n",
+    ".cs": "namespace A.B { /// é\n [X] class C { C() {} int P { get; } void M() {} } }\n",
+    ".kt": "/** é */\n@A class C { fun m() = 1\n companion object { fun q() {} } }\n",
+    ".scala": "/** é */\nobject O { def q = 1 }\ntrait T { def z: Int }\n",
+    ".swift": "/// é\nclass C { init() {} func m() {} }\nextension C { func e() {} }\n",
+    ".sql": "-- é\nCREATE TABLE a.b (c int);\nCREATE VIEW v AS SELECT 1;\nSELECT 2;\n",
     ".cc": 'namespace n { template <a::b> void c<d::e>::f() {} }\nextern "C" { int g() {} }\n',
 }
 
 
 PIECES = ["{", "}", "=", "(", ";", "\n", "😀", "={}", "=()=>{}", "=function(){}", "=class{}"]
+
+
+# Files of data and mark-up, and of code without a grammar of its own, with what opens blocks.
+OTHERS = {
+    "a.json": '{"é": {"b": [1, {"c": null}], // d\n "e": "f"}, \'g\': {}}\n[1]\n',
+    "a.jsonl": '{"é": 1}\n{"b": "words. more"}\n[3]\n',
+    "a.yaml": "# é\na: &x {b: [1, 2]}\nc:\n  - d: |\n      e\n    f: *x\n---\n? g\n: h\n",
+    "a.toml": '# é\n[a."b.c"]\nd = [\n 1, # e\n]\nf = """\n[g]"""\n[[h]]\ni.j = {k = 1}\n',
+    "a.xml": '<?xml version="1.0"?>'
+    '<!DOCTYPE a [<!ENTITY e "é">]><a b="c"><d>&e;</d><!-- f --></a>\n',
+    "a.csv": 'é,b\n"c\nd",2\n\ne;f\t3\n',
+    "a.ipynb": '{"cells": [{"cell_type": "code", "source": ["def f(): é"], "outputs": '
+    '[{"text": "1"}]}, {"cell_type": "markdown", "source": "# T\\n\\n- a"}], "metadata": {}}',
+    "a.tex": "\\title{é}\n\\begin{document}\n\\section{a}\n\\item b\n\\begin{tabular}{l}\nc\\\\\n"
+    "\\end{tabular}\n\\begin{verbatim}\nd\n\\end{verbatim}\n",
+    "a.org": "#+TITLE: é\n* TODO a :b:\n:P:\n:END:\n- c\n| d |\n|---|\n"
+    "#+begin_src x\ne\n#+end_src\n",
+    "a.adoc": "= é\n:a: b\n\n== c\n----\nd\n----\n* e\n+\nf:: g\n|===\n"
+    "|h\n|===\n[i]\n____\nj\n____\n",
+    "a.1": '.TH é 1\n.SH "a b"\n.TP\n.B \\-c\nd\n.nf\ne\n.fi\n.PP\nf\n.SS\ng\n',
+    "a.mdx": "---\ntitle: é\n---\nimport A from 'b'\n\n# c\n\n<A d={e}/>\n\n- f\n",
+    "a.proto": "// é\nmessage A { string b = 1; oneof c { int32 d = 2; } }\n"
+    "service S { rpc G(A) returns (A); }\n",
+    "Dockerfile": "# é\nFROM --platform=a b:1 AS c\nRUN d \\\n e\nFROM f\n",
+    "a.vue": '<template>\né\n</template>\n<script lang="ts">\n'
+    "function f() {}\n</script>\n<style>\n</style>\n",
+    "a.svelte": "<script>\n// é\nlet f = () => 1\n</script>\n<p>{f()}</p>\n",
+}
 
 
 def tiles(document: Document) -> bool:
@@ -63,6 +104,67 @@ def jumbled(draw):
     suffix = draw(st.sampled_from(sorted(SOURCES)))
     words = st.sampled_from([*PIECES, *SOURCES[suffix].split()])
     return suffix, draw(st.sampled_from(["", " "])).join(draw(st.lists(words, max_size=12)))
+
+
+@st.composite
+def mutated(draw):
+    """A file of some other format, with pieces of it taken out, put in, and repeated."""
+    name = draw(st.sampled_from(sorted(OTHERS)))
+    source = OTHERS[name]
+    for _ in range(draw(st.integers(1, 6))):
+        start, end = sorted(draw(st.tuples(*[st.integers(0, len(source))] * 2)))
+        piece = draw(st.sampled_from(["\r", '"', "[", *PIECES, *source.split(), source[start:end]]))
+        source = source[:start] + piece * draw(st.integers(0, 3)) + source[end:]
+    return name, source
+
+
+@settings(max_examples=1_000, deadline=None)
+@given(mutated())
+def test_blocks_of_damaged_files_tile_the_text(given_source):
+    name, source = given_source
+    try:
+        document = load_bytes(source.encode(), uri="memory:x", name=name)
+    except (UnreadableFileError, UnsupportedFormatError):
+        assert name in ("a.ipynb", "a.1")  # it is none
+        return
+    assert name == "a.ipynb" or document.text == source
+    assert tiles(document) or not document.text
+
+
+def loads(name):
+    return lambda source: load_bytes(source.encode(), uri="memory:x", name=name)
+
+
+def test_a_small_file_cannot_grow():
+    laughs = "a: &a0 [x, x]\n" + "".join(
+        f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 30)
+    )
+    assert len(loads("a.yaml")(laughs).blocks) < 1_000
+    assert tiles(loads("a.yaml")("a: &a [*a]\n"))
+    entities = "".join(f'<!ENTITY e{n} "{f"&e{n - 1};" * 10}">' for n in range(1, 12))
+    page = f'<!DOCTYPE a [<!ENTITY e0 "ha">{entities}]><a>&e11;</a>'
+    document = loads("a.xml")(page)
+    assert document.text == page
+    outside = '<!DOCTYPE a [<!ENTITY e SYSTEM "file:///etc/passwd">]><a>&e;</a>'
+    assert loads("a.xml")(outside).text == outside
+
+
+def test_what_is_nested_very_deeply_is_read():
+    deep = 20_000
+    for name, source in {
+        "a.json": "[" * deep + "]" * deep,
+        "b.json": '{"a":' * deep + "1" + "}" * deep,
+        "a.yaml": "[" * 500 + "]" * 500,
+        "a.toml": "a = " + "[" * deep + "]" * deep,
+        "a.xml": "<a>" * deep + "</a>" * deep,
+        "a.proto": "message A {" * deep,
+        "a.org": "".join(f"{'*' * n} h\n" for n in range(1, 40)),
+    }.items():
+        document = loads(name)(source)
+        assert tiles(document), name
+        assert max(len(block.path) for block in document.blocks) <= 40
+    with pytest.raises(UnreadableFileError):
+        loads("a.ipynb")('{"cells": ' + "[" * 100_000)
 
 
 @settings(max_examples=600, deadline=None)
@@ -146,6 +248,20 @@ def code(name):
         (code("a.cc"), lambda n: f"void {'a::' * n}f() {{}}\n"),
         (code("a.cc"), lambda n: f"void {'a<b>::' * (n // 4)}f() {{}}\n"),
         (code("a.js"), lambda n: "x=function(){};" * (n // 20)),
+        (loads("a.json"), lambda n: '{"a": [1, "b", {"c": 2}], ' * (n // 25)),
+        (loads("b.json"), lambda n: '"' + "\\\\" * n),
+        (loads("a.yaml"), lambda n: "# c\n" * n + "- a: [b, c]\n" * (n // 10)),
+        (loads("a.toml"), lambda n: "a = [\n" * (n // 10)),
+        (loads("b.toml"), lambda n: 'a = """' * n),
+        (loads("a.xml"), lambda n: "<a>" * (n // 10) + "é<b>c</b>\n" * (n // 10)),
+        (loads("a.org"), lambda n: ":A:\n" * (n // 4) + "* " + "a :b" * n),
+        (loads("a.adoc"), lambda n: "a " * n + "::" + "\n|===\n" * (n // 10)),
+        (loads("a.tex"), lambda n: "\\section{" * (n // 10) + "\\title{" * (n // 10)),
+        (loads("b.tex"), lambda n: "\\begin{tabular}\n" + "\\\\ \\hline" * n + "x"),
+        (loads("a.1"), lambda n: ".TH a\n.SH " + '"' * n + "\n.SH " + "\\f" * n),
+        (loads("a.proto"), lambda n: "//\n" * n + "message A {" * (n // 10)),
+        (loads("a.vue"), lambda n: "<script>\n" * (n // 10)),
+        (loads("Dockerfile"), lambda n: "FROM a\n# b\n" * (n // 10)),
         (sentences, lambda n: "\u2003" * n + "x"),
         (sentences, lambda n: "x. _" * n),
         (_plain, lambda n: "title" + "_" * n + "x"),

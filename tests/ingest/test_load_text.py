@@ -229,7 +229,7 @@ class TestText:
     def test_kinds(self):
         assert outline("a.csv", "a,b\n1,2\n") == [("header", (), "a,b"), ("table", (), "1,2")]
         assert outline("a.csv", "1,b\n1,2\n")[0][0] == "table"
-        assert outline("a.json", "{}\n")[0][0] == "lines"
+        assert outline("a.ini", "a = 1\n")[0][0] == "lines"
         assert outline("a.sh", "ls\n")[0][0] == "code"
         assert outline("README", "Prose.\n")[0][0] == "paragraph"
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from contextlib import suppress
 from pathlib import Path
 
-from rag_tools.index.arrayfile import FORMAT_VERSION
 from rag_tools.index.dispatch import kernel_name
 from rag_tools.index.distortion import mean as mean_loss
 from rag_tools.opened import OpenIndex
@@ -16,12 +15,13 @@ def status(opened: OpenIndex) -> Status:
     """Return what the index contains and how it was built."""
     with opened.reader.view() as view:
         counts = view.catalog.counts()
+        version = view.catalog.format_version
         roots = tuple(view.catalog.roots())
         snapshot = view.snapshot
     loss = mean_loss((segment.loss, segment.n_tokens) for segment in snapshot.segments.values())
     return Status(
         index=str(opened.directory),
-        format_version=FORMAT_VERSION,
+        format_version=version,
         checkpoint=opened.settings.checkpoint or "bundled",
         dim=opened.settings.dim,
         bits=opened.settings.bits,

@@ -9,22 +9,23 @@ a crash after it loses nothing.
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
 import time
 import uuid
 from bisect import bisect_right
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 import numpy as np
 from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
+from rag_tools.carrying import Source, Wanted, assign, copies
 from rag_tools.catalog.rows import (
-    DocumentColumns,
+    Address,
     NewPassage,
     SegmentRow,
     SourceState,
@@ -33,14 +34,14 @@ from rag_tools.catalog.rows import (
 from rag_tools.catalog.writing import CatalogWriter
 from rag_tools.compaction import SegmentSize, plan
 from rag_tools.disk import failures_named
-from rag_tools.encode.embeddings import Embeddings
 from rag_tools.encode.encoder import Encoder
 from rag_tools.errors import IndexLockedError, IngestError, fault
+from rag_tools.gathered import Batch, Pending, Prepared, halved
 from rag_tools.index.codebook import CODEBOOKS, Codebook
 from rag_tools.index.segment import SEGMENTS, Segment, compress, write_segment
-from rag_tools.ingest.chunk import chunk, context
-from rag_tools.ingest.code_grammars import CODE_TYPES, with_words
-from rag_tools.types import Document, Passage, Progress
+from rag_tools.ingest.chunk import chunk
+from rag_tools.ingest.seen import Seen, seen
+from rag_tools.types import Document, Progress
 
 LOCK = "writer.lock"
 
@@ -48,50 +49,6 @@ _QUEUE_PASSAGES = 256  # encoded together, to keep all cores busy with short doc
 _SEGMENT_PASSAGES = 4096  # per commit: about 190 MB of half-precision embeddings in memory
 _COMMIT_SECONDS = 60.0  # maximum time between commits: the work that a kill can lose
 _MAX_CODEBOOK_PARTS = 8
-
-
-class Prepared(NamedTuple):
-    """A document that is ready to be stored: its passages, its columns and its source file."""
-
-    document: Document
-    passages: list[Passage]
-    columns: DocumentColumns
-    source: tuple[str, SourceState] | None
-
-
-class _Pending(NamedTuple):
-    """A document to insert at the next commit, and the numbers of its passages so far."""
-
-    prepared: Prepared
-    sequence: list[int]
-
-
-class _Encoded(NamedTuple):
-    """Embeddings of a passage, with vectors in float16."""
-
-    vectors: NDArray[np.float16]
-    token_ids: NDArray[np.int32]
-    spans: NDArray[np.int32]
-    pooled: NDArray[np.float32] | None
-
-
-@dataclass
-class _Batch:
-    """The changes since the last commit. Passages are numbered in the order of the queue."""
-
-    began: float = field(default_factory=time.monotonic)
-    documents: dict[str, _Pending] = field(default_factory=dict)
-    deleted: set[str] = field(default_factory=set)
-    touched: dict[str, SourceState] = field(default_factory=dict)
-    roots: dict[str, dict[str, Any] | None] = field(default_factory=dict)
-    settings: dict[str, Any] = field(default_factory=dict)
-    queued: int = 0
-    queue: list[tuple[str, str]] = field(default_factory=list)
-    encoded: list[_Encoded] = field(default_factory=list)
-    cuts: list[tuple[str, int, int]] = field(default_factory=list)  # file, passages, tokens
-
-    def __bool__(self) -> bool:
-        return bool(self.documents or self.deleted or self.touched or self.roots or self.settings)
 
 
 class Writer:
@@ -140,7 +97,7 @@ class Writer:
         self._passage_tokens = passage_tokens
         self._bits = bits
         self._progress = progress
-        self._batch = _Batch()
+        self._batch = Batch()
         self._lock = acquire(directory)
         try:
             self.catalog = CatalogWriter.open(directory)
@@ -166,12 +123,13 @@ class Writer:
     ) -> None:
         try:
             if kind is KeyboardInterrupt:
-                self._progress = None  # it may have raised the interrupt, and would raise it again
-                self._keep_finished()
+                self._progress = None  # which may have raised it, and would again
+                self._batch = self._batch.finished()
                 self.commit()
             elif kind is None:
                 self.commit()
                 self.compact()
+                self.catalog.erase()
         finally:
             self.catalog.close()
             self._lock.release()
@@ -209,15 +167,16 @@ class Writer:
         if document.id in batch.documents:
             self.commit()
             batch = self._batch
-        pending = _Pending(prepared, [])
+        pending = Pending(prepared, [])
         batch.documents[document.id] = pending
         batch.deleted.add(document.id)
         for passage in prepared.passages:
-            pending.sequence.append(self._queue(document, passage))
+            pending.keys.append(self._queue(seen(document, passage)))
             if len(batch.encoded) >= 2 * _SEGMENT_PASSAGES:  # one huge document
                 self._cut()
+        batch.passages += len(prepared.passages)
         if (
-            max(batch.queued, len(batch.documents)) >= _SEGMENT_PASSAGES
+            max(batch.passages, len(batch.documents)) >= _SEGMENT_PASSAGES
             or time.monotonic() - batch.began > _COMMIT_SECONDS
         ):
             self.commit()
@@ -249,18 +208,10 @@ class Writer:
             return
         self._encode()
         self._cut()
-        batch, self._batch = self._batch, _Batch()
+        batch, self._batch = self._batch, Batch()
         with self.catalog.transaction():
             ids = self._insert_segments(batch.cuts)
-            addresses = _addresses(ids, [passages for _, passages, _ in batch.cuts])
-            self._delete_documents(batch.deleted)
-            self._drop_empty_segments(keep=ids)
-            for (document, passages, columns, source), sequence in batch.documents.values():
-                rows = [
-                    NewPassage(passage, *addresses(number))
-                    for passage, number in zip(passages, sequence, strict=True)
-                ]
-                self.catalog.insert_document(document, columns, rows, source)
+            self._replace_documents(batch, _addresses(ids, [n for _, n, _ in batch.cuts]))
             for id, state in batch.touched.items():
                 self.catalog.touch_source(id, state)
             for path, options in batch.roots.items():
@@ -281,6 +232,7 @@ class Writer:
         """
         if self._codebook is None:
             return
+        self._drop_empty_segments()
         rows = {row.id: row for row in self.catalog.segments()}
         groups = plan(
             [
@@ -311,26 +263,27 @@ class Writer:
             for row, positions in zip(rows, live, strict=True):
                 self.catalog.move((row.id, positions), (id, first))
                 first += len(positions)
-            self._drop_empty_segments(keep=[])
+            for row in rows:
+                self.catalog.delete_segment(row.id)
             self._finish_transaction()
 
     # -- gathering -------------------------------------------------------------------------------
 
-    def _queue(self, document: Document, passage: Passage) -> int:
-        """Add a passage to the queue; return its sequence number."""
+    def _queue(self, passage: Seen) -> bytes:
+        """Put a passage on the queue unless it was encoded before; return its key."""
         batch = self._batch
-        batch.queue.append(
-            (document.text[passage.start : passage.end], _context(document, passage))
-        )
-        batch.queued += 1
-        if len(batch.queue) >= _QUEUE_PASSAGES:
-            self._encode()
-        return batch.queued - 1
+        key = passage.key(self._encoder.checkpoint.fingerprint)
+        if key not in batch.queued and self.catalog.place_of(key) is None:
+            batch.queued[key] = len(batch.queued)
+            batch.queue.append(passage)
+            if len(batch.queue) >= _QUEUE_PASSAGES:
+                self._encode()
+        return key
 
     def _encode(self) -> None:
         batch = self._batch
         for embeddings in self._encoder.encode_passages(batch.queue):
-            batch.encoded.append(_halved(embeddings))
+            batch.encoded.append(halved(embeddings))
             self.encoded_passages += 1
             if self._progress:
                 self._progress("encode", self.encoded_passages, 0)
@@ -373,33 +326,52 @@ class Writer:
         grown = known.grow(vectors, token_ids, n_tokens=n_tokens, progress=self._progress)
         return known if grown is known else self._write_codebook(grown, first=len(known))
 
-    def _keep_finished(self) -> None:
-        """Keep the documents that are encoded completely, and drop the interrupted ones."""
-        batch = self._batch
-        cut = sum(passages for _, passages, _ in batch.cuts)
-        encoded = cut + len(batch.encoded)
-        finished = [
-            pending
-            for pending in batch.documents.values()
-            if len(pending.sequence) == len(pending.prepared.passages)
-            and all(number < encoded for number in pending.sequence[-1:])
-        ]
-        end = max((entry.sequence[-1] + 1 for entry in finished if entry.sequence), default=0)
-        if end < cut:  # a segment contains passages of an interrupted document
-            self._batch = _Batch()
-            return
-        batch.deleted -= batch.documents.keys() - {entry.prepared.document.id for entry in finished}
-        batch.documents = {entry.prepared.document.id: entry for entry in finished}
-        del batch.encoded[end - cut :]
-        batch.queue.clear()
-
     # -- committing ------------------------------------------------------------------------------
 
-    def _delete_documents(self, ids: Iterable[str]) -> None:
-        for id in sorted(ids):
-            key = self.catalog.document_key(id)
-            if key is not None:
-                self.catalog.delete_document(key)
+    def _replace_documents(self, batch: Batch, place: Callable[[int], Address]) -> None:
+        """Delete and insert the documents of a batch; `place` is where what was encoded stands."""
+        catalog = self.catalog
+        keys = ((id, catalog.document_key(id)) for id in sorted(batch.deleted))
+        deleted = {id: key for id, key in keys if key is not None}
+        fresh = {key: place(number) for key, number in batch.queued.items()}
+        wanted = [
+            Wanted(id, passage, key)
+            for id, pending in batch.documents.items()
+            for passage, key in zip(pending.prepared.passages, pending.keys, strict=True)
+        ]
+        freed = {id: catalog.encoded_rows(key) for id, key in deleted.items()}
+        sources = self._copied(assign(wanted, freed, fresh, catalog))
+        kept = {source.row for source in sources if source.row is not None}
+        for key in deleted.values():
+            catalog.delete_document(key, kept=kept)
+        remaining = iter(
+            NewPassage(passage, key, source.place, source.row)
+            for (_, passage, key), source in zip(wanted, sources, strict=True)
+        )
+        for (document, passages, columns, file), _ in batch.documents.values():
+            rows = list(itertools.islice(remaining, len(passages)))
+            catalog.insert_document(document, columns, rows, file)
+        # Of what an interruption left, no document may want every passage.
+        taken = {source.place for source in sources}
+        catalog.insert_tombstones(item for item in fresh.items() if item[1] not in taken)
+
+    def _copied(self, sources: list[Source]) -> list[Source]:
+        """Copy the embeddings that another passage has as well; return where all are then."""
+        places = [source.place for source in sources if source.copied]
+        if not places:
+            return sources
+        codebook = self._codebook
+        assert codebook is not None, "nothing was ever encoded"
+        file = f"{uuid.uuid4().hex}.seg"
+        files = {row.id: row.file for row in self.catalog.segments()}
+        open_segment = functools.cache(lambda id: Segment(self._path(files[id]), codebook))
+        write_segment(self._path(file), copies(places, open_segment), codebook)
+        copy = Segment(self._path(file), codebook)
+        (id,) = self._insert_segments([(file, len(copy), copy.n_tokens)])
+        positions = itertools.count()
+        return [
+            Source(Address(id, next(positions))) if source.copied else source for source in sources
+        ]
 
     def _insert_segments(self, cuts: Iterable[tuple[str, int, int]]) -> list[int]:
         return [
@@ -407,9 +379,14 @@ class Writer:
             for file, passages, tokens in cuts
         ]
 
-    def _drop_empty_segments(self, *, keep: Iterable[int]) -> None:
-        for id in set(self.catalog.empty_segments()) - set(keep):
-            self.catalog.delete_segment(id)
+    def _drop_empty_segments(self) -> None:
+        """Drop the segments without a live passage, which nothing in this session can use again."""
+        empty = self.catalog.empty_segments()
+        if empty:
+            with self.catalog.transaction():
+                for id in empty:
+                    self.catalog.delete_segment(id)
+                self._finish_transaction()
 
     def _finish_transaction(self) -> None:
         self.catalog.set_codebook_files(self._codebook_files)
@@ -450,37 +427,15 @@ class Writer:
                         path.unlink()
 
 
-def _addresses(ids: list[int], sizes: list[int]) -> Callable[[int], tuple[int, int]]:
-    """Return a function from a passage's sequence number to its segment id and position."""
+def _addresses(ids: list[int], sizes: list[int]) -> Callable[[int], Address]:
+    """Return the function from a passage's sequence number to its segment and position."""
     starts = [0, *itertools.accumulate(sizes)]
 
-    def address(sequence: int) -> tuple[int, int]:
+    def address(sequence: int) -> Address:
         index = bisect_right(starts, sequence) - 1
-        return ids[index], sequence - starts[index]
+        return Address(ids[index], sequence - starts[index])
 
     return address
-
-
-def _context(document: Document, passage: Passage) -> str:
-    """Return the context of a passage: the document's title and the heading path.
-
-    Names of code that are written as one word are followed by the words they consist of.
-    """
-    path = passage.path
-    if document.media_type in CODE_TYPES:
-        path = tuple(map(with_words, path))
-    titled = path if path and path[0] == document.title else (document.title, *path)
-    return context([part for part in titled if part])
-
-
-def _halved(embeddings: Embeddings) -> _Encoded:
-    """Return the embeddings in half precision, to save memory until a segment is written."""
-    return _Encoded(
-        embeddings.vectors.astype(np.float16),
-        embeddings.token_ids,
-        embeddings.spans,
-        embeddings.pooled,
-    )
 
 
 def acquire(directory: Path) -> FileLock:

@@ -19,7 +19,9 @@ from numpy.typing import NDArray
 
 from rag_tools.catalog import lexical, schema
 from rag_tools.catalog.rows import (
+    Address,
     Counts,
+    EncodedRow,
     PassageRow,
     SegmentRow,
     SourceState,
@@ -70,6 +72,11 @@ class Catalog:
         (found,) = self._connection.execute("PRAGMA quick_check(1)").fetchone()
         return None if found == "ok" else str(found)
 
+    @property
+    def format_version(self) -> int:
+        """The format that the catalog is in: an earlier one until something is written."""
+        return int(self._connection.execute("PRAGMA user_version").fetchone()[0])
+
     def setting(self, key: str, default: Any = None) -> Any:  # noqa: ANN401
         """Return a setting's value, or `default`."""
         row = self._connection.execute("SELECT value FROM setting WHERE key = ?", [key]).fetchone()
@@ -110,11 +117,11 @@ class Catalog:
     ) -> list[DocumentEntry]:
         """Return the first documents that meet the condition and whose id is greater than `after`.
 
-        In order of id. Reads their texts, to count characters.
+        In order of id. None of their texts is read.
         """
         rows = self._connection.execute(
-            "SELECT d.id, d.title, d.uri, d.media_type, d.text, d.metadata FROM document AS d "
-            f"WHERE d.id > ? AND ({condition}) ORDER BY d.id LIMIT ?",
+            "SELECT d.id, d.title, d.uri, d.media_type, d.characters, d.metadata "
+            f"FROM document AS d WHERE d.id > ? AND ({condition}) ORDER BY d.id LIMIT ?",
             [after, *parameters, limit],
         )
         return [
@@ -123,10 +130,10 @@ class Catalog:
                 title=title,
                 uri=uri,
                 media_type=media_type,
-                characters=len(zlib.decompress(text).decode("utf-8")),
+                characters=characters,
                 metadata=json.loads(metadata),
             )
-            for id_, title, uri, media_type, text, metadata in rows
+            for id_, title, uri, media_type, characters, metadata in rows
         ]
 
     def ids_like(self, text: str, *, limit: int) -> list[str]:
@@ -256,6 +263,39 @@ class Catalog:
         )
         for key, owner, start, end, path in rows:
             yield PassageRow(key, owner, Passage(start, end, tuple(json.loads(path))))
+
+    def encoded_rows(self, document: int) -> list[EncodedRow]:
+        """Return the passages of a document, in order."""
+        rows = self._connection.execute(
+            "SELECT key, encoded, path, segment, position FROM passage WHERE document = ? "
+            "ORDER BY start",
+            [document],
+        )
+        return [
+            EncodedRow(key, encoded, tuple(json.loads(path)), Address(segment, position))
+            for key, encoded, path, segment, position in rows
+        ]
+
+    def place_of(self, encoded: bytes) -> Address | None:
+        """Return where the embeddings of something stand that was encoded before; None: nowhere.
+
+        A passage that was deleted still has its own, until its segment is merged.
+        """
+        row = self._connection.execute(
+            "SELECT segment, position FROM passage WHERE encoded = ?1 UNION ALL "
+            "SELECT segment, position FROM tombstone WHERE encoded = ?1 LIMIT 1",
+            [encoded],
+        ).fetchone()
+        return None if row is None else Address(*row)
+
+    def dead_places(self, encoded: bytes, *, limit: int) -> list[Address]:
+        """Return where tombstones stand of what was encoded before, in order."""
+        rows = self._connection.execute(
+            "SELECT segment, position FROM tombstone WHERE encoded = ? "
+            "ORDER BY segment, position LIMIT ?",
+            [encoded, limit],
+        )
+        return [Address(*row) for row in rows]
 
     def segments(self) -> list[SegmentRow]:
         """Return the live segments, oldest first."""

@@ -37,6 +37,15 @@ _MAX_WORDS = 64
 _COUNTED = 500
 
 
+def rewrite(connection: sqlite3.Connection) -> None:
+    """Write the index anew without the words of passages that were removed: O(its size).
+
+    Until then FTS5 only marks them as removed. Its option ``secure-delete`` would erase them at
+    once, but needs SQLite 3.42, and no older SQLite could read the index from then on.
+    """
+    connection.execute("INSERT INTO lexical (lexical) VALUES ('optimize')")
+
+
 def in_memory(texts: Iterable[str]) -> sqlite3.Connection:
     """Index texts in a database of their own, in memory; their keys count from 0."""
     connection = sqlite3.connect(":memory:")

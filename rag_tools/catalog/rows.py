@@ -34,12 +34,42 @@ class PassageRow(NamedTuple):
     passage: Passage
 
 
-class NewPassage(NamedTuple):
-    """A passage to insert, and the address of its embeddings."""
+class Address(NamedTuple):
+    """Where the embeddings of a passage stand."""
 
-    passage: Passage
     segment: int
     position: int
+
+
+class EncodedRow(NamedTuple):
+    """A live passage: its row's key, the key of what the encoder saw of it, its heading path."""
+
+    key: int
+    encoded: bytes | None
+    path: tuple[str, ...]
+    place: Address
+
+
+class NewPassage(NamedTuple):
+    """A passage of a document to insert.
+
+    Attributes
+    ----------
+    passage
+        Its range and heading path.
+    encoded
+        Key of what the encoder saw of it.
+    place
+        Of its embeddings.
+    row
+        Key of the row that becomes this one's: a passage of a document deleted in the same
+        transaction, with the same text, heading path and place. None: a new row.
+    """
+
+    passage: Passage
+    encoded: bytes
+    place: Address
+    row: int | None
 
 
 class DocumentColumns(NamedTuple):
@@ -50,9 +80,10 @@ class DocumentColumns(NamedTuple):
     title: str
     media_type: str
     sha256: str
+    characters: int
+    metadata: str
     text: bytes
     structure: bytes
-    metadata: str
 
 
 class Counts(NamedTuple):
@@ -88,9 +119,10 @@ def encode_document(document: Document) -> DocumentColumns:
         document.title,
         document.media_type,
         document.sha256,
+        len(document.text),
+        json.dumps(document.metadata, ensure_ascii=False),
         zlib.compress(document.text.encode("utf-8")),
         _encode_structure(document),
-        json.dumps(document.metadata, ensure_ascii=False),
     )
 
 

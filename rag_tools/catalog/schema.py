@@ -1,4 +1,4 @@
-"""Tables of the catalog, and opening one without harm to anything else.
+"""Making a catalog, and opening one without harm to anything else.
 
 SQLite runs in WAL mode: one writer, any number of readers, each reader on the state that was
 committed when its transaction began.
@@ -15,7 +15,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from rag_tools.catalog import lexical
+from rag_tools.catalog import lexical, upgrade
+from rag_tools.catalog.tables import TABLES
 from rag_tools.disk import failures_named
 from rag_tools.errors import IndexCorruptError, IndexNotFoundError
 from rag_tools.file_uri import sqlite_uri
@@ -24,67 +25,7 @@ from rag_tools.index.arrayfile import FORMAT_VERSION, check_version
 FILE_NAME = "catalog.sqlite"
 NEW_FILE_NAME = "catalog.new"  # until it is whole
 _APPLICATION_ID = 0x52414754  # "RAGT", in the SQLite header: tells our files from others'
-_BUSY_SECONDS = 30.0
-
-_TABLES = """
-CREATE TABLE setting (
-    key TEXT PRIMARY KEY,
-    value TEXT NOT NULL              -- JSON
-) WITHOUT ROWID;
-
-CREATE TABLE root (
-    path TEXT PRIMARY KEY,           -- folder or file that was synced
-    options TEXT NOT NULL            -- JSON: include, exclude, hidden, gitignore
-) WITHOUT ROWID;
-
-CREATE TABLE document (
-    key INTEGER PRIMARY KEY AUTOINCREMENT,
-    id TEXT NOT NULL UNIQUE,
-    uri TEXT NOT NULL,
-    title TEXT NOT NULL,
-    media_type TEXT NOT NULL,
-    sha256 TEXT NOT NULL,            -- of the canonical text as UTF-8
-    text BLOB NOT NULL,              -- zlib of the canonical text as UTF-8
-    structure BLOB NOT NULL,         -- zlib of JSON: blocks, source map
-    metadata TEXT NOT NULL,          -- JSON
-    source_path TEXT,                -- of a synced file
-    source_size INTEGER,
-    source_mtime_ns INTEGER,         -- 0: too fresh when read to be trusted
-    source_sha256 TEXT               -- of the file's bytes
-);
-CREATE INDEX document_source ON document (source_path) WHERE source_path IS NOT NULL;
-CREATE INDEX document_sha256 ON document (sha256);
-
-CREATE TABLE codebook (
-    part INTEGER PRIMARY KEY,        -- 0 was trained, the others extend it
-    file TEXT NOT NULL
-);
-
-CREATE TABLE segment (
-    id INTEGER PRIMARY KEY AUTOINCREMENT,
-    file TEXT NOT NULL UNIQUE,
-    passages INTEGER NOT NULL,
-    tokens INTEGER NOT NULL
-);
-
-CREATE TABLE passage (
-    key INTEGER PRIMARY KEY AUTOINCREMENT,
-    document INTEGER NOT NULL REFERENCES document (key),
-    start INTEGER NOT NULL,
-    end INTEGER NOT NULL,
-    path TEXT NOT NULL,              -- JSON: heading or symbol path
-    segment INTEGER NOT NULL REFERENCES segment (id),
-    position INTEGER NOT NULL,       -- in the segment
-    UNIQUE (segment, position)
-);
-CREATE INDEX passage_document ON passage (document, start);
-
-CREATE TABLE tombstone (
-    segment INTEGER NOT NULL REFERENCES segment (id),
-    position INTEGER NOT NULL,
-    PRIMARY KEY (segment, position)
-) WITHOUT ROWID;
-"""
+BUSY_MILLISECONDS = 30_000
 
 
 def create(path: Path, settings: Mapping[str, Any]) -> None:
@@ -114,7 +55,7 @@ def _fill(path: Path, settings: Mapping[str, Any]) -> None:
         connection.executescript(
             # Without a journal, which a crash would leave behind.
             "PRAGMA journal_mode = OFF; PRAGMA synchronous = FULL; BEGIN; "
-            f"{_TABLES} {lexical.TABLE} "
+            f"{TABLES} {lexical.TABLE} "
             f"PRAGMA application_id = {_APPLICATION_ID}; "
             f"PRAGMA user_version = {FORMAT_VERSION}; COMMIT;"
         )
@@ -138,7 +79,8 @@ def connect(directory: Path, *, write: bool = False) -> sqlite3.Connection:
     IndexAccessError, IndexLockedError
         If it can't be read, and not because of what is in it.
     IndexVersionError
-        If a release with another format wrote it.
+        If a release with another format wrote it. One of an earlier format that can be read is
+        upgraded when it is opened to write, in one transaction.
     """
     path = directory / FILE_NAME
     with failures_named(directory):
@@ -174,7 +116,7 @@ def _open(path: Path) -> sqlite3.Connection:
         f"{sqlite_uri(path.absolute())}?mode={mode}",
         uri=True,
         isolation_level=None,
-        timeout=_BUSY_SECONDS,
+        timeout=BUSY_MILLISECONDS / 1000,
         check_same_thread=False,
     )
 
@@ -190,6 +132,12 @@ def _prepare(connection: sqlite3.Connection, path: Path, *, write: bool) -> None
         connection.execute("PRAGMA journal_mode = WAL")
         # A commit survives power loss, not only a crash of the process.
         connection.execute("PRAGMA synchronous = FULL")
+        # What is deleted is overwritten with zeros, however SQLite was built.
+        connection.execute("PRAGMA secure_delete = ON")
+        if version < FORMAT_VERSION:
+            upgrade.upgrade(connection)
         connection.execute("PRAGMA foreign_keys = ON")
     else:
+        if version < FORMAT_VERSION:
+            upgrade.read_as_current(connection)
         connection.execute("PRAGMA query_only = ON")

@@ -34,7 +34,9 @@ from numpy.typing import NDArray
 from rag_tools.disk import failures_named
 from rag_tools.errors import IndexCorruptError, IndexVersionError
 
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
+OLDEST_VERSION = 3
+"""The oldest format that is read. Binary files are the same in both."""
 MAGIC = b"RAGTOOLS"
 _PREFIX = struct.Struct("<8sIII4xQ32x")
 _ALIGNMENT = 64
@@ -252,8 +254,8 @@ def check_version(path: Path, version: int) -> None:
             f"{path} has format version {version}; this release reads version {FORMAT_VERSION}: "
             "upgrade rag-tools"
         )
-    if version < FORMAT_VERSION:  # no release wrote such a file
+    if version < OLDEST_VERSION:  # no release wrote such a file
         raise IndexVersionError(
-            f"{path} has format version {version}; this release reads version {FORMAT_VERSION}: "
+            f"{path} has format version {version}; this release reads {OLDEST_VERSION} and later: "
             f"delete {path.parent} and index again"
         )

@@ -15,6 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rag_tools.errors import InvalidDocumentError
+from rag_tools.ingest.anchors import REACH, anchored
+from rag_tools.ingest.splitting import MAX_UNIT_LENGTH, split, word_start
 from rag_tools.types import Block, Document, Passage, Span
 from rag_tools.units import LEADING, UnitKind, pieces
 
@@ -32,9 +34,6 @@ _CONTEXT_SHARE = 1 / 3
 _TINY_SHARE = 0.25
 """Share of the budget below which a section may be joined with its sibling or child."""
 
-_MAX_UNIT_LENGTH = 2048
-"""Longest unit in code points, so that passages near `MAX_PASSAGE_LENGTH` still overlap."""
-
 _WINDOW = 65_536
 """Code points that are split and tokenised at a time, so that the memory is bounded."""
 
@@ -44,7 +43,6 @@ _ENCODED_FILE = re.compile(
     r"|(?<![A-Za-z0-9+/])[A-Za-z0-9+/]{1000,}+=*+"
 )
 """A file that is embedded in a text: a data URI, or a run of base64 that can't be words."""
-_LAST_SPACE = re.compile(r"(?s:.)*\s")
 
 
 class TokenCounter(Protocol):
@@ -131,11 +129,11 @@ def chunk(
         raise ValueError(f"overlap is {overlap}, must be from 0 to 0.5")
     budget = _Budget(tokens, passage_tokens, overlap)
     packer = _Packer(document.text, budget)
-    for unit in _units(document, budget):
-        if unit is None:
+    for item in anchored(document.text, _units(document, budget), round(REACH * passage_tokens)):
+        if item is None:
             packer.flush()
         else:
-            packer.add(unit)
+            packer.add(*item)
     packer.flush()
     return packer.passages
 
@@ -333,50 +331,15 @@ def _window_units(text: str, stretch: _Stretch, budget: _Budget) -> list[_Unit]:
     units = []
     for index, (span, kind) in enumerate(window):
         inside = token_starts[bounds[index] : bounds[index + 1]]
-        if len(inside) <= room and span.end - span.start <= _MAX_UNIT_LENGTH:
+        if len(inside) <= room and span.end - span.start <= MAX_UNIT_LENGTH:
             parts = [(span.start, span.end, len(inside))]
         else:
-            parts = _pieces(text, span, inside, budget.piece)
+            parts = split(text, span, inside, budget.piece)
         units += [
             _Unit(*part, path, stretch.section, heading=kind == "heading", leads=kind in LEADING)
             for part in parts
         ]
     return units
-
-
-def _pieces(
-    text: str, span: Span, token_starts: NDArray[np.int32], size: int
-) -> list[tuple[int, int, int]]:
-    """Split a span before words into pieces of at most `size` tokens and of bounded length.
-
-    Returns
-    -------
-    list of (start, end, tokens)
-    """
-    pieces = []
-    first = 0
-    start = span.start
-    while start < span.end:
-        end = span.end
-        if first + size < len(token_starts):
-            last = _word_start(text, token_starts, first, first + size)
-            end = max(int(token_starts[last]), start + 1)
-        if end > start + _MAX_UNIT_LENGTH:
-            space = _LAST_SPACE.match(text, start, start + _MAX_UNIT_LENGTH)
-            end = space.end() if space else start + _MAX_UNIT_LENGTH
-        last = int(np.searchsorted(token_starts, end))
-        pieces.append((start, end, last - first))
-        first, start = last, end
-    return pieces
-
-
-def _word_start(text: str, token_starts: NDArray[np.int32], first: int, last: int) -> int:
-    """Return the last token in ``(first, last]`` that begins a word; `last` if none does."""
-    for index in range(last, first, -1):
-        start = int(token_starts[index])
-        if start > token_starts[first] and text[start - 1].isspace():
-            return index
-    return last
 
 
 class _Packer:
@@ -390,10 +353,12 @@ class _Packer:
         self._tokens = 0  # of the pending units
         self._repeated = 0  # of the pending units, how many are in the last passage already
 
-    def add(self, unit: _Unit) -> None:
-        """Add the next unit; write passages that are full."""
+    def add(self, unit: _Unit, anchor: bool) -> None:
+        """Take the next unit; write passages that are full, and what is ahead of an anchor."""
         if unit.opens and self._pending and not self._continues(unit):
             self.flush()
+        while anchor and self._fresh:
+            self._write(unit.section)
         while self._fresh and not self._fits(unit):
             self._write(unit.section)
         while self._pending and not self._fits(unit):
@@ -473,7 +438,7 @@ class _Packer:
 
     def _split_first(self, token_starts: NDArray[np.int32], room: int) -> None:
         unit = self._pending.popleft()
-        end = int(token_starts[_word_start(self._text, token_starts, 0, room)])
+        end = int(token_starts[word_start(self._text, token_starts, 0, room)])
         if end == unit.start:  # more tokens at one character than there is room for
             end += (unit.end - unit.start) // 2
         first, last = np.searchsorted(token_starts, [end, unit.end])

@@ -2,28 +2,47 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
 from pathlib import Path
 from zipfile import ZipFile
 
 import pytest
 
 from rag_tools import Document, Engine
-from rag_tools.index.arrayfile import FORMAT_VERSION
+from rag_tools.catalog.schema import FILE_NAME
+from rag_tools.index.arrayfile import FORMAT_VERSION, OLDEST_VERSION
 
 FORMATS = Path(__file__).parents[1] / "data" / "formats"
 GOLDEN = sorted(FORMATS.glob("format-*.zip"))
+EARLIER = [path for path in GOLDEN if path.stem != f"format-{FORMAT_VERSION}"]
 KEPT = "They are kept for two weeks."
+CHARACTERS = {"backups": 75, "kettle": 40, "keys": 54}
+
+
+def extract(archive, directory):
+    with ZipFile(archive) as opened:
+        opened.extractall(directory)
+    return directory
 
 
 @pytest.fixture(params=GOLDEN, ids=lambda path: path.stem)
 def index(request, tmp_path):
-    with ZipFile(request.param) as archive:
-        archive.extractall(tmp_path)
-    return tmp_path
+    return extract(request.param, tmp_path)
 
 
-def test_there_is_a_golden_index_of_the_current_format():
-    assert FORMATS / f"format-{FORMAT_VERSION}.zip" in GOLDEN
+@pytest.fixture(params=EARLIER, ids=lambda path: path.stem)
+def earlier(request, tmp_path):
+    return extract(request.param, tmp_path / "i")
+
+
+def test_there_is_a_golden_index_of_every_format_that_is_read():
+    assert [path.stem for path in GOLDEN] == [
+        f"format-{version}" for version in range(OLDEST_VERSION, FORMAT_VERSION + 1)
+    ]
 
 
 def test_a_golden_index_is_read(index):
@@ -39,6 +58,7 @@ def test_a_golden_index_is_read(index):
         assert engine.document("kettle").text.endswith("boils at 100 °C. ☕\n")
         only = engine.search("water", filter={"team": "kitchen"}).results
         assert [hit.document_id for hit in only] == ["kettle"]
+        assert {entry.id: entry.characters for entry in engine.documents()} == CHARACTERS
         engine.check()
 
 
@@ -51,4 +71,155 @@ def test_a_golden_index_is_written_to(index):
         assert engine.search("tides", limit=1).results[0].document_id == "tides"
         quote = engine.search("how long are backups kept?", limit=1).results[0].citations[0].quote
         assert quote == KEPT
+        assert engine.status().format_version == FORMAT_VERSION
         engine.check()
+
+
+def tables(directory):
+    connection = sqlite3.connect(directory / FILE_NAME)
+    rows = connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY name")
+    found = {name: list(connection.execute(f"PRAGMA table_xinfo({name})")) for (name,) in rows}
+    indexes = connection.execute(
+        "SELECT tbl_name, name FROM sqlite_schema WHERE type = 'index' ORDER BY name"
+    ).fetchall()
+    keys = connection.execute("SELECT * FROM sqlite_sequence ORDER BY name").fetchall()
+    assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+    assert connection.execute("PRAGMA foreign_key_check").fetchall() == []
+    connection.close()
+    # A column that was added stands last.
+    return {name: sorted(row[1:] for row in rows) for name, rows in found.items()}, indexes, keys
+
+
+def test_an_upgraded_catalog_is_one_of_the_current_format(earlier, tmp_path):
+    before = tables(earlier)[2]
+    with Engine.open(earlier) as engine:
+        assert engine.status().format_version < FORMAT_VERSION
+        engine.delete([])  # the smallest write there is
+        assert engine.status().format_version == FORMAT_VERSION
+    upgraded, indexes, keys = tables(earlier)
+    assert keys == before, "keys are never used again"
+    current = tables(extract(GOLDEN[-1], tmp_path / "current"))
+    assert (upgraded, indexes) == current[:2]
+
+
+def test_what_an_earlier_release_encoded_is_not_encoded_again(earlier):
+    with Engine.open(earlier) as engine:
+        text = engine.document("backups").text
+        engine.add([Document(uri="notes:copy", id="copy", text=text)])
+        with engine._opened.reader.view() as view:
+            keys = [view.catalog.document_key(id) for id in ("backups", "copy")]
+            rows = [row for key in keys for row in view.catalog.encoded_rows(key)]
+        assert len(rows) == 2
+        # Its title is another, so the copy isn't the same to the encoder.
+        assert all(row.encoded for row in rows)
+
+
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="root may write anywhere")
+def test_an_earlier_index_is_read_where_nothing_can_be_written(earlier):
+    read_only(earlier)
+
+
+def test_an_earlier_index_is_read_and_left_as_it_is(earlier, monkeypatch):
+    """Also by root, to whom every directory can be written."""
+    before = {path: path.read_bytes() for path in earlier.rglob("*") if path.is_file()}
+    access = os.access
+    monkeypatch.setattr(os, "access", lambda path, mode: mode != os.W_OK and access(path, mode))
+    read_only(earlier)
+    assert {path: path.read_bytes() for path in earlier.rglob("*") if path.is_file()} == before
+
+
+def read_only(directory):
+    for path in (directory, *directory.rglob("*")):
+        path.chmod(0o555 if path.is_dir() else 0o444)
+    try:
+        with Engine.open(directory) as engine:
+            assert {entry.id: entry.characters for entry in engine.documents()} == CHARACTERS
+            kitchen = [entry.id for entry in engine.documents(filter={"team": "kitchen"})]
+            assert kitchen == ["kettle"]
+            assert engine.search("how long are backups kept?").results[0].document_id == "backups"
+            engine.check()
+    finally:
+        for path in (directory, *directory.rglob("*")):
+            path.chmod(0o755 if path.is_dir() else 0o644)
+
+
+def test_a_reader_that_was_there_before_the_upgrade_goes_on(earlier):
+    with Engine.open(earlier) as reader, Engine.open(earlier) as writer:
+        assert len(list(reader.documents())) == 3
+        tides = Document(uri="notes:tides", id="tides", text="Two tides a day.\n")
+        writer.add([tides])
+        found = {entry.id: entry.characters for entry in reader.documents()}
+        assert found == {**CHARACTERS, "tides": 17}
+        assert reader.search("tides", limit=1).results[0].document_id == "tides"
+
+
+UPGRADER = """
+import os, signal, sqlite3, sys
+from rag_tools import Engine
+from rag_tools.catalog import schema
+
+directory, fatal = sys.argv[1], int(sys.argv[2])
+engine = Engine.open(directory)
+steps = 0
+
+def step(*_):
+    global steps
+    steps += 1
+    if steps == fatal:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+opened = schema._open
+
+def traced(path):
+    connection = opened(path)
+    connection.set_trace_callback(step)
+    connection.set_progress_handler(step, 200)  # in the midst of statements too
+    return connection
+
+schema._open = traced
+engine.delete([])
+print(steps)
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="kills a process by signal")
+def test_an_upgrade_killed_at_any_step_leaves_one_of_the_two(earlier, tmp_path):
+    def start(fatal):
+        shutil.rmtree(copy, ignore_errors=True)
+        shutil.copytree(earlier, copy)
+        return subprocess.run(
+            [sys.executable, "-c", UPGRADER, str(copy), str(fatal)],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    copy = tmp_path / "copy"
+    total = int(start(0).stdout)
+    assert total > 60
+    versions = []
+    for fatal in range(1, total + 1, max(1, total // 10)):
+        assert start(fatal).returncode == -9
+        with Engine.open(copy) as engine:
+            versions.append(engine.status().format_version)
+            assert {entry.id: entry.characters for entry in engine.documents()} == CHARACTERS
+            assert engine.search("how long are backups kept?").results[0].document_id == "backups"
+            engine.check()
+            engine.delete(["keys"])
+            assert engine.status().format_version == FORMAT_VERSION
+            assert engine.status().documents == 2
+    assert sorted(versions) == versions and set(versions) == {OLDEST_VERSION, FORMAT_VERSION}
+
+
+def test_a_text_that_is_damaged_does_not_keep_the_others_from_being_upgraded(earlier):
+    connection = sqlite3.connect(earlier / FILE_NAME)
+    connection.execute("UPDATE document SET text = x'00' WHERE id = 'keys'")
+    connection.commit()
+    connection.close()
+    with Engine.open(earlier) as engine:
+        assert {entry.id: entry.characters for entry in engine.documents()} == {
+            **CHARACTERS,
+            "keys": 0,
+        }
+        engine.add([Document(uri="notes:tides", id="tides", text="Two tides a day.\n")])
+        assert len(list(engine.documents())) == 4

@@ -12,7 +12,13 @@ from hypothesis import strategies as st
 
 from codes import random_codes
 from rag_tools.errors import IndexCorruptError, IndexVersionError
-from rag_tools.index.arrayfile import FORMAT_VERSION, ArrayFile, open_atomically, write_arrays
+from rag_tools.index.arrayfile import (
+    FORMAT_VERSION,
+    OLDEST_VERSION,
+    ArrayFile,
+    open_atomically,
+    write_arrays,
+)
 from rag_tools.index.codebook import Codebook
 from rag_tools.index.maxsim import maxsim, similarities
 from rag_tools.index.residual import ResidualCodec, deinterleave, interleave, pack, parts, unpack
@@ -104,7 +110,7 @@ def test_arrays_round_trip_bit_for_bit(tmp_path):
             "upgrade",
         ),
         (
-            lambda data: data[:8] + struct.pack("<I", FORMAT_VERSION - 1) + data[12:],
+            lambda data: data[:8] + struct.pack("<I", OLDEST_VERSION - 1) + data[12:],
             IndexVersionError,
             "index again",
         ),

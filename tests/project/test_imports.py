@@ -27,7 +27,7 @@ LAYERS = [
     {"catalog"},
     {"reader"},
     {"cite", "rerank", "duplicates", "second_stage"},
-    {"hits", "writer"},
+    {"hits", "writer", "carrying", "gathered"},
     {"sync", "creation"},
     {"opened"},
     {"searcher", "indexer", "documents", "status"},

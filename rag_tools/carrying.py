@@ -1,0 +1,135 @@
+"""What was encoded before isn't encoded again: where the passages of a commit take embeddings from.
+
+Embeddings depend on what the encoder saw alone, and spans are relative to their passage, so those
+of a passage serve wherever the same passage turns up: after an edit elsewhere in its document, a
+rename, a move, a copy, or when a deleted document is back.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict, deque
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from rag_tools.catalog.catalog import Catalog
+from rag_tools.catalog.rows import Address, EncodedRow
+from rag_tools.index.segment import Segment, Tokens
+from rag_tools.types import Passage
+
+
+class Wanted(NamedTuple):
+    """A passage to insert: the id of its document, its range, the key of what the encoder sees."""
+
+    document: str
+    passage: Passage
+    encoded: bytes
+
+
+class Source(NamedTuple):
+    """Where a passage takes its embeddings from.
+
+    Attributes
+    ----------
+    place
+        Of the embeddings.
+    row
+        Key of the row that the passage takes over, see `NewPassage`.
+    copied
+        Whether the place is another passage's, so that the embeddings must be copied.
+    """
+
+    place: Address
+    row: int | None = None
+    copied: bool = False
+
+
+def assign(
+    wanted: Sequence[Wanted],
+    freed: Mapping[str, Sequence[EncodedRow]],
+    fresh: Mapping[bytes, Address],
+    catalog: Catalog,
+) -> list[Source]:
+    """Choose where each passage takes its embeddings from: O(passages wanted and freed).
+
+    Parameters
+    ----------
+    wanted
+        What was encoded for this commit or before.
+    freed
+        The passages of the documents that this commit deletes, by the id of the document.
+    fresh
+        Where the embeddings stand that were made for this commit.
+    catalog
+        As it stands before the commit.
+
+    Returns
+    -------
+    list of Source
+        One for each passage. No two take the same place without copying. A row is taken over by a
+        passage with its heading path, of its own document rather than of another.
+    """
+    sources: dict[int, Source] = {}
+    rows = [(id, row) for id, some in freed.items() for row in some]
+    for likeness in (_in_document, _on_path, _encoded):
+        taken = {source.place for source in sources.values()}
+        offered: dict[Hashable, deque[EncodedRow]] = defaultdict(deque)
+        for id, row in rows:
+            if row.encoded is not None and row.place not in taken:
+                offered[likeness(id, row.path, row.encoded)].append(row)
+        for at, (id, passage, encoded) in enumerate(wanted):
+            found = offered.get(likeness(id, passage.path, encoded))
+            if at not in sources and found:
+                row = found.popleft()
+                key = row.key if row.path == passage.path else None
+                sources[at] = Source(row.place, key)
+    without = [at for at in range(len(wanted)) if at not in sources]
+    number = Counter(wanted[at].encoded for at in without)
+    free = {
+        encoded: deque(
+            [fresh[encoded]]
+            if encoded in fresh
+            else catalog.dead_places(encoded, limit=number[encoded])
+        )
+        for encoded in number
+    }
+    first = {wanted[at].encoded: source.place for at, source in reversed(sources.items())}
+    for at in without:
+        encoded = wanted[at].encoded
+        if free[encoded]:
+            sources[at] = Source(free[encoded].popleft())
+            first.setdefault(encoded, sources[at].place)
+        else:
+            place = first.get(encoded) or catalog.place_of(encoded)
+            assert place is not None, "a passage that was neither queued nor encoded before"
+            sources[at] = Source(place, copied=True)
+    return [sources[at] for at in range(len(wanted))]
+
+
+def _in_document(id: str, path: tuple[str, ...], encoded: bytes) -> Hashable:
+    return id, path, encoded
+
+
+def _on_path(id: str, path: tuple[str, ...], encoded: bytes) -> Hashable:
+    return path, encoded
+
+
+def _encoded(id: str, path: tuple[str, ...], encoded: bytes) -> Hashable:
+    return encoded
+
+
+def copies(places: Iterable[Address], open_segment: Callable[[int], Segment]) -> Iterator[Tokens]:
+    """Yield the compressed tokens at some places, in their order: O(tokens), nothing is decoded."""
+    for segment, positions in _rising(places):
+        yield from open_segment(segment).runs(np.array(positions, np.intp))
+
+
+def _rising(places: Iterable[Address]) -> Iterator[tuple[int, list[int]]]:
+    """Yield runs of places in one segment at positions in strictly ascending order."""
+    runs: list[tuple[int, list[int]]] = []
+    for segment, position in places:
+        if not runs or segment != runs[-1][0] or position <= runs[-1][1][-1]:
+            runs.append((segment, []))
+        runs[-1][1].append(position)
+    return iter(runs)

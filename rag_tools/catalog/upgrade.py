@@ -1,0 +1,122 @@
+"""Catalogs of earlier formats: reading one as it is, and making one of the current format of it.
+
+Format 4 added the number of characters of each document, the key of what the encoder saw of each
+passage, and put the large columns of a document last.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import zlib
+
+from rag_tools.catalog import lexical
+from rag_tools.catalog.tables import DOCUMENT, DOCUMENT_INDEXES, ENCODED_INDEXES
+from rag_tools.index.arrayfile import FORMAT_VERSION
+from rag_tools.ingest.seen import seen_in_format_3
+from rag_tools.types import Passage
+
+_COLUMNS_OF_3 = (
+    "key, id, uri, title, media_type, sha256, source_path, source_size, source_mtime_ns, "
+    "source_sha256, metadata, text, structure"
+)
+
+
+def read_as_current(connection: sqlite3.Connection) -> None:
+    """Have a catalog of format 3 read like one of format 4; nothing in it is changed.
+
+    A view that only this connection sees takes the place of the table of documents. It counts
+    characters where they are asked for, also once another process has upgraded the catalog.
+    """
+    connection.create_function("count_characters", 1, _count_characters, deterministic=True)
+    connection.execute("PRAGMA temp_store = MEMORY")  # the disk may be one that can't be written
+    connection.execute(
+        f"CREATE TEMP VIEW document AS SELECT {_COLUMNS_OF_3}, "
+        "count_characters(text) AS characters FROM main.document"
+    )
+
+
+def upgrade(connection: sqlite3.Connection) -> None:
+    """Make a catalog of the current format of one of format 3: O(its size), in one transaction.
+
+    Until it is committed, every reader sees the old one, and a crash leaves it as it was. What was
+    deleted in format 3 is no longer in the file afterwards.
+    """
+    connection.create_function("count_characters", 1, _count_characters, deterministic=True)
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        _documents(connection)
+        connection.execute("ALTER TABLE passage ADD COLUMN encoded BLOB")
+        connection.execute("ALTER TABLE tombstone ADD COLUMN encoded BLOB")
+        _passages(connection)
+        _run(connection, ENCODED_INDEXES)
+        lexical.rewrite(connection)
+        connection.execute(f"PRAGMA user_version = {FORMAT_VERSION}")
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:  # a full disk has SQLite roll back by itself
+            connection.execute("ROLLBACK")
+        raise
+    connection.execute("VACUUM")  # frees the room of the old tables
+
+
+def _documents(connection: sqlite3.Connection) -> None:
+    """Put the documents into a table of the current form. Foreign keys aren't checked yet."""
+    used = connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'document'").fetchall()
+    _run(connection, DOCUMENT.format(name="upgraded"))
+    connection.execute(
+        f"INSERT INTO upgraded ({_COLUMNS_OF_3}, characters) "
+        f"SELECT {_COLUMNS_OF_3}, count_characters(text) FROM document ORDER BY key"
+    )
+    connection.execute("DROP TABLE document")
+    connection.execute("ALTER TABLE upgraded RENAME TO document")
+    _run(connection, DOCUMENT_INDEXES)
+    # Keys are never used again, those of deleted documents neither.
+    connection.execute("DELETE FROM sqlite_sequence WHERE name = 'document'")
+    connection.executemany("INSERT INTO sqlite_sequence VALUES ('document', ?)", used)
+
+
+def _passages(connection: sqlite3.Connection) -> None:
+    """Give each passage the key of what the encoder saw of it."""
+    (fingerprint,) = connection.execute(
+        "SELECT json_extract(value, '$') FROM setting WHERE key = 'fingerprint'"
+    ).fetchone()
+    documents = [key for (key,) in connection.execute("SELECT key FROM document ORDER BY key")]
+    for document in documents:
+        title, stored = connection.execute(
+            "SELECT title, text FROM document WHERE key = ?", [document]
+        ).fetchone()
+        text = _decompressed(stored)
+        if text is None:
+            continue
+        passages = [
+            (key, Passage(start, end, tuple(json.loads(path))))
+            for key, start, end, path in connection.execute(
+                "SELECT key, start, end, path FROM passage WHERE document = ?", [document]
+            )
+        ]
+        connection.executemany(
+            "UPDATE passage SET encoded = ? WHERE key = ?",
+            (
+                (seen_in_format_3(text, title, passage).key(fingerprint), key)
+                for key, passage in passages
+            ),
+        )
+
+
+def _run(connection: sqlite3.Connection, statements: str) -> None:
+    """Run statements in the transaction that is open, which ``executescript`` would commit."""
+    for statement in statements.split(";"):
+        connection.execute(statement)
+
+
+def _count_characters(stored: bytes) -> int:
+    return len(_decompressed(stored) or "")
+
+
+def _decompressed(stored: bytes) -> str | None:
+    """Return a text; None if it is damaged, which must not keep the others from being upgraded."""
+    try:
+        return zlib.decompress(stored).decode("utf-8")
+    except (zlib.error, UnicodeDecodeError):
+        return None

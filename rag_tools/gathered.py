@@ -1,0 +1,110 @@
+"""What a session of changes has gathered since its last commit.
+
+It knows nothing of files: `rag_tools.writer` encodes it, cuts it into segments and commits it.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rag_tools.catalog.rows import DocumentColumns, SourceState
+from rag_tools.encode.embeddings import Embeddings
+from rag_tools.ingest.seen import Seen
+from rag_tools.types import Document, Passage
+
+
+class Prepared(NamedTuple):
+    """A document that is ready to be put: its passages, its columns, the file it was read from."""
+
+    document: Document
+    passages: list[Passage]
+    columns: DocumentColumns
+    source: tuple[str, SourceState] | None
+
+
+class Pending(NamedTuple):
+    """A document to insert at the next commit, and the keys of its passages so far, see `Seen`."""
+
+    prepared: Prepared
+    keys: list[bytes]
+
+
+class Encoded(NamedTuple):
+    """Embeddings of a passage, vectors in float16."""
+
+    vectors: NDArray[np.float16]
+    token_ids: NDArray[np.int32]
+    spans: NDArray[np.int32]
+    pooled: NDArray[np.float32] | None
+
+
+def halved(embeddings: Embeddings) -> Encoded:
+    """Return the embeddings in half precision: they wait in memory until a segment is cut."""
+    return Encoded(
+        embeddings.vectors.astype(np.float16),
+        embeddings.token_ids,
+        embeddings.spans,
+        embeddings.pooled,
+    )
+
+
+@dataclass
+class Batch:
+    """What has gathered since the last commit.
+
+    Attributes
+    ----------
+    passages
+        Of the documents, those that needn't be encoded included.
+    queued
+        The number of each passage that must be encoded, in the order queued, by its key.
+    queue
+        Those that wait to be encoded.
+    encoded
+        Those that wait to be cut into a segment.
+    cuts
+        File, number of passages and number of tokens of each segment that was cut.
+    """
+
+    began: float = field(default_factory=time.monotonic)
+    documents: dict[str, Pending] = field(default_factory=dict)
+    deleted: set[str] = field(default_factory=set)
+    touched: dict[str, SourceState] = field(default_factory=dict)
+    roots: dict[str, dict[str, Any] | None] = field(default_factory=dict)
+    settings: dict[str, Any] = field(default_factory=dict)
+    passages: int = 0
+    queued: dict[bytes, int] = field(default_factory=dict)
+    queue: list[Seen] = field(default_factory=list)
+    encoded: list[Encoded] = field(default_factory=list)
+    cuts: list[tuple[str, int, int]] = field(default_factory=list)
+
+    def __bool__(self) -> bool:
+        return bool(self.documents or self.deleted or self.touched or self.roots or self.settings)
+
+    def finished(self) -> Batch:
+        """Return what is left without the documents that aren't encoded whole.
+
+        It is nothing if a segment was cut that holds passages of such a document only.
+        """
+        cut = sum(passages for _, passages, _ in self.cuts)
+        encoded = cut + len(self.encoded)
+        ends = {
+            id: max((self.queued.get(key, -1) + 1 for key in pending.keys), default=0)
+            for id, pending in self.documents.items()
+            if len(pending.keys) == len(pending.prepared.passages)
+        }
+        ends = {id: end for id, end in ends.items() if end <= encoded}
+        end = max(ends.values(), default=0)
+        if end < cut:
+            return Batch()
+        self.deleted -= self.documents.keys() - ends.keys()
+        self.documents = {id: self.documents[id] for id in ends}
+        self.queued = {key: number for key, number in self.queued.items() if number < end}
+        del self.encoded[end - cut :]
+        self.queue.clear()
+        return self

@@ -19,7 +19,7 @@ from rag_tools.duplicates import Candidate, Distinct
 from rag_tools.evidence.model import Reading
 from rag_tools.index.kernels import similarities
 from rag_tools.index.search import Match, Query
-from rag_tools.ingest.chunk import passage_context
+from rag_tools.ingest.seen import seen
 from rag_tools.reader import Reader, View
 from rag_tools.second_stage import PASSAGES, gain
 from rag_tools.tracing import stage
@@ -96,15 +96,7 @@ def hits(
 def _read(read: Read, groups: Sequence[Sequence[_Found]]) -> dict[str, Reading | None]:
     """Return what the second stage says of the passages, by their ids."""
     best = [group[0] for group in groups]
-    found = read(
-        [
-            (
-                each.document.text[each.passage.start : each.passage.end],
-                passage_context(each.document, each.passage),
-            )
-            for each in best
-        ]
-    )
+    found = read([seen(each.document, each.passage) for each in best])
     return {each.id: reading for each, reading in zip(best, found, strict=True)}
 
 

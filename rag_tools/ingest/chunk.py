@@ -70,13 +70,6 @@ def context(path: Sequence[str]) -> str:
     return _CONTEXT_SEPARATOR.join(path)
 
 
-def passage_context(document: Document, passage: Passage) -> str:
-    """Return the context of a passage: the document's title and the passage's heading path."""
-    path = passage.path
-    titled = path if path and path[0] == document.title else (document.title, *path)
-    return context([part for part in titled if part])
-
-
 def chunk(
     document: Document,
     tokens: TokenCounter,

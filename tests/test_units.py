@@ -138,7 +138,8 @@ def test_entries_of_plain_text_are_units(lines):
 
 def test_lines_of_code_and_configuration_are_units():
     assert found("a.sh", "ls. Now\ncd x\n") == [("code", "ls. Now"), ("code", "cd x")]
-    assert found("a.yaml", "a: 1\nb: 2\n") == [("line", "a: 1"), ("line", "b: 2")]
+    assert found("a.yaml", "a: 1\nb: 2\n") == [("item", "a: 1"), ("item", "b: 2")]
+    assert found("a.ini", "a = 1\nb = 2\n") == [("line", "a = 1"), ("line", "b = 2")]
 
 
 @pytest.mark.parametrize(

@@ -403,5 +403,5 @@ def test_without_the_extension_numpy_runs_and_says_so(tmp_path, monkeypatch):
     expected = maxsim.maxsim(segment, vectors, weights, np.arange(2))
     assert np.array_equal(maxsim_of(segment, vectors, weights, np.arange(2)), expected)
     monkeypatch.setenv("RAG_TOOLS_KERNEL", "avx2")
-    with pytest.raises(ConfigurationError, match=r"have numpy$"):
+    with pytest.raises(ConfigurationError, match=r"have: numpy$"):
         dispatch.kernel_name()

@@ -461,7 +461,7 @@ def test_a_long_document_is_found_in_passages_that_cite_it(index: RagToolsIndex)
     assert metadata.items() <= node.metadata.items()
     assert node.metadata["title"] == "Towers"
     assert node.metadata["source"] == Path("towers.txt").absolute().as_uri()
-    assert node.metadata["citations"][0]["quote"] == lines[40]
+    assert node.metadata["citations"][0]["quote"].startswith(lines[40])
     assert "hush" not in node.get_content(MetadataMode.LLM)
     assert "excluded_llm_metadata_keys" not in node.metadata
 
@@ -488,7 +488,7 @@ def test_what_the_index_does_not_do_is_refused(
     index: RagToolsIndex, tmp_path: Path, remote: RagToolsRetriever
 ):
     (part,) = SentenceSplitter().get_nodes_from_documents(notes("Tea."))
-    with pytest.raises(ValueError, match="part of note-0"):
+    with pytest.raises(ValueError, match="part of document note-0"):
         index.insert_nodes([part])
     with pytest.raises(ValueError, match="divides documents itself"):
         RagToolsIndex.from_documents(

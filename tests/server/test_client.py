@@ -149,7 +149,7 @@ def test_what_the_server_refuses_is_raised_in_its_words(client: Client):
     with pytest.raises(ServerError, match="quote: Field required"):
         client.verify({"document_id": "a"})
     for limit in (0, 1_001):
-        with pytest.raises(InvalidQueryError, match=f"limit {limit}"):
+        with pytest.raises(InvalidQueryError, match=f"limit is {limit}"):
             client.search("tides", limit=limit)
 
 

@@ -90,7 +90,9 @@ def test_tools_declare_the_limit_and_name_both_lengths(index_dir: Path, tool: st
         assert schemas[tool]["properties"][argument]["maxLength"] == MAX_QUERY
         answer = await client.call_tool(tool, {argument: LONG})
         assert answer.is_error
-        assert f"{argument} has {len(LONG):,} characters, and 8,000 are" in answer.content[0].text
+        assert (
+            f"{argument} has {len(LONG):,} characters; the limit is 8,000" in answer.content[0].text
+        )
         assert not (await client.call_tool(tool, {argument: JUST, "max_chars": 40_000})).is_error
 
     run({"default": index_dir}, ask)

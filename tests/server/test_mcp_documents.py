@@ -160,7 +160,7 @@ def test_a_document_is_read_by_its_uri_or_in_part(tmp_path: Path):
             with pytest.raises(MCPError) as missing:
                 await client.read_resource(uri)
             assert missing.value.error.code == -32602
-        with pytest.raises(MCPError, match="count characters"):
+        with pytest.raises(MCPError, match="must be numbers of characters"):
             await client.read_resource(f"{document_uri('default', 'plain')}?start=one")
         with pytest.raises(MCPError, match="isn't within"):
             await client.read_resource(f"{document_uri('default', 'plain')}?start=4&end=2")

@@ -18,6 +18,7 @@ from rag_tools.errors import ConfigurationError, DatasetError, InvalidQueryError
 from rag_tools.ingest.load import load
 from rag_tools.train.config import Settings, Weights, load_settings, read_run, write_run
 from rag_tools.train.derive import derive, derive_from
+from rag_tools.train.evidence.config import load_evidence_settings
 from rag_tools.train.leakage import Evaluations, near_duplicates
 from rag_tools.train.mine import Mining, mine, true_negatives
 from rag_tools.train.pairs import (
@@ -503,7 +504,7 @@ def blocks(language: str) -> list[str]:
 
 
 def test_the_guide_shows_every_setting_with_its_default(tmp_path):
-    adapted, text, bundled = blocks("toml")
+    adapted, text, evidence, bundled = blocks("toml")
     (tmp_path / "run.toml").write_text(text, encoding="utf-8")
     assert load_settings(tmp_path / "run.toml") == Settings()
     for other in (adapted, bundled):
@@ -511,7 +512,10 @@ def test_the_guide_shows_every_setting_with_its_default(tmp_path):
         assert load_settings(tmp_path / "other.toml") != Settings()
     shown = set(re.findall(r"^(?:# )?(\w+) =", text, re.MULTILINE))
     assert shown == (Settings.model_fields.keys() | Weights.model_fields.keys()) - {"weights"}
-    terms = re.findall(r"^\| `(\w+)` \| .* \|$", GUIDE.partition("| term |")[2], re.MULTILINE)
+    (tmp_path / "evidence.toml").write_text(evidence, encoding="utf-8")
+    assert load_evidence_settings(tmp_path / "evidence.toml").pairs == 30_000
+    table = GUIDE.partition("| term |")[2].partition("\n\n")[0]
+    terms = re.findall(r"^\| `(\w+)` \| .* \|$", table, re.MULTILINE)
     assert terms == list(Weights.model_fields)
 
 
@@ -533,4 +537,4 @@ def test_the_guides_commands_have_the_options_that_they_use():
             given = {argument for argument in arguments if argument.startswith("--")}
             assert given <= known
             used += 1
-    assert used == 17
+    assert used == 21

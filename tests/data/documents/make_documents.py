@@ -1,6 +1,6 @@
 """Writes the documents beside it with Pandoc, LibreOffice and Python's own mail package.
 
-    python tests/data/documents/make.py
+    python tests/data/documents/make_documents.py
 
 They are committed, because not every machine has these programs. ``talk.vtt``, ``talk.srt`` and
 ``page.mhtml`` were written by hand, the last as Chromium writes it.

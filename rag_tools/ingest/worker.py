@@ -242,7 +242,8 @@ class _Answers(pickle.Unpickler):
 
     def find_class(self, module: str, name: str) -> Any:  # noqa: ANN401
         """Return a class that an answer may hold."""
-        if module == Document.__module__ or (module, name) == (__name__, _Failure.__name__):
+        own = module == Document.__module__ and "." not in name  # a dot leads into other modules
+        if own or (module, name) == (__name__, _Failure.__name__):
             return super().find_class(module, name)
         raise pickle.UnpicklingError(f"a worker answered with {module}.{name}")
 

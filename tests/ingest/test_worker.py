@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import pickle
 import signal
 import subprocess
 import sys
 import time
+from io import BytesIO
 from pathlib import Path
 
 import pytest
 
-from rag_tools import Engine
+from rag_tools import Document, Engine
 from rag_tools.errors import UnreadableFileError, UnsupportedFormatError
 from rag_tools.ingest.load import load_bytes
-from rag_tools.ingest.worker import Worker
+from rag_tools.ingest.worker import Worker, _Answers
 
 PAGE = b"<title>Reeds</title><h1>Herons</h1><p>Herons stand in the <b>reeds</b>."
 # libxml2 compares each attribute with those before: the time grows with the square.
@@ -205,3 +207,17 @@ def test_the_worker_ends_when_its_parent_is_killed(tmp_path):
     process.kill()
     process.communicate(timeout=30)
     wait_until(lambda: has_ended(worker))
+
+
+@pytest.mark.parametrize(
+    ("module", "name"),
+    [("os", "system"), (Document.__module__, "hashlib.sha256"), ("rag_tools.engine", "Engine")],
+)
+def test_an_answer_holds_nothing_but_documents(module, name):
+    assert _Answers(BytesIO(pickle.dumps(Document(uri="test:a", text="A.")))).load().text == "A."
+    # Protocol 4 looks dotted names up attribute by attribute, through whatever a module imports.
+    text = b"".join(
+        b"\x8c" + bytes([len(part)]) + part for part in (module.encode(), name.encode())
+    )
+    with pytest.raises(pickle.UnpicklingError, match=name):
+        _Answers(BytesIO(b"\x80\x04" + text + b"\x93.")).load()

@@ -63,7 +63,7 @@ def test_a_worker_loads_what_the_loader_does_and_is_used_again():
 
 def test_small_text_starts_no_process():
     with Worker() as worker:
-        for name in ("a.txt", "a.md", "a.rst", "a.json", "README"):
+        for name in ("a.txt", "a.md", "a.rst", "a.csv", "README"):
             worker.load(b"Herons stand.", name=name, uri="memory:a")
         assert worker._process is None
 

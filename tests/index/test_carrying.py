@@ -196,7 +196,7 @@ edits = st.lists(
 )
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=6, deadline=None)
 @given(batches=st.lists(edits, min_size=1, max_size=3))
 def test_spans_are_verbatim_after_any_edits(tmp_path_factory, batches):
     texts = {f"d{i}": "".join(sentences(i, 6)) for i in range(4)}

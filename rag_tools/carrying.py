@@ -32,15 +32,15 @@ class Source(NamedTuple):
 
     Attributes
     ----------
-    place
+    address
         Of the embeddings.
     row
         Key of the row that the passage takes over, see `NewPassage`.
     copied
-        Whether the place is another passage's, so that the embeddings must be copied.
+        Whether the address is another passage's, so that the embeddings must be copied.
     """
 
-    place: Address
+    address: Address
     row: int | None = None
     copied: bool = False
 
@@ -67,43 +67,43 @@ def assign(
     Returns
     -------
     list of Source
-        One for each passage. No two take the same place without copying. A row is taken over by a
+        One for each passage. No two take one address without copying. A row is taken over by a
         passage with its heading path, of its own document rather than of another.
     """
     sources: dict[int, Source] = {}
     rows = [(id, row) for id, some in freed.items() for row in some]
     for likeness in (_in_document, _on_path, _encoded):
-        taken = {source.place for source in sources.values()}
+        taken = {source.address for source in sources.values()}
         offered: dict[Hashable, deque[EncodedRow]] = defaultdict(deque)
         for id, row in rows:
-            if row.encoded is not None and row.place not in taken:
+            if row.encoded is not None and row.address not in taken:
                 offered[likeness(id, row.path, row.encoded)].append(row)
         for at, (id, passage, encoded) in enumerate(wanted):
             found = offered.get(likeness(id, passage.path, encoded))
             if at not in sources and found:
                 row = found.popleft()
                 key = row.key if row.path == passage.path else None
-                sources[at] = Source(row.place, key)
+                sources[at] = Source(row.address, key)
     without = [at for at in range(len(wanted)) if at not in sources]
     number = Counter(wanted[at].encoded for at in without)
     free = {
         encoded: deque(
             [fresh[encoded]]
             if encoded in fresh
-            else catalog.dead_places(encoded, limit=number[encoded])
+            else catalog.dead_addresses(encoded, limit=number[encoded])
         )
         for encoded in number
     }
-    first = {wanted[at].encoded: source.place for at, source in reversed(sources.items())}
+    first = {wanted[at].encoded: source.address for at, source in reversed(sources.items())}
     for at in without:
         encoded = wanted[at].encoded
         if free[encoded]:
             sources[at] = Source(free[encoded].popleft())
-            first.setdefault(encoded, sources[at].place)
+            first.setdefault(encoded, sources[at].address)
         else:
-            place = first.get(encoded) or catalog.place_of(encoded)
-            assert place is not None, "a passage that was neither queued nor encoded before"
-            sources[at] = Source(place, copied=True)
+            address = first.get(encoded) or catalog.address_of(encoded)
+            assert address is not None, "a passage that was neither queued nor encoded before"
+            sources[at] = Source(address, copied=True)
     return [sources[at] for at in range(len(wanted))]
 
 
@@ -119,16 +119,18 @@ def _encoded(id: str, path: tuple[str, ...], encoded: bytes) -> Hashable:
     return encoded
 
 
-def copies(places: Iterable[Address], open_segment: Callable[[int], Segment]) -> Iterator[Tokens]:
-    """Yield the compressed tokens at some places, in their order: O(tokens), nothing is decoded."""
-    for segment, positions in _rising(places):
+def copies(
+    addresses: Iterable[Address], open_segment: Callable[[int], Segment]
+) -> Iterator[Tokens]:
+    """Yield the compressed tokens at addresses, in order: O(tokens), nothing is decoded."""
+    for segment, positions in _rising(addresses):
         yield from open_segment(segment).runs(np.array(positions, np.intp))
 
 
-def _rising(places: Iterable[Address]) -> Iterator[tuple[int, list[int]]]:
-    """Yield runs of places in one segment at positions in strictly ascending order."""
+def _rising(addresses: Iterable[Address]) -> Iterator[tuple[int, list[int]]]:
+    """Yield runs of addresses in one segment at positions in strictly ascending order."""
     runs: list[tuple[int, list[int]]] = []
-    for segment, position in places:
+    for segment, position in addresses:
         if not runs or segment != runs[-1][0] or position <= runs[-1][1][-1]:
             runs.append((segment, []))
         runs[-1][1].append(position)

@@ -23,7 +23,7 @@ from rag_tools.limits import MAX_QUERY, check_answer
 from rag_tools.reader import Reader
 from rag_tools.searcher import Searcher
 from rag_tools.types import Citation, Document, Verification, Verifications, document_id
-from rag_tools.wire.ids import Place, is_short, markers, resolve
+from rag_tools.wire.ids import Place, cited, is_short, resolve
 
 _VERDICTS = ("exact", "moved", "stale", "missing")  # best first
 _CHANGED = 4  # changed sources whose content is kept
@@ -101,7 +101,7 @@ class Checker(Closing):
         check_answer(answer)
         quoted = quotations(answer)
         used = {source for quotation in quoted for source in quotation.sources}
-        ids = [id for id in dict.fromkeys(mark.id for mark in markers(answer)) if id not in used]
+        ids = [id for id in cited(answer)[1] if id not in used]
         if not quoted and not ids:
             raise InvalidQueryError(
                 "the answer quotes nothing: put quotations between quotation marks or in block "

@@ -5,7 +5,7 @@ Nothing is encoded or ranked here.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -21,7 +21,7 @@ from rag_tools.index.kernels import similarities
 from rag_tools.index.search import Match, Query
 from rag_tools.ingest.seen import seen
 from rag_tools.reader import Reader, View
-from rag_tools.second_stage import PASSAGES, gain
+from rag_tools.second_stage import SecondStage, gain
 from rag_tools.tracing import stage
 from rag_tools.types import Citation, Copy, Document, Hit, Judgement, Passage, Span
 from rag_tools.units import units
@@ -33,17 +33,19 @@ _SPARE = 8  # further matches to look at, because some may be duplicates
 _MOST = 1024  # maximum number of matches to look at, unless more are wanted
 
 
-Read = Callable[[Sequence[tuple[str, str]]], Sequence[Reading | None]]
-"""Reads texts with their contexts, best first."""
-
-
 class _Found(NamedTuple):
-    """A match with its document and passage."""
+    """A match with its document and passage, and what the second stage says of it."""
 
     match: Match
     document: Document
     passage: Passage
     id: str
+    reading: Reading | None = None
+
+    @property
+    def score(self) -> float:
+        """The score of both stages."""
+        return self.match.score + gain(self.reading)
 
 
 def hits(
@@ -57,7 +59,8 @@ def hits(
     ceiling: float,
     cite: bool,
     asked: Asked | None = None,
-    read: Read | None = None,
+    second_stage: SecondStage | None = None,
+    text: str = "",
 ) -> tuple[Hit, ...]:
     """Return the hits for the `limit` best matches, best first, ties by id.
 
@@ -77,32 +80,33 @@ def hits(
         Whether hits have citations.
     asked
         What the query asks for; default: nothing that a unit could be recognised by.
-    read
-        Reads the best passages together with the query, see `SecondStage.read`; default: none is
-        read, and the order is that of the first stage.
+    second_stage
+        Reads the best passages together with the query; default: none is read, and the order is
+        that of the first stage.
+    text
+        The words of the query, for the second stage.
     """
-    groups = _distinct(reader, view, find, limit if read is None else max(limit, PASSAGES))
-    readings: dict[str, Reading | None] = {}
-    if read is not None:
+    wanted = limit if second_stage is None else max(limit, second_stage.passages)
+    groups = _distinct(reader, view, find, wanted)
+    if second_stage is not None:
         with stage("rag_tools.read"):
-            readings = _read(read, groups)
-        groups.sort(key=lambda group: (-_score(group[0], readings), group[0].id))
+            groups = _read(second_stage, text, groups)
     with stage("rag_tools.cite"):
         return _assembled(
-            view, groups[:limit], query, query_spans, asked, readings, ceiling=ceiling, cite=cite
+            view, groups[:limit], query, query_spans, asked, ceiling=ceiling, cite=cite
         )
 
 
-def _read(read: Read, groups: Sequence[Sequence[_Found]]) -> dict[str, Reading | None]:
-    """Return what the second stage says of the passages, by their ids."""
-    best = [group[0] for group in groups]
-    found = read([seen(each.document, each.passage) for each in best])
-    return {each.id: reading for each, reading in zip(best, found, strict=True)}
-
-
-def _score(found: _Found, readings: Mapping[str, Reading | None]) -> float:
-    """Return the score of both stages."""
-    return found.match.score + gain(readings.get(found.id))
+def _read(
+    second_stage: SecondStage, text: str, groups: Sequence[Sequence[_Found]]
+) -> list[list[_Found]]:
+    """Return the groups with what the second stage says of their best passages, in its order."""
+    found = second_stage.read(text, [seen(best.document, best.passage) for best, *_ in groups])
+    read = [
+        [best._replace(reading=reading), *copies]
+        for (best, *copies), reading in zip(groups, found, strict=True)
+    ]
+    return sorted(read, key=lambda group: (-group[0].score, group[0].id))
 
 
 def _assembled(
@@ -111,7 +115,6 @@ def _assembled(
     query: Query,
     query_spans: NDArray[np.int32] | None,
     asked: Asked | None,
-    readings: Mapping[str, Reading | None],
     *,
     ceiling: float,
     cite: bool,
@@ -120,9 +123,7 @@ def _assembled(
     # All of one hit together, because line starts are cached for a few documents only.
     located = [
         (
-            _citations(view, best, query, query_spans, asked, readings.get(best.id), ceiling)
-            if cite
-            else (),
+            _citations(view, best, query, query_spans, asked, ceiling) if cite else (),
             _url(view, best),
         )
         for best, *_ in groups
@@ -136,8 +137,8 @@ def _assembled(
             uri=best.document.uri,
             title=best.document.title,
             url=url,
-            score=_score(best, readings),
-            reading=_brief(readings.get(best.id)),
+            score=best.score,
+            reading=_brief(best.reading),
             text=best.document.text[best.passage.start : best.passage.end],
             start=best.passage.start,
             end=best.passage.end,
@@ -162,7 +163,7 @@ def _distinct(
     while True:
         ranked = _ranked(view, find(wanted))[:wanted]
         groups: list[list[_Found]] = []
-        seen = Distinct()
+        distinguished = Distinct()
         for match, id in ranked:
             address = match.segment, match.position
             if address not in known:
@@ -171,11 +172,11 @@ def _distinct(
                 known[address] = _Found(match, document, row.passage, id)
             found = known[address]
             candidate = _candidate(found)
-            number = seen.find(candidate)
+            number = distinguished.find(candidate)
             if number is not None:
                 groups[number].append(found)
             elif len(groups) < limit:
-                seen.add(candidate)
+                distinguished.add(candidate)
                 groups.append([found])
         if len(groups) == limit or len(ranked) < wanted or wanted >= _MOST:
             return groups
@@ -217,10 +218,9 @@ def _citations(
     query: Query,
     query_spans: NDArray[np.int32] | None,
     asked: Asked | None,
-    reading: Reading | None,
     ceiling: float,
 ) -> list[Citation]:
-    match, document, passage, _ = found
+    match, document, passage, _, reading = found
     segment = view.snapshot.segments[match.segment]
     spans = segment.spans(match.position)
     grid = similarities(segment, query.vectors, match.position)

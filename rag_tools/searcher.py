@@ -7,7 +7,6 @@ their confidence. All of this reads one committed state.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
@@ -22,7 +21,7 @@ from rag_tools.cite.quote import strongest
 from rag_tools.encode.embeddings import EncodedQuery
 from rag_tools.encode.encoder import BATCH
 from rag_tools.errors import InvalidQueryError
-from rag_tools.hits import Read, hits
+from rag_tools.hits import hits
 from rag_tools.index.dispatch import thread_count, use_one_thread
 from rag_tools.index.search import EFFORTS, Match, Quality, Query, Signals, search, weigh
 from rag_tools.index.snapshot import Selection
@@ -104,7 +103,8 @@ class Searcher:
                 ceiling=signals.ceiling,
                 cite=cite,
                 asked=Asked.of(encoded.text),
-                read=self._read(encoded.text, quality) if cite else None,
+                second_stage=opened.second_stage if cite and quality != "fast" else None,
+                text=encoded.text,
             )
         return self._judged(encoded.text, found, cited=cite)
 
@@ -192,13 +192,6 @@ class Searcher:
             return query
         check_query(query)
         return EncodedQuery(query, self._opened.encoder.encode_query(query))
-
-    def _read(self, query: str, quality: Quality) -> Read | None:
-        """Return what reads passages together with a query; None if that isn't wanted."""
-        second = self._opened.second_stage
-        if second is None or quality == "fast":
-            return None
-        return functools.partial(second.read, query)
 
     def _judged(self, query: str, found: tuple[Hit, ...], *, cited: bool) -> SearchResults:
         """Return the results with their confidence, if that was calibrated for this index."""

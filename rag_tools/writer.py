@@ -273,7 +273,7 @@ class Writer:
         """Put a passage on the queue unless it was encoded before; return its key."""
         batch = self._batch
         key = passage.key(self._encoder.checkpoint.fingerprint)
-        if key not in batch.queued and self.catalog.place_of(key) is None:
+        if key not in batch.queued and self.catalog.address_of(key) is None:
             batch.queued[key] = len(batch.queued)
             batch.queue.append(passage)
             if len(batch.queue) >= _QUEUE_PASSAGES:
@@ -328,12 +328,12 @@ class Writer:
 
     # -- committing ------------------------------------------------------------------------------
 
-    def _replace_documents(self, batch: Batch, place: Callable[[int], Address]) -> None:
-        """Delete and insert the documents of a batch; `place` is where what was encoded stands."""
+    def _replace_documents(self, batch: Batch, address: Callable[[int], Address]) -> None:
+        """Delete and insert the documents of a batch, whose new embeddings stand at `address`."""
         catalog = self.catalog
         keys = ((id, catalog.document_key(id)) for id in sorted(batch.deleted))
         deleted = {id: key for id, key in keys if key is not None}
-        fresh = {key: place(number) for key, number in batch.queued.items()}
+        fresh = {key: address(number) for key, number in batch.queued.items()}
         wanted = [
             Wanted(id, passage, key)
             for id, pending in batch.documents.items()
@@ -345,27 +345,27 @@ class Writer:
         for key in deleted.values():
             catalog.delete_document(key, kept=kept)
         remaining = iter(
-            NewPassage(passage, key, source.place, source.row)
+            NewPassage(passage, key, source.address, source.row)
             for (_, passage, key), source in zip(wanted, sources, strict=True)
         )
         for (document, passages, columns, file), _ in batch.documents.values():
             rows = list(itertools.islice(remaining, len(passages)))
             catalog.insert_document(document, columns, rows, file)
         # Of what an interruption left, no document may want every passage.
-        taken = {source.place for source in sources}
+        taken = {source.address for source in sources}
         catalog.insert_tombstones(item for item in fresh.items() if item[1] not in taken)
 
     def _copied(self, sources: list[Source]) -> list[Source]:
         """Copy the embeddings that another passage has as well; return where all are then."""
-        places = [source.place for source in sources if source.copied]
-        if not places:
+        addresses = [source.address for source in sources if source.copied]
+        if not addresses:
             return sources
         codebook = self._codebook
         assert codebook is not None, "nothing was ever encoded"
         file = f"{uuid.uuid4().hex}.seg"
         files = {row.id: row.file for row in self.catalog.segments()}
         open_segment = functools.cache(lambda id: Segment(self._path(files[id]), codebook))
-        write_segment(self._path(file), copies(places, open_segment), codebook)
+        write_segment(self._path(file), copies(addresses, open_segment), codebook)
         copy = Segment(self._path(file), codebook)
         (id,) = self._insert_segments([(file, len(copy), copy.n_tokens)])
         positions = itertools.count()

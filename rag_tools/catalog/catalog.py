@@ -276,7 +276,7 @@ class Catalog:
             for key, encoded, path, segment, position in rows
         ]
 
-    def place_of(self, encoded: bytes) -> Address | None:
+    def address_of(self, encoded: bytes) -> Address | None:
         """Return where the embeddings of something stand that was encoded before; None: nowhere.
 
         A passage that was deleted still has its own, until its segment is merged.
@@ -288,7 +288,7 @@ class Catalog:
         ).fetchone()
         return None if row is None else Address(*row)
 
-    def dead_places(self, encoded: bytes, *, limit: int) -> list[Address]:
+    def dead_addresses(self, encoded: bytes, *, limit: int) -> list[Address]:
         """Return where tombstones stand of what was encoded before, in order."""
         rows = self._connection.execute(
             "SELECT segment, position FROM tombstone WHERE encoded = ? "

@@ -47,7 +47,7 @@ class EncodedRow(NamedTuple):
     key: int
     encoded: bytes | None
     path: tuple[str, ...]
-    place: Address
+    address: Address
 
 
 class NewPassage(NamedTuple):
@@ -59,16 +59,16 @@ class NewPassage(NamedTuple):
         Its range and heading path.
     encoded
         Key of what the encoder saw of it.
-    place
+    address
         Of its embeddings.
     row
         Key of the row that becomes this one's: a passage of a document deleted in the same
-        transaction, with the same text, heading path and place. None: a new row.
+        transaction, with the same text, heading path and address. None: a new row.
     """
 
     passage: Passage
     encoded: bytes
-    place: Address
+    address: Address
     row: int | None
 
 

@@ -83,18 +83,18 @@ class CatalogWriter(Catalog):
         )
         owner = cursor.lastrowid
         added = []
-        for passage, encoded, place, row in passages:
+        for passage, encoded, address, row in passages:
             if row is not None:
                 cursor.execute(
                     "UPDATE passage SET document = ?, start = ?, end = ? WHERE key = ?",
                     [owner, passage.start, passage.end, row],
                 )
                 continue
-            cursor.execute("DELETE FROM tombstone WHERE segment = ? AND position = ?", place)
+            cursor.execute("DELETE FROM tombstone WHERE segment = ? AND position = ?", address)
             cursor.execute(
                 "INSERT INTO passage (document, start, end, path, segment, position, encoded) "
                 "VALUES (?, ?, ?, ?, ?, ?, ?)",
-                [owner, passage.start, passage.end, json.dumps(passage.path), *place, encoded],
+                [owner, passage.start, passage.end, json.dumps(passage.path), *address, encoded],
             )
             added.append((int(cursor.lastrowid or 0), passage))
         lexical.add(
@@ -133,11 +133,11 @@ class CatalogWriter(Catalog):
         self._connection.executemany("DELETE FROM passage WHERE key = ?", keys)
         self._connection.execute("DELETE FROM document WHERE key = ?", [key])
 
-    def insert_tombstones(self, places: Iterable[tuple[bytes, Address]]) -> None:
+    def insert_tombstones(self, addresses: Iterable[tuple[bytes, Address]]) -> None:
         """Record that embeddings, given with the key of what was encoded, are no passage's."""
         self._connection.executemany(
             "INSERT INTO tombstone (encoded, segment, position) VALUES (?, ?, ?)",
-            ((encoded, *place) for encoded, place in places),
+            ((encoded, *address) for encoded, address in addresses),
         )
 
     def erase(self) -> None:

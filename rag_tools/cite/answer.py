@@ -42,7 +42,7 @@ _PLACE = re.compile(r"(?P<path>\S.*?)(?::\d+(?:-\d+)?|, page \d+)(?=$|  |, )")  
 _ESCAPED = re.compile(r"\\([!-/:-@\[-`{-~])")
 _ELLIPSIS = re.compile(r"\[(?:…|\.{3})\]|\((?:…|\.{3})\)|…|\.{3}")
 # A number, or a short id.
-_NEXT_MARKER = re.compile(r"\s*+\[(?:[\d ,;–-]++|[^\[\]\s]{1,600}:\d++-\d++:[a-z2-7]{4})\]")
+_NEXT_MARKER = re.compile(rf"\s*+\[(?:[\d ,;–-]++|{ids.IN_BRACKETS})\]")
 _BLANK_LINE = re.compile(r"\n[ \t]*\n")
 _LIST_HEADING = re.compile(
     r"\n[ ]{0,3}(?:#{1,6}[ ]+|\*\*)?(?:references|sources|citations):?(?:\*\*)?[ \t]*\Z",

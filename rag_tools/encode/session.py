@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import onnxruntime as ort
 from tokenizers import AddedToken, Tokenizer, normalizers
 
@@ -17,13 +19,7 @@ def load_tokenizer(checkpoint: Checkpoint) -> Tokenizer:
     CheckpointError
         If the tokenizer can't be loaded.
     """
-    path = checkpoint.directory / "tokenizer.json"
-    try:
-        tokenizer = Tokenizer.from_file(str(path))
-    except Exception as error:  # the library raises no narrower class
-        raise CheckpointError(f"{str(path)!r} is no tokenizer file: {error}.") from error
-    tokenizer.no_truncation()
-    tokenizer.no_padding()
+    tokenizer = read_tokenizer(checkpoint.directory / "tokenizer.json")
     if checkpoint.lowercase:
         steps = [normalizers.Lowercase(), *filter(None, [tokenizer.normalizer])]
         tokenizer.normalizer = normalizers.Sequence(steps)
@@ -34,6 +30,17 @@ def load_tokenizer(checkpoint: Checkpoint) -> Tokenizer:
             if (marker := _marker(tokenizer, prompt))
         ]
     )
+    return tokenizer
+
+
+def read_tokenizer(path: Path) -> Tokenizer:
+    """Read a tokenizer, without truncation and padding; errors as for `load_tokenizer`."""
+    try:
+        tokenizer = Tokenizer.from_file(str(path))
+    except Exception as error:  # the library raises no narrower class
+        raise CheckpointError(f"{str(path)!r} is no tokenizer file: {error}.") from error
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
     return tokenizer
 
 
@@ -56,6 +63,19 @@ def load_session(checkpoint: Checkpoint) -> ort.InferenceSession:
     CheckpointError
         If the model can't be loaded, or doesn't match the metadata.
     """
+    session = open_session(checkpoint.model)
+    _check_model(checkpoint, session)
+    return session
+
+
+def open_session(path: Path) -> ort.InferenceSession:
+    """Open a model whose runs take one thread each.
+
+    Raises
+    ------
+    CheckpointError
+        If the model can't be loaded.
+    """
     options = ort.SessionOptions()
     # Each passage runs on one thread and several passages run in parallel, which needs no
     # synchronisation, and no sum depends on the number of threads. The graph optimisations at load
@@ -65,15 +85,11 @@ def load_session(checkpoint: Checkpoint) -> ort.InferenceSession:
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
     try:
-        session = ort.InferenceSession(
-            str(checkpoint.model), options, providers=["CPUExecutionProvider"]
-        )
+        return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # the library's classes share no narrower base
         raise CheckpointError(
-            f"{str(checkpoint.model)!r} can't be loaded as an ONNX model: {error}."
+            f"{str(path)!r} can't be loaded as an ONNX model: {error}."
         ) from error
-    _check_model(checkpoint, session)
-    return session
 
 
 def _check_model(checkpoint: Checkpoint, session: ort.InferenceSession) -> None:

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from rag_tools.cores import available_cores
+from rag_tools.encode.session import open_session, read_tokenizer
 from rag_tools.errors import CheckpointError
 from rag_tools.evidence.layout import Composer, Layout, Pieces, Spans, owners
 from rag_tools.types import Span
@@ -236,27 +237,11 @@ def load_tokenizer(directory: Path) -> Tokenizer:
     CheckpointError
         If it can't be loaded.
     """
-    path = directory / TOKENIZER_FILE
-    try:
-        tokenizer = Tokenizer.from_file(str(path))
-    except Exception as error:  # the library raises no narrower class
-        raise CheckpointError(f"{str(path)!r} is no tokenizer file: {error}.") from error
-    tokenizer.no_truncation()
-    tokenizer.no_padding()
-    return tokenizer
+    return read_tokenizer(directory / TOKENIZER_FILE)
 
 
 def _session(path: Path) -> ort.InferenceSession:
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = 1  # rows run beside each other instead
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 3
-    try:
-        session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # the library's classes share no narrower base
-        raise CheckpointError(
-            f"{str(path)!r} can't be loaded as an ONNX model: {error}."
-        ) from error
+    session = open_session(path)  # rows run beside each other
     inputs = tuple(sorted(value.name for value in session.get_inputs()))
     outputs = {value.name: len(value.shape) for value in session.get_outputs()}
     if inputs != INPUTS or outputs != OUTPUTS:

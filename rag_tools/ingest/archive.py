@@ -130,6 +130,13 @@ class Archive:
             found[each.get("Id", "")] = Relation(kind, target if inside else "")
         return found
 
+    def main(self, usual: str) -> str:
+        """Return the main member of an OOXML document; `usual` if it names none."""
+        targets = (
+            each.target for each in self.relations("").values() if each.kind == "officeDocument"
+        )
+        return next(targets, usual)
+
     def _unreadable(self, reason: str, way_out: str = "") -> UnreadableFileError:
         way_out = way_out or "open it in the program that made it and save it again"
         return UnreadableFileError(

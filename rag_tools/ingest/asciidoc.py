@@ -40,7 +40,7 @@ def load_asciidoc(data: bytes, *, uri: str, name: str) -> Document:
         uri=uri,
         title=reader.title or name,
         media_type="text/asciidoc",
-        blocks=tile(openings, len(text)) if text else (),
+        blocks=tile(openings, len(text)),
     )
 
 
@@ -63,7 +63,7 @@ class _Reader:
                 continue
             if _TABLE.match(line):
                 self._in_table, self._rows, kind = not self._in_table, 0, None
-                yield self._opening("lines", start)
+                yield self._sections.opening("lines", start)
                 continue
             if self._in_table:
                 yield from self._row(place, start, line)
@@ -73,7 +73,7 @@ class _Reader:
                 continue
             new = self._kind(place, line, kind)
             if new != kind or (new == "item" and _ITEM.match(line)) or new == "heading":
-                yield self._opening(new, start)
+                yield self._sections.opening(new, start)
             kind = None if new in ("heading", "code") and not self._fence else new
 
     def _kind(self, place: int, line: str, before: BlockKind | None) -> BlockKind:
@@ -112,7 +112,4 @@ class _Reader:
         first = self._rows == 1
         is_header = first and (not follows or bool(_HEADER_OPTION.search(self._before_table)))
         if is_header or first or line.lstrip()[:1] in "|!":
-            yield self._opening("header" if is_header else "row", start)
-
-    def _opening(self, kind: BlockKind, start: int) -> Opening:
-        return Opening(kind, start, self._sections.path)
+            yield self._sections.opening("header" if is_header else "row", start)

@@ -47,6 +47,10 @@ class Sections:
         """Titles of the open sections, outermost first."""
         return tuple(title for _, title in self._open)
 
+    def opening(self, kind: BlockKind, start: int) -> Opening:
+        """Return the opening of a block in the open sections."""
+        return Opening(kind, start, self.path)
+
 
 def tile(openings: Iterable[Opening], end: int) -> tuple[Block, ...]:
     """Return blocks that tile ``[0, end)``: each runs to where the next one opens.

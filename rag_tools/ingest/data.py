@@ -36,6 +36,7 @@ _TOML_TOKEN = re.compile(
 _LONG = 200  # characters beyond which an array of TOML is its lines
 _YAML_SEPARATOR = re.compile(r"^---(?=\s|\Z)", re.MULTILINE)
 _LONGEST_KEY = 200
+_LINE_BREAK = re.compile(r"\r\n|[\r\n]|\Z")
 _CONTINUATION = bytes(range(0x80, 0xC0))
 
 
@@ -56,7 +57,7 @@ def load_data(data: bytes, *, uri: str, name: str) -> Document:
         uri=uri,
         title=name,
         media_type=media_type,
-        blocks=tile(_in_order(outline.openings), len(text)) if text else (),
+        blocks=tile(_in_order(outline.openings), len(text)),
     )
 
 
@@ -171,7 +172,7 @@ def _yaml(text: str, outline: Outline) -> None:
 
 
 def _next_line(text: str, end: int) -> int:
-    found = re.compile(r"\r\n|[\r\n]|\Z").search(text, end)
+    found = _LINE_BREAK.search(text, end)
     return found.end() if found and end else 0
 
 

@@ -47,6 +47,17 @@ _MAX_CONTROLS_UTF8 = 0.3
 _MAX_CONTROLS_LEGACY = 0.02
 
 
+def valid(text: str) -> str:
+    r"""Return a text as valid Unicode: half a character, which UTF-8 can't hold, becomes ``?``.
+
+    Examples
+    --------
+    >>> valid("caf\udce9")
+    'caf?'
+    """
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()
+
+
 def decode(data: bytes, *, name: str) -> str:
     """Return the characters of a text file.
 

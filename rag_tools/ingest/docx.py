@@ -27,12 +27,11 @@ from rag_tools.ingest.html import load_html
 from rag_tools.ingest.load import Loader
 from rag_tools.ingest.properties import Properties, core_properties
 from rag_tools.ingest.symbols import REPLACEMENT, symbol, symbols
-from rag_tools.ingest.text import load_text, looks_like_header
+from rag_tools.ingest.text import ROWS_LOOKED_AT, load_text, looks_like_header
 from rag_tools.types import Document
 
 _MEDIA_TYPE = "application/vnd.openxmlformats-officedocument.wordprocessingml.document"
 
-_ROWS_LOOKED_AT = 20  # rows of a table that tell whether the first one is a header
 _HEADING_STYLE = re.compile(r"heading ([1-9])", re.I)
 _TITLE_LEVEL = 0  # the style "Title" is above "Heading 1"
 
@@ -230,7 +229,7 @@ class _Extraction(Extraction):
             ]
             rows.append((marked, cells))
         if any(text for _, row in rows for text, _ in row):
-            texts = [[text for text, _ in row] for _, row in rows[:_ROWS_LOOKED_AT]]
+            texts = [[text for text, _ in row] for _, row in rows[:ROWS_LOOKED_AT]]
             self._write_rows(rows, guessed=looks_like_header(texts, by_numbers=True))
         self._read_boxes(table, path)
 

@@ -39,6 +39,11 @@ _SURELY_ANOTHER = 3
 _PAGE_CODEC = re.compile(r"utf-8|cp\d+|iso8859|koi8|mac-|gb18030|big5|euc_|iso2022_jp|johab")
 
 
+def as_page(text: str) -> bytes:
+    """Return the text of a page as bytes that `load_html` reads as UTF-8, whatever it declares."""
+    return codecs.BOM_UTF8 + text.encode("utf-8", "replace")
+
+
 def decode_page(data: bytes, name: str) -> str:
     """Decode by byte order mark, then as UTF-8 if it can only be that, then as declared.
 

@@ -53,7 +53,7 @@ def load_latex(data: bytes, *, uri: str, name: str) -> Document:
         uri=uri,
         title=(_argument(text, title.end()) if title else "") or name,
         media_type="text/x-tex",
-        blocks=tile(openings, len(text)) if text else (),
+        blocks=tile(openings, len(text)),
     )
 
 
@@ -78,7 +78,7 @@ class _Reader:
             line = span.of(self._text).rstrip()
             kind = self._verbatim_line(line) if self._verbatim else self._line(line, span.start)
             if kind:
-                yield Opening(kind, span.start, self._sections.path)
+                yield self._sections.opening(kind, span.start)
 
     def _verbatim_line(self, line: str) -> BlockKind | None:
         end = _END.match(line)

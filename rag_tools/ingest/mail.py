@@ -18,9 +18,10 @@ from pathlib import PurePath
 from typing import NamedTuple
 
 from rag_tools.errors import IngestError, UnreadableFileError
-from rag_tools.ingest.decode import decode
+from rag_tools.ingest.decode import decode, valid
 from rag_tools.ingest.extraction import Extraction
 from rag_tools.ingest.html import load_html
+from rag_tools.ingest.html_encoding import as_page
 from rag_tools.ingest.load import load_bytes, supported
 from rag_tools.ingest.properties import iso_time
 from rag_tools.ingest.text import load_text
@@ -264,7 +265,7 @@ def _header(message: Message, name: str) -> str:
     stated = str(raw)[:_LONGEST_HEADER]
     with suppress(MessageError, LookupError, ValueError):  # then it is shown as it stands
         stated = str(make_header(decode_header(stated)))
-    return _valid(" ".join(stated.split()))
+    return valid(" ".join(stated.split()))
 
 
 def _file_name(part: Message) -> str:
@@ -273,7 +274,7 @@ def _file_name(part: Message) -> str:
         stated = str(make_header(decode_header(stated)))
     except (MessageError, LookupError, TypeError, ValueError):
         return ""
-    return PurePath(_valid(" ".join(stated.replace("\\", "/").split()))).name[:200]
+    return PurePath(valid(" ".join(stated.replace("\\", "/").split()))).name[:200]
 
 
 def _content(part: Message) -> bytes:
@@ -286,7 +287,7 @@ def _text(part: Message, name: str) -> str:
     charset = part.get_content_charset()
     if charset:
         try:
-            return _valid(content.decode(charset, "replace"))
+            return valid(content.decode(charset, "replace"))
         except (LookupError, UnicodeError, ValueError):
             pass
     try:
@@ -296,7 +297,7 @@ def _text(part: Message, name: str) -> str:
 
 
 def _html_body(text: str, name: str) -> Document:
-    return load_html(b"\xef\xbb\xbf" + text.encode("utf-8", "replace"), uri="body:", name=name)
+    return load_html(as_page(text), uri="body:", name=name)
 
 
 def plain_body(text: str, name: str) -> Document:
@@ -357,7 +358,3 @@ def _introduction(run: list[str]) -> list[str]:
             if _INTRODUCTION.fullmatch(" ".join("\n".join(last).split())):
                 return last
     return []
-
-
-def _valid(text: str) -> str:
-    return text.encode("utf-8", "replace").decode()

@@ -86,39 +86,36 @@ class _Reader:
                 in_code = False
                 follows = self._lines[place + 1][1] if place + 1 < len(self._lines) else ""
                 self._sections.open(_HEADINGS[name], _plain(" ".join(_arguments(rest)) or follows))
-                yield self._opening("heading", start)
+                yield self._sections.opening("heading", start)
                 # A heading without arguments is the line below.
                 kind = "heading" if not rest.strip() else None
                 continue
             elif name in _CODE_STARTS or (name == "Bd" and "-literal" in rest):
                 in_code, kind = True, "code"
-                yield self._opening("code", start)
+                yield self._sections.opening("code", start)
             elif name in _CODE_ENDS or name == "Ed":
                 in_code, kind = False, None
             elif in_code:
                 continue
             elif name in _PARAGRAPHS:
                 kind = "paragraph"
-                yield self._opening(kind, start)
+                yield self._sections.opening(kind, start)
             elif name == "TQ" and kind == "item":
                 continue  # another term of the same entry
             elif name in _ITEMS:
                 kind = "item"
-                yield self._opening(kind, start)
+                yield self._sections.opening(kind, start)
             elif kind == "heading":
                 kind = None
             elif kind is None and line and not _COMMENT.match(line):
                 kind = "paragraph"
-                yield self._opening(kind, start)
+                yield self._sections.opening(kind, start)
 
     def _name(self, arguments: list[str]) -> None:
         if arguments:
             name = _plain(arguments[0])
             name = name.lower() if name.isupper() else name
             self.title = f"{name}({arguments[1]})" if len(arguments) > 1 else name
-
-    def _opening(self, kind: BlockKind, start: int) -> Opening:
-        return Opening(kind, start, self._sections.path)
 
 
 def _arguments(rest: str) -> list[str]:

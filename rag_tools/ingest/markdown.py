@@ -119,7 +119,7 @@ def markdown_openings(
             kind = "item"
         elif components and _MODULE_LINE.match(text, offsets[first_line]):
             kind = "code"
-        openings.append(Opening(kind, offsets[first_line], sections.path))
+        openings.append(sections.opening(kind, offsets[first_line]))
     return openings, title
 
 

@@ -6,7 +6,9 @@ from email import message_from_bytes, policy
 from email.message import Message
 
 from rag_tools.errors import UnreadableFileError
+from rag_tools.ingest.decode import valid
 from rag_tools.ingest.html import load_html
+from rag_tools.ingest.html_encoding import as_page
 from rag_tools.types import Document
 
 
@@ -26,7 +28,7 @@ def load_mhtml(data: bytes, *, uri: str, name: str) -> Document:
         raise UnreadableFileError(f"{name}: no page in this archive: save it again")
     document = load_html(_declared(page, content), uri=uri, name=name)
     address = str(page.get("Content-Location") or message.get("Snapshot-Content-Location") or "")
-    address = " ".join(address.split()).encode("utf-8", "replace").decode()[:2000]
+    address = valid(" ".join(address.split()))[:2000]
     return document.model_copy(
         update={
             "media_type": "multipart/related",
@@ -41,6 +43,6 @@ def _declared(page: Message, content: bytes) -> bytes:
     if not charset:
         return content
     try:
-        return b"\xef\xbb\xbf" + content.decode(charset, "replace").encode("utf-8", "replace")
+        return as_page(content.decode(charset, "replace"))
     except (LookupError, UnicodeError, ValueError):
         return content

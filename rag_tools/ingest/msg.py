@@ -11,9 +11,10 @@ from typing import Any
 import olefile
 
 from rag_tools.errors import UnreadableFileError
-from rag_tools.ingest.decode import decode
+from rag_tools.ingest.decode import decode, valid
 from rag_tools.ingest.extraction import Extraction
 from rag_tools.ingest.html import load_html
+from rag_tools.ingest.html_encoding import as_page
 from rag_tools.ingest.mail import Attachment, MessageWriter, Read, metadata_of, plain_body
 from rag_tools.types import Document
 
@@ -79,7 +80,7 @@ def _body(container: Any, name: str) -> Document | None:  # noqa: ANN401
         return plain_body(text, name)
     page = _stream(container, f"__substg1.0_{_HTML}{_BINARY}")
     if not page and (text := _text(container, _HTML)):
-        page = b"\xef\xbb\xbf" + text.encode("utf-8", "replace")
+        page = as_page(text)
     return load_html(page, uri="body:", name=name) if page.strip() else None
 
 
@@ -107,7 +108,7 @@ def _text(container: Any, tag: str, folder: str = "") -> str:  # noqa: ANN401
             text = raw.decode("latin-1")
     else:
         return ""
-    return text.replace("\0", "").encode("utf-8", "replace").decode()
+    return valid(text.replace("\0", ""))
 
 
 def _line(container: Any, tag: str, folder: str = "") -> str:  # noqa: ANN401

@@ -57,7 +57,7 @@ def load_notebook(data: bytes, *, uri: str, name: str) -> Document:
         uri=uri,
         title=reader.title or name,
         media_type="application/x-ipynb+json",
-        blocks=tile(reader.openings, len(text)) if text else (),
+        blocks=tile(reader.openings, len(text)),
         source_map=SourceMap(elements=tuple(reader.elements)),
     )
 

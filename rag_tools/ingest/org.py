@@ -39,7 +39,7 @@ def load_org(data: bytes, *, uri: str, name: str) -> Document:
         uri=uri,
         title=reader.title or name,
         media_type="text/org",
-        blocks=tile(openings, len(text)) if text else (),
+        blocks=tile(openings, len(text)),
     )
 
 
@@ -63,25 +63,25 @@ class _Reader:
                     kind = None
                 elif kind is None:
                     kind = "paragraph"
-                    yield self._opening(kind, start)
+                    yield self._sections.opening(kind, start)
             elif heading := _HEADING.match(line):
                 self._sections.open(len(heading["stars"]), _plain(heading["title"]))
                 kind = None
-                yield self._opening("heading", start)
+                yield self._sections.opening("heading", start)
             elif block := _BLOCK.match(line):
                 inside = block["name"].lower()
                 kind = "code" if inside in _OF_CODE else "paragraph"
-                yield self._opening(kind, start)
+                yield self._sections.opening(kind, start)
             elif _DRAWER.match(line) and self._is_closed(place):
                 inside, kind = ":", "lines"
-                yield self._opening(kind, start)
+                yield self._sections.opening(kind, start)
             elif not line.strip():
                 kind = kind if kind == "item" else None
             else:
                 new = self._kind(place, line, kind)
                 goes_on = new == kind and new not in ("header", "row")
                 if not goes_on or (new == "item" and _ITEM.match(line)):
-                    yield self._opening(new, start)
+                    yield self._sections.opening(new, start)
                 kind = new
 
     def _kind(self, place: int, line: str, before: BlockKind | None) -> BlockKind:
@@ -105,9 +105,6 @@ class _Reader:
         """Tell whether a drawer that opens at a line is closed; most have a few lines."""
         rows = (line.strip().lower() for _, line in self._lines[place + 1 : place + 100])
         return ":end:" in rows
-
-    def _opening(self, kind: BlockKind, start: int) -> Opening:
-        return Opening(kind, start, self._sections.path)
 
 
 def _plain(title: str) -> str:

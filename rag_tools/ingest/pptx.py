@@ -51,10 +51,7 @@ def load_pptx(data: bytes, *, uri: str, name: str) -> Document:
 
 def _slides(archive: Archive) -> Iterator[str]:
     """Yield the names of the slides in the order in which they are shown."""
-    main = next(
-        (each.target for each in archive.relations("").values() if each.kind == "officeDocument"),
-        "ppt/presentation.xml",
-    )
+    main = archive.main("ppt/presentation.xml")
     relations = archive.relations(main)
     ids = archive.xml(main).iterfind("{*}sldIdLst/{*}sldId")
     seen = set()

@@ -12,6 +12,7 @@ import re
 from dataclasses import dataclass, field, replace
 
 from rag_tools.errors import UnreadableFileError
+from rag_tools.ingest.decode import valid
 from rag_tools.ingest.extraction import Extraction
 from rag_tools.ingest.symbols import symbol
 from rag_tools.ingest.tables import write_table
@@ -359,11 +360,11 @@ class _Reader:
                 self._fonts.names[self._table_entry] += characters.rstrip(";")
             case place if place in _INFO:
                 stated = str(self.info.get(_INFO[place], "")) + characters
-                self.info[_INFO[place]] = _valid(stated)[:_LONGEST_VALUE]
+                self.info[_INFO[place]] = valid(stated)[:_LONGEST_VALUE]
 
     def _taken(self) -> str:
         self._flush()
-        words = _valid("".join(self._text))
+        words = valid("".join(self._text))
         self._text.clear()
         return words
 
@@ -419,8 +420,3 @@ def _codec(name: str) -> str:
         return codecs.lookup(name).name
     except LookupError:
         return "cp1252"
-
-
-def _valid(text: str) -> str:
-    """Return a text with a replacement character in place of each half of a character."""
-    return text.encode("utf-8", "replace").decode() if not text.isascii() else text

@@ -9,13 +9,12 @@ from urllib.parse import quote as percent_encode
 
 from rag_tools.errors import UnreadableFileError
 from rag_tools.ingest.extraction import Extraction
-from rag_tools.ingest.text import looks_like_header
+from rag_tools.ingest.text import ROWS_LOOKED_AT, looks_like_header
 from rag_tools.types import BlockKind
 
 MAX_CELLS = 2_000_000
 """Cells with content above which a spreadsheet is refused."""
 
-_ROWS_LOOKED_AT = 20  # rows of a table that tell whether the first one is a header
 _PLAIN_NAME = re.compile(r"[^\W\d]\w*")
 
 
@@ -90,7 +89,7 @@ class SheetWriter:
             captions += 1
         if captions == len(table):  # nothing stands beside anything
             captions = 0
-        looked_at = table[captions : captions + _ROWS_LOOKED_AT]
+        looked_at = table[captions : captions + ROWS_LOOKED_AT]
         has_header = looks_like_header([_texts(row, places) for row in looked_at])
         for number, row in enumerate(table):
             kind: BlockKind = "row"

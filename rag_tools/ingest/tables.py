@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rag_tools.ingest.extraction import Extraction
-from rag_tools.ingest.text import looks_like_header
+from rag_tools.ingest.text import ROWS_LOOKED_AT, looks_like_header
 from rag_tools.types import BlockKind
-
-_ROWS_LOOKED_AT = 20  # rows of a table that tell whether the first one is a header
 
 
 def write_table(
@@ -31,7 +29,7 @@ def write_table(
     if not any(any(cells) for cells, _ in rows):
         return
     if header_rows is None:
-        texts = [cells for cells, _ in rows[:_ROWS_LOOKED_AT]]
+        texts = [cells for cells, _ in rows[:ROWS_LOOKED_AT]]
         header_rows = int(looks_like_header(texts, by_numbers=True))
     for number, (cells, path) in enumerate(rows):
         kind: BlockKind = "header" if number < header_rows else "row"

@@ -99,8 +99,12 @@ def load_text(data: bytes, *, uri: str, name: str) -> Document:
         uri=uri,
         title=name,
         media_type=media_type,
-        blocks=tile(_openings(text, kind), len(text)) if text else (),
+        blocks=tile(_openings(text, kind), len(text)),
     )
+
+
+ROWS_LOOKED_AT = 20
+"""Rows of a table that are enough for `looks_like_header`."""
 
 
 def looks_like_header(rows: Sequence[Sequence[str]], *, by_numbers: bool = False) -> bool:
@@ -109,7 +113,7 @@ def looks_like_header(rows: Sequence[Sequence[str]], *, by_numbers: bool = False
     Parameters
     ----------
     rows
-        Cells of the first rows.
+        Cells of the first rows, `ROWS_LOOKED_AT` at most.
     by_numbers
         Whether numbers must confirm it: some below the names, and none among them.
     """

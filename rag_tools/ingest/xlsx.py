@@ -48,10 +48,7 @@ def load_xlsx(data: bytes, *, uri: str, name: str) -> Document:
     archive = Archive(data, name, "an Excel workbook")
     if "xl/workbook.bin" in archive:
         raise UnreadableFileError(f"{name}: a binary workbook (.xlsb): save it as .xlsx")
-    main = next(
-        (each.target for each in archive.relations("").values() if each.kind == "officeDocument"),
-        "xl/workbook.xml",
-    )
+    main = archive.main("xl/workbook.xml")
     relations = archive.relations(main)
     root = archive.xml(main)
     by_kind = {each.kind: each.target for each in relations.values()}

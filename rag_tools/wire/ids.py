@@ -25,7 +25,10 @@ _CANDIDATES = 100
 _SHORT = re.compile(
     r"(?P<document>.+):(?P<start>\d{1,15})-(?P<end>\d{1,15}):(?P<check>[a-z2-7]{4})", re.DOTALL
 )
-_MARKER = re.compile(r"\[([^\[\]\s]{1,600}:\d{1,15}-\d{1,15}:[a-z2-7]{4})\]")
+IN_BRACKETS = r"[^\[\]\s]{1,600}:\d{1,15}-\d{1,15}:[a-z2-7]{4}"
+"""Pattern of a short id that may stand in square brackets."""
+
+_MARKER = re.compile(rf"\[({IN_BRACKETS})\]")
 
 
 class DocumentIds(Protocol):
@@ -151,7 +154,7 @@ def markers(text: str) -> list[Marker]:
     Examples
     --------
     >>> markers("Keys last 90 days [67d718:6977-7136:k3fq].")
-    [Marker(span=Span(start=18, end=42), id='67d718:6977-7136:k3fq')]
+    [Marker(span=Span(start=18, end=41), id='67d718:6977-7136:k3fq')]
     """
     return [Marker(Span(*match.span()), match[1]) for match in _MARKER.finditer(text)]
 
@@ -185,7 +188,7 @@ def cited(draft: str) -> tuple[str, tuple[str, ...]]:
     >>> cited("Keys last 90 days [67d718:6977-7136:k3fq].")
     ('Keys last 90 days                        .', ('67d718:6977-7136:k3fq',))
     """
-    ids = tuple(dict.fromkeys(match[1] for match in _MARKER.finditer(draft)))
+    ids = tuple(dict.fromkeys(marker.id for marker in markers(draft)))
     return _MARKER.sub(lambda match: " " * len(match[0]), draft), ids
 
 

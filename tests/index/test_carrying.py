@@ -233,12 +233,12 @@ def test_spans_are_verbatim_after_any_edits(tmp_path_factory, batches):
 
 
 class Nothing:
-    """A catalog without tombstones, which has seen everything at one place."""
+    """A catalog without tombstones, which has seen everything at one address."""
 
-    def dead_places(self, encoded, *, limit):
+    def dead_addresses(self, encoded, *, limit):
         return []
 
-    def place_of(self, encoded):
+    def address_of(self, encoded):
         return Address(99, 0)
 
 
@@ -259,19 +259,19 @@ def test_no_two_passages_have_one_place(wanted, rows, fresh):
     asked = [Wanted(id, Passage(n, n + 1, path), key) for n, (id, path, key) in enumerate(wanted)]
     sources = assign(asked, freed, fresh, Nothing())
     assert len(sources) == len(wanted)
-    own = [source.place for source in sources if not source.copied]
+    own = [source.address for source in sources if not source.copied]
     assert len(own) == len(set(own))
-    by_place = {row.place: (id, row) for id, some in freed.items() for row in some}
+    by_address = {row.address: (id, row) for id, some in freed.items() for row in some}
     for (_, path, key), source in zip(wanted, sources, strict=True):
         if source.row is not None:
-            _, row = by_place[source.place]
+            _, row = by_address[source.address]
             assert (row.key, row.encoded, row.path) == (source.row, key, path)
-        elif source.place in by_place:
-            assert by_place[source.place][1].encoded == key
+        elif source.address in by_address:
+            assert by_address[source.address][1].encoded == key
         # Copied only where all that was freed has been taken.
         if source.copied:
             assert all(
-                row.place in own for some in freed.values() for row in some if row.encoded == key
+                row.address in own for some in freed.values() for row in some if row.encoded == key
             )
 
 

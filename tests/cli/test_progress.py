@@ -19,7 +19,8 @@ def mixed(tmp_path):
     source = tmp_path / "docs"
     source.mkdir()
     for n in range(12):
-        (source / f"{n}.md").write_text(f"# Lake {n}\n\n" + f"Lake {n} freezes in winter. " * n * n)
+        winters = " ".join(f"Lake {n} froze in winter {winter}." for winter in range(n * n))
+        (source / f"{n}.md").write_text(f"# Lake {n}\n\n{winters}")
         (source / f"{n}.html").write_text(f"<h1>River {n}</h1>" + "<p>Rivers flow.</p>" * n)
     (source / "empty.txt").write_text("")
     (source / "damaged.pdf").write_bytes(b"%PDF-1.7 damaged" * 1000)

@@ -1,7 +1,6 @@
 """Checkpoints of all layouts give the embeddings that sentence-transformers' own loader gives."""
 
 import json
-import string
 from pathlib import Path
 
 import numpy as np
@@ -17,54 +16,20 @@ pytestmark = [pytest.mark.torch, pytest.mark.filterwarnings("ignore")]
 import torch  # noqa: E402
 from safetensors.torch import save_file  # noqa: E402
 from sentence_transformers import MultiVectorEncoder  # noqa: E402
-from sentence_transformers.base.modules import Normalize, Transformer  # noqa: E402
-from sentence_transformers.base.modules.dense import Dense  # noqa: E402
-from sentence_transformers.multi_vector_encoder.modules import MultiVectorMask  # noqa: E402
-from sentence_transformers.sentence_transformer.modules import Pooling  # noqa: E402
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors  # noqa: E402
 from tokenizers.trainers import BpeTrainer  # noqa: E402
 from transformers import (  # noqa: E402
-    BertConfig,
-    BertModel,
-    BertTokenizerFast,
     ModernBertConfig,
     ModernBertModel,
     PreTrainedTokenizerFast,
 )
 
 from rag_tools.encode.export import compare, export  # noqa: E402
+from tiny_checkpoints import HIDDEN, linear, native, tiny_bert  # noqa: E402
 
-HIDDEN = 32
 QUERY = "where is the old mill?"
 SHORT = ["", "a", "mill", QUERY, "Zoë's naïve café; 漢字! [MASK] [unused0] [Q] 🙂", "... !"]
 PASSAGE = "The old mill stands by the river, and its wheel still turns."
-
-
-def tiny_bert(directory: Path, *, extra: tuple[str, ...] = ()) -> tuple[BertModel, Path]:
-    """Write a random BERT of two layers with a character vocabulary and a few words."""
-    words = ["[PAD]", "[unused0]", "[unused1]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-    words += [*string.punctuation, "the", "mill", "river", "old", "漢"]
-    letters = string.ascii_lowercase + string.digits
-    words += [*letters, *(f"##{letter}" for letter in letters)]
-    directory.mkdir(parents=True)
-    (directory / "vocab.txt").write_text("\n".join(words), encoding="utf-8")
-    tokenizer = BertTokenizerFast(str(directory / "vocab.txt"), model_max_length=96)
-    (directory / "vocab.txt").unlink()
-    tokenizer.add_tokens(list(extra))
-    tokenizer.save_pretrained(directory)
-    torch.manual_seed(0)
-    config = BertConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=HIDDEN,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        intermediate_size=64,
-        max_position_embeddings=128,
-        initializer_range=0.3,
-    )
-    model = BertModel(config, add_pooling_layer=False).eval()
-    model.save_pretrained(directory)
-    return model, directory
 
 
 def tiny_modernbert(directory: Path, *, extra: tuple[str, ...]) -> Path:
@@ -102,36 +67,6 @@ def tiny_modernbert(directory: Path, *, extra: tuple[str, ...]) -> Path:
     )
     ModernBertModel(config).save_pretrained(directory)
     return directory
-
-
-def linear(dim: int) -> torch.Tensor:
-    return torch.randn(dim, HIDDEN, generator=torch.Generator().manual_seed(dim))
-
-
-def native(directory: Path, *, dim: int, pooled: bool = False, **settings) -> Path:
-    mask = MultiVectorMask(
-        settings.pop("skiplist", []), skiplist_tasks=settings.pop("tasks", "document")
-    )
-    prompts = settings.pop("prompts", {})
-    _, base = tiny_bert(directory / "base")
-    projection = Dense(
-        HIDDEN,
-        dim,
-        bias=settings.pop("bias", False),
-        activation_function=settings.pop("activation", torch.nn.Identity()),
-        init_weight=linear(dim),
-        module_input_name="token_embeddings",
-    )
-    modules = [
-        Transformer(str(base), **settings),
-        *([Pooling(HIDDEN), Normalize()] if pooled else []),
-        projection,
-        mask,
-        Normalize(module_input_name="token_embeddings"),
-    ]
-    model = MultiVectorEncoder(modules=modules, prompts=prompts, device="cpu")
-    model.save_pretrained(str(directory / "model"), create_model_card=False)
-    return directory / "model"
 
 
 def stanford(directory: Path, *, dim: int, **metadata) -> Path:

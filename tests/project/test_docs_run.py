@@ -64,6 +64,10 @@ def small_index(folder: Path, index: Path) -> None:
     shutil.copytree(index, folder / ".rag-tools")
 
 
+def nothing(folder: Path, _: Path) -> None:
+    assert folder.is_dir()
+
+
 PAGES = {
     "README.md": Page(corpus, ("79 characters", r"pep-0008\.rst#L")),
     "docs/citations.md": Page(
@@ -92,6 +96,16 @@ PAGES = {
             "assert made['start_index'] == len('At most 79 characters ')\n"
         ),
         needs="langchain_core",
+    ),
+    "docs/loaders.md": Page(
+        nothing,
+        ("Plum cake\n",),
+        checks=(
+            "data = b'Plum cake\\nBake it for an hour.'\n"
+            "document = load_recipe(data, uri='file:///plum.recipe', name='plum.recipe')\n"
+            "assert [block.kind for block in document.blocks] == ['heading', 'paragraph']\n"
+            "print(document.title)\n"
+        ),
     ),
     "docs/llamaindex.md": Page(
         small_index,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import re
 import subprocess
 import sys
 import threading
@@ -139,7 +140,7 @@ def test_a_client_that_nobody_has_any_more_ends_its_thread(url: str):
 def test_a_closed_client_says_so(url: str):
     with Client(url) as client:
         assert client.search("tides").results
-    with pytest.raises(ServerError, match="this client was closed; make another"):
+    with pytest.raises(ServerError, match=f"the client of {re.escape(url)} is closed: make a new one"):
         client.search("tides")
 
 

@@ -242,5 +242,5 @@ def test_a_long_document_is_read_on_by_id_in_the_openai_profile(tmp_path: Path):
 def test_the_openai_profile_can_neither_choose_nor_write(directories, tmp_path: Path):
     with pytest.raises(ConfigurationError, match="one index"):
         build(Collections(directories), profile="openai")
-    with pytest.raises(ConfigurationError, match="reading"):
+    with pytest.raises(ConfigurationError, match="read-only"):
         build(Collections({"a": None}), profile="openai", writable=[tmp_path])

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_checkpoint_torch import HIDDEN, tiny_bert
 
 pytest.importorskip("transformers", reason="needs the extra [torch]")
 pytestmark = [pytest.mark.torch, pytest.mark.filterwarnings("ignore")]
@@ -28,6 +27,7 @@ from rag_tools.train.evidence.loss import losses, unit_scores  # noqa: E402
 from rag_tools.train.evidence.model import load_net  # noqa: E402
 from rag_tools.train.evidence.prepare import prepare  # noqa: E402
 from rag_tools.types import Span  # noqa: E402
+from tiny_checkpoints import HIDDEN, tiny_bert  # noqa: E402
 
 COLOURS = ["red", "blue", "green", "white", "black", "brown"]
 

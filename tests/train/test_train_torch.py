@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_checkpoint_torch import HIDDEN, native, tiny_bert
 
 pytest.importorskip("datasets", reason="needs the extra [torch]")
 pytestmark = [pytest.mark.torch, pytest.mark.filterwarnings("ignore")]
@@ -32,6 +31,7 @@ from rag_tools.train.config import Settings, Weights, load_settings  # noqa: E40
 from rag_tools.train.fit import freeze, train  # noqa: E402
 from rag_tools.train.pairs import Example, collect, write_example  # noqa: E402
 from rag_tools.types import Span  # noqa: E402
+from tiny_checkpoints import HIDDEN, native, tiny_bert  # noqa: E402
 
 PLACES = ["mill", "river", "bridge", "tower", "garden", "wall"]
 DIM = 16

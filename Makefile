@@ -29,7 +29,7 @@ quick: $(STAMP)
 # TORCH names a build for your machine, such as torch==2.13.0.
 TORCH ?= torch
 test-torch: $(VENV)-torch/installed
-	$(VENV)-torch/bin/python -m pytest -m torch tests
+	OMP_NUM_THREADS=1 $(VENV)-torch/bin/python -m pytest -n 2 --dist loadfile -m torch tests
 
 $(VENV)-torch/installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)-torch

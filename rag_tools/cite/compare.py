@@ -111,7 +111,6 @@ def compare(
 
 def _near(claim: Sense, citations: Sequence[Citation], around: Sequence[Around]) -> list[_Near]:
     """Return the sentences of the quotes, those with the most words of the claim first."""
-    words = {word for word in claim.content if not word[0].isdigit()}
     found = []
     for citation, place in zip(citations, around, strict=True):
         context = f"{place.title} ; {citation.heading or ''}"
@@ -119,7 +118,7 @@ def _near(claim: Sense, citations: Sequence[Citation], around: Sequence[Around])
         for span, following in zip_longest(spans, spans[1:], fillvalue=Span(0, 0)):
             quote = citation.quote
             sentence = _Sentence(span.of(quote), context, following.of(quote), quote)
-            found.append(_Near(sentence, len(words & sentence.sense.content)))
+            found.append(_Near(sentence, len(claim.content & sentence.sense.content)))
     return sorted(found, key=lambda each: -each.common)
 
 

@@ -140,7 +140,8 @@ def test_a_client_that_nobody_has_any_more_ends_its_thread(url: str):
 def test_a_closed_client_says_so(url: str):
     with Client(url) as client:
         assert client.search("tides").results
-    with pytest.raises(ServerError, match=f"the client of {re.escape(url)} is closed: make a new one"):
+    closed = re.escape(f"the client of {url} is closed: make a new one")
+    with pytest.raises(ServerError, match=closed):
         client.search("tides")
 
 

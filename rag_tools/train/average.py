@@ -33,9 +33,9 @@ def average(
     out
         Directory to write. Everything but the weights is that of the first checkpoint.
     base
-        What the runs started from. For `scale` alone.
+        Checkpoint that the runs started from. It is only needed for `scale`.
     scale
-        How far to go from the base, in distances of the mean.
+        Distance of the result from the base; 1 is the distance of the mean.
 
     Returns
     -------

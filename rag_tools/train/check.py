@@ -38,7 +38,7 @@ class Check(BaseEvaluator):  # type: ignore[misc] # torch is optional, so untype
     Parameters
     ----------
     folders
-        In BEIR or SQuAD layout; see `rag_tools.evaluate.dataset.find`.
+        Folders in BEIR or SQuAD layout, see `rag_tools.evaluate.dataset.find`.
     queries, documents
         See `sample`.
     """

@@ -32,7 +32,7 @@ class Targets:
     Attributes
     ----------
     weights
-        Shape ``(B, n_query_tokens)``, float32: what each token of a query counts, on any scale.
+        Shape ``(B, n_query_tokens)``, float32: weight of each token of a query, on any scale.
     positives
         Shape ``(B,)``, int64: the passage that answers each query.
     teacher
@@ -67,13 +67,13 @@ class Collator(MultiVectorEncoderDataCollator):  # type: ignore[misc] # torch is
     Parameters
     ----------
     model
-        Whose tokenizer and prompts to use.
+        Model whose tokenizer and prompts are used.
     examples
-        All of the run's.
+        All examples of the run.
     settings
-        Of the run.
+        Settings of the run.
     teachers
-        That score every query of a batch against all its passages.
+        Models that score every query of a batch against all its passages.
 
     Notes
     -----

@@ -14,7 +14,7 @@ from rag_tools.errors import ConfigurationError
 
 
 class Weights(BaseModel):
-    """How much each term of the loss counts; 0 leaves it out. `rag_tools.train.loss` has them."""
+    """Weights of the terms of the loss, see `rag_tools.train.loss`; 0 leaves a term out."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -31,13 +31,13 @@ class Settings(BaseModel):
     Attributes
     ----------
     seed
-        Of the batches, the negatives drawn and the dropout.
+        Seed of the random choices: batches, drawn negatives and dropout.
     steps
-        Updates of the weights.
+        Number of updates of the weights.
     batch_size
-        Queries of a batch; all come from one source.
+        Number of queries in a batch, which all come from one source.
     negatives
-        Negatives drawn from a mined tuple, anew each time; fewer where a tuple has fewer.
+        Number of negatives drawn from a mined tuple each time it is used; fewer if it has fewer.
     source_power
         A source of n pairs gives batches in proportion to n ** source_power: 1 draws every pair
         equally often, 0 every source.
@@ -47,50 +47,55 @@ class Settings(BaseModel):
         arXiv 2104.06967); the rest comes from anywhere in the source. Neighbours are those of the
         base.
     query_tokens, passage_tokens
-        Longer texts are cut in training; a checkpoint's own window doesn't change.
+        Maximum length in training; longer texts are cut. The checkpoint's own limits don't
+        change.
     trainable_layers
-        The last so many layers of the encoder are trained, besides the projection; embeddings
-        stay as they are.
+        Number of layers of the encoder, counted from the last, that are trained together with the
+        projection. The embeddings aren't trained.
     learning_rate, projection_learning_rate
-        Peaks, for the encoder's layers and for everything after them.
+        Highest learning rates: of the encoder's layers, and of everything after them.
     warmup
-        Share of the steps in which the rates rise to their peaks; then they fall by `decay`.
+        Share of the steps in which the rates rise to their highest values. Afterwards they fall as
+        `decay` says.
     max_gradient
-        Norm that gradients are clipped to.
+        Maximum norm of the gradients; larger ones are clipped.
     dropout
-        Of the layers that train.
+        Dropout rate of the trained layers.
     weights
-        Of the loss's terms.
+        Weights of the terms of the loss.
     idf, pooled
         Of the student's score, as in `rag_tools.index.search.Signals`: the exponent of the inverse
-        document frequency that weighs the query's tokens, and what the cosine of the pooled
-        vectors counts. Frequencies are those among the positives of a source.
+        document frequency that weights the query's tokens, and the weight of the cosine of the
+        pooled vectors. Document frequencies are counted in the positives of a source.
     teachers
         Models that score every query of a batch against all its passages as the run goes on, see
-        `rag_tools.train.teacher.load_teacher`. Scores that tuples bring are passed over then.
+        `rag_tools.train.teacher.load_teacher`. If there are any, scores in the tuples are ignored.
     teacher_weight
-        What their mean score counts, on top of the score that the base itself gives.
+        Weight of their mean score, which is added to the score of the base.
     teacher_temperature, student_temperature, temperature, evidence_temperature
-        What scores are divided by before a softmax: the teacher's, the student's in distillation,
-        in the contrastive term, in the evidence term. The student's score is on a cosine's scale.
+        Divisors of the scores before a softmax: of the teacher's, of the student's in
+        distillation, in the contrastive term and in the evidence term. The student's scores have
+        the range of a cosine.
     dims, dim_weights
-        Every term but the anchors is computed at each of these numbers of leading dimensions, and
-        counts so much there.
+        Numbers of leading dimensions at which every term but the anchors is computed, and the
+        weight of each.
     chunk
-        Passages encoded at once. Passages are sorted by length first, so that little is padding.
+        Number of passages that are encoded together. They are sorted by length first, so that
+        little padding is needed.
     check_every
-        Steps between two saved states, and two checks on `dev`.
+        Number of steps after which the state is saved and checked on `dev`.
     exclude
-        Folders of evaluation data: examples that nearly repeat a text there are left out, see
+        Folders of evaluation data. Examples that nearly repeat one of its texts are left out, see
         `rag_tools.train.leakage`.
     dev
         Folders in BEIR or SQuAD layout. The state that has the best mean nDCG@10 is kept.
     dev_queries, dev_documents
-        How many are drawn from each data set for a check; the relevant documents are among them.
+        Number of queries and documents that are drawn from each data set for a check. The
+        documents include the relevant ones.
     bf16
-        Run the encoder in bfloat16; None: where the processor has it.
+        Whether the encoder computes in bfloat16; None: if the processor supports it.
     threads
-        Threads on a CPU; None leaves it to torch.
+        Number of threads on a CPU; None: torch decides.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -143,8 +148,8 @@ def load_settings(file: Path | None, assignments: Sequence[str] = ()) -> Setting
     Parameters
     ----------
     file
-        TOML with any of the fields of `Settings`. A file that `write_run` wrote will do: what it
-        says of the run's data is passed over.
+        TOML with any of the fields of `Settings`. A file written by `write_run` can be used too:
+        its entries about the data are ignored.
     assignments
         ``NAME=VALUE`` with a value in TOML, such as ``steps=500`` or ``weights.anchor=1.0``.
 

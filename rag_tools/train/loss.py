@@ -161,10 +161,10 @@ def score(
     Parameters
     ----------
     weights
-        Shape ``(n_queries, n_query_tokens)``: what each token counts; those that score are brought
-        to a sum of 1.
+        Shape ``(n_queries, n_query_tokens)``: weight of each token. The weights of the tokens that
+        score are divided by their sum.
     pooled
-        What the cosine of the pooled vectors counts.
+        Weight of the cosine of the pooled vectors.
 
     Returns
     -------

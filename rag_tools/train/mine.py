@@ -36,15 +36,15 @@ class Mining:
     Attributes
     ----------
     negatives
-        At most so many for a pair.
+        Maximum number of negatives for a pair.
     depth
-        Negatives are drawn from the best so many passages of the engine and of BM25.
+        Number of the best passages of the engine, and of BM25, from which negatives are drawn.
     share
         A candidate is dropped as a false negative if the teacher puts it above this share of the
         way from its lowest score for the query to the positive's (as NV-Retriever's TopK-PercPos,
         de Souza P. Moreira et al. 2024, for scores of any scale).
     seed
-        Of the draw.
+        Seed of the random choice.
     """
 
     negatives: int = 16
@@ -70,17 +70,17 @@ def mine(
     examples
         Pairs, or tuples whose negatives are mined anew. All positives of a source are its corpus.
     out
-        JSON lines; what is there stays, so an interrupted run goes on.
+        File of JSON lines. What it contains is kept, so an interrupted run can be continued.
     work
-        Directory for an index of each source; what is there is used again.
+        Directory for an index of each source. Indexes that exist are used again.
     teacher
-        Scores the passages; None is the engine's own fused score.
+        Scores the passages; None: the engine's own score.
     checkpoint
-        Of the engine; None is the bundled one.
+        Checkpoint of the engine; None: the bundled one.
 
     Returns
     -------
-    How many tuples were written.
+    Number of tuples that were written.
 
     Notes
     -----
@@ -119,9 +119,9 @@ def rerank(run: Run, dataset: Dataset, teacher: Teacher, *, depth: int) -> dict[
     Parameters
     ----------
     run
-        The student's.
+        Run of the student.
     depth
-        How many of a query's documents the teacher orders anew.
+        Number of documents for a query that the teacher ranks.
 
     Returns
     -------

@@ -30,7 +30,7 @@ class Example:
     source
         Name of the collection it comes from.
     query
-        Its text.
+        Text of the query.
     passages
         The positive, then negatives if they were mined.
     scores
@@ -55,9 +55,9 @@ class Collection:
     path
         A file or the directory of an index.
     sha256
-        Of the examples, as `write_example` writes them, in hexadecimal.
+        Hash of the examples as `write_example` writes them, in hexadecimal.
     examples
-        In the order read.
+        The examples in the order of the file or the index.
     """
 
     path: str

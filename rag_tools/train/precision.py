@@ -11,9 +11,9 @@ def in_bf16(device: torch.device, wanted: bool | None) -> torch.autocast:
     Parameters
     ----------
     device
-        Of the model.
+        Device of the model.
     wanted
-        Whether it does; None: where the device does so itself, not by way of float32.
+        Whether it computes in bfloat16; None: if the device does so itself, not by way of float32.
     """
     if wanted is None:
         wanted = (

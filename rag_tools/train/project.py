@@ -36,7 +36,7 @@ def fit_projection(vectors: Iterable[NDArray[np.float32]], dim: int) -> NDArray[
     vectors
         Arrays of shape ``(n_tokens, base_dim)``; rows are brought to unit length here.
     dim
-        Dims to keep.
+        Number of dimensions to keep.
 
     Returns
     -------
@@ -67,11 +67,11 @@ def project(
     base
         A sentence-transformers model with mean pooling.
     passages
-        Text to fit the projection on.
+        Texts that the projection is fitted to.
     out
         Directory to write: sentence-transformers' multi-vector layout.
     dim
-        Dims of a token's vector.
+        Number of dimensions of a token's vector.
     """
     projection = fit_projection(_token_vectors(base, passages), dim)
     base_dim = projection.shape[1]

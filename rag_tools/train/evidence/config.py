@@ -12,7 +12,7 @@ from rag_tools.errors import ConfigurationError
 
 
 class Source(BaseModel):
-    """Data to make examples of.
+    """Data that examples are made from.
 
     Attributes
     ----------
@@ -22,7 +22,8 @@ class Source(BaseModel):
     path
         A file or a folder; relative to the configuration file.
     most
-        Examples of each collection in it: a source of pairs, a folder of documents.
+        Maximum number of examples of each collection in it: of a source of pairs, or of a folder
+        of documents.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -33,7 +34,7 @@ class Source(BaseModel):
 
 
 class LossWeights(BaseModel):
-    """What each term of the loss counts; see `rag_tools.train.evidence.loss`."""
+    """Weights of the terms of the loss, see `rag_tools.train.evidence.loss`."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -49,41 +50,43 @@ class EvidenceSettings(BaseModel):
     Attributes
     ----------
     sources
-        What examples are made of.
+        Data that examples are made from.
     exclude
-        Folders of evaluation data: examples that nearly repeat a text there are left out.
+        Folders of evaluation data. Examples that nearly repeat one of its texts are left out.
     seed
-        Of the examples that are drawn and of their order.
+        Seed of the random choice of examples and of their order.
     pairs
-        Question and passage pairs to train on; examples come again when they are used up.
+        Number of pairs of question and passage to train on. When all examples are used, they are
+        used again.
     batch_pairs
-        Pairs of a batch, about.
+        Approximate number of pairs in a batch.
     max_tokens
-        Of a pair; a longer one is cut.
+        Maximum length of a pair; longer ones are cut.
     learning_rate, head_learning_rate
-        Peaks: of the encoder's layers and of what is new.
+        Highest learning rates: of the encoder's layers, and of the new layers.
     warmup, cooldown
-        Shares of the run in which the rates rise and fall linearly; between they stay.
+        Shares of the run in which the rates rise and fall linearly. In between they stay the same.
     frozen
-        Lower layers that aren't trained; the embeddings never are.
+        Number of lower layers that aren't trained. The embeddings never are.
     max_gradient
-        Norm that gradients are clipped to.
+        Maximum norm of the gradients; larger ones are clipped.
     weights
-        Of the loss's terms.
+        Weights of the terms of the loss.
     check_every
-        Pairs between two checks on the development sets.
+        Number of pairs after which the model is checked on the development sets.
     save_every
-        Seconds between two saved states.
+        Seconds after which the state is saved.
     squad, qed, candidates
         Development sets: folders that `rag_tools.evaluate.evidence` reads, and a file of examples
-        with token-vector scores, see `rag_tools.train.evidence.check`. Empty: left out.
+        with scores of token embeddings, see `rag_tools.train.evidence.check`. Empty ones are left
+        out.
     dev_questions
-        How many questions of each.
+        Number of questions of each.
     dev_claims
-        Share of the claims that is kept from training and measured on.
+        Share of the claims that isn't trained on but used for the checks.
     workers
-        Processes that share a batch, each on one thread. Small models gain more by them than by
-        threads, which wait for each other at every product, above all on a busy machine.
+        Number of processes that share a batch, each on one thread. They make a small model faster
+        than threads do, which wait for each other at every product, above all on a busy machine.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)

@@ -54,21 +54,21 @@ def train_evidence(
     Parameters
     ----------
     settings
-        See there.
+        Settings of the run.
     out
-        Folder for examples, the log, the last and the best state.
+        Folder for the examples, the log, and the last and best states.
     base
-        Folder of a BERT in Hugging Face's layout; by default the bundled checkpoint's encoder,
-        its weights restored from int8.
+        Folder of a BERT in Hugging Face's layout. By default, the encoder of the bundled checkpoint
+        is used, its weights restored from int8.
     resume
-        Go on from the last state in `out`.
+        Whether to continue from the last state in `out`.
     report
-        Called with what is logged.
+        Called with every entry of the log.
 
     Raises
     ------
     ConfigurationError
-        If there is a run in `out` and `resume` isn't set, or one of other settings.
+        If there is a run in `out` and `resume` isn't set, or if its settings are others.
     """
     _open(settings, out, resume=resume)
     counted = prepare(settings, out)

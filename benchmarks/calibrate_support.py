@@ -1,7 +1,7 @@
 """Fits the scores of support and confidence to data, and shows how well they hold.
 
 Usage: python benchmarks/calibrate_support.py DATA [--claims FILE] [--everyday CORPUS]
-    [--checkpoint NAME] [--write]
+    [--checkpoint NAME] [--evidence FOLDER] [--write]
 
 DATA holds the folders ``wice``, ``squad``, ``qed_dev`` and ``chunking_evaluation``, see
 `rag_tools.evaluate.evidence`. A few minutes on two cores. Prints AUROC and expected calibration
@@ -19,6 +19,9 @@ people, which take part in placing the border of supported: one JSON object with
 unsupported. Questions: asked of everything, and of everything but what answers them. CORPUS is what
 ``everyday/fetch.py CORPUS --confidence`` made: it adds the questions of
 ``everyday/confidence.jsonl``, some of which have no answer there though they are on the subject.
+
+With ``--evidence FOLDER``, the second stage searches with that evidence model, and only the
+confidence in what it has read is fitted; with --write it is added to the others.
 """
 
 from __future__ import annotations
@@ -32,6 +35,7 @@ import sys
 import tempfile
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -39,7 +43,14 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from rag_tools.cite.support import CALIBRATION, Evidence, Relevance, evidence, relevance
+from rag_tools.cite.support import (
+    CALIBRATION,
+    Evidence,
+    ReadRelevance,
+    Relevance,
+    evidence,
+    relevance,
+)
 from rag_tools.encode.checkpoint import load_checkpoint
 from rag_tools.engine import Engine
 from rag_tools.evaluate.calibration import Model, fit, held_out
@@ -52,6 +63,7 @@ from rag_tools.types import Document, Filter
 EVERYDAY = Path(__file__).parent / "everyday" / "confidence.jsonl"
 FIGURE = Path(__file__).with_name("calibration.svg")
 GROUP = "group"  # field of the documents' metadata
+QUESTION_SETS = ("squad", "qed_dev", "chunking_evaluation")
 PARAGRAPHS = 8  # of each article of SQuAD that claims are made from
 QUESTIONS = 250  # of each set
 QUOTES = 8  # of a claim, as `Searcher.cite` takes them
@@ -97,7 +109,7 @@ class Case(NamedTuple):
     source: str
     kind: str
     group: str
-    features: Evidence | Relevance
+    features: Evidence | Relevance | ReadRelevance
 
 
 class Fit(NamedTuple):
@@ -117,18 +129,53 @@ def main() -> None:
     parser.add_argument("--claims", type=Path, metavar="FILE", help="short claims, labelled")
     parser.add_argument("--everyday", type=Path, metavar="CORPUS", help="everyday documents")
     parser.add_argument("--checkpoint", help="name or directory; default: the bundled one")
+    parser.add_argument("--evidence", type=Path, metavar="FOLDER", help="evidence model")
     parser.add_argument("--write", action="store_true", help="write the weights and the curves")
     arguments = parser.parse_args()
+    corpus = arguments.everyday
+    if arguments.evidence:
+        confidence = fit_confidence(asked(arguments.data, corpus, arguments.evidence))
+        if arguments.write:
+            write_read(confidence)
+        return
     cases, settings = collect(arguments.data, arguments.checkpoint)
     if arguments.claims:
         cases += short_claims(arguments.claims, arguments.checkpoint)
-    if arguments.everyday:
-        cases += everyday_questions(arguments.everyday, arguments.checkpoint)
+    if corpus:
+        cases += everyday_questions(corpus, checkpoint=arguments.checkpoint)
     support, borders = fit_support(cases)
     confidence = fit_confidence(cases)
     if arguments.write:
         write(support, borders, confidence, settings)
         draw({"support of a claim": support, "confidence in an answer": confidence})
+
+
+def asked(data: Path, corpus: Path | None, model: Path) -> list[Case]:
+    """Return the questions as an engine with an evidence model saw them."""
+    cases: list[Case] = []
+    for name in QUESTION_SETS:
+        with loaded(data / name, model=model) as (engine, found):
+            cases += questions(engine, found)
+    if corpus:
+        cases += everyday_questions(corpus, model=model)
+    read = [case for case in cases if isinstance(case.features, ReadRelevance)]
+    print(f"first hit not read in time: {len(cases) - len(read)} of {len(cases)}", file=sys.stderr)
+    return read
+
+
+@contextmanager
+def loaded(
+    folder: Path, *, checkpoint: str | None = None, model: Path | None = None
+) -> Iterator[tuple[Engine, EvidenceSet]]:
+    """Open an engine on the documents of a set."""
+    found = grouped(read_evidence(folder)[0])
+    print(f"{folder.name}: {len(found.documents)} documents", file=sys.stderr)
+    with (
+        tempfile.TemporaryDirectory() as directory,
+        Engine.open(directory, checkpoint=checkpoint, evidence=model, create=True) as engine,
+    ):
+        engine.add(found.documents.values())
+        yield engine, found
 
 
 def collect(data: Path, checkpoint: str | None) -> tuple[list[Case], dict[str, Any]]:
@@ -141,14 +188,7 @@ def collect(data: Path, checkpoint: str | None) -> tuple[list[Case], dict[str, A
         "chunking_evaluation": [questions],
     }
     for name, made in makers.items():
-        (found,) = read_evidence(data / name)
-        print(f"{name}: {len(found.documents)} documents", file=sys.stderr)
-        with (
-            tempfile.TemporaryDirectory() as directory,
-            Engine.open(directory, checkpoint=checkpoint, create=True) as engine,
-        ):
-            found = grouped(found)
-            engine.add(found.documents.values())
+        with loaded(data / name, checkpoint=checkpoint) as (engine, found):
             for make in made:
                 cases += make(engine, found)
             status = engine.status()
@@ -276,16 +316,18 @@ def questions(engine: Engine, data: EvidenceSet) -> Iterator[Case]:
             yield Case(question.text, label, data.name, label, group, features)
 
 
-def everyday_questions(corpus: Path, checkpoint: str | None) -> Iterator[Case]:
+def everyday_questions(
+    corpus: Path, *, checkpoint: str | None = None, model: Path | None = None
+) -> Iterator[Case]:
     """Yield questions about everyday documents, and those on the subject without an answer."""
-    asked = [json.loads(line) for line in EVERYDAY.read_text(encoding="utf-8").splitlines()]
+    lines = [json.loads(line) for line in EVERYDAY.read_text(encoding="utf-8").splitlines()]
     with (
         tempfile.TemporaryDirectory() as directory,
-        Engine.open(directory, checkpoint=checkpoint, create=True) as engine,
+        Engine.open(directory, checkpoint=checkpoint, evidence=model, create=True) as engine,
     ):
-        for package in sorted({each["subject"] for each in asked}):
+        for package in sorted({each["subject"] for each in lines}):
             engine.sync([corpus / package])
-        for each in asked:
+        for each in lines:
             hits = engine.search(each["question"], limit=1).results
             label = "answered" if each["answered"] else "unanswered"
             features = relevance(each["question"], hits[0])
@@ -450,6 +492,14 @@ def write(
         "partial": borders[0],
         "low": LOW,
     }
+    text = json.dumps(calibration, indent=2) + "\n"
+    CALIBRATION.write_text(text, encoding="utf-8", newline="\n")
+
+
+def write_read(confidence: Fit) -> None:
+    """Add the confidence in what the evidence model has read."""
+    calibration = json.loads(CALIBRATION.read_text(encoding="utf-8"))
+    calibration["read_confidence"] = _logistic(confidence)
     text = json.dumps(calibration, indent=2) + "\n"
     CALIBRATION.write_text(text, encoding="utf-8", newline="\n")
 

@@ -35,6 +35,9 @@ VERBATIM = 12
 # Mean similarity of a word's tokens from which the word counts as covered.
 COVERED = 0.6
 
+# Largest logarithm of odds: probabilities are told to three decimals.
+MOST_ODDS = 6.0
+
 _WORD = re.compile(r"\w+(?:[.,'’]\w+)*")
 _NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 _AT_START = re.compile(r"(?:\A|[.!?:]\s)[\W_]*\Z")
@@ -105,6 +108,24 @@ class Relevance(NamedTuple):
     names: float
 
 
+class ReadRelevance(NamedTuple):
+    """What the confidence is made of if the evidence model has read the first hit.
+
+    Attributes
+    ----------
+    best, words, numbers, names
+        As in `Relevance`.
+    answers
+        Logarithm of the odds that the passage holds an answer, `MOST_ODDS` at most either way.
+    """
+
+    best: float
+    words: float
+    numbers: float
+    names: float
+    answers: float
+
+
 class Logistic(BaseModel):
     """A logistic regression, and what it gave on folds that it wasn't fitted to."""
 
@@ -114,7 +135,7 @@ class Logistic(BaseModel):
     weights: Mapping[str, float]
     measured: Mapping[str, Any]
 
-    def __call__(self, features: Evidence | Relevance) -> float:
+    def __call__(self, features: Evidence | Relevance | ReadRelevance) -> float:
         """Return the probability, to three decimals."""
         total = self.intercept + sum(
             self.weights[name] * value for name, value in features._asdict().items()
@@ -129,8 +150,9 @@ class Calibration(BaseModel):
     ----------
     fingerprint, dim, bits
         Of the checkpoint, and of the tokens in the indexes that were measured.
-    support, confidence
-        Evidence → whether a claim is supported; relevance → whether a query is answered.
+    support, confidence, read_confidence
+        Evidence → whether a claim is supported; relevance → whether a query is answered, where the
+        evidence model has read the first hit and where it hasn't.
     supported, partial
         Least scores of these verdicts.
     low
@@ -144,6 +166,7 @@ class Calibration(BaseModel):
     bits: int
     support: Logistic
     confidence: Logistic
+    read_confidence: Logistic | None = None
     supported: float
     partial: float
     low: float
@@ -209,7 +232,11 @@ def assess(
 
 def confidence(query: str, first: Hit) -> float:
     """Return how likely the documents answer a query, judged by the first hit."""
-    return calibration().confidence(relevance(query, first))
+    features = relevance(query, first)
+    fitted = calibration().read_confidence
+    if isinstance(features, ReadRelevance) and fitted is not None:
+        return fitted(features)
+    return calibration().confidence(Relevance(*features[: len(Relevance._fields)]))
 
 
 def evidence(claim: str, citations: Sequence[Citation], around: Sequence[Around] = ()) -> Evidence:
@@ -218,17 +245,26 @@ def evidence(claim: str, citations: Sequence[Citation], around: Sequence[Around]
     return _evidence(_words(claim, citations, found), citations, found)
 
 
-def relevance(query: str, first: Hit) -> Relevance:
+def relevance(query: str, first: Hit) -> Relevance | ReadRelevance:
     """Return what the confidence in hits is made of."""
     known = _Known(f"{first.title} {first.heading or ''} {first.text}")
     words = list(_parsed(query))
     content = [word for word in words if word.content]
-    return Relevance(
+    found = Relevance(
         best=max((each.score for each in first.citations), default=0.0),
         words=_mean([known.has(word) for word in content]),
         numbers=_mean([not known.has(word) for word in words if word.digits]),
         names=_mean([not known.has(word) for word in words if word.name and not word.digits]),
     )
+    if first.reading is None:
+        return found
+    return ReadRelevance(*found, answers=_log_odds(1 - first.reading.no_answer))
+
+
+def _log_odds(probability: float) -> float:
+    if not 0 < probability < 1:
+        return math.copysign(MOST_ODDS, probability - 0.5)
+    return max(-MOST_ODDS, min(MOST_ODDS, math.log(probability / (1 - probability))))
 
 
 class _Word(NamedTuple):

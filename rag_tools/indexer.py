@@ -12,7 +12,7 @@ from pathlib import Path
 
 from rag_tools.cite.locate import check_url_template
 from rag_tools.disk import failures_named
-from rag_tools.errors import IngestError, InvalidQueryError, SkippedDocumentsError
+from rag_tools.errors import AccessError, IngestError, InvalidQueryError, SkippedDocumentsError
 from rag_tools.ingest.discover import inside
 from rag_tools.ingest.load import DEFAULT_MAX_BYTES
 from rag_tools.ingest.worker import DEFAULT_TIMEOUT, Worker
@@ -177,6 +177,10 @@ class Indexer:
     @contextmanager
     def _writer(self, progress: Progress | None) -> Iterator[Writer]:
         opened = self._opened
+        if opened.principal is not None:
+            raise AccessError(
+                "an index isn't changed on behalf of a principal: use the engine without one"
+            )
         encoder = opened.encoder
         with (
             self._writing,

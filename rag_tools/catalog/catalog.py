@@ -55,9 +55,13 @@ class Catalog:
         """Read one committed state for the length of a ``with`` block."""
         with self._transaction("BEGIN"):
             if self._earlier and self.format_version == FORMAT_VERSION:
-                upgrade.read_as_it_is(self._connection)
+                self._renew()
                 self._earlier = False
             yield
+
+    def _renew(self) -> None:
+        """Read the current format, to which another process has upgraded the catalog."""
+        upgrade.read_as_it_is(self._connection)
 
     @contextmanager
     def _transaction(self, begin: str) -> Iterator[None]:
@@ -343,6 +347,10 @@ class Catalog:
                 "(SELECT count(*) FROM tombstone)"
             ).fetchone()
         )
+
+    def document_count(self) -> int:
+        """Count the documents."""
+        return int(self._connection.execute("SELECT count(*) FROM document").fetchone()[0])
 
     def bm25(
         self,

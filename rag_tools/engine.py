@@ -27,6 +27,7 @@ from rag_tools.opened import OpenIndex, open_index
 from rag_tools.searcher import Searcher
 from rag_tools.status import status
 from rag_tools.types import (
+    AccessRules,
     Citation,
     CitedAnswer,
     Document,
@@ -127,8 +128,7 @@ class Engine(Closing):
     def as_(self, principal: Principal) -> Engine:
         """Return the index as a caller sees it: what they may not read doesn't exist in it.
 
-        It only reads. It shares what this engine has open, and needn't be closed. What decides who
-        may read what is described in ``docs/security.md``.
+        It only reads, shares what this engine has open, and needn't be closed.
         """
         return Engine(self._opened.as_(principal))
 
@@ -149,6 +149,7 @@ class Engine(Closing):
         max_bytes: int | None = None,
         document_timeout: float | None = None,
         url_template: str | None = None,
+        access: AccessRules | None = None,
         within: Sequence[str | Path] = (),
         progress: Progress | None = None,
     ) -> SyncReport:
@@ -162,6 +163,7 @@ class Engine(Closing):
             max_bytes=max_bytes,
             document_timeout=document_timeout,
             url_template=url_template,
+            access=access,
             within=within,
             progress=progress,
         )
@@ -275,8 +277,6 @@ class Engine(Closing):
     def verify_answer(self, answer: str) -> Verifications:
         """Check the quotations of a finished answer. See `Checker.verify_answer`."""
         return self._checker.verify_answer(answer)
-
-    # -- the index itself --------------------------------------------------------------------------
 
     def status(self) -> Status:
         """Return what the index contains and how it was built."""

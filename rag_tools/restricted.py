@@ -17,16 +17,13 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from rag_tools.catalog.restricted import Owners, RestrictedCatalog
+from rag_tools.catalog.restricted import DEFAULT_DENY, Owners, RestrictedCatalog
 from rag_tools.catalog.seen_lexical import Lengths, Passages
 from rag_tools.errors import AccessError
 from rag_tools.index.restricted import RestrictedSnapshot
 from rag_tools.index.snapshot import Selection, Snapshot
 from rag_tools.reader import Reader, Restriction, View
 from rag_tools.types import Document, Principal
-
-DEFAULT_DENY = "default_deny"
-"""The setting of an index by which no caller may read a document without labels."""
 
 _SCOPES = 64  # sets of readable labels for which the derived arrays are kept
 

@@ -20,6 +20,9 @@ from rag_tools.catalog import lexical, schema, seen_lexical
 from rag_tools.catalog.catalog import Catalog
 from rag_tools.catalog.seen_lexical import Lengths, Passages
 
+DEFAULT_DENY = "default_deny"
+"""The setting of an index by which no caller may read a document without labels."""
+
 
 class Owners(NamedTuple):
     """Whose the passages of a segment are, whoever may read them.

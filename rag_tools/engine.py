@@ -27,12 +27,14 @@ from rag_tools.opened import OpenIndex, open_index
 from rag_tools.searcher import Searcher
 from rag_tools.status import status
 from rag_tools.types import (
+    AccessRules,
     Citation,
     CitedAnswer,
     Document,
     DocumentEntry,
     Fetched,
     Filter,
+    Principal,
     Progress,
     SearchResults,
     Status,
@@ -64,7 +66,7 @@ class Engine(Closing):
         self._searcher = Searcher(opened)
         self._indexer = Indexer(opened)
         self._documents = Documents(opened.reader)
-        self._checker = Checker(opened.reader, self._searcher, self._documents)
+        self._checker = Checker(opened.reader, self._searcher, self._documents, opened.sources)
         self.aio = AsyncEngine(opened, self._searcher)
 
     @classmethod
@@ -79,6 +81,7 @@ class Engine(Closing):
         dim: int | None = None,
         signals: Signals | None = None,
         evidence: str | Path | None = None,
+        principal: Principal | None = None,
     ) -> Engine:
         """Open the index in `directory`.
 
@@ -102,23 +105,13 @@ class Engine(Closing):
         signals, evidence
             Weights of the signals that `search` adds to MaxSim, and the directory of the model that
             its second stage reads passages with, see `SecondStage`; default: no second stage.
+        principal
+            As whom to read, see `as_`; default: everything, as the owner.
 
         Raises
         ------
-        IndexNotFoundError
-            If there is no index and `create` is false.
-        IndexCorruptError, IndexVersionError
-            If the directory contains something else, or an index of a newer format; nothing in it
-            is changed.
-        IndexAccessError
-            If the index can't be read or made for another reason, such as a missing permission.
-        IndexMismatchError
-            If `checkpoint`, `passage_tokens`, `bits` or `dim` differ from those that the index was
-            made with.
-        InvalidQueryError
-            If a new index can't be made with these values.
-        CheckpointError
-            If the checkpoint can't be read.
+        RagToolsError
+            As `rag_tools.opened.open_index` says.
         """
         return cls(
             open_index(
@@ -128,8 +121,16 @@ class Engine(Closing):
                 asked={"passage_tokens": passage_tokens, "bits": bits, "dim": dim},
                 signals=signals,
                 evidence=evidence,
+                principal=principal,
             )
         )
+
+    def as_(self, principal: Principal) -> Engine:
+        """Return the index as a caller sees it: what they may not read doesn't exist in it.
+
+        It only reads, shares what this engine has open, and needn't be closed.
+        """
+        return Engine(self._opened.as_(principal))
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Return how to open the same index again, for copying and pickling."""
@@ -148,6 +149,7 @@ class Engine(Closing):
         max_bytes: int | None = None,
         document_timeout: float | None = None,
         url_template: str | None = None,
+        access: AccessRules | None = None,
         within: Sequence[str | Path] = (),
         progress: Progress | None = None,
     ) -> SyncReport:
@@ -161,6 +163,7 @@ class Engine(Closing):
             max_bytes=max_bytes,
             document_timeout=document_timeout,
             url_template=url_template,
+            access=access,
             within=within,
             progress=progress,
         )
@@ -275,8 +278,6 @@ class Engine(Closing):
         """Check the quotations of a finished answer. See `Checker.verify_answer`."""
         return self._checker.verify_answer(answer)
 
-    # -- the index itself --------------------------------------------------------------------------
-
     def status(self) -> Status:
         """Return what the index contains and how it was built."""
         return status(self._opened)
@@ -296,5 +297,4 @@ class Engine(Closing):
 
     def close(self) -> None:
         """Close the connections to the catalog, release the mapped files, end helper processes."""
-        self._checker.close()
         self._opened.close()

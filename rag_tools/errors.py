@@ -97,6 +97,10 @@ class IndexLockedError(RagToolsError):
     """Another process is writing to the index."""
 
 
+class AccessError(RagToolsError):
+    """A caller asked for what is only for those who may read the whole index."""
+
+
 class NotFoundError(RagToolsError):
     """No document or passage has this id, or no collection has this name."""
 

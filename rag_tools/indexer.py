@@ -12,13 +12,13 @@ from pathlib import Path
 
 from rag_tools.cite.locate import check_url_template
 from rag_tools.disk import failures_named
-from rag_tools.errors import IngestError, InvalidQueryError, SkippedDocumentsError
+from rag_tools.errors import AccessError, IngestError, InvalidQueryError, SkippedDocumentsError
 from rag_tools.ingest.discover import inside
 from rag_tools.ingest.load import DEFAULT_MAX_BYTES
 from rag_tools.ingest.worker import DEFAULT_TIMEOUT, Worker
 from rag_tools.opened import OpenIndex
 from rag_tools.sync import Meter, SyncOptions, source_root, sync
-from rag_tools.types import Document, Progress, Skipped, SyncReport
+from rag_tools.types import AccessRules, Document, Progress, Skipped, SyncReport
 from rag_tools.writer import Writer
 
 
@@ -42,6 +42,7 @@ class Indexer:
         max_bytes: int | None = None,
         document_timeout: float | None = None,
         url_template: str | None = None,
+        access: AccessRules | None = None,
         within: Sequence[str | Path] = (),
         progress: Progress | None = None,
     ) -> SyncReport:
@@ -72,6 +73,9 @@ class Indexer:
             Template for the URLs of citations, for all documents and from now on, such as
             ``https://docs.example.com/{relative_path}#L{first_line}``; see `cite_span` for the
             fields. An empty string removes it, so that citations have the URLs of their sources.
+        access
+            Who may read the files of `paths`, and whether documents without labels are for
+            nobody, see ``docs/security.md``. Default: as when they were synced before.
         within
             Folders outside which nothing is read, for callers who aren't trusted with all files.
             `paths` must lie in them, links that lead out of them aren't followed, and roots that
@@ -97,7 +101,8 @@ class Indexer:
             raise InvalidQueryError(f"document timeout {timeout:g} s: allow more than 0 seconds")
         if url_template:
             check_url_template(url_template)
-        options = SyncOptions(tuple(include), tuple(exclude), hidden, gitignore)
+        rules = access and access.rules
+        options = SyncOptions(tuple(include), tuple(exclude), hidden, gitignore, rules)
         roots = [source_root(path) for path in paths]
         folders = [source_root(folder) for folder in within]
         for path, root in zip(paths, roots, strict=True):
@@ -110,6 +115,8 @@ class Indexer:
         with Worker(timeout=timeout) as worker, self._writer(meter) as writer:
             if url_template is not None:
                 writer.set_url_template(url_template or None)
+            if access is not None and access.default_deny is not None:
+                writer.set_default_deny(denied=access.default_deny)
             return sync(
                 writer,
                 [(root, options) for root in roots],
@@ -177,6 +184,10 @@ class Indexer:
     @contextmanager
     def _writer(self, progress: Progress | None) -> Iterator[Writer]:
         opened = self._opened
+        if opened.principal is not None:
+            raise AccessError(
+                "an index isn't changed on behalf of a principal: use the engine without one"
+            )
         encoder = opened.encoder
         with (
             self._writing,

@@ -12,7 +12,7 @@ import os
 import time
 from collections import Counter, deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -33,9 +33,10 @@ from rag_tools.ingest.discover import (
     inside,
 )
 from rag_tools.ingest.formats import format_suffix
+from rag_tools.ingest.labelling import Labelling, labelled
 from rag_tools.ingest.load import harmless, lacks_grammar, printable, read
 from rag_tools.ingest.worker import Worker
-from rag_tools.types import Progress, Skipped, SyncReport, document_id
+from rag_tools.types import AccessRules, Progress, Skipped, SyncReport, document_id
 from rag_tools.writer import Writer
 
 # A file that is written again within this time after it was read may keep its size and time stamp,
@@ -65,20 +66,25 @@ class SyncOptions:
         Whether to index files and folders whose names start with a dot.
     gitignore
         Whether to leave out what git's ignore files name.
+    access
+        Which labels the files get; None: those of the root around it, if there is one.
     """
 
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
     hidden: bool = False
     gitignore: bool = True
+    access: AccessRules | None = None
 
     def as_json(self) -> dict[str, Any]:
         """Return the options as the catalog stores them."""
+        access = self.access and self.access.model_dump(mode="json", include={"labels", "posix"})
         return {
             "include": list(self.include),
             "exclude": list(self.exclude),
             "hidden": self.hidden,
             "gitignore": self.gitignore,
+            **({} if access is None else {"access": access}),
         }
 
     @classmethod
@@ -89,6 +95,7 @@ class SyncOptions:
             tuple(stored["exclude"]),
             stored["hidden"],
             stored["gitignore"],
+            AccessRules.model_validate(stored["access"]) if "access" in stored else None,
         )
 
 
@@ -111,6 +118,7 @@ class _Planned(NamedTuple):
     known: tuple[str, SourceState] | None
     size: int
     is_root: bool
+    terms: str | None
 
     @property
     def characters(self) -> int:
@@ -239,6 +247,10 @@ def sync(
         if not (given or stored):
             folders = ", ".join(map(str, within))
             raise InvalidQueryError(f"nothing in {folders} was indexed before: name what to index")
+    for path, (root, options) in given.items():
+        # Who forgets the rules of access when a root is named again doesn't thereby lift them.
+        if options.access is None and path in stored:
+            given[path] = root, replace(options, access=stored[path][1].access)
     given = given or stored
     every = stored | given
     below = tuple(map(_prefix, given))
@@ -249,7 +261,10 @@ def sync(
         if path in given or (
             path.startswith(below) and (os.path.lexists(root) or _known(writer, root, inner))
         ):
-            planned += _plan_root(writer, root, options, tally, inner, within=within, meter=meter)
+            labelling = _labelling(path, every)
+            planned += _plan_root(
+                writer, root, options, labelling, tally, inner, within=within, meter=meter
+            )
     # In the order of a hash: what the codebook is trained on, the first files, is then a fair
     # sample of all of them, and so is what the time left is estimated by; and the order is the
     # same every time.
@@ -296,10 +311,19 @@ def _as_before(
     return max(around, key=lambda root: len(root[0]), default=(path, new))
 
 
+def _labelling(path: str, roots: Mapping[str, tuple[Path, SyncOptions]]) -> Labelling:
+    """Return what decides about labels in a root: the innermost rules in it or around it."""
+    around = [name for name in roots if _prefix(path).startswith(_prefix(name))]
+    ruled = [name for name in around if roots[name][1].access is not None]
+    base, options = roots[max(ruled, key=len, default=path)]
+    return Labelling(base, options.access)
+
+
 def _plan_root(
     writer: Writer,
     root: Path,
     options: SyncOptions,
+    labelling: Labelling,
     tally: _Tally,
     inner: Sequence[Path],
     *,
@@ -354,11 +378,18 @@ def _plan_root(
     planned: list[_Planned] = []
     for seen, (path, file) in enumerate(present.items()):
         meter.scanned(seen)
-        size = _size_if_changed(file.path, known.get(path))
+        before = known.get(path)
+        try:
+            terms = labelling.terms(file.path, sidecar=file.sidecar)
+        except IngestError as error:  # a document whose readers aren't known isn't indexed
+            tally.skipped.append(Skipped(path=path, reason=str(error)))
+            continue
+        same = before if before is not None and before[1].terms == terms else None
+        size = _size_if_changed(file.path, same)
         if size is None:
             tally.unchanged += 1
         else:
-            planned.append(_Planned(file, path, known.get(path), size, file.path == root))
+            planned.append(_Planned(file, path, before, size, file.path == root, terms))
     return planned
 
 
@@ -383,8 +414,10 @@ def _sync_file(
     meter: Meter,
 ) -> None:
     file, known = item.file, item.known
+    same = known[1] if known and known[1].terms == item.terms else None
     try:
-        data, state = _read_if_changed(file.path, known and known[1], max_bytes=max_bytes)
+        data, state = _read_if_changed(file.path, same, max_bytes=max_bytes)
+        state = state._replace(terms=item.terms)
         if data is None:
             tally.unchanged += 1
             if known and state != known[1]:
@@ -393,7 +426,7 @@ def _sync_file(
             return
         document = worker.load(data, name=file.path.name, uri=file.path.as_uri())
         metadata = {**document.metadata, "path": file.relative}
-        document = document.model_copy(update={"metadata": metadata})
+        document = labelled(document.model_copy(update={"metadata": metadata}), item.terms)
         prepared = writer.prepare(document, (item.name, state))
         if lacks_grammar(suffix := format_suffix(file.path.name)):
             tally.undivided[suffix] += 1

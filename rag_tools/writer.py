@@ -24,6 +24,7 @@ from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
 from rag_tools.carrying import Source, Wanted, assign, copies
+from rag_tools.catalog.restricted import DEFAULT_DENY
 from rag_tools.catalog.rows import (
     Address,
     NewPassage,
@@ -201,6 +202,10 @@ class Writer:
     def set_url_template(self, template: str | None) -> None:
         """Set the template for citations' URLs at the next commit; None removes it."""
         self._batch.settings["url_template"] = template
+
+    def set_default_deny(self, *, denied: bool) -> None:
+        """Set at the next commit whether no caller may read documents without labels."""
+        self._batch.settings[DEFAULT_DENY] = denied
 
     def commit(self) -> None:
         """Make all changes since the last commit durable, and visible to readers at once."""

@@ -85,6 +85,11 @@ class Snapshot:
         """Number of live passages."""
         return self.everything.n_passages
 
+    @property
+    def n_stored(self) -> int:
+        """Number of passages, tombstones included."""
+        return sum(len(segment) for segment in self.segments.values())
+
     @cached_property
     def cell_sizes(self) -> NDArray[np.int64]:
         """``(n_centroids,)`` int64: number of passages with each centroid, over all segments."""

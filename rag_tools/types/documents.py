@@ -10,6 +10,7 @@ from typing import Any, Literal, NamedTuple
 
 from pydantic import Field, field_validator, model_validator
 
+from rag_tools.types.access import check_labels
 from rag_tools.types.values import Metadata, Value
 
 BlockKind = Literal[
@@ -223,6 +224,12 @@ class Document(Value):
         Positions in the source, if the source isn't plain text.
     metadata
         Values that searches can filter on: JSON, so without NaN and infinity.
+    labels
+        Who may read it: names of groups, ``user:NAME`` or ``everyone``, see `Principal`.
+    expires
+        When it may be removed, as Unix time in seconds; None: never.
+    hold
+        Whether it must be kept, whatever `expires` says (legal hold).
     """
 
     text: str
@@ -233,6 +240,9 @@ class Document(Value):
     blocks: tuple[Block, ...] = ()
     source_map: SourceMap | None = None
     metadata: Metadata = Field(default_factory=dict)
+    labels: tuple[str, ...] = ()
+    expires: int | None = Field(default=None, ge=-(2**53), le=2**53)
+    hold: bool = False
 
     @model_validator(mode="before")
     @classmethod
@@ -280,6 +290,11 @@ class Document(Value):
         except (TypeError, ValueError) as error:
             raise ValueError(f"metadata can't be stored as JSON: {error}") from None
         return value
+
+    @field_validator("labels")
+    @classmethod
+    def _checked_labels(cls, labels: tuple[str, ...]) -> tuple[str, ...]:
+        return check_labels(labels)
 
     @cached_property
     def sha256(self) -> str:

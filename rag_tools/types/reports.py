@@ -99,6 +99,8 @@ class SyncReport(Value):
 class Status(Value):
     """What an index holds and how it was built.
 
+    For a caller with a principal: of the documents that they may read, see `rag_tools.status`.
+
     Attributes
     ----------
     dim, bits

@@ -9,9 +9,11 @@ from rag_tools.catalog.filters import compile_filter
 from rag_tools.cite.locate import cite_span
 from rag_tools.errors import InvalidQueryError, NotFoundError
 from rag_tools.reader import Reader
+from rag_tools.screening.flags import flags
 from rag_tools.types import Document, DocumentEntry, Fetched, Filter, Span, Versions
 
 _LISTED_TOGETHER = 16  # documents that are read from the catalog at a time
+_SCREENED = 100_000  # characters that are looked at for flags, in 20 ms
 _PASSAGE_ID = re.compile(r".+:(?P<start>\d{1,15})-(?P<end>\d{1,15})", re.DOTALL)
 
 
@@ -88,6 +90,12 @@ class Documents:
             Range of code points of the document; default: all of it. The range is ignored for a
             passage, which has its own.
 
+        Returns
+        -------
+        Fetched
+            Its metadata have the range, and as ``flags`` the kinds of what deserves a second look
+            in the first 100,000 characters of it, see `Flag`; without any, there is no such field.
+
         Raises
         ------
         NotFoundError
@@ -110,6 +118,8 @@ class Documents:
                 f"range {start}:{end} isn't within the {size} characters of {document.title!r}"
             )
         whole = start == 0 and end == size
+        found = flags(document, Span(start, min(end, start + _SCREENED)))
+        kinds = list(dict.fromkeys(flag.kind for flag in found))
         return Fetched(
             id=id,
             title=document.title,
@@ -125,6 +135,7 @@ class Documents:
                 "start": start,
                 "end": end,
                 "total_characters": size,
+                **({"flags": kinds} if kinds else {}),
             },
         )
 

@@ -23,7 +23,7 @@ LAYERS = [
     {"errors", "limits", "closing", "cores", "tracing", "file_uri", "compaction", "processor"}
     | {"handoff"},
     {"types", "disk"},
-    {"sentences", "units", "folding", "ingest", "encode", "index", "evidence", "wire"},
+    {"sentences", "units", "folding", "ingest", "encode", "index", "evidence", "wire", "screening"},
     {"catalog"},
     {"reader"},
     {"cite", "rerank", "duplicates", "second_stage"},

@@ -17,7 +17,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from rag_tools.catalog import lexical, schema
+from rag_tools.catalog import lexical, schema, upgrade
 from rag_tools.catalog.rows import (
     Address,
     Counts,
@@ -27,6 +27,7 @@ from rag_tools.catalog.rows import (
     SourceState,
     decode_structure,
 )
+from rag_tools.index.arrayfile import FORMAT_VERSION
 from rag_tools.types import Document, DocumentEntry, Passage
 
 
@@ -38,6 +39,7 @@ class Catalog:
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
+        self._earlier = self.format_version < FORMAT_VERSION
 
     @classmethod
     def open(cls, directory: Path) -> Self:
@@ -52,6 +54,9 @@ class Catalog:
     def state(self) -> Iterator[None]:
         """Read one committed state for the length of a ``with`` block."""
         with self._transaction("BEGIN"):
+            if self._earlier and self.format_version == FORMAT_VERSION:
+                upgrade.read_as_it_is(self._connection)
+                self._earlier = False
             yield
 
     @contextmanager
@@ -90,11 +95,12 @@ class Catalog:
     def document(self, key: int) -> Document:
         """Return a document whole: O(its size)."""
         row = self._connection.execute(
-            "SELECT id, uri, title, media_type, text, structure, metadata FROM document "
-            "WHERE key = ?",
+            "SELECT id, uri, title, media_type, "
+            "(SELECT labels FROM labels WHERE key = document.labels), expires, hold, "
+            "text, structure, metadata FROM document WHERE key = ?",
             [key],
         ).fetchone()
-        id_, uri, title, media_type, text, structure, metadata = row
+        id_, uri, title, media_type, labels, expires, hold, text, structure, metadata = row
         return Document.model_construct(
             id=id_,
             uri=uri,
@@ -102,6 +108,9 @@ class Catalog:
             media_type=media_type,
             text=zlib.decompress(text).decode("utf-8"),
             metadata=json.loads(metadata),
+            labels=tuple(json.loads(labels)),
+            expires=expires,
+            hold=bool(hold),
             **decode_structure(structure),
         )
 
@@ -183,7 +192,8 @@ class Catalog:
             What the paths below `path` start with.
         """
         rows = self._connection.execute(
-            "SELECT source_path, id, source_size, source_mtime_ns, source_sha256 FROM document "
+            "SELECT source_path, id, source_size, source_mtime_ns, source_sha256, source_terms "
+            "FROM document "
             "WHERE source_path = ? OR (source_path >= ? AND source_path < ?)",
             [path, prefix, prefix[:-1] + chr(ord(prefix[-1]) + 1)],
         )
@@ -192,8 +202,8 @@ class Catalog:
     def source(self, key: int) -> tuple[str | None, SourceState]:
         """Return the path a document was synced from, or None, and the file's state then."""
         row = self._connection.execute(
-            "SELECT source_path, source_size, source_mtime_ns, source_sha256 FROM document "
-            "WHERE key = ?",
+            "SELECT source_path, source_size, source_mtime_ns, source_sha256, source_terms "
+            "FROM document WHERE key = ?",
             [key],
         ).fetchone()
         return row[0], SourceState(*row[1:])
@@ -298,7 +308,7 @@ class Catalog:
     def segments(self) -> list[SegmentRow]:
         """Return the live segments, oldest first."""
         rows = self._connection.execute(
-            "SELECT id, file, passages, tokens FROM segment ORDER BY id"
+            "SELECT id, file, passages, tokens, revision FROM segment ORDER BY id"
         )
         return [SegmentRow(*row) for row in rows]
 

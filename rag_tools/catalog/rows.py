@@ -10,11 +10,20 @@ from rag_tools.types import Block, Document, Hidden, Passage, SourceMap
 
 
 class SourceState(NamedTuple):
-    """A synced file as it was read: size, modification time, hash of its bytes."""
+    """A synced file as it was read.
+
+    Attributes
+    ----------
+    size, mtime_ns, sha256
+        Its size, modification time and the hash of its bytes.
+    terms
+        What was laid down about it outside of it, as JSON; None: nothing.
+    """
 
     size: int
     mtime_ns: int
     sha256: str
+    terms: str | None = None
 
 
 class SegmentRow(NamedTuple):
@@ -24,6 +33,7 @@ class SegmentRow(NamedTuple):
     file: str
     passages: int
     tokens: int
+    revision: int
 
 
 class PassageRow(NamedTuple):
@@ -81,6 +91,9 @@ class DocumentColumns(NamedTuple):
     media_type: str
     sha256: str
     characters: int
+    labels: str
+    expires: int | None
+    hold: bool
     metadata: str
     text: bytes
     structure: bytes
@@ -120,6 +133,9 @@ def encode_document(document: Document) -> DocumentColumns:
         document.media_type,
         document.sha256,
         len(document.text),
+        json.dumps(document.labels, ensure_ascii=False),
+        document.expires,
+        document.hold,
         json.dumps(document.metadata, ensure_ascii=False),
         zlib.compress(document.text.encode("utf-8")),
         _encode_structure(document),

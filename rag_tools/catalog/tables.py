@@ -16,6 +16,10 @@ CREATE TABLE {name} (
     source_size INTEGER,
     source_mtime_ns INTEGER,         -- 0: too fresh when read to be trusted
     source_sha256 TEXT,              -- of the file's bytes
+    source_terms TEXT,               -- JSON: what rules, sidecar and permissions say of the file
+    labels INTEGER NOT NULL DEFAULT 0 REFERENCES labels (key),
+    expires INTEGER,                 -- Unix time in seconds, NULL if never
+    hold INTEGER NOT NULL DEFAULT 0, -- 1: kept, whatever `expires` says
     metadata TEXT NOT NULL,          -- JSON
     text BLOB NOT NULL,              -- zlib of the canonical text as UTF-8
     structure BLOB NOT NULL          -- zlib of JSON: blocks, source map
@@ -25,6 +29,17 @@ CREATE TABLE {name} (
 DOCUMENT_INDEXES = """
 CREATE INDEX document_source ON document (source_path) WHERE source_path IS NOT NULL;
 CREATE INDEX document_sha256 ON document (sha256);
+CREATE INDEX document_labels ON document (labels) WHERE labels <> 0;
+CREATE INDEX document_expires ON document (expires) WHERE expires IS NOT NULL;
+"""
+
+# Documents have few different sets of labels, so a set is stored once.
+LABELS = """
+CREATE TABLE labels (
+    key INTEGER PRIMARY KEY,         -- 0: no labels
+    labels TEXT NOT NULL UNIQUE      -- JSON: labels in ascending order
+);
+INSERT INTO labels VALUES (0, '[]');
 """
 
 # Whether a passage was encoded before is one look-up in each.
@@ -44,6 +59,7 @@ CREATE TABLE root (
     options TEXT NOT NULL            -- JSON: include, exclude, hidden, gitignore
 ) WITHOUT ROWID;
 
+{LABELS}
 {DOCUMENT.format(name="document")}
 {DOCUMENT_INDEXES}
 CREATE TABLE codebook (
@@ -55,7 +71,8 @@ CREATE TABLE segment (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     file TEXT NOT NULL UNIQUE,
     passages INTEGER NOT NULL,
-    tokens INTEGER NOT NULL
+    tokens INTEGER NOT NULL,
+    revision INTEGER NOT NULL DEFAULT 0 -- grows when its passages come to belong to a document
 );
 
 CREATE TABLE passage (

@@ -1,7 +1,8 @@
 """Catalogs of earlier formats: reading one as it is, and making one of the current format of it.
 
 Format 4 added the number of characters of each document, the key of what the encoder saw of each
-passage, and put the large columns of a document last.
+passage, and put the large columns of a document last. Format 5 added who may read a document, when
+it expires and whether it is held, what was laid down about its file, and the revision of a segment.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import sqlite3
 import zlib
 
 from rag_tools.catalog import lexical
-from rag_tools.catalog.tables import DOCUMENT, DOCUMENT_INDEXES, ENCODED_INDEXES
+from rag_tools.catalog.tables import DOCUMENT, DOCUMENT_INDEXES, ENCODED_INDEXES, LABELS
 from rag_tools.index.arrayfile import FORMAT_VERSION
 from rag_tools.ingest.seen import seen_in_format_3
 from rag_tools.types import Passage
@@ -23,34 +24,50 @@ _COLUMNS_OF_3 = (
 
 
 def read_as_current(connection: sqlite3.Connection) -> None:
-    """Have a catalog of format 3 read like one of format 4; nothing in it is changed.
+    """Have a catalog of an earlier format read like one of the current; nothing in it is changed.
 
-    A view that only this connection sees takes the place of the table of documents. It counts
-    characters where they are asked for, also once another process has upgraded the catalog.
+    Views that only this connection sees take the place of the tables that lack columns. In format
+    3, characters are counted where they are asked for.
     """
-    connection.create_function("count_characters", 1, _count_characters, deterministic=True)
     connection.execute("PRAGMA temp_store = MEMORY")  # the disk may be one that can't be written
     connection.execute(
-        f"CREATE TEMP VIEW document AS SELECT {_COLUMNS_OF_3}, "
-        "count_characters(text) AS characters FROM main.document"
+        f"CREATE TEMP VIEW document AS SELECT {_COLUMNS_OF_3}, {_characters(connection)} AS "
+        "characters, NULL AS source_terms, 0 AS labels, NULL AS expires, 0 AS hold "
+        "FROM main.document"
+    )
+    connection.execute("CREATE TEMP VIEW labels AS SELECT 0 AS key, '[]' AS labels")
+    connection.execute(
+        "CREATE TEMP VIEW segment AS SELECT id, file, passages, tokens, 0 AS revision "
+        "FROM main.segment"
     )
 
 
+def read_as_it_is(connection: sqlite3.Connection) -> None:
+    """Undo `read_as_current`, because another process has upgraded the catalog."""
+    connection.execute("PRAGMA query_only = OFF")
+    for view in ("document", "labels", "segment"):
+        connection.execute(f"DROP VIEW temp.{view}")
+    connection.execute("PRAGMA query_only = ON")
+
+
 def upgrade(connection: sqlite3.Connection) -> None:
-    """Make a catalog of the current format of one of format 3: O(its size), in one transaction.
+    """Make a catalog of the current format of an earlier one: O(its size), in one transaction.
 
     Until it is committed, every reader sees the old one, and a crash leaves it as it was. What was
     deleted in format 3 is no longer in the file afterwards.
     """
-    connection.create_function("count_characters", 1, _count_characters, deterministic=True)
     connection.execute("BEGIN IMMEDIATE")
     try:
+        version = _version(connection)
+        _run(connection, LABELS)
         _documents(connection)
-        connection.execute("ALTER TABLE passage ADD COLUMN encoded BLOB")
-        connection.execute("ALTER TABLE tombstone ADD COLUMN encoded BLOB")
-        _passages(connection)
-        _run(connection, ENCODED_INDEXES)
-        lexical.rewrite(connection)
+        connection.execute("ALTER TABLE segment ADD COLUMN revision INTEGER NOT NULL DEFAULT 0")
+        if version < 4:
+            connection.execute("ALTER TABLE passage ADD COLUMN encoded BLOB")
+            connection.execute("ALTER TABLE tombstone ADD COLUMN encoded BLOB")
+            _passages(connection)
+            _run(connection, ENCODED_INDEXES)
+            lexical.rewrite(connection)
         connection.execute(f"PRAGMA user_version = {FORMAT_VERSION}")
         connection.execute("COMMIT")
     except BaseException:
@@ -60,13 +77,25 @@ def upgrade(connection: sqlite3.Connection) -> None:
     connection.execute("VACUUM")  # frees the room of the old tables
 
 
+def _version(connection: sqlite3.Connection) -> int:
+    return int(connection.execute("PRAGMA user_version").fetchone()[0])
+
+
+def _characters(connection: sqlite3.Connection) -> str:
+    """Return the expression for the characters of a document in the format of this catalog."""
+    if _version(connection) >= 4:
+        return "characters"
+    connection.create_function("count_characters", 1, _count_characters, deterministic=True)
+    return "count_characters(text)"
+
+
 def _documents(connection: sqlite3.Connection) -> None:
     """Put the documents into a table of the current form. Foreign keys aren't checked yet."""
     used = connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'document'").fetchall()
     _run(connection, DOCUMENT.format(name="upgraded"))
     connection.execute(
         f"INSERT INTO upgraded ({_COLUMNS_OF_3}, characters) "
-        f"SELECT {_COLUMNS_OF_3}, count_characters(text) FROM document ORDER BY key"
+        f"SELECT {_COLUMNS_OF_3}, {_characters(connection)} FROM document ORDER BY key"
     )
     connection.execute("DROP TABLE document")
     connection.execute("ALTER TABLE upgraded RENAME TO document")

@@ -75,11 +75,15 @@ class CatalogWriter(Catalog):
     ) -> None:
         """Insert a document and its passages; `columns` are what `encode_document` made of it."""
         path, state = source or (None, SourceState(0, 0, ""))
+        self._connection.execute(
+            "INSERT INTO labels (labels) VALUES (?) ON CONFLICT DO NOTHING", [columns.labels]
+        )
         cursor = self._connection.execute(
-            "INSERT INTO document (id, uri, title, media_type, sha256, characters, metadata, text, "
-            "structure, source_path, source_size, source_mtime_ns, source_sha256) "
-            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            [*columns, path, state.size, state.mtime_ns, state.sha256],
+            "INSERT INTO document (id, uri, title, media_type, sha256, characters, labels, "
+            "expires, hold, metadata, text, structure, source_path, source_size, source_mtime_ns, "
+            "source_sha256, source_terms) VALUES (?, ?, ?, ?, ?, ?, "
+            "(SELECT key FROM labels WHERE labels = ?), ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            [*columns, path, *state],
         )
         owner = cursor.lastrowid
         added = []
@@ -97,6 +101,10 @@ class CatalogWriter(Catalog):
                 [owner, passage.start, passage.end, json.dumps(passage.path), *address, encoded],
             )
             added.append((int(cursor.lastrowid or 0), passage))
+        self._connection.executemany(
+            "UPDATE segment SET revision = revision + 1 WHERE id = ?",
+            ([id] for id in {new.address.segment for new in passages}),
+        )
         lexical.add(
             self._connection,
             (
@@ -146,6 +154,10 @@ class CatalogWriter(Catalog):
         SQLite overwrites with zeros what is deleted. Left are the words in the lexical index and
         the log of commits.
         """
+        self._connection.execute(
+            "DELETE FROM labels WHERE key <> 0 AND NOT EXISTS (SELECT 1 FROM document "
+            "WHERE document.labels = labels.key AND document.labels <> 0)"
+        )
         removed = self.setting(_REMOVED, 0)
         if removed and removed * _REWRITTEN_PER_REMOVED >= self.counts().passages:
             with self.transaction():

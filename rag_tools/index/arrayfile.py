@@ -34,9 +34,9 @@ from numpy.typing import NDArray
 from rag_tools.disk import failures_named
 from rag_tools.errors import IndexCorruptError, IndexVersionError
 
-FORMAT_VERSION = 4
+FORMAT_VERSION = 5
 OLDEST_VERSION = 3
-"""The oldest format that is read. Binary files are the same in both."""
+"""The oldest format that is read. Binary files are the same in all of them."""
 MAGIC = b"RAGTOOLS"
 _PREFIX = struct.Struct("<8sIII4xQ32x")
 _ALIGNMENT = 64

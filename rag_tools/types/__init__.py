@@ -3,11 +3,12 @@
 Positions are half-open ``[start, end)`` in Unicode code points of a document's canonical text.
 ``document.text[span.start:span.end]`` is the span's text, always. Nothing here reads files,
 scores or stores. Every name is imported from here; the modules of this package divide them by
-subject: `documents`, `results` of a search, `claims`, and `reports`.
+subject: `documents`, `access` to them, `results` of a search, `claims`, and `reports`.
 """
 
 from __future__ import annotations
 
+from rag_tools.types.access import EVERYONE, Principal, check_labels
 from rag_tools.types.claims import (
     CitedAnswer,
     Claim,
@@ -58,6 +59,7 @@ from rag_tools.types.results import (
 from rag_tools.types.values import Metadata, Value
 
 __all__ = [
+    "EVERYONE",
     "MAX_LABEL_LENGTH",
     "Aligned",
     "Block",
@@ -83,6 +85,7 @@ __all__ = [
     "Page",
     "Part",
     "Passage",
+    "Principal",
     "Progress",
     "SearchResults",
     "Skipped",
@@ -97,6 +100,7 @@ __all__ = [
     "VerificationStatus",
     "Verifications",
     "Versions",
+    "check_labels",
     "document_id",
     "label",
 ]

@@ -10,6 +10,7 @@ from typing import Any, Literal, NamedTuple
 
 from pydantic import Field, field_validator, model_validator
 
+from rag_tools.types.access import check_labels
 from rag_tools.types.values import Metadata, Value
 
 BlockKind = Literal[
@@ -244,6 +245,12 @@ class Document(Value):
     left_out
         Characters of the source that it doesn't show and that aren't in the text, such as those of
         comments and hidden elements.
+    labels
+        Who may read it: names of groups, ``user:NAME`` or ``everyone``, see `Principal`.
+    expires
+        When it may be removed, as Unix time in seconds; None: never.
+    hold
+        Whether it must be kept, whatever `expires` says (legal hold).
     """
 
     text: str
@@ -256,6 +263,9 @@ class Document(Value):
     metadata: Metadata = Field(default_factory=dict)
     hidden: tuple[Hidden, ...] = ()
     left_out: int = 0
+    labels: tuple[str, ...] = ()
+    expires: int | None = Field(default=None, ge=-(2**53), le=2**53)
+    hold: bool = False
 
     @model_validator(mode="before")
     @classmethod
@@ -303,6 +313,11 @@ class Document(Value):
         except (TypeError, ValueError) as error:
             raise ValueError(f"metadata can't be stored as JSON: {error}") from None
         return value
+
+    @field_validator("labels")
+    @classmethod
+    def _checked_labels(cls, labels: tuple[str, ...]) -> tuple[str, ...]:
+        return check_labels(labels)
 
     @cached_property
     def sha256(self) -> str:

@@ -23,6 +23,11 @@ TEXTS = {
     "gone": "# Gone\n\nThis document was deleted.\n",
 }
 
+GOVERNED = {
+    "keys": {"labels": ("ops", "user:ana"), "expires": 4_102_444_800, "hold": True},
+    "gone": {"labels": ("nobody",)},
+}
+
 
 def main() -> None:
     """Write the file, or refuse to replace one."""
@@ -33,7 +38,8 @@ def main() -> None:
         with Engine.open(folder, create=True) as engine:
             for name, text in TEXTS.items():  # one segment each
                 metadata = {"team": "ops" if name != "kettle" else "kitchen"}
-                engine.add([Document(uri=f"notes:{name}", id=name, text=text, metadata=metadata)])
+                document = Document(uri=f"notes:{name}", id=name, text=text, metadata=metadata)
+                engine.add([document.model_copy(update=GOVERNED.get(name, {}))])
             engine.delete(["gone"])
         with ZipFile(target, "w", ZIP_DEFLATED, compresslevel=9) as archive:
             for path in sorted(Path(folder).rglob("*")):

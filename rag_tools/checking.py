@@ -11,6 +11,8 @@ from threading import Lock
 from typing import Any
 from urllib.parse import urldefrag
 
+from rag_tools.audit.entry import recorded
+from rag_tools.audit.log import AuditLog
 from rag_tools.catalog.rows import SourceState
 from rag_tools.cite.answer import Quotation, quotations
 from rag_tools.cite.verify import parse_citations, verify
@@ -40,10 +42,19 @@ class Checker(Closing):
         Searches the same index, for the documents that a quotation without a source may be from.
     documents
         Resolves the short ids with which an answer refers to its sources.
+    audit
+        Records what is checked; None: nothing is recorded.
     """
 
-    def __init__(self, reader: Reader, searcher: Searcher, documents: Documents) -> None:
+    def __init__(
+        self,
+        reader: Reader,
+        searcher: Searcher,
+        documents: Documents,
+        audit: AuditLog | None = None,
+    ) -> None:
         self._reader = reader
+        self._audit = audit
         self._searcher = searcher
         self._documents = documents
         # What changed sources contain now, so that several quotes of one are checked at the cost of
@@ -72,7 +83,11 @@ class Checker(Closing):
         """
         if not isinstance(citation, Citation):
             (citation,) = parse_citations([citation])
-        with self._reader.view() as view:
+        with (
+            recorded(self._audit, "verify", query=citation.quote) as entry,
+            self._reader.view() as view,
+        ):
+            entry.documents = (citation.document_id,)
             key = view.catalog.document_key(citation.document_id)
             if key is None:  # the same text may be indexed under another id
                 key = view.catalog.document_key_by_text(citation.document_sha256)

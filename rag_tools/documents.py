@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
+from rag_tools.audit.entry import recorded
+from rag_tools.audit.log import AuditLog
 from rag_tools.catalog.filters import compile_filter
 from rag_tools.cite.locate import cite_span
 from rag_tools.errors import InvalidQueryError, NotFoundError
@@ -18,10 +20,11 @@ _PASSAGE_ID = re.compile(r".+:(?P<start>\d{1,15})-(?P<end>\d{1,15})", re.DOTALL)
 
 
 class Documents:
-    """The documents of an index."""
+    """The documents of an index; `audit` records who reads them."""
 
-    def __init__(self, reader: Reader) -> None:
+    def __init__(self, reader: Reader, audit: AuditLog | None = None) -> None:
         self._reader = reader
+        self._audit = audit
 
     def document(self, id: str) -> Document:
         """Return a whole document, as it was added.
@@ -31,7 +34,8 @@ class Documents:
         NotFoundError
             If no document has this id.
         """
-        with self._reader.view() as view:
+        with recorded(self._audit, "read") as entry, self._reader.view() as view:
+            entry.documents = (id,)
             key = view.catalog.document_key(id)
             if key is None:
                 raise NotFoundError(f"no document has the id {id!r}: search for it")
@@ -56,7 +60,8 @@ class Documents:
         InvalidQueryError
             If the filter can't be used.
         """
-        condition, parameters = compile_filter(filter or {})
+        with recorded(self._audit, "list"):
+            condition, parameters = compile_filter(filter or {})
         return self._documents(condition, parameters, after)
 
     def document_ids(self, text: str, *, limit: int, titles: bool = True) -> tuple[str, ...]:
@@ -65,7 +70,7 @@ class Documents:
         If `titles` is false, titles aren't searched; then the time doesn't depend on the number of
         documents.
         """
-        with self._reader.view() as view:
+        with recorded(self._audit, "list"), self._reader.view() as view:
             # Ids and titles don't contain lone surrogates.
             known = text.encode("utf-8", "replace").decode("utf-8")
             look_up = view.catalog.ids_like if titles else view.catalog.ids_beginning
@@ -103,7 +108,8 @@ class Documents:
         InvalidQueryError
             If the range isn't within the document.
         """
-        with self._reader.view() as view:
+        with recorded(self._audit, "read") as entry, self._reader.view() as view:
+            entry.documents = (id,)
             key = view.catalog.document_key(id)
             if key is None and (passage := _passage_range(id)):
                 key = view.catalog.document_key(id.rpartition(":")[0])

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from rag_tools.aio import AsyncEngine
+from rag_tools.audit.log import AuditLog
 from rag_tools.checking import Checker
 from rag_tools.closing import Closing
 from rag_tools.creation import default_directory
@@ -63,8 +64,8 @@ class Engine(Closing):
         self._opened = opened
         self._searcher = Searcher(opened)
         self._indexer = Indexer(opened)
-        self._documents = Documents(opened.reader)
-        self._checker = Checker(opened.reader, self._searcher, self._documents)
+        self._documents = Documents(opened.reader, opened.audit)
+        self._checker = Checker(opened.reader, self._searcher, self._documents, opened.audit)
         self.aio = AsyncEngine(opened, self._searcher)
 
     @classmethod
@@ -79,6 +80,7 @@ class Engine(Closing):
         dim: int | None = None,
         signals: Signals | None = None,
         evidence: str | Path | None = None,
+        audit: AuditLog | None = None,
     ) -> Engine:
         """Open the index in `directory`.
 
@@ -102,23 +104,14 @@ class Engine(Closing):
         signals, evidence
             Weights of the signals that `search` adds to MaxSim, and the directory of the model that
             its second stage reads passages with, see `SecondStage`; default: no second stage.
+        audit
+            Where everything done with the engine is recorded; default: ``$RAG_TOOLS_AUDIT``, else
+            nowhere.
 
         Raises
         ------
-        IndexNotFoundError
-            If there is no index and `create` is false.
-        IndexCorruptError, IndexVersionError
-            If the directory contains something else, or an index of a newer format; nothing in it
-            is changed.
-        IndexAccessError
-            If the index can't be read or made for another reason, such as a missing permission.
-        IndexMismatchError
-            If `checkpoint`, `passage_tokens`, `bits` or `dim` differ from those that the index was
-            made with.
-        InvalidQueryError
-            If a new index can't be made with these values.
-        CheckpointError
-            If the checkpoint can't be read.
+        RagToolsError
+            What `rag_tools.opened.open_index` raises.
         """
         return cls(
             open_index(
@@ -128,6 +121,7 @@ class Engine(Closing):
                 asked={"passage_tokens": passage_tokens, "bits": bits, "dim": dim},
                 signals=signals,
                 evidence=evidence,
+                audit=audit,
             )
         )
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from rag_tools import creation
+from rag_tools.audit.log import AuditLog
 from rag_tools.catalog.schema import FILE_NAME
 from rag_tools.cite import support
 from rag_tools.creation import IndexSettings
@@ -34,14 +35,34 @@ def open_index(
     asked: Mapping[str, int | None],
     signals: Signals | None,
     evidence: str | Path | None = None,
+    audit: AuditLog | None = None,
 ) -> OpenIndex:
-    """Open the index in a directory; parameters and errors are those of `Engine.open`.
+    """Open the index in a directory; parameters are those of `Engine.open`.
 
     Parameters
     ----------
     asked
         Values of ``passage_tokens``, ``bits`` and ``dim``; None leaves one to the index.
+
+    Raises
+    ------
+    IndexNotFoundError
+        If there is no index and `create` is false.
+    IndexCorruptError, IndexVersionError
+        If the directory contains something else, or an index of a newer format; nothing in it is
+        changed.
+    IndexAccessError
+        If the index can't be read or made for another reason, such as a missing permission.
+    IndexMismatchError
+        If `checkpoint` or what is asked for differs from what the index was made with.
+    InvalidQueryError
+        If a new index can't be made with these values.
+    CheckpointError
+        If the checkpoint can't be read.
+    ConfigurationError
+        If the variables of the environment for the audit log can't be used.
     """
+    audit = audit or AuditLog.from_environment()
     with failures_named(directory):
         missing = not (directory / FILE_NAME).exists()
     if create and missing:
@@ -61,6 +82,7 @@ def open_index(
         checkpoint=checkpoint or settings.checkpoint,
         signals=signals or Signals(),
         evidence=evidence,
+        audit=audit and (audit if audit.index else audit.of(str(directory))),
     )
 
 
@@ -82,6 +104,8 @@ class OpenIndex:
         Weights of the signals that a search adds to MaxSim.
     evidence
         Directory of the evidence model of the second stage; None leaves that stage out.
+    audit
+        Where what is done with the index is recorded; None: nowhere.
     """
 
     def __init__(
@@ -93,8 +117,10 @@ class OpenIndex:
         checkpoint: str | Path | None,
         signals: Signals,
         evidence: str | Path | None = None,
+        audit: AuditLog | None = None,
     ) -> None:
         self.directory = directory
+        self.audit = audit
         self.reader = reader
         self.settings = settings
         self.signals = signals
@@ -133,6 +159,7 @@ class OpenIndex:
             "checkpoint": self.checkpoint,
             "signals": self.signals,
             "evidence": self.evidence,
+            "audit": self.audit,
         }
 
     @property

@@ -28,8 +28,18 @@ class Entry:
 
 
 @contextmanager
-def recorded(log: AuditLog | None, event: str, *, query: str | None = None) -> Iterator[Entry]:
+def recorded(
+    log: AuditLog | None, event: str, *, query: str | None = None, change: bool = False
+) -> Iterator[Entry]:
     """Run an operation and record it, if there is a log.
+
+    Parameters
+    ----------
+    query
+        The text that is searched for.
+    change
+        Whether it changes the index. That it begins is recorded too: a change that can't be
+        recorded isn't made, and one that is interrupted is on record.
 
     Raises
     ------
@@ -40,6 +50,8 @@ def recorded(log: AuditLog | None, event: str, *, query: str | None = None) -> I
     if log is None:
         yield entry
         return
+    if change:
+        log.record(event, outcome="begun", query=query)
     try:
         yield entry
     except AuditError:

@@ -90,6 +90,11 @@ class AuditLog:
     max_bytes
         The size from which on a file is full.
 
+    Attributes
+    ----------
+    index
+        Name of the index that the records are about, see `of`.
+
     Raises
     ------
     ConfigurationError
@@ -115,7 +120,7 @@ class AuditLog:
         self.file = Path(file).absolute()
         self.key = key
         self._queries, self._max_bytes = queries, max_bytes
-        self._index = ""
+        self.index = ""
         self._turn = threading.RLock()
         self._lock = FileLock(f"{self.file}.lock", timeout=_LOCK_SECONDS)
 
@@ -136,12 +141,12 @@ class AuditLog:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Return how to make a log on the same file, for copying and pickling."""
-        return _remade, (self.file, self._queries, self.key, self._max_bytes, self._index)
+        return _remade, (self.file, self._queries, self.key, self._max_bytes, self.index)
 
     def of(self, index: str) -> Self:
         """Return this log for the operations on an index, whose name is in their records."""
         named = copy(self)
-        named._index = index
+        named.index = index
         return named
 
     def __copy__(self) -> Self:
@@ -188,7 +193,7 @@ class AuditLog:
             "actor": actor.name,
             "via": actor.via,
             "request": actor.request,
-            "index": self._index or None,
+            "index": self.index or None,
             "documents": ids[:_MAX_DOCUMENTS] or None,
             "number_of_documents": len(ids) if len(ids) > _MAX_DOCUMENTS else None,
             "detail": {name: each for name, each in detail.items() if each is not None} or None,

@@ -23,6 +23,7 @@ LAYERS = [
     {"errors", "limits", "closing", "cores", "tracing", "file_uri", "compaction", "processor"}
     | {"handoff"},
     {"types", "disk"},
+    {"audit"},
     {"sentences", "units", "folding", "ingest", "encode", "index", "evidence", "wire", "screening"},
     {"catalog"},
     {"reader"},

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urldefrag
 
+from rag_tools.audit.entry import recorded
+from rag_tools.audit.log import AuditLog
 from rag_tools.cite.answer import Quotation, quotations
 from rag_tools.cite.verify import parse_citations, verify
 from rag_tools.documents import Documents
@@ -34,12 +36,20 @@ class Checker:
         Resolves the short ids with which an answer refers to its sources.
     sources
         Reads the sources of documents as they are now.
+    audit
+        Records what is checked; None: nothing is recorded.
     """
 
     def __init__(
-        self, reader: Reader, searcher: Searcher, documents: Documents, sources: Sources
+        self,
+        reader: Reader,
+        searcher: Searcher,
+        documents: Documents,
+        sources: Sources,
+        audit: AuditLog | None = None,
     ) -> None:
         self._reader = reader
+        self._audit = audit
         self._searcher = searcher
         self._documents = documents
         self._sources = sources
@@ -58,7 +68,11 @@ class Checker:
         """
         if not isinstance(citation, Citation):
             (citation,) = parse_citations([citation])
-        with self._reader.view() as view:
+        with (
+            recorded(self._audit, "verify", query=citation.quote) as entry,
+            self._reader.view() as view,
+        ):
+            entry.documents = (citation.document_id,)
             key = view.catalog.document_key(citation.document_id)
             if key is None:  # the same text may be indexed under another id
                 key = view.catalog.document_key_by_text(citation.document_sha256)

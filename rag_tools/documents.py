@@ -5,23 +5,28 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 
+from rag_tools.audit.entry import recorded
+from rag_tools.audit.log import AuditLog
 from rag_tools.catalog.filters import compile_filter
 from rag_tools.cite.locate import cite_span
 from rag_tools.errors import InvalidQueryError, NotFoundError
 from rag_tools.reader import Reader, View
 from rag_tools.restricted import RestrictedReader
+from rag_tools.screening.flags import flags
 from rag_tools.types import Document, DocumentEntry, Fetched, Filter, Span, Versions
 
 _LISTED_TOGETHER = 16  # documents that are read from the catalog at a time
+_SCREENED = 100_000  # characters that are looked at for flags, in 20 ms
 _PASSAGE_ID = re.compile(r".+:(?P<start>\d{1,15})-(?P<end>\d{1,15})", re.DOTALL)
 
 
 class Documents:
-    """The documents of an index."""
+    """The documents of an index; `audit` records who reads them."""
 
-    def __init__(self, reader: Reader) -> None:
+    def __init__(self, reader: Reader, audit: AuditLog | None = None) -> None:
         self._reader = reader
         self._last: tuple[int, Mapping[str, int]] | None = None  # generation and versions
+        self._audit = audit
 
     def document(self, id: str) -> Document:
         """Return a whole document, as it was added.
@@ -31,7 +36,8 @@ class Documents:
         NotFoundError
             If no document has this id.
         """
-        with self._reader.view() as view:
+        with recorded(self._audit, "read") as entry, self._reader.view() as view:
+            entry.documents = (id,)
             key = view.catalog.document_key(id)
             if key is None:
                 raise NotFoundError(f"no document has the id {id!r}: search for it")
@@ -56,7 +62,8 @@ class Documents:
         InvalidQueryError
             If the filter can't be used.
         """
-        condition, parameters = compile_filter(filter or {})
+        with recorded(self._audit, "list"):
+            condition, parameters = compile_filter(filter or {})
         return self._documents(condition, parameters, after)
 
     def document_ids(self, text: str, *, limit: int, titles: bool = True) -> tuple[str, ...]:
@@ -65,7 +72,7 @@ class Documents:
         If `titles` is false, titles aren't searched; then the time doesn't depend on the number of
         documents.
         """
-        with self._reader.view() as view:
+        with recorded(self._audit, "list"), self._reader.view() as view:
             # Ids and titles don't contain lone surrogates.
             known = text.encode("utf-8", "replace").decode("utf-8")
             look_up = view.catalog.ids_like if titles else view.catalog.ids_beginning
@@ -106,6 +113,12 @@ class Documents:
             Range of code points of the document; default: all of it. The range is ignored for a
             passage, which has its own.
 
+        Returns
+        -------
+        Fetched
+            Its metadata have the range, and as ``flags`` the kinds of what deserves a second look
+            in the first 100,000 characters of it, see `Flag`; without any, there is no such field.
+
         Raises
         ------
         NotFoundError
@@ -113,7 +126,8 @@ class Documents:
         InvalidQueryError
             If the range isn't within the document.
         """
-        with self._reader.view() as view:
+        with recorded(self._audit, "read") as entry, self._reader.view() as view:
+            entry.documents = (id,)
             key = view.catalog.document_key(id)
             if key is None and (passage := _passage_range(id)):
                 key = view.catalog.document_key(id.rpartition(":")[0])
@@ -128,6 +142,8 @@ class Documents:
                 f"range {start}:{end} isn't within the {size} characters of {document.title!r}"
             )
         whole = start == 0 and end == size
+        found = flags(document, Span(start, min(end, start + _SCREENED)))
+        kinds = list(dict.fromkeys(flag.kind for flag in found))
         return Fetched(
             id=id,
             title=document.title,
@@ -143,6 +159,7 @@ class Documents:
                 "start": start,
                 "end": end,
                 "total_characters": size,
+                **({"flags": kinds} if kinds else {}),
             },
         )
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from rag_tools.aio import AsyncEngine
+from rag_tools.audit.log import AuditLog
 from rag_tools.checking import Checker
 from rag_tools.closing import Closing
 from rag_tools.creation import default_directory
@@ -65,8 +66,10 @@ class Engine(Closing):
         self._opened = opened
         self._searcher = Searcher(opened)
         self._indexer = Indexer(opened)
-        self._documents = Documents(opened.reader)
-        self._checker = Checker(opened.reader, self._searcher, self._documents, opened.sources)
+        self._documents = Documents(opened.reader, opened.audit)
+        self._checker = Checker(
+            opened.reader, self._searcher, self._documents, opened.sources, opened.audit
+        )
         self.aio = AsyncEngine(opened, self._searcher)
 
     @classmethod
@@ -82,6 +85,7 @@ class Engine(Closing):
         signals: Signals | None = None,
         evidence: str | Path | None = None,
         principal: Principal | None = None,
+        audit: AuditLog | None = None,
     ) -> Engine:
         """Open the index in `directory`.
 
@@ -107,11 +111,14 @@ class Engine(Closing):
             its second stage reads passages with, see `SecondStage`; default: no second stage.
         principal
             As whom to read, see `as_`; default: everything, as the owner.
+        audit
+            Where everything done with the engine is recorded; default: ``$RAG_TOOLS_AUDIT``, else
+            nowhere.
 
         Raises
         ------
         RagToolsError
-            As `rag_tools.opened.open_index` says.
+            What `rag_tools.opened.open_index` raises.
         """
         return cls(
             open_index(
@@ -122,6 +129,7 @@ class Engine(Closing):
                 signals=signals,
                 evidence=evidence,
                 principal=principal,
+                audit=audit,
             )
         )
 

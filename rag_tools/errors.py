@@ -109,6 +109,10 @@ class InvalidQueryError(RagToolsError):
     """The query, claim, filter or citation can't be used as given."""
 
 
+class AuditError(RagToolsError):
+    """The audit log can't be read or written; what can't be recorded isn't done."""
+
+
 class DatasetError(RagToolsError):
     """An evaluation data set can't be read; the message names the file and the line."""
 

@@ -45,8 +45,8 @@ def hit_metadata(hit: Hit, confidence: float | None) -> dict[str, Any]:
     """Return the metadata of a hit: those of its document, and what rag-tools adds.
 
     Added are ``source``, ``title``, ``heading``, ``url`` and ``document_sha256``; ``citations``, a
-    list of `rag_tools.Citation` as JSON; ``also_in``, the duplicates of the passage; and
-    ``confidence``, that of the search.
+    list of `rag_tools.Citation` as JSON; ``also_in``, the duplicates of the passage;
+    ``flags``, a list of `rag_tools.Flag` as JSON; and ``confidence``, that of the search.
     """
     return {
         **deepcopy(hit.metadata),  # pipelines change metadata, and the engine keeps its own
@@ -57,5 +57,6 @@ def hit_metadata(hit: Hit, confidence: float | None) -> dict[str, Any]:
         "document_sha256": hit.document_sha256,
         "citations": [citation.model_dump(mode="json") for citation in hit.citations],
         "also_in": [copy.model_dump(mode="json") for copy in hit.also_in],
+        "flags": [flag.model_dump(mode="json") for flag in hit.flags],
         "confidence": confidence,
     }

@@ -21,9 +21,10 @@ from rag_tools.index.kernels import similarities
 from rag_tools.index.search import Match, Query
 from rag_tools.ingest.seen import seen
 from rag_tools.reader import Reader, View
+from rag_tools.screening.flags import flags, within
 from rag_tools.second_stage import SecondStage, gain
 from rag_tools.tracing import stage
-from rag_tools.types import Citation, Copy, Document, Hit, Judgement, Passage, Span
+from rag_tools.types import Citation, Copy, Document, Flag, Hit, Judgement, Passage, Span
 from rag_tools.units import units
 
 COPIES = 10
@@ -125,10 +126,11 @@ def _assembled(
         (
             _citations(view, best, query, query_spans, asked, ceiling) if cite else (),
             _url(view, best),
+            flags(best.document, _span(best)),
         )
         for best, *_ in groups
     ]
-    citations = distinct(quoted for quoted, _ in located)
+    citations = distinct(quoted for quoted, _, _ in located)
     return tuple(
         Hit(
             id=best.id,
@@ -144,13 +146,14 @@ def _assembled(
             end=best.passage.end,
             heading=heading(best.passage) or None,
             metadata=best.document.metadata,
-            citations=cited,
+            citations=tuple(_flagged(each, found) for each in cited),
+            flags=found,
             also_in=tuple(
                 Copy(id=copy.id, url=_url(view, copy), score=copy.match.score)
                 for copy in copies[:COPIES]
             ),
         )
-        for (best, *copies), (_, url), cited in zip(groups, located, citations, strict=True)
+        for (best, *copies), (_, url, found), cited in zip(groups, located, citations, strict=True)
     )
 
 
@@ -207,9 +210,18 @@ def _brief(reading: Reading | None) -> Judgement | None:
     )
 
 
+def _span(found: _Found) -> Span:
+    return Span(found.passage.start, found.passage.end)
+
+
+def _flagged(citation: Citation, found: tuple[Flag, ...]) -> Citation:
+    """Return a citation with those flags of its passage that concern the quote."""
+    flagged = within(found, Span(citation.start, citation.end)) if found else ()
+    return citation.model_copy(update={"flags": flagged}) if flagged else citation
+
+
 def _url(view: View, found: _Found) -> str:
-    span = Span(found.passage.start, found.passage.end)
-    return cite_span(found.document, span, url_template=view.url_template).url
+    return cite_span(found.document, _span(found), url_template=view.url_template).url
 
 
 def _citations(

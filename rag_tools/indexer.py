@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from rag_tools.audit.entry import recorded
 from rag_tools.cite.locate import check_url_template
 from rag_tools.disk import failures_named
 from rag_tools.errors import AccessError, IngestError, InvalidQueryError, SkippedDocumentsError
@@ -112,12 +113,16 @@ class Indexer:
                     f"{', '.join(map(str, folders))}"
                 )
         meter = Meter(progress)
-        with Worker(timeout=timeout) as worker, self._writer(meter) as writer:
+        with (
+            recorded(self._opened.audit, "sync", change=True) as entry,
+            Worker(timeout=timeout) as worker,
+            self._writer(meter) as writer,
+        ):
             if url_template is not None:
                 writer.set_url_template(url_template or None)
             if access is not None and access.default_deny is not None:
                 writer.set_default_deny(denied=access.default_deny)
-            return sync(
+            report = sync(
                 writer,
                 [(root, options) for root in roots],
                 worker=worker,
@@ -125,6 +130,10 @@ class Indexer:
                 meter=meter,
                 within=folders,
             )
+            entry.documents = (*report.added, *report.updated, *report.removed)
+            counts = ("added", "updated", "removed", "skipped")
+            entry.detail = {name: len(getattr(report, name)) for name in counts}
+        return report
 
     def add(
         self, documents: Iterable[Document], *, progress: Progress | None = None
@@ -147,7 +156,11 @@ class Indexer:
         """
         added: list[str] = []
         skipped: list[Skipped] = []
-        with self._writer(progress) as writer:
+        with (
+            recorded(self._opened.audit, "add", change=True) as entry,
+            self._writer(progress) as writer,
+        ):
+            entry.documents = added
             for document in documents:
                 try:
                     prepared = writer.prepare(document)
@@ -171,8 +184,11 @@ class Indexer:
             If the index can't be written, for example because the disk is full; what was committed
             is kept.
         """
-        with self._writer(None) as writer:
-            known = [
+        with (
+            recorded(self._opened.audit, "delete", change=True) as entry,
+            self._writer(None) as writer,
+        ):
+            entry.documents = known = [
                 id
                 for id in dict.fromkeys(document_ids)
                 if writer.catalog.document_key(id) is not None

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from rag_tools import creation
+from rag_tools.audit.log import AuditLog
 from rag_tools.catalog.schema import FILE_NAME
 from rag_tools.cite import support
 from rag_tools.creation import IndexSettings
@@ -39,6 +40,7 @@ def open_index(
     signals: Signals | None,
     evidence: str | Path | None = None,
     principal: Principal | None = None,
+    audit: AuditLog | None = None,
 ) -> OpenIndex:
     """Open the index in a directory; parameters are those of `Engine.open`.
 
@@ -57,12 +59,15 @@ def open_index(
     IndexAccessError
         If the index can't be read or made for another reason, such as a missing permission.
     IndexMismatchError
-        If `checkpoint` or a value in `asked` differs from that which the index was made with.
+        If `checkpoint` or what is asked for differs from what the index was made with.
     InvalidQueryError
         If a new index can't be made with these values.
     CheckpointError
         If the checkpoint can't be read.
+    ConfigurationError
+        If the variables of the environment for the audit log can't be used.
     """
+    audit = audit or AuditLog.from_environment()
     with failures_named(directory):
         missing = not (directory / FILE_NAME).exists()
     if create and missing:
@@ -82,6 +87,7 @@ def open_index(
         checkpoint=checkpoint or settings.checkpoint,
         signals=signals or Signals(),
         evidence=evidence,
+        audit=audit and (audit if audit.index else audit.of(str(directory))),
     )
     return opened if principal is None else opened.as_(principal, closes=True)
 
@@ -104,6 +110,8 @@ class OpenIndex:
         Weights of the signals that a search adds to MaxSim.
     evidence
         Directory of the evidence model of the second stage; None leaves that stage out.
+    audit
+        Where what is done with the index is recorded; None: nowhere.
     """
 
     def __init__(
@@ -115,8 +123,10 @@ class OpenIndex:
         checkpoint: str | Path | None,
         signals: Signals,
         evidence: str | Path | None = None,
+        audit: AuditLog | None = None,
     ) -> None:
         self.directory = directory
+        self.audit = audit
         self.reader = reader
         self.settings = settings
         self.signals = signals
@@ -191,6 +201,7 @@ class OpenIndex:
             "signals": self.signals,
             "evidence": self.evidence,
             "principal": self.principal,
+            "audit": self.audit,
         }
 
     @property

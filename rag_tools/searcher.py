@@ -9,8 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
+from functools import partial
 from itertools import chain
 
+from rag_tools.audit.entry import recorded
 from rag_tools.catalog import lexical
 from rag_tools.catalog.filters import compile_filter
 from rag_tools.cite import support
@@ -73,6 +76,23 @@ class Searcher:
             If the query is blank or too long, the limit isn't positive, the filter can't be used,
             or the quality is unknown.
         """
+        with recorded(self._opened.audit, "search", query=_words(query)) as entry:
+            found = self._search(
+                query, limit=limit, filter=filter, explain=explain, quality=quality, cite=cite
+            )
+            entry.documents = (hit.document_id for hit in found.results)
+        return found
+
+    def _search(
+        self,
+        query: str | EncodedQuery,
+        *,
+        limit: int,
+        filter: Filter | None,
+        explain: bool,
+        quality: Quality,
+        cite: bool = True,
+    ) -> SearchResults:
         _check(limit, quality)
         encoded = self._encoded(query)
         opened = self._opened
@@ -131,10 +151,11 @@ class Searcher:
         def encoded(texts: Sequence[str]) -> list[EncodedQuery]:
             return list(map(EncodedQuery, texts, encoder.encode_queries(texts)))
 
+        context = copy_context()  # of who searches, for the audit log
+
         def found(query: EncodedQuery) -> SearchResults:
-            return self.search(
-                query, limit=limit, filter=filter, explain=explain, quality=quality, cite=cite
-            )
+            search = partial(self.search, query, limit=limit, filter=filter, explain=explain)
+            return context.copy().run(search, quality=quality, cite=cite)
 
         with ThreadPoolExecutor(thread_count(), initializer=use_one_thread) as pool:
             groups = [queries[i : i + BATCH] for i in range(0, len(queries), BATCH)]
@@ -153,8 +174,12 @@ class Searcher:
 
         Parameters and errors are those of `search`; `limit` is the maximum number of citations.
         """
-        found = self.search(claim, limit=2 * limit, filter=filter, explain=True, quality=quality)
-        citations, around = quoted(found.results, limit)
+        with recorded(self._opened.audit, "cite", query=_words(claim)) as entry:
+            found = self._search(
+                claim, limit=2 * limit, filter=filter, explain=True, quality=quality
+            )
+            citations, around = quoted(found.results, limit)
+            entry.documents = (citation.document_id for citation in citations)
         assessed = support.assess(
             found.query, citations, around, calibrated=self._opened.calibrated
         )
@@ -241,6 +266,10 @@ def _prepared(
 def _selection(view: View, restriction: Restriction) -> Selection:
     """Return the live passages of the documents that match a filter."""
     return view.snapshot.select(view.catalog.addresses(*restriction))
+
+
+def _words(query: str | EncodedQuery) -> str:
+    return query.text if isinstance(query, EncodedQuery) else query
 
 
 def _check(limit: int, quality: Quality) -> None:

@@ -108,6 +108,8 @@ class _Tally:
     unchanged: int = 0
     left_out: LeftOut = field(default_factory=LeftOut)
     undivided: Counter[str] = field(default_factory=Counter)
+    hidden: int = 0
+    left_out_characters: int = 0
 
 
 class _Planned(NamedTuple):
@@ -286,6 +288,8 @@ def sync(
         sensitive=tally.left_out.sensitive,
         ignored=tally.left_out.ignored,
         skipped=tuple(sorted(tally.skipped, key=lambda item: item.path)),
+        hidden=tally.hidden,
+        left_out_characters=tally.left_out_characters,
         undivided=_most_common(tally.undivided),
         encoded_passages=writer.encoded_passages,
         seconds=time.monotonic() - started,
@@ -443,6 +447,8 @@ def _sync_file(
         return
     meter.encoding(item.characters, len(prepared.passages))
     writer.put(prepared)
+    tally.hidden += bool(document.hidden)
+    tally.left_out_characters += document.left_out
     (tally.updated if known else tally.added).append(document.id)
 
 

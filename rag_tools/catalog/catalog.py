@@ -105,19 +105,17 @@ class Catalog:
             [key],
         ).fetchone()
         id_, uri, title, media_type, labels, expires, hold, text, structure, metadata = row
-        blocks, source_map = decode_structure(structure)
         return Document.model_construct(
             id=id_,
             uri=uri,
             title=title,
             media_type=media_type,
             text=zlib.decompress(text).decode("utf-8"),
-            blocks=blocks,
-            source_map=source_map,
             metadata=json.loads(metadata),
             labels=tuple(json.loads(labels)),
             expires=expires,
             hold=bool(hold),
+            **decode_structure(structure),
         )
 
     def entries(

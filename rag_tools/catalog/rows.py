@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import zlib
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from rag_tools.types import Block, Document, Passage, SourceMap
+from rag_tools.types import Block, Document, Hidden, Passage, SourceMap
 
 
 class SourceState(NamedTuple):
@@ -144,19 +144,28 @@ def encode_document(document: Document) -> DocumentColumns:
 
 def _encode_structure(document: Document) -> bytes:
     source_map = document.source_map
-    structure = {
+    structure: dict[str, Any] = {
         "blocks": document.blocks,
         "source_map": None if source_map is None else source_map.model_dump(mode="json"),
     }
+    if document.hidden:
+        structure["hidden"] = document.hidden
+    if document.left_out:
+        structure["left_out"] = document.left_out
     return zlib.compress(json.dumps(structure, ensure_ascii=False).encode("utf-8"))
 
 
-def decode_structure(stored: bytes) -> tuple[tuple[Block, ...], SourceMap | None]:
-    """Return the blocks and the source map that are stored with a document."""
+def decode_structure(stored: bytes) -> dict[str, Any]:
+    """Return the fields of a document that are stored as its structure."""
     structure = json.loads(zlib.decompress(stored))
     blocks = tuple(
         Block(kind, start, end, tuple(path)) for kind, start, end, path in structure["blocks"]
     )
     raw = structure["source_map"]
     source_map = None if raw is None else SourceMap.model_validate(raw)
-    return blocks, source_map
+    return {
+        "blocks": blocks,
+        "source_map": source_map,
+        "hidden": tuple(Hidden(*each) for each in structure.get("hidden", ())),
+        "left_out": structure.get("left_out", 0),
+    }

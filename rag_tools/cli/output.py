@@ -16,14 +16,17 @@ if TYPE_CHECKING:
 
 # Each character is replaced by one character, so that spans stay valid: C0 controls by their
 # pictures; a carriage return, which is common as a part of CRLF, by a space; C1 controls (U+009B
-# starts an escape sequence) and bidirectional overrides (they reorder what a person reads) by the
-# replacement character.
+# starts an escape sequence), bidirectional overrides (they reorder what a person reads) and tag
+# characters (nobody sees them, and they spell words to programs) by the replacement character.
 _VISIBLE = (
     {code: 0x2400 + code for code in range(0x20) if chr(code) not in "\t\n"}
     | {ord("\r"): ord(" "), 0x7F: 0x2421}
     | dict.fromkeys([*range(0x80, 0xA0), *range(0x202A, 0x202F), *range(0x2066, 0x206A)], 0xFFFD)
-    | dict.fromkeys(range(0xD800, 0xE000), 0xFFFD)
+    | dict.fromkeys([*range(0xD800, 0xE000), *range(0xE0000, 0xE0080)], 0xFFFD)
 )
+
+
+_BARE = re.compile("[\x7f-\x9f\u202a-\u202e\u2066-\u2069\U000e0000-\U000e007f]")
 
 
 def visible(text: str) -> str:
@@ -52,8 +55,9 @@ def as_json(value: BaseModel) -> str:
     '{"path": "naïve\\u009b31m", "reason": "empty"}'
     """
     document = json.dumps(value.model_dump(mode="json"), ensure_ascii=False)
-    # JSON escapes C0 itself, but DEL and C1 may be in it bare, and a terminal would obey them.
-    return re.sub("[\x7f-\x9f]", lambda match: f"\\u{ord(match[0]):04x}", document)
+    # JSON escapes C0 itself. DEL and C1 may be in it bare, and a terminal would obey them; it would
+    # reorder what stands beside bidirectional overrides, and tag characters can't be seen.
+    return _BARE.sub(lambda match: json.dumps(match[0])[1:-1], document)
 
 
 def replace_unprintable() -> None:

@@ -61,6 +61,7 @@ def search_results(found: SearchResults, out: Console) -> None:
             where, heading = location(hit.url), hit.heading
         _line("   ", where, heading, out)
         _block("   ", _passage(hit, out), out)
+        _flags(hit, out)
         if hit.also_in:
             copies = ", ".join(one_line(location(copy.url)) for copy in hit.also_in)
             out.print(Text(f"   also in {copies}", style="dim"), soft_wrap=True)
@@ -150,6 +151,9 @@ def sync_report(report: SyncReport, out: Console) -> None:
     out.print(", ".join(f"{count:,} {what}" for what, count in counts.items()), soft_wrap=True)
     if parts := list(_left_out(report)):
         out.print(Text(one_line(f"left out: {'; '.join(parts)}")), soft_wrap=True)
+    if report.hidden:
+        what = "document holds" if report.hidden == 1 else "documents hold"
+        out.print(f"{report.hidden:,} {what} text that readers don't see; it is flagged in results")
     if report.undivided:
         files = ", ".join(f"{count:,} {type}" for type, count in report.undivided.items())
         out.print(
@@ -344,6 +348,13 @@ def _path(address: str) -> str:
     if path is None:
         return address
     return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
+
+
+def _flags(hit: Hit, out: Console) -> None:
+    """Print what in a passage deserves a second look."""
+    found = dict.fromkeys(f"{flag.kind}: {flag.detail}" for flag in hit.flags)
+    if found:
+        out.print(Text(f"   caution: {one_line('; '.join(found))}", style="red"), soft_wrap=True)
 
 
 def _entry(rank: int, title: str, score: float, out: Console) -> None:

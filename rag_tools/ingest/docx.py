@@ -22,6 +22,7 @@ from lxml.etree import XMLSyntaxError
 
 from rag_tools.errors import NoTextError, UnreadableFileError
 from rag_tools.ingest.archive import check_archive
+from rag_tools.ingest.docx_hiding import concealed
 from rag_tools.ingest.extraction import Extraction
 from rag_tools.ingest.html import load_html
 from rag_tools.ingest.load import Loader
@@ -109,6 +110,18 @@ _INSERTED: dict[str, Loader] = {
 }
 
 
+class _Concealed(str):
+    """Characters that no reader of the document sees, and why."""
+
+    how: str
+
+    @classmethod
+    def of(cls, text: str, how: str) -> _Concealed:
+        concealed = cls(text)
+        concealed.how = how
+        return concealed
+
+
 class _Source(NamedTuple):
     """The XML that is read."""
 
@@ -194,15 +207,24 @@ class _Extraction(Extraction):
                 self._inserted(element, inner_path)
 
     def _paragraph(self, paragraph: Any, path: str) -> None:  # noqa: ANN401
-        text = "".join(self._inline(paragraph))
+        pieces = list(self._inline(paragraph))
+        text = "".join(pieces)
         if text.strip():
             level, is_list = self._style_of(paragraph)
             if level is not None:
                 self.heading(level, text)
             else:
                 self.start_block("item" if is_list else "paragraph")
-            self.write(text, path)
+            self._write_pieces(pieces, path)
         self._read_boxes(paragraph, path)
+
+    def _write_pieces(self, pieces: list[str], path: str) -> None:
+        start = self.length
+        self.write("".join(pieces), path)
+        for piece in pieces:
+            if isinstance(piece, _Concealed):
+                self.hide(start, start + len(piece), piece.how)
+            start += len(piece)
 
     def _read_boxes(self, element: Any, path: str) -> None:  # noqa: ANN401
         """Read the text boxes that are anchored in an element, each with the boxes inside it."""
@@ -268,10 +290,21 @@ class _Extraction(Extraction):
             elif tag in _NOTES:
                 self._notes.append((_NOTES[tag], child.get(qn("w:id"), "")))
                 yield f"[{len(self._notes)}]"
-            elif tag not in _NOT_CONTENT and not _is_hidden(child):
+            elif tag == qn("w:r"):
+                yield from self._run(child)
+            elif tag not in _NOT_CONTENT:
                 yield from self._inline(child)
                 if tag == qn("w:p"):  # paragraphs inside a table cell or a nested table
                     yield "\n"
+
+    def _run(self, run: Any) -> Iterator[str]:  # noqa: ANN401
+        """Yield the characters of a run as Word shows them."""
+        if _is_on(run.find(qn("w:rPr")), "w:vanish"):
+            self.left_out += sum(len(text.text or "") for text in run.iter(*_TEXT))
+        elif how := concealed(run):
+            yield from (_Concealed.of(piece, how) for piece in self._inline(run))
+        else:
+            yield from self._inline(run)
 
     def _read_notes(self) -> dict[tuple[str, str], str]:
         texts = {}
@@ -358,10 +391,6 @@ def _holds_unread(body: Any) -> str:  # noqa: ANN401
         if next(body.iter(tag), None) is not None:
             return words
     return ""
-
-
-def _is_hidden(element: Any) -> bool:  # noqa: ANN401
-    return element.tag == qn("w:r") and _is_on(element.find(qn("w:rPr")), "w:vanish")
 
 
 def _outline_level(properties: Any, inherited: int | None) -> int | None:  # noqa: ANN401

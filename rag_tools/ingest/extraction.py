@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from rag_tools.ingest import hidden
 from rag_tools.ingest.blocks import Opening, Sections, tile
-from rag_tools.types import BlockKind, Document, Element, Part, SourceMap
+from rag_tools.types import BlockKind, Document, Element, Hidden, Part, SourceMap
 
 _CONTINUED = frozenset(("item", "row", "header"))  # kinds that follow each other without a gap
 _IN_TABLE = frozenset(("row", "header"))
@@ -22,12 +23,16 @@ class Extraction:
         The headings that are open.
     openings
         Of the blocks so far.
+    left_out
+        Characters that the source doesn't show and that aren't in the text.
     """
 
     def __init__(self) -> None:
         self.length = 0
         self.sections = Sections()
         self.openings: list[Opening] = []
+        self.left_out = 0
+        self._hidden: list[Hidden] = []
         self._pieces: list[str] = []
         self._elements: list[Element] = []
         self._parts: list[Part] = []
@@ -73,6 +78,11 @@ class Extraction:
         self._pieces.append(text)
         self.length += len(text)
 
+    def hide(self, start: int, end: int, how: str) -> None:
+        """Note that no reader of the source sees a stretch of the text."""
+        if start < end:
+            self._hidden.append(Hidden(start, end, how))
+
     def mark(self, start: int, label: str, fragment: str = "") -> None:
         """Give a name to the text from `start` on, if there is any."""
         if start < self.length:
@@ -97,6 +107,10 @@ class Extraction:
             self.append("\n\n")
         start = self.length
         self.append(document.text)
+        self.left_out += document.left_out
+        self._hidden += [
+            Hidden(start + each.start, start + each.end, each.how) for each in document.hidden
+        ]
         around = self.sections.path
         for block in document.blocks or tile((), len(document.text)):
             self.openings.append(Opening(block.kind, start + block.start, (*around, *block.path)))
@@ -132,12 +146,15 @@ class Extraction:
             for opening in self.openings
             if opening.kind == "heading" and opening.path
         )
+        text = "".join(self._pieces)
         return Document(
-            text="".join(self._pieces),
+            text=text,
             uri=uri,
             title=" ".join(title.split()) or next(headings, name),
             media_type=media_type,
             blocks=tile(self.openings, self.length),
             source_map=SourceMap(elements=tuple(self._elements), parts=tuple(self._parts)),
             metadata=metadata or {},
+            hidden=hidden.joined(self._hidden, text),
+            left_out=self.left_out,
         )

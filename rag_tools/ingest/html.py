@@ -2,8 +2,9 @@
 
 The text is what find-in-page and the text-fragment search of a browser see: white space is
 collapsed outside ``pre``, character references are decoded, block elements are on lines of their
-own, and scripts, templates and hidden elements are left out. Style sheets are not read. The text
-also holds what a page shows in other ways: alternative texts of pictures and values of form fields.
+own, and scripts, templates, comments and elements that are hidden by their attributes are left out.
+What is hidden by other means is in the text, and noted beside it, see `html_hiding`. The text also
+holds what a page shows in other ways: alternative texts of pictures and values of form fields.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from lxml import etree, html
 from rag_tools.errors import NoTextError, UnreadableFileError
 from rag_tools.ingest.html_elements import collapse
 from rag_tools.ingest.html_encoding import decode_page
+from rag_tools.ingest.html_hiding import Styles
 from rag_tools.ingest.html_rendering import Rendering
 from rag_tools.types import Document, SourceMap
 
@@ -35,7 +37,7 @@ def load_html(data: bytes, *, uri: str, name: str) -> Document:
         The page has no text of its own because scripts draw it.
     """
     root = _parse(decode_page(data, name), name)
-    rendering = Rendering()
+    rendering = Rendering(Styles(root if root is not None else html.Element("html")))
     if root is not None:
         rendering.render(root)
     if not rendering.parts and root is not None and _is_drawn(root):
@@ -50,6 +52,8 @@ def load_html(data: bytes, *, uri: str, name: str) -> Document:
         media_type="text/html",
         blocks=rendering.blocks(),
         source_map=SourceMap(elements=rendering.elements()),
+        hidden=rendering.hidden(),
+        left_out=rendering.left_out,
     )
 
 

@@ -70,11 +70,18 @@ def is_skipped(element: html.HtmlElement) -> bool:
     return (
         tag in _SKIPPED
         or (tag == "dialog" and element.get("open") is None)
-        or element.get("hidden", "until-found").lower() != "until-found"
-        or _HIDING_STYLE.search(element.get("style", "")) is not None
+        or is_hidden(element)
         or _HIDDEN_CLASS in element.get("class", "").split()
         or _is_second_formula(element)
         or (tag == "option" and element.get("selected") is None)
+    )
+
+
+def is_hidden(element: html.HtmlElement) -> bool:
+    """Tell whether the author hid an element, by its attributes or its own style."""
+    return (
+        element.get("hidden", "until-found").lower() != "until-found"
+        or _HIDING_STYLE.search(element.get("style", "")) is not None
     )
 
 

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from lxml import etree, html
 
+from rag_tools.ingest import hidden
 from rag_tools.ingest.blocks import Opening, Sections, tile
 from rag_tools.ingest.html_elements import (
     CELLS,
@@ -20,12 +21,14 @@ from rag_tools.ingest.html_elements import (
     block_kind,
     collapse,
     is_around,
+    is_hidden,
     is_menu,
     is_navigation,
     is_skipped,
     shown,
 )
-from rag_tools.types import Block, BlockKind, Element
+from rag_tools.ingest.html_hiding import Look, Styles
+from rag_tools.types import Block, BlockKind, Element, Hidden
 
 
 class _Anchor(NamedTuple):
@@ -50,6 +53,7 @@ class _Frame:
     spaced: bool  # whether a blank line surrounds it
     parts_before: int
     runs_before: int
+    look: Look
     in_list: bool = False  # or in a table
     navigation: bool = False
     around: bool = False  # whether it is outside the content
@@ -77,11 +81,24 @@ class Run:
 
 
 class Rendering:
-    """The text so far, and the state that decides what separates it from what follows."""
+    """The text so far, and the state that decides what separates it from what follows.
 
-    def __init__(self) -> None:
+    Attributes
+    ----------
+    parts
+        Of the text.
+    runs
+        Of its blocks.
+    left_out
+        Characters of comments and of elements that their author hid; they aren't in the text.
+    """
+
+    def __init__(self, styles: Styles) -> None:
         self.parts: list[str] = []
         self.runs: list[Run] = []
+        self.left_out = 0
+        self._styles = styles
+        self._hidden: list[Hidden] = []
         self._length = 0
         self._gap = ""  # white space owed before the next character
         self._run_is_open = False
@@ -90,7 +107,10 @@ class Rendering:
         self._heading_anchor = _Anchor(0, "")
         self._order = 0
         self._groups = 0
-        self._frames = [_Frame("", "", "", "paragraph", 0, _Anchor(0, ""), 0, False, False, 0, 0)]
+        anchor = _Anchor(0, "")
+        self._frames = [
+            _Frame("", "", "", "paragraph", 0, anchor, 0, False, False, 0, 0, styles.page)
+        ]
 
     def render(self, root: html.HtmlElement) -> None:
         """Render the tree, without recursion, since pages nest more deeply than Python recurses."""
@@ -100,6 +120,8 @@ class Rendering:
             if event == "start":
                 if is_skipped(element):
                     skipped = element
+                    if is_hidden(element):
+                        self.left_out += len(collapse(element.text_content()))
                     self._frames[-1].children[element.tag] += 1
                     walk.skip_subtree()
                 else:
@@ -110,6 +132,8 @@ class Rendering:
                     skipped = None
                 else:
                     self._leave(self._frames.pop())
+            elif event == "comment":
+                self.left_out += len(collapse(element.text or ""))
             if element.tail and element is not root:
                 self._write(element.tail)
 
@@ -134,6 +158,10 @@ class Rendering:
     def elements(self) -> tuple[Element, ...]:
         """Return the element of every run."""
         return tuple(Element(run.start, run.end, run.element, run.anchor) for run in self.runs)
+
+    def hidden(self) -> tuple[Hidden, ...]:
+        """Return the stretches of the text that no reader of the page sees."""
+        return hidden.joined(self._hidden, "".join(self.parts))
 
     def _enter(self, element: html.HtmlElement) -> None:
         tag = element.tag
@@ -207,6 +235,7 @@ class Rendering:
             linked=parent.linked or tag in ("a", "button"),
             parts_before=len(self.parts),
             runs_before=len(self.runs),
+            look=self._styles.look(element, parent.look),
         )
 
     def _end_heading(self, frame: _Frame) -> None:
@@ -280,6 +309,8 @@ class Rendering:
                     around=frame.around,
                 )
             )
+        if how := self._frames[-1].look.how:
+            self._hidden.append(Hidden(self._length, self._length + len(text), how))
         self.parts.append(text)
         self._length += len(text)
         self.runs[-1].end = self._length

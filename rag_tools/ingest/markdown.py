@@ -7,19 +7,19 @@ its mark-up.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from html import unescape
 from typing import Any
 
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
-from rag_tools.ingest import front_matter
+from rag_tools.ingest import front_matter, hidden
 from rag_tools.ingest.blocks import Opening, Sections, tile
 from rag_tools.ingest.decode import decode
 from rag_tools.ingest.text import is_definition
 from rag_tools.sentences import lines
-from rag_tools.types import BlockKind, Document
+from rag_tools.types import Block, BlockKind, Document, Hidden
 
 _KINDS: dict[str, BlockKind] = {
     "heading_open": "heading",
@@ -45,6 +45,24 @@ _HTML_HEADING = re.compile(
     r"<h(?P<level>[1-6])\b[^<>]{0,500}>(?P<content>.{0,1000}?)</h(?P=level)\s*>", re.I | re.DOTALL
 )
 _HTML_COMMENT = re.compile(r"<!--.{0,1000}?-->", re.DOTALL)
+# What rendering leaves out. Most of what may follow an opening mark is looked at, not all of it.
+_UNSEEN = (
+    (
+        re.compile(
+            r"^ {0,3}\[(?://|comment|_|#)[^\]\n]{0,100}\]: *(?:#|<>|\S+) *[(\"'].{0,2000}$", re.M
+        ),
+        "a comment",
+    ),
+    (
+        re.compile(
+            r"<(?P<tag>[a-z]{1,10})\b[^<>]{0,300}?(?:\bhidden\b|style\s*=\s*[\"'][^\"'<>]{0,200}?"
+            r"(?:display\s*:\s*none|visibility\s*:\s*hidden|font-size\s*:\s*0|opacity\s*:\s*0(?![.\d])|"
+            r"color\s*:\s*(?:white|#fff(?:fff)?)\b))[^<>]{0,300}>.{0,3000}?</(?P=tag)\s*>",
+            re.I | re.DOTALL,
+        ),
+        "an element that isn't displayed",
+    ),
+)
 _HTML_TAG = re.compile(r"</?[A-Za-z][^<>]{0,1000}>")
 _ALT = re.compile(r"<img\b[^<>]{0,1000}?\balt\s*=\s*(?:\"([^\"]*)\"|'([^']*)')[^<>]{0,1000}>", re.I)
 
@@ -60,14 +78,46 @@ def load_markdown(data: bytes, *, uri: str, name: str) -> Document:
     text = decode(data, name=name)
     body = front_matter.end(text)
     openings, heading = markdown_openings(text, body, Sections(), components=name.endswith(".mdx"))
+    blocks = tile(openings, len(text))
     return Document(
         text=text,
         uri=uri,
         title=front_matter.title(text[:body]) or heading or name,
         media_type="text/markdown",
-        blocks=tile(openings, len(text)),
         labels=front_matter.access(text[:body]),
+        blocks=blocks,
+        hidden=comments(text, blocks),
     )
+
+
+def comments(text: str, blocks: Sequence[Block]) -> tuple[Hidden, ...]:
+    """Return what rendering leaves out of Markdown: comments, and elements with a hiding style.
+
+    They are in the text, which is the file itself.
+    """
+    found: list[Hidden] = []
+    for block in blocks:
+        if block.kind == "code":
+            continue
+        spans = [(*span, "a comment") for span in _marked(text, block.start, block.end)]
+        for pattern, how in _UNSEEN:
+            spans += [(*match.span(), how) for match in pattern.finditer(text, *block[1:3])]
+        for start, end, how in spans:
+            before = text[text.rfind("\n", 0, start) + 1 : start]
+            if before.count("`") % 2 == 0:  # not in a code span
+                found.append(Hidden(start, end, how))
+    found.sort()
+    apart = [each for at, each in enumerate(found) if not at or each.start >= found[at - 1].end]
+    return hidden.joined(apart, text)
+
+
+def _marked(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
+    """Yield the comments of HTML in a range of a text."""
+    while (first := text.find("<!--", start, end)) >= 0:
+        start = text.find("-->", first + 4, end) + 3
+        if start < 3:
+            return
+        yield first, start
 
 
 def markdown_openings(

@@ -21,7 +21,9 @@ import pypdfium2.raw as pdfium_c
 
 from rag_tools.errors import UnreadableFileError
 from rag_tools.ingest.blocks import Opening, Sections, tile
+from rag_tools.ingest.hidden import joined
 from rag_tools.ingest.pdf_flow import Flow, TextLine, flow
+from rag_tools.ingest.pdf_hiding import hidden
 from rag_tools.ingest.pdf_page import PageText, read_page
 from rag_tools.ingest.pdf_pieces import LARGER
 from rag_tools.types import Block, Document, Page, SourceMap
@@ -71,6 +73,7 @@ def load_pdf(data: bytes, *, uri: str, name: str) -> Document:
     headings = _outlined(outline, found, pages) or _set_apart(found)
     if title.casefold() in _NO_TITLES:
         title = _first_title(found, headings)
+    unseen = hidden(found.text, found.boxes, found.ranges, [page.hidden for page in pages])
     return Document(
         text=found.text,
         uri=uri,
@@ -78,6 +81,8 @@ def load_pdf(data: bytes, *, uri: str, name: str) -> Document:
         media_type="application/pdf",
         blocks=_blocks(found, headings),
         source_map=_source_map(found, pages),
+        hidden=joined(unseen, found.text),
+        left_out=sum(page.left_out for page in pages),
     )
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rag_tools.ingest.pdf_glyphs import Glyphs, is_bold, is_invisible, is_upright, on_page
+from rag_tools.ingest.pdf_glyphs import Glyphs, is_bold, is_invisible, is_upright
 from rag_tools.ingest.pdf_layout import SAME_LEVEL, WIDE_GAP, is_right_to_left
 from rag_tools.ingest.pdf_pieces import Line, Piece, median
 from rag_tools.ingest.pdf_spelling import spaced, without_leaders
@@ -16,16 +16,23 @@ from rag_tools.ingest.pdf_spelling import spaced, without_leaders
 def cut(
     text_page: Any,  # noqa: ANN401
     glyphs: Glyphs,
-    size: tuple[float, float],
-    upright: NDArray[np.float64],
+    seen: NDArray[np.bool_],
     turns: int,
 ) -> tuple[list[Piece], list[Line]]:
-    """Cut the text of a page into pieces, and return apart what runs in another direction."""
+    """Cut the text of a page into pieces, and return apart what runs in another direction.
+
+    Parameters
+    ----------
+    seen
+        Which characters are inside the page, see `on_page`.
+    turns
+        Quarter turns at which the text is upright.
+    """
     text, places = glyphs.text, glyphs.places
     if not text:
         return [], []
     is_ink = ~np.fromiter(map(str.isspace, text), dtype=bool, count=len(text))
-    is_ink &= on_page(text_page, glyphs, size, upright)
+    is_ink &= seen
     heights = places[:, 3] - places[:, 1]
     pieces: list[Piece] = []
     hidden: list[Piece] = []

@@ -15,7 +15,8 @@ import pypdfium2.raw as pdfium_c
 from numpy.typing import NDArray
 
 from rag_tools.ingest.pdf_cutting import cut
-from rag_tools.ingest.pdf_glyphs import read_glyphs
+from rag_tools.ingest.pdf_glyphs import on_page, read_glyphs
+from rag_tools.ingest.pdf_hiding import Box, unseen
 from rag_tools.ingest.pdf_layout import reading_order
 from rag_tools.ingest.pdf_notes import Placing, read_alternatives, read_annotations, read_string
 from rag_tools.ingest.pdf_pieces import Line, Piece
@@ -42,6 +43,10 @@ class PageText(NamedTuple):
         Height in points of the page turned so.
     label
         The page number as it is printed; None if it is the place in the file, counted from 1.
+    hidden
+        Boxes of the characters that no reader sees, and why, see `unseen`.
+    left_out
+        Number of characters outside of the page, which aren't in the pieces.
     """
 
     pieces: list[Piece]
@@ -51,6 +56,8 @@ class PageText(NamedTuple):
     upright: NDArray[np.float64]
     upright_height: float
     label: str | None
+    hidden: dict[Box, str]
+    left_out: int
 
 
 def read_page(pdf: Any, index: int) -> PageText:  # noqa: ANN401 - pypdfium2 is untyped
@@ -64,7 +71,13 @@ def read_page(pdf: Any, index: int) -> PageText:  # noqa: ANN401 - pypdfium2 is 
             upright_size = page.get_size()
             upright = _page_transform(page, *upright_size)
             glyphs = read_glyphs(text_page, shown, upright)
-            pieces, turned = cut(text_page, glyphs, upright_size, upright, turns)
+            seen = on_page(text_page, glyphs, upright_size, upright)
+            pieces, turned = cut(text_page, glyphs, seen, turns)
+            hidden = unseen(page, text_page, glyphs)
+            left_out = sum(
+                not shown and not character.isspace()
+                for shown, character in zip(seen, glyphs.text, strict=True)
+            )
         finally:
             text_page.close()
         place = Placing(shown, upright, len(glyphs.text))
@@ -81,6 +94,8 @@ def read_page(pdf: Any, index: int) -> PageText:  # noqa: ANN401 - pypdfium2 is 
         upright,
         upright_size[1],
         _label(pdf, index),
+        hidden,
+        left_out,
     )
 
 

@@ -76,6 +76,22 @@ class Block(NamedTuple):
     path: tuple[str, ...] = ()
 
 
+class Hidden(NamedTuple):
+    """Text that a reader of the source doesn't see.
+
+    Attributes
+    ----------
+    start, end
+        Range of code points.
+    how
+        Why it isn't seen, such as ``text in the colour of its background``.
+    """
+
+    start: int
+    end: int
+    how: str
+
+
 class Page(NamedTuple):
     """A page of a paginated source: number from 1, range of code points, size in points.
 
@@ -224,6 +240,11 @@ class Document(Value):
         Positions in the source, if the source isn't plain text.
     metadata
         Values that searches can filter on: JSON, so without NaN and infinity.
+    hidden
+        Parts of the text that a reader of the source doesn't see, in order of `start`.
+    left_out
+        Characters of the source that it doesn't show and that aren't in the text, such as those of
+        comments and hidden elements.
     labels
         Who may read it: names of groups, ``user:NAME`` or ``everyone``, see `Principal`.
     expires
@@ -240,6 +261,8 @@ class Document(Value):
     blocks: tuple[Block, ...] = ()
     source_map: SourceMap | None = None
     metadata: Metadata = Field(default_factory=dict)
+    hidden: tuple[Hidden, ...] = ()
+    left_out: int = 0
     labels: tuple[str, ...] = ()
     expires: int | None = Field(default=None, ge=-(2**53), le=2**53)
     hold: bool = False

@@ -73,6 +73,12 @@ class SyncReport(Value):
         them; a folder counts once, whatever is in it.
     skipped
         What can't be read or parsed, and why.
+    hidden
+        Documents of those added and updated that hold text which their readers don't see; passages
+        with such text are flagged.
+    left_out_characters
+        Of the documents added and updated: what they don't show and what isn't in their texts, such
+        as comments and hidden elements of a page.
     undivided
         Source files that were divided by their lines rather than by function and class, because
         the grammars of the extra ``[code]`` aren't installed: how many of each suffix.
@@ -91,6 +97,8 @@ class SyncReport(Value):
     sensitive: int = 0
     ignored: int = 0
     skipped: tuple[Skipped, ...] = ()
+    hidden: int = 0
+    left_out_characters: int = 0
     undivided: dict[str, int] = Field(default_factory=dict)
     encoded_passages: int = 0
     seconds: float = 0.0

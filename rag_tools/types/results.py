@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Literal
 
 from pydantic import Field
 
@@ -15,6 +16,29 @@ Filter = Mapping[str, str | int | float | bool | Sequence[str | int | float | bo
 ``document_id``, ``title`` and ``media_type`` are fields of every document; ``path`` takes a path as
 it is, or a glob.
 """
+
+
+FlagKind = Literal["hidden", "invisible characters", "instructions"]
+
+
+class Flag(Value):
+    """A stretch of a passage that deserves a second look before anything in it is believed.
+
+    Attributes
+    ----------
+    kind
+        ``hidden``: a reader of the source doesn't see it. ``invisible characters``: it holds
+        characters that nobody sees. ``instructions``: it seems to give instructions to a model.
+    start, end
+        Range of code points of the document's canonical text.
+    detail
+        What was recognised, in a few words.
+    """
+
+    kind: FlagKind
+    start: int
+    end: int
+    detail: str
 
 
 class Aligned(Value):
@@ -58,6 +82,8 @@ class Citation(Value):
         similarity per query token, from 0 to 1; comparable between documents.
     alignment
         Query token to document token, when asked for.
+    flags
+        What in the quote deserves a second look.
     """
 
     document_id: str
@@ -77,6 +103,7 @@ class Citation(Value):
     heading: str | None = None
     score: float = 0.0
     alignment: tuple[Aligned, ...] | None = None
+    flags: tuple[Flag, ...] = ()
 
     @property
     def page_name(self) -> str | None:
@@ -151,6 +178,8 @@ class Hit(Value):
         the same text but for white space, or nearly the same text. They aren't hits themselves.
     reading
         What the second stage said of the passage; None if it wasn't read.
+    flags
+        What in the passage deserves a second look: hidden text, instructions to models.
     """
 
     id: str
@@ -168,6 +197,7 @@ class Hit(Value):
     citations: tuple[Citation, ...] = ()
     also_in: tuple[Copy, ...] = ()
     reading: Judgement | None = None
+    flags: tuple[Flag, ...] = ()
 
 
 class SearchResults(Value):

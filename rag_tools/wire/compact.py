@@ -15,10 +15,19 @@ from urllib.parse import unquote, urlsplit
 
 from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, model_serializer
 
-from rag_tools.types import Citation, CitedAnswer, Hit, SearchResults, Span, Support, Verification
+from rag_tools.types import (
+    Citation,
+    CitedAnswer,
+    Flag,
+    Hit,
+    SearchResults,
+    Span,
+    Support,
+    Verification,
+)
 from rag_tools.wire.fitting import COUNTS, fitting, json_cut, json_size, label, too_small
 from rag_tools.wire.ids import ShortIds
-from rag_tools.wire.results import MAX_CURSOR
+from rag_tools.wire.results import MAX_CURSOR, NOTICE
 
 HIT = 800
 """The most characters of JSON that a hit takes.
@@ -50,16 +59,19 @@ class BriefCitation(_Brief):
     id: str
     where: str | None = None
     quote: str
+    flags: tuple[str, ...] | None = None
 
 
 class BriefHit(_Brief):
     """A passage: its quotes and the text around them; ``…`` marks where the text is cut.
 
-    `also_in` names other files that contain the same passage.
+    `also_in` names other files that contain the same passage, and `flags` says what in the passage
+    deserves a second look.
     """
 
     id: str
     where: str
+    flags: tuple[str, ...] | None = None
     also_in: tuple[str, ...] | None = None
     citations: tuple[BriefCitation, ...] = ()
     text: str | None = None
@@ -68,6 +80,7 @@ class BriefHit(_Brief):
 class BriefSearch(_Brief):
     """Hits in order of descending score."""
 
+    notice: str = NOTICE
     results: tuple[BriefHit, ...] = ()
     low_confidence: bool | None = None
     left_out: int | None = None
@@ -77,6 +90,7 @@ class BriefSearch(_Brief):
 class BriefSupport(_Brief):
     """How well quotes support a claim; `uncovered` has the words that they don't cover."""
 
+    notice: str = NOTICE
     verdict: str
     score: float
     uncovered: tuple[str, ...] | None = None
@@ -98,6 +112,7 @@ class BriefVerification(_Brief):
 class BriefVerifications(_Brief):
     """The status of several citations, in the order given."""
 
+    notice: str = NOTICE
     verifications: tuple[BriefVerification, ...] = ()
     left_out: int | None = None
 
@@ -114,6 +129,7 @@ class CheckedStatement(_Brief):
 class CheckedAnswer(_Brief):
     """A draft, statement by statement."""
 
+    notice: str = NOTICE
     statements: tuple[CheckedStatement, ...] = ()
     citations: tuple[BriefCitation, ...] | None = None
     cited: tuple[BriefVerification, ...] | None = None
@@ -253,6 +269,7 @@ def _hit(hit: Hit, ids: ShortIds, room: int) -> BriefHit:
     shown = BriefHit(
         id=ids.of(hit.document_id, hit.start, hit.text),
         where=label(_join(_name(hit), _heading(hit)), max(40, room // 5)),
+        flags=_kinds(hit.flags),
         also_in=_copies(hit) or None,
     )
     spans: list[Span] = []  # of the quotes shown, relative to the hit's text
@@ -273,7 +290,7 @@ def _citation(citation: Citation, ids: ShortIds, where: str | None, room: int) -
 
     def made(quote: str) -> BriefCitation:
         id = ids.of(citation.document_id, citation.start, quote)
-        return BriefCitation(id=id, where=where, quote=quote)
+        return BriefCitation(id=id, where=where, quote=quote, flags=_kinds(citation.flags))
 
     whole = made(citation.quote)
     if json_size(whole) <= room:
@@ -397,6 +414,11 @@ def _copies(hit: Hit) -> tuple[str, ...]:
     """Return the names of the first other files that contain the passage."""
     names = dict.fromkeys(label(_file(copy.url), _COPY) for copy in hit.also_in)
     return tuple(names)[:_COPIES]
+
+
+def _kinds(flags: Sequence[Flag]) -> tuple[str, ...] | None:
+    """Return the kinds of flags, each once; None if there are none."""
+    return tuple(dict.fromkeys(flag.kind for flag in flags)) or None
 
 
 def _heading(hit: Hit) -> str | None:

@@ -43,6 +43,8 @@ from rag_tools.wire.fitting import (
 )
 from rag_tools.wire.results import (
     MAX_CURSOR,
+    NOTICE,
+    UNTRUSTED,
     CitePage,
     CollectionStatus,
     DocumentsPage,
@@ -66,6 +68,8 @@ _RANGE = (
     "end",
     "total_characters",
     "next_start",
+    "notice",
+    "flags",
 )
 """What `fetch` adds to the document's own metadata."""
 
@@ -81,7 +85,7 @@ def tool_result(value: BaseModel, *, view: str | None = None) -> CallToolResult:
     return CallToolResult(
         content=[TextContent(type="text", text=value.model_dump_json())],
         structured_content=value.model_dump(mode="json"),
-        _meta=None if view is None else {VIEW: view},
+        _meta={UNTRUSTED: True} | ({} if view is None else {VIEW: view}),
     )
 
 
@@ -203,10 +207,10 @@ def fetched_page(
         If `max_chars` leaves no room for a single character.
     """
     fetched = with_short_labels(read(engine, id, start, end), max_chars)
-    metadata = dict(fetched.metadata, next_start=fetched.metadata["end"])
+    metadata = dict(fetched.metadata, notice=NOTICE, next_start=fetched.metadata["end"])
     if json_size(fetched.model_copy(update={"text": "", "metadata": metadata})) > max_chars // 2:
         # The document's own metadata would leave too little room for its text.
-        metadata = {name: metadata[name] for name in _RANGE}
+        metadata = {name: metadata[name] for name in _RANGE if name in metadata}
         fetched = with_short_addresses(fetched, max_chars)
     empty = json_size(fetched.model_copy(update={"text": "", "metadata": metadata}))
     text = json_cut(fetched.text, max_chars - empty)
@@ -274,6 +278,8 @@ def sync_page(report: SyncReport, *, max_chars: int) -> SyncPage:
         unsupported_types=report.unsupported_types,
         sensitive=report.sensitive,
         ignored=report.ignored,
+        hidden=report.hidden,
+        left_out_characters=report.left_out_characters,
         encoded_passages=report.encoded_passages,
         seconds=round(report.seconds, 3),
     )

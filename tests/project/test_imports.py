@@ -23,7 +23,8 @@ LAYERS = [
     {"errors", "limits", "closing", "cores", "tracing", "file_uri", "compaction", "processor"}
     | {"handoff"},
     {"types", "disk"},
-    {"sentences", "units", "folding", "ingest", "encode", "index", "evidence", "wire"},
+    {"audit"},
+    {"sentences", "units", "folding", "ingest", "encode", "index", "evidence", "wire", "screening"},
     {"catalog"},
     {"reader"},
     {"restricted"},

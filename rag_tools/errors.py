@@ -97,6 +97,18 @@ class IndexLockedError(RagToolsError):
     """Another process is writing to the index."""
 
 
+class BackupError(RagToolsError):
+    """A backup is missing, damaged, or can't be made or restored there."""
+
+
+class TransferError(RagToolsError):
+    """A file isn't an export of an index, or not one that this release reads."""
+
+
+class QuotaError(RagToolsError):
+    """The index would hold more than its quota allows."""
+
+
 class NotFoundError(RagToolsError):
     """No document or passage has this id, or no collection has this name."""
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from rag_tools.cite.locate import check_url_template
 from rag_tools.disk import failures_named
 from rag_tools.errors import IngestError, InvalidQueryError, SkippedDocumentsError
+from rag_tools.gathered import Recall
 from rag_tools.ingest.discover import inside
 from rag_tools.ingest.load import DEFAULT_MAX_BYTES
 from rag_tools.ingest.worker import DEFAULT_TIMEOUT, Worker
@@ -107,7 +108,7 @@ class Indexer:
                     f"{', '.join(map(str, folders))}"
                 )
         meter = Meter(progress)
-        with Worker(timeout=timeout) as worker, self._writer(meter) as writer:
+        with Worker(timeout=timeout) as worker, self.session(meter) as writer:
             if url_template is not None:
                 writer.set_url_template(url_template or None)
             return sync(
@@ -140,7 +141,7 @@ class Indexer:
         """
         added: list[str] = []
         skipped: list[Skipped] = []
-        with self._writer(progress) as writer:
+        with self.session(progress) as writer:
             for document in documents:
                 try:
                     prepared = writer.prepare(document)
@@ -164,7 +165,7 @@ class Indexer:
             If the index can't be written, for example because the disk is full; what was committed
             is kept.
         """
-        with self._writer(None) as writer:
+        with self.session(None) as writer:
             known = [
                 id
                 for id in dict.fromkeys(document_ids)
@@ -175,9 +176,23 @@ class Indexer:
         return len(known)
 
     @contextmanager
-    def _writer(self, progress: Progress | None) -> Iterator[Writer]:
+    def session(
+        self, progress: Progress | None, *, recall: Recall | None = None
+    ) -> Iterator[Writer]:
+        """Open a session of changes for the length of a ``with`` block, see `Writer`.
+
+        Raises
+        ------
+        IndexMismatchError
+            If the index was deleted, moved or replaced since it was opened.
+        IndexLockedError
+            If another process is writing.
+        IndexAccessError
+            If the index can't be written.
+        """
         opened = self._opened
         encoder = opened.encoder
+        opened.reader.require()
         with (
             self._writing,
             # An error of the operating system may be about a file that the caller reads.
@@ -188,6 +203,7 @@ class Indexer:
                 passage_tokens=opened.settings.passage_tokens,
                 bits=opened.settings.bits,
                 progress=progress,
+                recall=recall,
             ) as writer,
         ):
             yield writer

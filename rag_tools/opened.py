@@ -14,6 +14,7 @@ from typing import Any
 from rag_tools import creation
 from rag_tools.catalog.schema import FILE_NAME
 from rag_tools.cite import support
+from rag_tools.closing import Closing
 from rag_tools.creation import IndexSettings
 from rag_tools.disk import failures_named
 from rag_tools.encode.batch import Batch
@@ -29,10 +30,10 @@ from rag_tools.second_stage import SecondStage
 def open_index(
     directory: Path,
     *,
-    checkpoint: str | Path | None,
-    create: bool,
-    asked: Mapping[str, int | None],
-    signals: Signals | None,
+    checkpoint: str | Path | None = None,
+    create: bool = False,
+    asked: Mapping[str, int | None] | None = None,
+    signals: Signals | None = None,
     evidence: str | Path | None = None,
 ) -> OpenIndex:
     """Open the index in a directory; parameters and errors are those of `Engine.open`.
@@ -42,6 +43,7 @@ def open_index(
     asked
         Values of ``passage_tokens``, ``bits`` and ``dim``; None leaves one to the index.
     """
+    asked = asked or {}
     with failures_named(directory):
         missing = not (directory / FILE_NAME).exists()
     if create and missing:
@@ -64,7 +66,7 @@ def open_index(
     )
 
 
-class OpenIndex:
+class OpenIndex(Closing):
     """What belongs to one index. Safe to share between threads.
 
     Parameters

@@ -36,12 +36,13 @@ def status(opened: OpenIndex) -> Status:
         cosine=None if loss is None else loss.cosine,
         maxsim_error=None if loss is None else loss.maxsim,
         generation=snapshot.generation,
-        bytes=_bytes_on_disk(opened.directory),
+        bytes=bytes_on_disk(opened.directory),
         kernel=kernel_name(),
     )
 
 
-def _bytes_on_disk(directory: Path) -> int:
+def bytes_on_disk(directory: Path) -> int:
+    """Return the size of all files of an index: O(their number)."""
     total = 0
     for path in directory.rglob("*"):
         # A writer may delete a file meanwhile, and some files may not be accessible.

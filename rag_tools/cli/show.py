@@ -28,6 +28,7 @@ from rag_tools.types import (
     Status,
     Support,
     SyncReport,
+    Value,
     Verification,
 )
 
@@ -190,6 +191,16 @@ def status(found: Status, out: Console) -> None:
             "built or RAG_TOOLS_KERNEL is numpy; install a C++ compiler and reinstall rag-tools: "
             "pip install --force-reinstall --no-deps --no-cache-dir --no-binary rag-tools rag-tools"
         )
+
+
+def report(found: Value, out: Console) -> None:
+    """Print the fields of a report of maintenance, one per line, and lists item by item."""
+    for field in type(found).model_fields:
+        value = getattr(found, field)
+        for item in value if isinstance(value, tuple) else (value,):
+            shown = f"{item:,}" if isinstance(item, int) else str(item)
+            line = Text(f"{field.replace('_', ' '):<18}", style="dim")
+            out.print(line.append(one_line(shown), style="none"), soft_wrap=True)
 
 
 def evaluation(found: Evaluation, out: Console) -> None:

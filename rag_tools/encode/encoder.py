@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections import defaultdict, deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import groupby, pairwise
 from typing import NamedTuple
@@ -177,7 +177,9 @@ class Encoder:
         layout = self._passage(text, context)
         return self._embeddings(layout, self._read(layout), self._document_skiplist)
 
-    def encode_passages(self, passages: Iterable[tuple[str, str]]) -> Iterator[Embeddings]:
+    def encode_passages(
+        self, passages: Iterable[tuple[str, str]]
+    ) -> Generator[Embeddings, None, None]:
         """Encode ``(text, context)`` pairs on all threads, in order, a few ahead of the caller."""
         with ThreadPoolExecutor(self._threads, thread_name_prefix="encode") as pool:
             pending: deque[Future[Embeddings]] = deque()

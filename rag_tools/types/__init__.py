@@ -3,7 +3,7 @@
 Positions are half-open ``[start, end)`` in Unicode code points of a document's canonical text.
 ``document.text[span.start:span.end]`` is the span's text, always. Nothing here reads files,
 scores or stores. Every name is imported from here; the modules of this package divide them by
-subject: `documents`, `results` of a search, `claims`, and `reports`.
+subject: `documents`, `results` of a search, `claims`, `reports`, and those of `maintenance`.
 """
 
 from __future__ import annotations
@@ -34,6 +34,16 @@ from rag_tools.types.documents import (
     document_id,
     label,
 )
+from rag_tools.types.maintenance import (
+    BackupReport,
+    CheckReport,
+    CompactReport,
+    Damage,
+    DamageKind,
+    RepairReport,
+    RestoreReport,
+    TransferReport,
+)
 from rag_tools.types.reports import (
     Progress,
     Skipped,
@@ -57,15 +67,20 @@ from rag_tools.types.values import Metadata, Value
 __all__ = [
     "MAX_LABEL_LENGTH",
     "Aligned",
+    "BackupReport",
     "Block",
     "BlockKind",
     "Box",
+    "CheckReport",
     "Citation",
     "CitedAnswer",
     "Claim",
+    "CompactReport",
     "Conflict",
     "ConflictKind",
     "Copy",
+    "Damage",
+    "DamageKind",
     "Document",
     "DocumentEntry",
     "Element",
@@ -78,6 +93,8 @@ __all__ = [
     "Part",
     "Passage",
     "Progress",
+    "RepairReport",
+    "RestoreReport",
     "SearchResults",
     "Skipped",
     "SourceMap",
@@ -85,6 +102,7 @@ __all__ = [
     "Status",
     "Support",
     "SyncReport",
+    "TransferReport",
     "Value",
     "Verdict",
     "Verification",

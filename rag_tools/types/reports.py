@@ -49,6 +49,9 @@ class Skipped(Value):
     path: str
     reason: str
 
+    def __str__(self) -> str:
+        return f"{self.path}: {self.reason}"
+
 
 class SyncReport(Value):
     """What a sync did.

@@ -21,6 +21,7 @@ from rag_tools.index.residual import BITS
 from rag_tools.index.segment import SEGMENTS
 from rag_tools.ingest.chunk import MIN_PASSAGE_TOKENS
 from rag_tools.reader import View
+from rag_tools.watching import STATE, WATCH_LOCK
 from rag_tools.writer import LOCK, acquire
 
 DEFAULT_DIRECTORY = ".rag-tools"
@@ -161,7 +162,7 @@ def prepare_directory(directory: Path) -> None:
     IndexCorruptError
         If the directory contains something else, which isn't changed.
     """
-    ours = {LOCK, SEGMENTS, CODEBOOKS, schema.FILE_NAME, schema.NEW_FILE_NAME}
+    ours = {LOCK, SEGMENTS, CODEBOOKS, schema.FILE_NAME, schema.NEW_FILE_NAME, WATCH_LOCK, STATE}
     if directory.exists():
         if not directory.is_dir():
             raise IndexCorruptError(f"{directory} is a file: name a directory for the index")

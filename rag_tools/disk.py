@@ -114,8 +114,8 @@ def _of_sqlite(place: Path, error: sqlite3.Error) -> RagToolsError | None:
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
     if code in _DAMAGED:
         return IndexCorruptError(
-            f"the catalog of {place} is damaged, or can't be opened as one ({error}): delete "
-            f"{place} and index again, or name another directory"
+            f"the catalog of {place} is damaged, or can't be opened as one ({error}): run "
+            f"'rag-tools repair', or delete {place} and index again, or name another directory"
         )
     if code in _BUSY:
         return IndexLockedError(

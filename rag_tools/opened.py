@@ -60,7 +60,7 @@ def open_index(
         directory,
         reader,
         settings,
-        checkpoint=checkpoint or settings.checkpoint,
+        checkpoint=checkpoint,
         signals=signals or Signals(),
         evidence=evidence,
     )
@@ -78,8 +78,8 @@ class OpenIndex(Closing):
     settings
         Settings that were fixed when the index was made.
     checkpoint
-        Directory or hub id of the checkpoint that the encoder is loaded from; None is the bundled
-        one.
+        Directory or hub id of the checkpoint that the encoder is loaded from; None is the one that
+        the index names, for which the network isn't used.
     signals
         Weights of the signals that a search adds to MaxSim.
     evidence
@@ -174,7 +174,11 @@ class OpenIndex(Closing):
     def _load(self) -> tuple[Encoder, Batch]:
         with self._loading:
             if self._loaded is None:
-                checkpoint = load_checkpoint(self.checkpoint)
+                checkpoint = (
+                    load_checkpoint(self.settings.checkpoint, network=False)
+                    if self.checkpoint is None
+                    else load_checkpoint(self.checkpoint)
+                )
                 if checkpoint.fingerprint != self.settings.fingerprint:
                     raise IndexMismatchError(
                         f"{self.directory} was built with the checkpoint "

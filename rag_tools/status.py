@@ -9,6 +9,7 @@ from rag_tools.index.dispatch import kernel_name
 from rag_tools.index.distortion import mean as mean_loss
 from rag_tools.opened import OpenIndex
 from rag_tools.types import Status
+from rag_tools.watching import watch_state
 
 
 def status(opened: OpenIndex) -> Status:
@@ -38,6 +39,7 @@ def status(opened: OpenIndex) -> Status:
         generation=snapshot.generation,
         bytes=bytes_on_disk(opened.directory),
         kernel=kernel_name(),
+        watch=watch_state(opened.directory),
     )
 
 

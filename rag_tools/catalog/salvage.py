@@ -27,6 +27,7 @@ from rag_tools.errors import IndexCorruptError
 from rag_tools.file_uri import sqlite_uri
 from rag_tools.types import Document
 
+_MOST_GAPS = 100_000  # keys of rows that are looked for one by one, beside ten for each row found
 _UNREADABLE = (zlib.error, ValueError, LookupError, TypeError, RecursionError)
 
 
@@ -156,9 +157,9 @@ def _last(old: sqlite3.Connection, table: str, have: set[int]) -> int:
         row = old.execute("SELECT seq FROM sqlite_sequence WHERE name = ?", [table]).fetchone()
     except sqlite3.DatabaseError:
         row = None
-    most = max(have, default=0)
+    used = row[0] if row and isinstance(row[0], int) else max(have, default=0)
     # A damaged number must not have us look for billions of rows.
-    return min(int(row[0]), 10 * most + 100_000) if row else most
+    return int(min(used, 10 * len(have) + _MOST_GAPS))
 
 
 def _columns(connection: sqlite3.Connection, table: str) -> list[str]:

@@ -19,7 +19,8 @@ from typing import NamedTuple
 from pathspec import GitIgnoreSpec
 
 from rag_tools.ingest.ignore import Ignores, ignores_above
-from rag_tools.ingest.load import printable, supported
+from rag_tools.ingest.load import supported
+from rag_tools.ingest.reading import printable
 from rag_tools.ingest.sensitive import is_sensitive, names_sensitive
 from rag_tools.types import Skipped
 

@@ -21,7 +21,7 @@ from rag_tools.catalog.copying import put_in_place
 from rag_tools.catalog.salvage import SalvagedCatalog, copy_rows
 from rag_tools.creation import DEFAULT_PASSAGE_TOKENS, IndexSettings
 from rag_tools.disk import failures_named
-from rag_tools.encode.checkpoint import load_checkpoint
+from rag_tools.encode.checkpoint import Checkpoint, load_checkpoint
 from rag_tools.encode.encoder import Encoder
 from rag_tools.errors import IndexCorruptError, IndexMismatchError
 from rag_tools.index.arrayfile import ArrayFile
@@ -170,16 +170,15 @@ def _link(source: Path, target: Path) -> None:
 
 def _settings(work: Path, catalog: SalvagedCatalog, checkpoint: str | Path | None) -> IndexSettings:
     """Return the settings of the index; what can't be read of them is what it must have been."""
-    stored = {
+    stored: dict[str, Any] = {
         name: catalog.readable_setting(name)
         for name in ("checkpoint", "fingerprint", "dim", "bits", "passage_tokens")
     }
     missing = {name for name in stored if name != "checkpoint" and stored[name] is None}
     if missing:
-        stored |= _guessed(
-            work, catalog, stored["checkpoint"] if checkpoint is None else checkpoint
-        )
-        stored["checkpoint"] = str(checkpoint) if checkpoint is not None else stored["checkpoint"]
+        stored |= _guessed(work, catalog, _known(checkpoint, stored["checkpoint"]))
+        if checkpoint is not None:
+            stored["checkpoint"] = str(checkpoint)
         for name, value in stored.items():
             catalog.set_setting(name, value)
     if not isinstance(catalog.readable_setting("generation"), int):
@@ -187,11 +186,15 @@ def _settings(work: Path, catalog: SalvagedCatalog, checkpoint: str | Path | Non
     return IndexSettings(**stored)
 
 
-def _guessed(
-    work: Path, catalog: SalvagedCatalog, checkpoint: str | Path | None
-) -> Mapping[str, Any]:
+def _known(given: str | Path | None, named: str | None) -> Checkpoint:
+    """Return the checkpoint that the user named, or else that which the index names."""
+    if given is None:
+        return load_checkpoint(named, network=False)
+    return load_checkpoint(given)
+
+
+def _guessed(work: Path, catalog: SalvagedCatalog, known: Checkpoint) -> Mapping[str, Any]:
     """Return what the settings must be by the checkpoint and the codebook."""
-    known = load_checkpoint(checkpoint)
     facts = {"fingerprint": known.fingerprint, "dim": known.dim, "bits": 4}
     for file in catalog.codebook_files()[:1]:
         codebook = ArrayFile(work / CODEBOOKS / file, "codebook")
@@ -208,7 +211,7 @@ def _encode(
     progress: Progress | None,
 ) -> None:
     """Put documents anew: what isn't among the embeddings of the intact segments is encoded."""
-    known = load_checkpoint(settings.checkpoint if checkpoint is None else checkpoint)
+    known = _known(checkpoint, settings.checkpoint)
     if known.fingerprint != settings.fingerprint:
         raise IndexMismatchError(
             f"{len(ids)} documents must be encoded again, and the checkpoint {known.name!r} gives "

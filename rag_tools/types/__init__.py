@@ -52,6 +52,7 @@ from rag_tools.types.reports import (
     Verification,
     Verifications,
     VerificationStatus,
+    WatchState,
 )
 from rag_tools.types.results import (
     Aligned,
@@ -109,6 +110,7 @@ __all__ = [
     "VerificationStatus",
     "Verifications",
     "Versions",
+    "WatchState",
     "document_id",
     "label",
 ]

@@ -48,7 +48,7 @@ def _serve_http(settings: Settings, http: Http) -> None:
 
     from rag_tools_mcp import logs
     from rag_tools_mcp.auth import authenticator
-    from rag_tools_mcp.internals.connection import Connection
+    from rag_tools_mcp.internals.connection import Addresses, Connection
     from rag_tools_mcp.metrics import FILES_VARIABLE
 
     authenticator(http)  # reports unreadable tokens once, rather than from every worker
@@ -66,6 +66,7 @@ def _serve_http(settings: Settings, http: Http) -> None:
                 Connection,
                 header_seconds=limits.header_seconds,
                 stall_seconds=limits.stall_seconds,
+                addresses=Addresses(max(1, limits.connections // 4), http.trusted_proxies),
             ),
         ),
         ws="none",

@@ -143,7 +143,8 @@ class Limits(_Section):
         Calls of all callers that may wait for a core: permanently, and in a burst after a second
         without calls. None: 2 and 16 for each core of the worker.
     connections
-        Open connections. One caller may have a quarter of them.
+        Open connections. One caller may have a quarter of them, and so may one address, unless it
+        is that of a trusted proxy.
     shutdown_seconds
         The time for calls to finish when the server is told to stop.
     """
@@ -180,6 +181,8 @@ class Http(_Section):
         Who may call. Without either, everyone who can reach the loopback address.
     log_queries
         Whether queries are logged.
+    show_paths
+        Whether callers without the scope ``write`` learn where files lie on this machine's disk.
     """
 
     address: str = "127.0.0.1:8931"
@@ -191,6 +194,7 @@ class Http(_Section):
     issuer: Issuer | None = None
     limits: Limits = Limits()
     log_queries: bool = False
+    show_paths: bool = False
 
     @field_validator("allowed_hosts", "allowed_origins")
     @classmethod

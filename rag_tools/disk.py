@@ -134,3 +134,13 @@ def _full(place: Path) -> bool:
         return shutil.disk_usage(place).free < _ROOM
     except OSError:
         return False
+
+
+def bytes_on_disk(directory: Path) -> int:
+    """Return the size of all files of an index: O(their number)."""
+    total = 0
+    for path in directory.rglob("*"):
+        # A writer may delete a file meanwhile, and some files may not be accessible.
+        with contextlib.suppress(OSError):
+            total += path.stat().st_size if path.is_file() else 0
+    return total

@@ -40,6 +40,10 @@ class FileTooLargeError(IngestError):
     """The file is larger than the configured limit."""
 
 
+class QuotaError(IngestError):
+    """The index would hold more with this document than its quota allows."""
+
+
 class InvalidDocumentError(IngestError, ValueError):
     """The blocks of a document don't tile its text."""
 
@@ -103,10 +107,6 @@ class BackupError(RagToolsError):
 
 class TransferError(RagToolsError):
     """A file isn't an export of an index, or not one that this release reads."""
-
-
-class QuotaError(RagToolsError):
-    """The index would hold more than its quota allows."""
 
 
 class NotFoundError(RagToolsError):

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
-from pathlib import Path
-
+from rag_tools.disk import bytes_on_disk
 from rag_tools.index.dispatch import kernel_name
 from rag_tools.index.distortion import mean as mean_loss
 from rag_tools.opened import OpenIndex
@@ -41,13 +39,3 @@ def status(opened: OpenIndex) -> Status:
         kernel=kernel_name(),
         watch=watch_state(opened.directory),
     )
-
-
-def bytes_on_disk(directory: Path) -> int:
-    """Return the size of all files of an index: O(their number)."""
-    total = 0
-    for path in directory.rglob("*"):
-        # A writer may delete a file meanwhile, and some files may not be accessible.
-        with suppress(OSError):
-            total += path.stat().st_size if path.is_file() else 0
-    return total

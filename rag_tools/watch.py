@@ -97,12 +97,14 @@ class Watcher:
         with self._alone():
             failures = 0
             while not stop.is_set():
-                with self._changes(stop) as changed:
+                folders, _ = self._places()
+                with self._changes([*folders], stop) as changed:
                     # What changes from here on is noticed, so that nothing is lost in between.
                     moved = False
                     while not (stop.is_set() or moved):
+                        _, files = self._places()
                         failures = 0 if self._sync(failures, stop) else failures + 1
-                        moved = not failures and self._wait(changed, stop)
+                        moved = not failures and self._wait(changed, folders, files, stop)
 
     def _sync(self, failures: int, stop: threading.Event) -> bool:
         """Sync once; after a failure, wait before the next time."""
@@ -131,17 +133,28 @@ class Watcher:
             stop.wait(wait)
         return report is not None
 
-    def _wait(self, changed: Iterator[bool], stop: threading.Event) -> bool:
-        """Wait for a reason to sync; return whether what is watched must be looked up again."""
+    def _wait(
+        self,
+        changed: Iterator[bool],
+        folders: _Signature,
+        files: _Signature,
+        stop: threading.Event,
+    ) -> bool:
+        """Wait for a reason to sync; return whether other folders must be watched from then on.
+
+        Parameters
+        ----------
+        folders, files
+            The places as they were before they were watched and synced.
+        """
         until = None if self._every is None else time.monotonic() + self._every
-        before, files = self._places()
         for any_changed in changed:
-            if stop.is_set() or any_changed or (until is not None and time.monotonic() >= until):
-                return False
-            folders, now = self._places()
-            if folders != before:
+            now = self._places()
+            if now[0] != folders:
                 return True
-            if now != files:
+            if stop.is_set() or any_changed or now[1] != files:
+                return False
+            if until is not None and time.monotonic() >= until:
                 return False
         return True
 
@@ -165,10 +178,10 @@ class Watcher:
         return folders, files
 
     @contextmanager
-    def _changes(self, stop: threading.Event) -> Iterator[Iterator[bool]]:
+    def _changes(self, names: list[str], stop: threading.Event) -> Iterator[Iterator[bool]]:
         """Give an iterator that says about every second whether something changed in a folder."""
-        folders = [Path(folder) for folder in self._places()[0]] if self._events else []
-        if not folders:
+        folders = [Path(name) for name in names]
+        if not (folders and self._events):
             yield _ticks(stop)
             return
         import watchfiles

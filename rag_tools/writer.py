@@ -41,7 +41,9 @@ from rag_tools.index.codebook import CODEBOOKS, Codebook
 from rag_tools.index.segment import SEGMENTS, Segment, compress, write_segment
 from rag_tools.ingest.chunk import chunk
 from rag_tools.ingest.seen import Seen, seen
-from rag_tools.types import Document, Progress
+from rag_tools.quota import SETTING as QUOTA
+from rag_tools.quota import Room
+from rag_tools.types import Document, Progress, Quota
 
 LOCK = "writer.lock"
 
@@ -107,6 +109,8 @@ class Writer:
         try:
             self.catalog = CatalogWriter.open(directory)
             self._sweep()
+            token_bytes = encoder.dim * bits / 8 if encoder else 0.0
+            self._room = Room(directory, self.catalog, token_bytes=token_bytes)
             self._codebook_files = self.catalog.codebook_files()
             self._codebook = (
                 Codebook.read([directory / CODEBOOKS / file for file in self._codebook_files])
@@ -151,12 +155,17 @@ class Writer:
         ------
         InvalidDocumentError
             If the blocks of the document don't tile its text.
+        QuotaError
+            If the index would hold more with it than its quota allows.
         IngestError
             If something else about the document can't be handled.
         """
         try:
             passages = chunk(document, self._encoder, passage_tokens=self._passage_tokens)
-            return Prepared(document, passages, encode_document(document), source)
+            columns = encode_document(document)
+            size = len(columns.text) + len(columns.structure) + len(columns.metadata)
+            self._room.take(document.id, size, len(passages) * self._passage_tokens)
+            return Prepared(document, passages, columns, source)
         except IngestError:
             raise
         except Exception as error:
@@ -207,6 +216,10 @@ class Writer:
         """Set the template for citations' URLs at the next commit; None removes it."""
         self._batch.settings["url_template"] = template
 
+    def set_quota(self, quota: Quota) -> None:
+        """Set what the index may hold, at the next commit."""
+        self._batch.settings[QUOTA] = quota.model_dump()
+
     def commit(self) -> None:
         """Make all changes since the last commit durable, and visible to readers at once."""
         if not self._batch:
@@ -228,6 +241,7 @@ class Writer:
                 self.catalog.set_setting(name, value)
             self._finish_transaction()
         self._sweep()
+        self._room.committed()
 
     def compact(self, *, thorough: bool = False, throttle: float = 0.0) -> None:
         """Merge segments if there are too many, and rewrite those with many dead passages.

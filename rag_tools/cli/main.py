@@ -25,6 +25,7 @@ from rag_tools.cli.maintaining import (
     compact,
     export_index,
     import_index,
+    quota,
     repair,
     restore,
     vacuum,
@@ -155,6 +156,7 @@ app.command()(backup)
 app.command()(restore)
 app.command()(compact)
 app.command()(vacuum)
+app.command()(quota)
 app.command()(export_index)
 app.command()(import_index)
 app.command()(serve)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rag_tools.cli import exits
+from rag_tools.cli import exits, options
 from rag_tools.cli.options import IndexOption, JsonOption
 from rag_tools.cli.output import console, write_json
 
@@ -119,6 +119,27 @@ def vacuum(index: IndexOption = None, json: JsonOption = False) -> None:
     from rag_tools.maintenance.space import vacuum
 
     _show(vacuum(_directory(index)), json)
+
+
+def quota(
+    index: IndexOption = None,
+    documents: Annotated[
+        int | None,
+        typer.Option(min=0, help="Maximum number of documents; 0 removes the limit."),
+    ] = None,
+    size: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SIZE", help="Maximum size on disk, such as 10GB; 0 removes the limit."
+        ),
+    ] = None,
+    json: JsonOption = False,
+) -> None:
+    """Show or set how much the index may hold. What exceeds it is refused from then on."""
+    most = None if size is None else options.size(size)
+    from rag_tools.maintenance.space import set_quota
+
+    _show(set_quota(_directory(index), documents=documents, size=most), json)
 
 
 def export_index(

@@ -64,21 +64,14 @@ def size(value: str) -> int:
         raise typer.BadParameter(f"{value!r} is not a size; write 64MiB, 10MB or 4096") from None
 
 
-_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-
-
 def seconds(value: str) -> float:
-    """Return the number of seconds that a time such as ``30s``, ``10m`` or ``1h`` stands for.
+    """Return the number of seconds that a time such as ``30s``, ``10m`` or ``1h`` stands for."""
+    from rag_tools import durations
 
-    Examples
-    --------
-    >>> seconds("10m")
-    600.0
-    """
-    match = re.fullmatch(r"(\d{1,9}(?:\.\d{1,3})?)\s*([smhd]?)", value.strip())
-    if match is None or not float(match[1]):
-        raise typer.BadParameter(f"{value!r} is not a time; write 30s, 10m, 1h or 1d")
-    return float(match[1]) * _SECONDS[match[2] or "s"]
+    try:
+        return durations.seconds(value)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
 
 
 def filters(values: Iterable[str]) -> dict[str, list[str | int | float | bool]]:

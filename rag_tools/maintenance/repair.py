@@ -28,7 +28,8 @@ from rag_tools.index.arrayfile import ArrayFile
 from rag_tools.index.codebook import CODEBOOKS, Codebook
 from rag_tools.index.segment import SEGMENTS
 from rag_tools.integrity import array_file_damage, covers, damage, segment_damage
-from rag_tools.types import Damage, Progress, RepairReport
+from rag_tools.quota import SETTING as QUOTA
+from rag_tools.types import Damage, Progress, Quota, RepairReport
 from rag_tools.writer import Writer, acquire
 
 _WORK = "repair-"  # prefix of the folder in which the new state is made
@@ -110,13 +111,16 @@ def _repaired(
                 catalog.drop_passages(key)
                 again.append(id)
         settings = _settings(work, catalog, checkpoint)
+        quota = catalog.readable_setting(QUOTA)
+        if again:
+            catalog.set_setting(QUOTA, {})  # what was in the index must be in it again
         catalog.index_words()
         catalog.finish()
     except BaseException:
         catalog.close()
         raise
     if again:
-        _encode(work, settings, again, checkpoint, progress)
+        _encode(work, settings, again, checkpoint, progress, Quota.model_validate(quota or {}))
     _move(work, directory)
     return RepairReport(
         damage=found,
@@ -209,6 +213,7 @@ def _encode(
     ids: list[str],
     checkpoint: str | Path | None,
     progress: Progress | None,
+    quota: Quota,
 ) -> None:
     """Put documents anew: what isn't among the embeddings of the intact segments is encoded."""
     known = _known(checkpoint, settings.checkpoint)
@@ -231,6 +236,7 @@ def _encode(
             path, state = writer.catalog.source(key)
             source = None if path is None else (path, state)
             writer.put(writer.prepare(writer.catalog.document(key), source))
+        writer.set_quota(quota)
 
 
 def _move(work: Path, directory: Path) -> None:

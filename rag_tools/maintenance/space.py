@@ -6,9 +6,9 @@ import contextlib
 from pathlib import Path
 
 from rag_tools.catalog.catalog import Catalog
-from rag_tools.disk import failures_named
-from rag_tools.status import bytes_on_disk
-from rag_tools.types import CompactReport
+from rag_tools.disk import bytes_on_disk, failures_named
+from rag_tools.quota import quota_of
+from rag_tools.types import CompactReport, Quota
 from rag_tools.writer import Writer
 
 
@@ -68,3 +68,29 @@ def _report(before: tuple[int, int, int], after: tuple[int, int, int]) -> Compac
         bytes_before=before[2],
         bytes=after[2],
     )
+
+
+def set_quota(directory: Path, *, documents: int | None = None, size: int | None = None) -> Quota:
+    """Set how many documents an index may hold and how many bytes it may take; return both.
+
+    What is in the index stays. A document that would exceed a quota is refused from now on.
+
+    Parameters
+    ----------
+    documents, size
+        None leaves a quota as it is; 0 removes it.
+
+    Raises
+    ------
+    IndexNotFoundError, IndexCorruptError, IndexVersionError, IndexLockedError, IndexAccessError
+        As for `compact`.
+    """
+    with failures_named(directory), contextlib.closing(Catalog.open(directory)) as catalog:
+        quota = quota_of(catalog)
+    given = {"documents": documents, "bytes": size}
+    update = {name: value or None for name, value in given.items() if value is not None}
+    quota = quota.model_copy(update=update)
+    if update:
+        with failures_named(directory), Writer(directory, None) as writer:
+            writer.set_quota(quota)
+    return quota

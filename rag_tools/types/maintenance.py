@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
+from pydantic import Field
+
 from rag_tools.types.reports import Skipped
 from rag_tools.types.values import Value
 
@@ -163,3 +165,18 @@ class TransferReport(Value):
     passages: int
     encoded_passages: int = 0
     skipped: tuple[Skipped, ...] = ()
+
+
+class Quota(Value):
+    """What an index may hold at most; None: there is no limit.
+
+    Attributes
+    ----------
+    documents
+        Number of documents.
+    bytes
+        Size of the index on disk.
+    """
+
+    documents: int | None = Field(default=None, ge=1)
+    bytes: int | None = Field(default=None, ge=1)

@@ -17,6 +17,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ByteSize,
     ConfigDict,
     Field,
@@ -28,6 +29,7 @@ from pydantic import (
     model_validator,
 )
 
+from rag_tools.durations import seconds
 from rag_tools.errors import ConfigurationError
 from rag_tools_mcp.collections import DEFAULT_NAME, Collections
 from rag_tools_mcp.server import Profile
@@ -47,6 +49,12 @@ def _beside(path: Path, info: ValidationInfo) -> Path:
 
 
 BesidePath = Annotated[Path, AfterValidator(_beside)]
+
+Interval = Annotated[
+    PositiveFloat,
+    BeforeValidator(lambda value: seconds(value) if isinstance(value, str) else value),
+]
+"""A number of seconds, or a text such as ``"10m"`` or ``"1h"``."""
 
 Size = Annotated[ByteSize, Field(gt=0)]
 """A number of bytes, or a text such as ``"4MiB"`` or ``"10MB"``."""
@@ -277,6 +285,11 @@ class Settings(_Section):
         The tools that are offered, see `rag_tools_mcp.server.build`.
     allow_write
         The folders that clients may have indexed.
+    watch
+        Whether the indexes are updated when their files change.
+    sync_every
+        Seconds after which the indexes are compared with their files again, whatever happens; None:
+        never.
     http
         None: the server uses standard input and output.
     """
@@ -286,6 +299,8 @@ class Settings(_Section):
     )
     profile: Profile = "full"
     allow_write: tuple[BesidePath, ...] = ()
+    watch: bool = False
+    sync_every: Interval | None = None
     http: Http | None = None
 
     @model_validator(mode="after")

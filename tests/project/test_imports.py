@@ -21,14 +21,14 @@ MOST_LINES = 500
 # other, as long as there is no cycle.
 LAYERS = [
     {"errors", "limits", "closing", "cores", "tracing", "file_uri", "compaction", "processor"}
-    | {"handoff"},
+    | {"handoff", "durations"},
     {"types", "disk"},
     {"sentences", "units", "folding", "ingest", "encode", "index", "evidence", "wire"},
     {"catalog"},
     {"integrity"},
     {"reader"},
     {"cite", "rerank", "duplicates", "second_stage"},
-    {"hits", "writer", "carrying", "gathered", "watching"},
+    {"hits", "writer", "carrying", "gathered", "quota", "watching"},
     {"sync", "creation"},
     {"opened"},
     {"searcher", "indexer", "documents", "status"},

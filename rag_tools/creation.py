@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from rag_tools.catalog import schema
+from rag_tools.catalog.catalog import Catalog
 from rag_tools.disk import failures_named
 from rag_tools.encode.checkpoint import Checkpoint, load_checkpoint
 from rag_tools.errors import IndexCorruptError, IndexMismatchError, InvalidQueryError
@@ -20,6 +21,7 @@ from rag_tools.index.residual import BITS
 from rag_tools.index.segment import SEGMENTS
 from rag_tools.ingest.chunk import MIN_PASSAGE_TOKENS
 from rag_tools.reader import View
+from rag_tools.watching import STATE, WATCH_LOCK
 from rag_tools.writer import LOCK, acquire
 
 DEFAULT_DIRECTORY = ".rag-tools"
@@ -61,8 +63,13 @@ class IndexSettings:
     @classmethod
     def read(cls, view: View) -> Self:
         """Return the settings of an open index."""
+        return cls.of(view.catalog)
+
+    @classmethod
+    def of(cls, catalog: Catalog) -> Self:
+        """Return the settings that a catalog holds."""
         names = (field.name for field in fields(cls))
-        return cls(**{name: view.catalog.setting(name) for name in names})
+        return cls(**{name: catalog.setting(name) for name in names})
 
     def as_json(self) -> dict[str, Any]:
         """Return the settings as the catalog stores them."""
@@ -141,19 +148,29 @@ def check_dim(dim: int | None, checkpoint: Checkpoint) -> None:
 
 def _make(directory: Path, settings: Mapping[str, Any]) -> None:
     """Make the files of an empty index, unless another process has just made them."""
-    ours = {LOCK, SEGMENTS, CODEBOOKS, schema.FILE_NAME, schema.NEW_FILE_NAME}
+    prepare_directory(directory)
+    with acquire(directory):
+        if not (directory / schema.FILE_NAME).exists():
+            schema.create(directory / schema.FILE_NAME, settings)
+
+
+def prepare_directory(directory: Path) -> None:
+    """Make the directory of an index and the folders in it, unless they are there.
+
+    Raises
+    ------
+    IndexCorruptError
+        If the directory contains something else, which isn't changed.
+    """
+    ours = {LOCK, SEGMENTS, CODEBOOKS, schema.FILE_NAME, schema.NEW_FILE_NAME, WATCH_LOCK, STATE}
     if directory.exists():
         if not directory.is_dir():
             raise IndexCorruptError(f"{directory} is a file: name a directory for the index")
         foreign = sorted({entry.name for entry in directory.iterdir()} - ours)
-        if foreign:
+        if foreign and not (directory / schema.FILE_NAME).exists():
             raise IndexCorruptError(
                 f"{directory} isn't an index and isn't empty (it holds {foreign[0]!r}): "
                 "name an empty or new directory"
             )
-    directory.mkdir(parents=True, exist_ok=True)
-    with acquire(directory):
-        if not (directory / schema.FILE_NAME).exists():
-            (directory / SEGMENTS).mkdir(exist_ok=True)
-            (directory / CODEBOOKS).mkdir(exist_ok=True)
-            schema.create(directory / schema.FILE_NAME, settings)
+    for folder in (SEGMENTS, CODEBOOKS):
+        (directory / folder).mkdir(parents=True, exist_ok=True)

@@ -114,8 +114,8 @@ def _of_sqlite(place: Path, error: sqlite3.Error) -> RagToolsError | None:
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
     if code in _DAMAGED:
         return IndexCorruptError(
-            f"the catalog of {place} is damaged, or can't be opened as one ({error}): delete "
-            f"{place} and index again, or name another directory"
+            f"the catalog of {place} is damaged, or can't be opened as one ({error}): run "
+            f"'rag-tools repair', or delete {place} and index again, or name another directory"
         )
     if code in _BUSY:
         return IndexLockedError(
@@ -134,3 +134,13 @@ def _full(place: Path) -> bool:
         return shutil.disk_usage(place).free < _ROOM
     except OSError:
         return False
+
+
+def bytes_on_disk(directory: Path) -> int:
+    """Return the size of all files of an index: O(their number)."""
+    total = 0
+    for path in directory.rglob("*"):
+        # A writer may delete a file meanwhile, and some files may not be accessible.
+        with contextlib.suppress(OSError):
+            total += path.stat().st_size if path.is_file() else 0
+    return total

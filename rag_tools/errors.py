@@ -40,6 +40,10 @@ class FileTooLargeError(IngestError):
     """The file is larger than the configured limit."""
 
 
+class QuotaError(IngestError):
+    """The index would hold more with this document than its quota allows."""
+
+
 class InvalidDocumentError(IngestError, ValueError):
     """The blocks of a document don't tile its text."""
 
@@ -99,6 +103,14 @@ class IndexLockedError(RagToolsError):
 
 class AccessError(RagToolsError):
     """A caller asked for what is only for those who may read the whole index."""
+
+
+class BackupError(RagToolsError):
+    """A backup is missing, damaged, or can't be made or restored there."""
+
+
+class TransferError(RagToolsError):
+    """A file isn't an export of an index, or not one that this release reads."""
 
 
 class NotFoundError(RagToolsError):

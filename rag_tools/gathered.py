@@ -6,6 +6,7 @@ It knows nothing of files: `rag_tools.writer` encodes it, cuts it into segments 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -16,6 +17,9 @@ from rag_tools.catalog.rows import DocumentColumns, SourceState
 from rag_tools.encode.embeddings import Embeddings
 from rag_tools.ingest.seen import Seen
 from rag_tools.types import Document, Passage
+
+Recall = Callable[[Seen], Embeddings | None]
+"""Returns the embeddings of a passage that were made elsewhere; None if it doesn't have them."""
 
 
 class Prepared(NamedTuple):

@@ -14,6 +14,7 @@ from rag_tools.audit.entry import recorded
 from rag_tools.cite.locate import check_url_template
 from rag_tools.disk import failures_named
 from rag_tools.errors import AccessError, IngestError, InvalidQueryError, SkippedDocumentsError
+from rag_tools.gathered import Recall
 from rag_tools.ingest.discover import inside
 from rag_tools.ingest.load import DEFAULT_MAX_BYTES
 from rag_tools.ingest.worker import DEFAULT_TIMEOUT, Worker
@@ -116,7 +117,7 @@ class Indexer:
         with (
             recorded(self._opened.audit, "sync", change=True) as entry,
             Worker(timeout=timeout) as worker,
-            self._writer(meter) as writer,
+            self.session(meter) as writer,
         ):
             if url_template is not None:
                 writer.set_url_template(url_template or None)
@@ -158,7 +159,7 @@ class Indexer:
         skipped: list[Skipped] = []
         with (
             recorded(self._opened.audit, "add", change=True) as entry,
-            self._writer(progress) as writer,
+            self.session(progress) as writer,
         ):
             entry.documents = added
             for document in documents:
@@ -186,7 +187,7 @@ class Indexer:
         """
         with (
             recorded(self._opened.audit, "delete", change=True) as entry,
-            self._writer(None) as writer,
+            self.session(None) as writer,
         ):
             entry.documents = known = [
                 id
@@ -198,13 +199,27 @@ class Indexer:
         return len(known)
 
     @contextmanager
-    def _writer(self, progress: Progress | None) -> Iterator[Writer]:
+    def session(
+        self, progress: Progress | None, *, recall: Recall | None = None
+    ) -> Iterator[Writer]:
+        """Open a session of changes for the length of a ``with`` block, see `Writer`.
+
+        Raises
+        ------
+        IndexMismatchError
+            If the index was deleted, moved or replaced since it was opened.
+        IndexLockedError
+            If another process is writing.
+        IndexAccessError
+            If the index can't be written.
+        """
         opened = self._opened
         if opened.principal is not None:
             raise AccessError(
                 "an index isn't changed on behalf of a principal: use the engine without one"
             )
         encoder = opened.encoder
+        opened.reader.require()
         with (
             self._writing,
             # An error of the operating system may be about a file that the caller reads.
@@ -215,6 +230,7 @@ class Indexer:
                 passage_tokens=opened.settings.passage_tokens,
                 bits=opened.settings.bits,
                 progress=progress,
+                recall=recall,
             ) as writer,
         ):
             yield writer

@@ -16,6 +16,7 @@ from rag_tools import creation
 from rag_tools.audit.log import AuditLog
 from rag_tools.catalog.schema import FILE_NAME
 from rag_tools.cite import support
+from rag_tools.closing import Closing
 from rag_tools.creation import IndexSettings
 from rag_tools.disk import failures_named
 from rag_tools.encode.batch import Batch
@@ -34,10 +35,10 @@ from rag_tools.types import Principal
 def open_index(
     directory: Path,
     *,
-    checkpoint: str | Path | None,
-    create: bool,
-    asked: Mapping[str, int | None],
-    signals: Signals | None,
+    checkpoint: str | Path | None = None,
+    create: bool = False,
+    asked: Mapping[str, int | None] | None = None,
+    signals: Signals | None = None,
     evidence: str | Path | None = None,
     principal: Principal | None = None,
     audit: AuditLog | None = None,
@@ -68,6 +69,7 @@ def open_index(
         If the variables of the environment for the audit log can't be used.
     """
     audit = audit or AuditLog.from_environment()
+    asked = asked or {}
     with failures_named(directory):
         missing = not (directory / FILE_NAME).exists()
     if create and missing:
@@ -84,7 +86,7 @@ def open_index(
         directory,
         reader,
         settings,
-        checkpoint=checkpoint or settings.checkpoint,
+        checkpoint=checkpoint,
         signals=signals or Signals(),
         evidence=evidence,
         audit=audit and (audit if audit.index else audit.of(str(directory))),
@@ -92,7 +94,7 @@ def open_index(
     return opened if principal is None else opened.as_(principal, closes=True)
 
 
-class OpenIndex:
+class OpenIndex(Closing):
     """What belongs to one index. Safe to share between threads.
 
     Parameters
@@ -104,8 +106,8 @@ class OpenIndex:
     settings
         Settings that were fixed when the index was made.
     checkpoint
-        Directory or hub id of the checkpoint that the encoder is loaded from; None is the bundled
-        one.
+        Directory or hub id of the checkpoint that the encoder is loaded from; None is the one that
+        the index names, for which the network isn't used.
     signals
         Weights of the signals that a search adds to MaxSim.
     evidence
@@ -250,7 +252,11 @@ class OpenIndex:
         whole = self._whole
         with whole._loading:
             if whole._loaded is None:
-                checkpoint = load_checkpoint(self.checkpoint)
+                checkpoint = (
+                    load_checkpoint(self.settings.checkpoint, network=False)
+                    if self.checkpoint is None
+                    else load_checkpoint(self.checkpoint)
+                )
                 if checkpoint.fingerprint != self.settings.fingerprint:
                     raise IndexMismatchError(
                         f"{self.directory} was built with the checkpoint "

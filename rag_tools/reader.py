@@ -19,13 +19,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rag_tools.catalog.catalog import Catalog
+from rag_tools.catalog.copying import RESTORED
 from rag_tools.catalog.schema import FILE_NAME
 from rag_tools.disk import failures_named
 from rag_tools.errors import IndexCorruptError, IndexMismatchError
-from rag_tools.index.arrayfile import ArrayFile
 from rag_tools.index.codebook import CODEBOOKS, Codebook
 from rag_tools.index.segment import SEGMENTS, Segment
 from rag_tools.index.snapshot import Selection, Snapshot
+from rag_tools.integrity import corrupt, damage, explained
 from rag_tools.types import Document
 
 Restriction = tuple[str, Sequence[str | int | float]]
@@ -49,11 +50,14 @@ class View:
     url_template
         Template for the URLs of citations, see `cite_span`; None gives them the URLs of their
         sources.
+    restored
+        Names the restore that this state goes back to; None if the index was never restored.
     """
 
     catalog: Catalog
     snapshot: Snapshot
     url_template: str | None
+    restored: str | None = None
 
     def bm25(
         self, words: Sequence[str], restriction: Restriction, selection: Selection
@@ -91,7 +95,7 @@ class Reader:
         self._closed = False
         self._lock = threading.Lock()
         self._snapshot: Snapshot | None = None
-        self._documents: OrderedDict[int, Document] = OrderedDict()
+        self._documents: OrderedDict[tuple[str | None, int], Document] = OrderedDict()
         self._cached_characters = 0
         with self._catalog(Catalog):  # raises if the index can't be opened
             self._opened = self._identity()
@@ -110,16 +114,15 @@ class Reader:
             If the index was deleted or replaced since it was opened.
         """
         with self.state(Catalog) as (catalog, snapshot):
-            yield View(catalog, snapshot, catalog.setting("url_template"))
+            template = catalog.setting("url_template")
+            yield View(catalog, snapshot, template, catalog.setting(RESTORED))
 
     @contextlib.contextmanager
     def state(self, kind: type[_Catalog]) -> Iterator[tuple[_Catalog, Snapshot]]:
         """Read one committed state with a catalog of some kind; errors are those of `view`."""
-        if self.replaced:
-            raise IndexMismatchError(
-                f"{self._directory} was deleted or replaced since it was opened: open it again"
-            )
-        with failures_named(self._directory), self._catalog(kind) as catalog:
+        self.require()
+        place = self._directory
+        with explained(place), failures_named(place), self._catalog(kind) as catalog:
             missing = None
             while True:
                 with catalog.state():
@@ -139,14 +142,15 @@ class Reader:
 
     def document(self, view: View, key: int) -> Document:
         """Return a document by its key, cached: the document of a key never changes."""
+        name = view.restored, key
         with self._lock:
-            if key in self._documents:
-                self._documents.move_to_end(key)
-                return self._documents[key]
+            if name in self._documents:
+                self._documents.move_to_end(name)
+                return self._documents[name]
         document = view.catalog.document(key)
         with self._lock:
-            if key not in self._documents:  # another thread may have been faster
-                self._documents[key] = document
+            if name not in self._documents:  # another thread may have been faster
+                self._documents[name] = document
                 self._cached_characters += len(document.text)
             while self._cached_characters > _CACHED_CHARACTERS and len(self._documents) > 1:
                 _, dropped = self._documents.popitem(last=False)
@@ -158,24 +162,23 @@ class Reader:
         """Whether the index was deleted, or replaced by another, since it was opened."""
         return self._identity() != self._opened
 
+    def require(self) -> None:
+        """Raise `IndexMismatchError` if the index was deleted or replaced since it was opened."""
+        if self.replaced:
+            raise IndexMismatchError(
+                f"{self._directory} was deleted or replaced since it was opened: open it again"
+            )
+
     def check(self) -> None:
-        """Read every file of the current commit and compare its checksums: O(size).
+        """Read everything in the current commit and compare its checksums: O(size).
 
         Raises
         ------
         IndexCorruptError
-            If a file is damaged; the message names the first one.
+            If something is damaged; the message names what.
         """
-        with self.view() as view:
-            if found := view.catalog.damage():
-                raise IndexCorruptError(
-                    f"{self._directory / FILE_NAME} is damaged ({found}): "
-                    f"delete {self._directory} and index again"
-                )
-            for file in view.catalog.codebook_files():
-                ArrayFile(self._directory / CODEBOOKS / file, "codebook").check()
-            for row in view.catalog.segments():
-                ArrayFile(self._directory / SEGMENTS / row.file, "segment").check()
+        if found := list(damage(self._directory)):
+            raise corrupt(self._directory, found)
 
     def close(self) -> None:
         """Close the catalogs; one that is in use is closed when its view ends."""

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
-from pathlib import Path
-
+from rag_tools.disk import bytes_on_disk
 from rag_tools.index.dispatch import kernel_name
 from rag_tools.index.distortion import mean as mean_loss
 from rag_tools.opened import OpenIndex
 from rag_tools.types import Status
+from rag_tools.watching import watch_state
 
 
 def status(opened: OpenIndex) -> Status:
@@ -42,8 +41,9 @@ def status(opened: OpenIndex) -> Status:
         cosine=None if loss is None else loss.cosine,
         maxsim_error=None if loss is None else loss.maxsim,
         generation=snapshot.generation,
-        bytes=_bytes_on_disk(opened.directory),
+        bytes=bytes_on_disk(opened.directory),
         kernel=kernel_name(),
+        watch=watch_state(opened.directory),
     )
 
 
@@ -70,12 +70,3 @@ def _seen_status(opened: OpenIndex) -> Status:
             bytes=0,
             kernel=kernel_name(),
         )
-
-
-def _bytes_on_disk(directory: Path) -> int:
-    total = 0
-    for path in directory.rglob("*"):
-        # A writer may delete a file meanwhile, and some files may not be accessible.
-        with suppress(OSError):
-            total += path.stat().st_size if path.is_file() else 0
-    return total

@@ -34,7 +34,8 @@ from rag_tools.ingest.discover import (
 )
 from rag_tools.ingest.formats import format_suffix
 from rag_tools.ingest.labelling import Labelling, labelled
-from rag_tools.ingest.load import harmless, lacks_grammar, printable, read
+from rag_tools.ingest.load import content, harmless, lacks_grammar
+from rag_tools.ingest.reading import printable
 from rag_tools.ingest.worker import Worker
 from rag_tools.types import AccessRules, Progress, Skipped, SyncReport, document_id
 from rag_tools.writer import Writer
@@ -275,7 +276,7 @@ def sync(
     if not all(harmless(item.file.path.name, item.size) for item in planned):
         worker.start()
     for item in planned:
-        _sync_file(writer, worker, item, tally, max_bytes=max_bytes, meter=meter)
+        _sync_file(writer, worker, item, tally, max_bytes=max_bytes, within=within, meter=meter)
     writer.commit()
     meter.finish()
     return SyncReport(
@@ -415,12 +416,13 @@ def _sync_file(
     tally: _Tally,
     *,
     max_bytes: int,
+    within: Sequence[Path],
     meter: Meter,
 ) -> None:
     file, known = item.file, item.known
     same = known[1] if known and known[1].terms == item.terms else None
     try:
-        data, state = _read_if_changed(file.path, same, max_bytes=max_bytes)
+        data, state = _read_if_changed(file.path, same, max_bytes=max_bytes, within=within)
         state = state._replace(terms=item.terms)
         if data is None:
             tally.unchanged += 1
@@ -453,7 +455,7 @@ def _sync_file(
 
 
 def _read_if_changed(
-    path: Path, known: SourceState | None, *, max_bytes: int
+    path: Path, known: SourceState | None, *, max_bytes: int, within: Sequence[Path]
 ) -> tuple[bytes | None, SourceState]:
     """Return the file's bytes and state; the bytes are None if they haven't changed."""
     try:
@@ -463,11 +465,9 @@ def _read_if_changed(
     if known and before.st_mtime_ns == known.mtime_ns and before.st_size == known.size:
         return None, known
     now = time.time_ns()
-    data = read(path, max_bytes=max_bytes)
-    racy = before.st_mtime_ns > now - _RACY_NS
-    state = SourceState(
-        len(data), 0 if racy else before.st_mtime_ns, hashlib.sha256(data).hexdigest()
-    )
+    data, mtime_ns = content(path, max_bytes=max_bytes, within=within)
+    racy = mtime_ns > now - _RACY_NS
+    state = SourceState(len(data), 0 if racy else mtime_ns, hashlib.sha256(data).hexdigest())
     return (None if known and known.sha256 == state.sha256 else data), state
 
 

@@ -33,16 +33,18 @@ from rag_tools.catalog.rows import (
     encode_document,
 )
 from rag_tools.catalog.writing import CatalogWriter
-from rag_tools.compaction import SegmentSize, plan
+from rag_tools.compaction import SegmentSize, paced, plan
 from rag_tools.disk import failures_named
 from rag_tools.encode.encoder import Encoder
-from rag_tools.errors import IndexLockedError, IngestError, fault
-from rag_tools.gathered import Batch, Pending, Prepared, halved
+from rag_tools.errors import IndexLockedError, IndexNotFoundError, IngestError, fault
+from rag_tools.gathered import Batch, Pending, Prepared, Recall, halved
 from rag_tools.index.codebook import CODEBOOKS, Codebook
 from rag_tools.index.segment import SEGMENTS, Segment, compress, write_segment
 from rag_tools.ingest.chunk import chunk
 from rag_tools.ingest.seen import Seen, seen
-from rag_tools.types import Document, Progress
+from rag_tools.quota import SETTING as QUOTA
+from rag_tools.quota import Room
+from rag_tools.types import Document, Progress, Quota
 
 LOCK = "writer.lock"
 
@@ -60,13 +62,16 @@ class Writer:
     directory
         Directory of the index.
     encoder
-        Encoder of the checkpoint that the index was made with.
+        Encoder of the checkpoint that the index was made with; None for a session that prepares no
+        document.
     passage_tokens
         Maximum tokens per passage.
     bits
         Bits per dimension of a residual code, for a new codebook.
     progress
         Called with the number of passages encoded.
+    recall
+        Asked for the embeddings of each passage before it is encoded.
 
     Attributes
     ----------
@@ -86,15 +91,17 @@ class Writer:
     def __init__(
         self,
         directory: Path,
-        encoder: Encoder,
+        encoder: Encoder | None,
         *,
-        passage_tokens: int,
-        bits: int,
+        passage_tokens: int = 0,
+        bits: int = 0,
         progress: Progress | None = None,
+        recall: Recall | None = None,
     ) -> None:
         self.encoded_passages = 0
         self._directory = directory
-        self._encoder = encoder
+        self._given_encoder = encoder
+        self._recall = recall
         self._passage_tokens = passage_tokens
         self._bits = bits
         self._progress = progress
@@ -103,6 +110,8 @@ class Writer:
         try:
             self.catalog = CatalogWriter.open(directory)
             self._sweep()
+            token_bytes = encoder.dim * bits / 8 if encoder else 0.0
+            self._room = Room(directory, self.catalog, token_bytes=token_bytes)
             self._codebook_files = self.catalog.codebook_files()
             self._codebook = (
                 Codebook.read([directory / CODEBOOKS / file for file in self._codebook_files])
@@ -147,12 +156,17 @@ class Writer:
         ------
         InvalidDocumentError
             If the blocks of the document don't tile its text.
+        QuotaError
+            If the index would hold more with it than its quota allows.
         IngestError
             If something else about the document can't be handled.
         """
         try:
             passages = chunk(document, self._encoder, passage_tokens=self._passage_tokens)
-            return Prepared(document, passages, encode_document(document), source)
+            columns = encode_document(document)
+            size = len(columns.text) + len(columns.structure) + len(columns.metadata)
+            self._room.take(document.id, size, len(passages) * self._passage_tokens)
+            return Prepared(document, passages, columns, source)
         except IngestError:
             raise
         except Exception as error:
@@ -207,6 +221,10 @@ class Writer:
         """Set at the next commit whether no caller may read documents without labels."""
         self._batch.settings[DEFAULT_DENY] = denied
 
+    def set_quota(self, quota: Quota) -> None:
+        """Set what the index may hold, at the next commit."""
+        self._batch.settings[QUOTA] = quota.model_dump()
+
     def commit(self) -> None:
         """Make all changes since the last commit durable, and visible to readers at once."""
         if not self._batch:
@@ -228,12 +246,20 @@ class Writer:
                 self.catalog.set_setting(name, value)
             self._finish_transaction()
         self._sweep()
+        self._room.committed()
 
-    def compact(self) -> None:
+    def compact(self, *, thorough: bool = False, throttle: float = 0.0) -> None:
         """Merge segments if there are too many, and rewrite those with many dead passages.
 
         The time is O(tokens of these segments), and nothing is encoded. Merged tokens keep their
         codes, so no precision is lost however often segments are merged.
+
+        Parameters
+        ----------
+        thorough
+            As for `plan`.
+        throttle
+            Seconds to pause for each second of work.
         """
         if self._codebook is None:
             return
@@ -243,15 +269,16 @@ class Writer:
             [
                 SegmentSize(row.id, row.passages, row.tokens, len(self._live(row.id, row.passages)))
                 for row in rows.values()
-            ]
+            ],
+            thorough=thorough,
         )
         if groups and len(self._codebook_files) > 1:  # a single part is mapped, not copied
             self._write_codebook(self._codebook, first=0)
         for group in groups:
-            self._merge([rows[id] for id in group], self._codebook)
+            self._merge([rows[id] for id in group], self._codebook, throttle)
         self._sweep()
 
-    def _merge(self, rows: list[SegmentRow], codebook: Codebook) -> None:
+    def _merge(self, rows: list[SegmentRow], codebook: Codebook, throttle: float) -> None:
         """Replace segments by one segment of their live passages."""
         live = [self._live(row.id, row.passages) for row in rows]
         file = f"{uuid.uuid4().hex}.seg"
@@ -260,7 +287,7 @@ class Writer:
             for row, positions in zip(rows, live, strict=True)
             for run in Segment(self._path(row.file), codebook).runs(positions)
         )
-        write_segment(self._path(file), runs, codebook)
+        write_segment(self._path(file), paced(runs, throttle), codebook)
         merged = Segment(self._path(file), codebook)
         with self.catalog.transaction():
             (id,) = self._insert_segments([(file, len(merged), merged.n_tokens)])
@@ -287,12 +314,21 @@ class Writer:
 
     def _encode(self) -> None:
         batch = self._batch
-        for embeddings in self._encoder.encode_passages(batch.queue):
-            batch.encoded.append(halved(embeddings))
-            self.encoded_passages += 1
-            if self._progress:
-                self._progress("encode", self.encoded_passages, 0)
+        known = [self._recall(passage) if self._recall else None for passage in batch.queue]
+        unknown = (one for one, each in zip(batch.queue, known, strict=True) if each is None)
+        with contextlib.closing(self._encoder.encode_passages(unknown)) as fresh:
+            for each in known:
+                batch.encoded.append(halved(next(fresh) if each is None else each))
+                self.encoded_passages += each is None
+                if self._progress:
+                    self._progress("encode", self.encoded_passages, 0)
         batch.queue.clear()
+
+    @property
+    def _encoder(self) -> Encoder:
+        if self._given_encoder is None:
+            raise RuntimeError("this session was opened without an encoder")
+        return self._given_encoder
 
     def _cut(self) -> None:
         """Write the encoded passages as a segment, which readers don't see before the commit."""
@@ -443,9 +479,15 @@ def _addresses(ids: list[int], sizes: list[int]) -> Callable[[int], Address]:
     return address
 
 
-def acquire(directory: Path) -> FileLock:
-    """Return the lock for writing; raise `IndexLockedError` if another process holds it."""
-    guard = FileLock(directory / LOCK, timeout=0)
+def acquire(directory: Path, *, name: str = LOCK) -> FileLock:
+    """Return the lock for writing; raise `IndexLockedError` if another process holds it.
+
+    It isn't made where there is no directory.
+    """
+    with failures_named(directory):
+        if not directory.is_dir():  # the lock would be made with every folder around it
+            raise IndexNotFoundError(f"no index at {directory}: it was deleted, moved or renamed")
+    guard = FileLock(directory / name, timeout=0)
     with failures_named(directory):
         try:
             guard.acquire()

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import sqlite3
-import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,7 +24,8 @@ from rag_tools.catalog.rows import (
     PassageRow,
     SegmentRow,
     SourceState,
-    decode_structure,
+    StoredDocument,
+    decode_document,
 )
 from rag_tools.index.arrayfile import FORMAT_VERSION
 from rag_tools.types import Document, DocumentEntry, Passage
@@ -76,10 +76,31 @@ class Catalog:
             raise
         connection.execute("COMMIT")
 
-    def damage(self) -> str | None:
-        """Return what SQLite finds wrong with the file, or None: O(its size)."""
-        (found,) = self._connection.execute("PRAGMA quick_check(1)").fetchone()
-        return None if found == "ok" else str(found)
+    def damage(self) -> list[str]:
+        """Return what SQLite finds wrong with the file: O(its size), and its logarithm."""
+        found = [str(line) for (line,) in self._connection.execute("PRAGMA integrity_check(10)")]
+        return [] if found == ["ok"] else found
+
+    def count_unsearchable(self) -> int:
+        """Return how many passages the lexical index lacks."""
+        return lexical.count_missing(self._connection)
+
+    def count_homeless(self) -> int:
+        """Return how many passages belong to a segment or a document that isn't there."""
+        (count,) = self._connection.execute(
+            "SELECT count(*) FROM passage WHERE segment NOT IN (SELECT id FROM segment) "
+            "OR document NOT IN (SELECT key FROM document)"
+        ).fetchone()
+        return int(count)
+
+    def positions(self, segment: int) -> NDArray[np.int64]:
+        """Return the positions of the live passages of a segment."""
+        rows = self._connection.execute("SELECT position FROM passage WHERE segment = ?", [segment])
+        return np.fromiter((row[0] for row in rows), dtype=np.int64)
+
+    def passages_of(self, document: int) -> list[PassageRow]:
+        """Return the passages of a document, in order."""
+        return list(self._passages("p.document = ? ORDER BY p.start", [document]))
 
     @property
     def format_version(self) -> int:
@@ -97,26 +118,29 @@ class Catalog:
         return {path: json.loads(options) for path, options in rows}
 
     def document(self, key: int) -> Document:
-        """Return a document whole: O(its size)."""
+        """Return a document whole: O(its size).
+
+        Raises
+        ------
+        IndexCorruptError
+            If it is damaged.
+        """
+        return decode_document(self.stored_document(key))
+
+    def stored_document(self, key: int) -> StoredDocument:
+        """Return a document as it is stored."""
         row = self._connection.execute(
-            "SELECT id, uri, title, media_type, "
+            "SELECT id, uri, title, media_type, sha256, "
             "(SELECT labels FROM labels WHERE key = document.labels), expires, hold, "
-            "text, structure, metadata FROM document WHERE key = ?",
+            "metadata, text, structure FROM document WHERE key = ?",
             [key],
         ).fetchone()
-        id_, uri, title, media_type, labels, expires, hold, text, structure, metadata = row
-        return Document.model_construct(
-            id=id_,
-            uri=uri,
-            title=title,
-            media_type=media_type,
-            text=zlib.decompress(text).decode("utf-8"),
-            metadata=json.loads(metadata),
-            labels=tuple(json.loads(labels)),
-            expires=expires,
-            hold=bool(hold),
-            **decode_structure(structure),
-        )
+        return StoredDocument(*row)
+
+    def all_keys(self) -> list[int]:
+        """Return the keys of all documents, in ascending order."""
+        rows = self._connection.execute("SELECT key FROM document ORDER BY key")
+        return [key for (key,) in rows]
 
     def entries(
         self,

@@ -46,6 +46,15 @@ def rewrite(connection: sqlite3.Connection) -> None:
     connection.execute("INSERT INTO lexical (lexical) VALUES ('optimize')")
 
 
+def count_missing(connection: sqlite3.Connection) -> int:
+    """Return how many passages aren't in the index."""
+    (count,) = connection.execute(
+        # The table in which FTS5 keeps the length of each row.
+        "SELECT count(*) FROM passage WHERE key NOT IN (SELECT id FROM lexical_docsize)"
+    ).fetchone()
+    return int(count)
+
+
 def in_memory(texts: Iterable[str]) -> sqlite3.Connection:
     """Index texts in a database of their own, in memory; their keys count from 0."""
     connection = sqlite3.connect(":memory:")

@@ -6,6 +6,7 @@ import json
 import zlib
 from typing import Any, NamedTuple
 
+from rag_tools.errors import IndexCorruptError
 from rag_tools.types import Block, Document, Hidden, Passage, SourceMap
 
 
@@ -99,6 +100,22 @@ class DocumentColumns(NamedTuple):
     structure: bytes
 
 
+class StoredDocument(NamedTuple):
+    """A document as it is stored, without the file that it was read from."""
+
+    id: str
+    uri: str
+    title: str
+    media_type: str
+    sha256: str
+    labels: str
+    expires: int | None
+    hold: int
+    metadata: str
+    text: bytes
+    structure: bytes
+
+
 class Counts(NamedTuple):
     """Sizes of what is live."""
 
@@ -140,6 +157,34 @@ def encode_document(document: Document) -> DocumentColumns:
         zlib.compress(document.text.encode("utf-8")),
         _encode_structure(document),
     )
+
+
+def decode_document(row: StoredDocument) -> Document:
+    """Undo `encode_document`: O(the size of the document).
+
+    Raises
+    ------
+    IndexCorruptError
+        If something of it is damaged.
+    """
+    try:
+        return Document.model_construct(
+            id=row.id,
+            uri=row.uri,
+            title=row.title,
+            media_type=row.media_type,
+            text=zlib.decompress(row.text).decode("utf-8"),
+            metadata=json.loads(row.metadata),
+            labels=tuple(json.loads(row.labels)),
+            expires=row.expires,
+            hold=bool(row.hold),
+            **decode_structure(row.structure),
+        )
+    except (zlib.error, ValueError, LookupError, TypeError, RecursionError) as error:
+        raise IndexCorruptError(
+            f"the stored document {row.id!r} is damaged ({type(error).__name__}: {error}): "
+            "run 'rag-tools repair'"
+        ) from error
 
 
 def _encode_structure(document: Document) -> bytes:

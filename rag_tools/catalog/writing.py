@@ -170,6 +170,10 @@ class CatalogWriter(Catalog):
         finally:
             self._connection.execute(f"PRAGMA busy_timeout = {schema.BUSY_MILLISECONDS}")
 
+    def vacuum(self) -> None:
+        """Pack the file: O(its size). Readers go on with what they see."""
+        self._connection.execute("VACUUM")
+
     def move(self, old: tuple[int, NDArray[np.intp]], new: tuple[int, int]) -> None:
         """Record that embeddings now stand in another segment, in a row.
 

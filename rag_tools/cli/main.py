@@ -19,10 +19,22 @@ from rag_tools.cli import exits
 from rag_tools.cli.citing import cite, verify
 from rag_tools.cli.evaluate import evaluate
 from rag_tools.cli.indexing import index, status
+from rag_tools.cli.maintaining import (
+    backup,
+    check,
+    compact,
+    export_index,
+    import_index,
+    quota,
+    repair,
+    restore,
+    vacuum,
+)
 from rag_tools.cli.output import complain, replace_unprintable, write
 from rag_tools.cli.searching import explain, fetch, search
 from rag_tools.cli.serving import install, serve, uninstall
 from rag_tools.cli.train import average, export, mine, train, train_evidence
+from rag_tools.cli.watching import watch
 from rag_tools.errors import RagToolsError
 
 
@@ -136,7 +148,17 @@ app.command()(explain)
 app.command()(cite)
 app.command()(fetch)
 app.command()(verify)
+app.command()(watch)
 app.command()(status)
+app.command()(check)
+app.command()(repair)
+app.command()(backup)
+app.command()(restore)
+app.command()(compact)
+app.command()(vacuum)
+app.command()(quota)
+app.command()(export_index)
+app.command()(import_index)
 app.command()(serve)
 app.command()(install)
 app.command()(uninstall)

@@ -64,6 +64,16 @@ def size(value: str) -> int:
         raise typer.BadParameter(f"{value!r} is not a size; write 64MiB, 10MB or 4096") from None
 
 
+def seconds(value: str) -> float:
+    """Return the number of seconds that a time such as ``30s``, ``10m`` or ``1h`` stands for."""
+    from rag_tools import durations
+
+    try:
+        return durations.seconds(value)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+
+
 def filters(values: Iterable[str]) -> dict[str, list[str | int | float | bool]]:
     """Return ``FIELD=VALUE`` options as a filter; a field given twice matches either value.
 

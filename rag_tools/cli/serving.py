@@ -59,6 +59,15 @@ def serve(
             help="Allow agents to index files in this folder. Repeatable.",
         ),
     ] = None,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Update the indexes when their files change.")
+    ] = False,
+    sync_every: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TIME", help="Update the indexes at this interval, such as 10m or 1h."
+        ),
+    ] = None,
     http: Annotated[
         str | None,
         typer.Option(
@@ -106,6 +115,8 @@ def serve(
         "collections": options.collections(index or ()),
         "profile": profile,
         "allow_write": [path.absolute() for path in allow_write or ()],
+        "watch": watch,
+        "sync_every": None if sync_every is None else options.seconds(sync_every),
         "http": over_http,
     }
     from rag_tools_mcp.running import serve as serve_mcp

@@ -28,7 +28,9 @@ from rag_tools.types import (
     Status,
     Support,
     SyncReport,
+    Value,
     Verification,
+    WatchState,
 )
 
 if TYPE_CHECKING:
@@ -183,6 +185,8 @@ def status(found: Status, out: Console) -> None:
     """Print the fields of a status, one per line."""
     for field in type(found).model_fields:
         value = getattr(found, field)
+        if isinstance(value, WatchState):
+            value = _watching(value)
         values = value if isinstance(value, tuple) else (value,)
         for item in values:
             shown = f"{item:,}" if isinstance(item, int) else _plain(item)
@@ -194,6 +198,38 @@ def status(found: Status, out: Console) -> None:
             "built or RAG_TOOLS_KERNEL is numpy; install a C++ compiler and reinstall rag-tools: "
             "pip install --force-reinstall --no-deps --no-cache-dir --no-binary rag-tools rag-tools"
         )
+
+
+def _watching(state: WatchState) -> str:
+    """Return what a person wants to know of what keeps an index up to date."""
+    how = [
+        "polling" if state.polling else "events" if state.events else "",
+        f"every {state.every:g} s" if state.every else "",
+    ]
+    by = f"process {state.process} ({', '.join(filter(None, how))})"
+    if state.failures:
+        return f"{by}: {state.failures} syncs failed, the next one at {state.next}: {state.error}"
+    return f"{by}: last synced {state.synced or 'not yet'}"
+
+
+def watched(state: WatchState, report: SyncReport | None) -> str:
+    """Return the line about a sync that a change caused; empty if it changed nothing."""
+    if report is None:
+        return f"{state.error} (next try at {state.next})"
+    counts = (("added", report.added), ("updated", report.updated), ("removed", report.removed))
+    done = [f"{len(ids)} {name}" for name, ids in counts if ids]
+    done += [f"skipped {skipped.path}: {skipped.reason}" for skipped in report.skipped]
+    return ", ".join(done)
+
+
+def report(found: Value, out: Console) -> None:
+    """Print the fields of a report of maintenance, one per line, and lists item by item."""
+    for field in type(found).model_fields:
+        value = getattr(found, field)
+        for item in value if isinstance(value, tuple) else (value,):
+            shown = f"{item:,}" if isinstance(item, int) else str(item)
+            line = Text(f"{field.replace('_', ' '):<18}", style="dim")
+            out.print(line.append(one_line(shown), style="none"), soft_wrap=True)
 
 
 def evaluation(found: Evaluation, out: Console) -> None:

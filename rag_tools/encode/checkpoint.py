@@ -119,7 +119,7 @@ class Checkpoint:
     lowercase: bool
 
 
-def load_checkpoint(source: str | Path | None = None) -> Checkpoint:
+def load_checkpoint(source: str | Path | None = None, *, network: bool = True) -> Checkpoint:
     """Read a checkpoint's metadata. The model isn't loaded yet.
 
     Parameters
@@ -127,6 +127,9 @@ def load_checkpoint(source: str | Path | None = None) -> Checkpoint:
     source
         A directory, or the id of a Hugging Face Hub repository, which is downloaded to the Hub's
         cache. None is the checkpoint that comes with rag-tools and needs no network.
+    network
+        Whether the network may be used. Without it, a repository must be in the cache already, and
+        a directory on this machine: what an index from somebody else names isn't fetched.
 
     Raises
     ------
@@ -141,11 +144,17 @@ def load_checkpoint(source: str | Path | None = None) -> Checkpoint:
                 f"The bundled checkpoint in {str(BUNDLED)!r} is incomplete: reinstall rag-tools. "
                 f"({error})"
             ) from error
+    if not network and str(source).replace("\\", "/").startswith("//"):
+        raise CheckpointError(
+            f"The index names the checkpoint {str(source)!r} on another machine, from which "
+            "nothing is loaded unless you name it yourself: "
+            f"`rag-tools index --checkpoint {source}`."
+        )
     directory = Path(source)
     if directory.is_dir():
         return read_checkpoint(directory.resolve(), directory.resolve().name)
     if isinstance(source, str) and _HUB_ID.fullmatch(source):
-        return read_checkpoint(_download(source), source)
+        return read_checkpoint(_download(source, network=network), source)
     raise CheckpointError(
         f"There is no checkpoint directory {str(source)!r}, and it isn't a Hub id like "
         "'organisation/model' either."
@@ -402,14 +411,23 @@ def _fingerprint(model: Path, tokenizer: Path, settings: Mapping[str, Any]) -> s
     return digest.hexdigest()
 
 
-def _download(repository: str) -> Path:
+def _download(repository: str, *, network: bool) -> Path:
     # Imported here: most runs use the bundled checkpoint or a directory and save the 0.1 s.
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
     try:
-        return Path(snapshot_download(repository, allow_patterns=_HUB_FILES))
+        found = snapshot_download(
+            repository, allow_patterns=_HUB_FILES, local_files_only=not network
+        )
+        return Path(found)
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        if not network:
+            raise CheckpointError(
+                f"The index names the checkpoint {repository!r}, which isn't on this machine. It "
+                "is downloaded only if you name it yourself, once: "
+                f"`rag-tools index --checkpoint {repository}`."
+            ) from error
         raise CheckpointError(
             f"The checkpoint {repository!r} can't be downloaded ({error}). Check the name and the "
             "network, or give the directory of a copy; without a checkpoint the bundled one is "

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections import defaultdict, deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import groupby, pairwise
 from typing import NamedTuple
@@ -111,6 +111,13 @@ class Encoder:
         None keeps all. Fewer suffice if the first ones hold the most, as in the bundled
         checkpoint, which was also trained at 96 and 64.
 
+    Attributes
+    ----------
+    checkpoint
+        As given.
+    dim
+        Dimensions of an embedding.
+
     Raises
     ------
     CheckpointError
@@ -121,7 +128,7 @@ class Encoder:
         self, checkpoint: Checkpoint, *, threads: int | None = None, dim: int | None = None
     ) -> None:
         self.checkpoint = checkpoint
-        self._dim = dim or checkpoint.dim
+        self.dim = dim or checkpoint.dim
         self._threads = threads or available_cores()
         self._tokenizer = load_tokenizer(checkpoint)
         self._session = load_session(checkpoint)
@@ -177,7 +184,9 @@ class Encoder:
         layout = self._passage(text, context)
         return self._embeddings(layout, self._read(layout), self._document_skiplist)
 
-    def encode_passages(self, passages: Iterable[tuple[str, str]]) -> Iterator[Embeddings]:
+    def encode_passages(
+        self, passages: Iterable[tuple[str, str]]
+    ) -> Generator[Embeddings, None, None]:
         """Encode ``(text, context)`` pairs on all threads, in order, a few ahead of the caller."""
         with ThreadPoolExecutor(self._threads, thread_name_prefix="encode") as pool:
             pending: deque[Future[Embeddings]] = deque()
@@ -338,9 +347,9 @@ class Encoder:
 
     def _cut(self, vectors: Vectors) -> Vectors:
         """Return the first `dim` dimensions, as unit vectors."""
-        if self._dim == vectors.shape[1]:
+        if self.dim == vectors.shape[1]:
             return vectors
-        cut = vectors[:, : self._dim]
+        cut = vectors[:, : self.dim]
         unit: Vectors = cut / np.maximum(np.linalg.norm(cut, axis=1, keepdims=True), 1e-12)
         return unit
 

@@ -40,6 +40,7 @@ OLDEST_VERSION = 3
 MAGIC = b"RAGTOOLS"
 _PREFIX = struct.Struct("<8sIII4xQ32x")
 _ALIGNMENT = 64
+_WAY_OUT = "run 'rag-tools repair', or index again from the sources"
 
 
 @contextlib.contextmanager
@@ -183,10 +184,12 @@ class ArrayFile:
             with failures_named(path):
                 data = _mapped(path)
         except ValueError as error:  # an empty file can't be mapped
-            raise IndexCorruptError(f"{path} is empty: index again from the sources") from error
+            raise IndexCorruptError(f"{path} is empty: {_WAY_OUT}") from error
         header = _read_header(path, data)
         if header["kind"] != kind:
-            raise IndexCorruptError(f"{path} is a {header['kind']} file, not a {kind} file")
+            raise IndexCorruptError(
+                f"{path} is a {header['kind']} file, not a {kind} file: {_WAY_OUT}"
+            )
         self.size = data.size
         self.meta: dict[str, Any] = header["meta"]
         self._entries = {entry["name"]: entry for entry in header["arrays"]}
@@ -216,33 +219,31 @@ class ArrayFile:
         """
         for name, entry in self._entries.items():
             if zlib.crc32(self[name].tobytes()) != entry["crc32"]:
-                raise IndexCorruptError(f"{self.path}: array {name!r} is damaged; index again")
+                raise IndexCorruptError(f"{self.path}: array {name!r} is damaged: {_WAY_OUT}")
 
 
 def _mapped(path: Path) -> NDArray[np.uint8]:
     try:
         return np.memmap(path, dtype=np.uint8, mode="r")
     except FileNotFoundError as error:
-        raise IndexCorruptError(f"{path} is missing: index again from the sources") from error
+        raise IndexCorruptError(f"{path} is missing: {_WAY_OUT}") from error
     except IsADirectoryError as error:
-        raise IndexCorruptError(
-            f"{path} is a folder and no file: index again from the sources"
-        ) from error
+        raise IndexCorruptError(f"{path} is a folder and no file: {_WAY_OUT}") from error
 
 
 def _read_header(path: Path, data: NDArray[np.uint8]) -> dict[str, Any]:
     prefix = data[: _PREFIX.size].tobytes()
     if len(prefix) < _PREFIX.size or not prefix.startswith(MAGIC):
-        raise IndexCorruptError(f"{path} isn't a rag-tools file")
+        raise IndexCorruptError(f"{path} isn't a rag-tools file: {_WAY_OUT}")
     _, version, length, checksum, start = _PREFIX.unpack(prefix)
     check_version(path, version)
     if data.size < start + length:
         raise IndexCorruptError(
-            f"{path} is truncated: {data.size} of {start + length} bytes; index again"
+            f"{path} is truncated: {data.size} of {start + length} bytes: {_WAY_OUT}"
         )
     encoded = data[start : start + length].tobytes()
     if zlib.crc32(encoded) != checksum:
-        raise IndexCorruptError(f"{path}: the header is damaged; index again from the sources")
+        raise IndexCorruptError(f"{path}: the header is damaged: {_WAY_OUT}")
     header: dict[str, Any] = json.loads(encoded)
     return header
 

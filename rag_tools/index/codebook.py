@@ -376,7 +376,8 @@ class Codebook:
             if file.meta["first"] != expected:
                 raise IndexCorruptError(
                     f"{file.path} continues at centroid {file.meta['first']}, "
-                    f"not {expected}: a part of the codebook is missing; index again"
+                    f"not {expected}: a part of the codebook is missing: "
+                    "run 'rag-tools repair', or index again"
                 )
             expected += len(file["token_ids"])
         return cls(

@@ -20,7 +20,8 @@ from pathspec import GitIgnoreSpec
 
 from rag_tools.ingest.ignore import Ignores, ignores_above
 from rag_tools.ingest.labelling import SIDECAR, has_sidecar
-from rag_tools.ingest.load import printable, supported
+from rag_tools.ingest.load import supported
+from rag_tools.ingest.reading import printable
 from rag_tools.ingest.sensitive import is_sensitive, names_sensitive
 from rag_tools.types import Skipped
 

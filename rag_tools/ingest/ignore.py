@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 from pathspec import GitIgnoreSpec
 
-from rag_tools.ingest.load import printable
+from rag_tools.ingest.reading import printable
 
 RAGIGNORE = ".ragignore"
 """Its patterns, as in ``.gitignore``, apply to indexing only and take precedence over git's."""

@@ -5,7 +5,7 @@ A loader is imported when it is first needed. Which files to read is decided in 
 
 from __future__ import annotations
 
-import stat
+from collections.abc import Sequence
 from contextlib import suppress
 from functools import cache
 from importlib import import_module
@@ -13,7 +13,6 @@ from pathlib import Path, PurePath
 from typing import Protocol, cast
 
 from rag_tools.errors import (
-    FileTooLargeError,
     NoTextError,
     UnreadableFileError,
     UnsupportedFormatError,
@@ -23,6 +22,7 @@ from rag_tools.ingest.code_grammars import LANGUAGES
 from rag_tools.ingest.decode import decode
 from rag_tools.ingest.formats import format_suffix
 from rag_tools.ingest.plugins import plugin
+from rag_tools.ingest.reading import Content, printable, read_file
 from rag_tools.ingest.recognise import has_signature, is_page, recognise
 from rag_tools.ingest.text import FORMATS, is_minified
 from rag_tools.types import Document
@@ -189,9 +189,17 @@ def load(path: Path, *, uri: str | None = None, max_bytes: int | None = None) ->
 
 def read(path: Path, *, max_bytes: int | None = None) -> bytes:
     """Return the content of a regular file; parameters and errors as for `load`."""
+    return content(path, max_bytes=max_bytes).data
+
+
+def content(path: Path, *, max_bytes: int | None = None, within: Sequence[Path] = ()) -> Content:
+    """Return the content of a regular file and its time.
+
+    Parameters are those of `load`, and `within` as for `read_file`; errors as for `load`.
+    """
     limit = DEFAULT_MAX_BYTES if max_bytes is None else max_bytes
     try:
-        return _read(path, limit)
+        return read_file(path, limit, within=within)
     except (OSError, RuntimeError) as error:  # RuntimeError: a loop of symbolic links
         reason = error.strerror if isinstance(error, OSError) else None
         raise UnreadableFileError(f"{printable(str(path))}: {reason or error}") from error
@@ -269,35 +277,9 @@ def _loader(data: bytes, suffix: str, name: str) -> str:
     return loader
 
 
-def printable(name: str) -> str:
-    """Return a file name as valid Unicode; invalid bytes become U+FFFD."""
-    return name.encode("utf-8", "surrogatepass").decode("utf-8", "replace")
-
-
 def _unsupported(name: str) -> UnsupportedFormatError:
     name = printable(name)
     return UnsupportedFormatError(
         f"{name}: no loader for {format_suffix(name) or 'this'} files; convert it to text, "
         "Markdown, HTML, PDF or DOCX"
-    )
-
-
-def _read(path: Path, limit: int) -> bytes:
-    status = path.stat()
-    if not stat.S_ISREG(status.st_mode):
-        # Opening a FIFO would block until somebody writes to it.
-        raise UnreadableFileError(f"{printable(str(path))}: not a regular file")
-    if status.st_size > limit:
-        raise _too_large(path, status.st_size, limit)
-    with path.open("rb") as file:
-        data = file.read(limit + 1)
-    if len(data) > limit:
-        raise _too_large(path, len(data), limit)
-    return data
-
-
-def _too_large(path: Path, size: int, limit: int) -> FileTooLargeError:
-    return FileTooLargeError(
-        f"{printable(str(path))}: {size:,} bytes or more, the limit is {limit:,}; split the file "
-        "or raise the limit (--max-file-size, max_bytes)"
     )

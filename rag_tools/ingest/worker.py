@@ -28,7 +28,8 @@ from typing import Any, BinaryIO, NamedTuple
 from rag_tools import errors
 from rag_tools.closing import Closing
 from rag_tools.errors import IngestError, UnreadableFileError
-from rag_tools.ingest.load import disguised, harmless, load_bytes, printable
+from rag_tools.ingest.load import disguised, harmless, load_bytes
+from rag_tools.ingest.reading import printable
 from rag_tools.types import Document
 
 DEFAULT_TIMEOUT = 60.0

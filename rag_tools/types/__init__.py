@@ -3,7 +3,8 @@
 Positions are half-open ``[start, end)`` in Unicode code points of a document's canonical text.
 ``document.text[span.start:span.end]`` is the span's text, always. Nothing here reads files,
 scores or stores. Every name is imported from here; the modules of this package divide them by
-subject: `documents`, `access` to them, `results` of a search, `claims`, and `reports`.
+subject: `documents`, `access` to them, `results` of a search, `claims`, `reports`, and those of
+`maintenance`.
 """
 
 from __future__ import annotations
@@ -36,6 +37,17 @@ from rag_tools.types.documents import (
     document_id,
     label,
 )
+from rag_tools.types.maintenance import (
+    BackupReport,
+    CheckReport,
+    CompactReport,
+    Damage,
+    DamageKind,
+    Quota,
+    RepairReport,
+    RestoreReport,
+    TransferReport,
+)
 from rag_tools.types.reports import (
     Progress,
     Skipped,
@@ -44,6 +56,7 @@ from rag_tools.types.reports import (
     Verification,
     Verifications,
     VerificationStatus,
+    WatchState,
 )
 from rag_tools.types.results import (
     Aligned,
@@ -63,15 +76,20 @@ __all__ = [
     "MAX_LABEL_LENGTH",
     "AccessRules",
     "Aligned",
+    "BackupReport",
     "Block",
     "BlockKind",
     "Box",
+    "CheckReport",
     "Citation",
     "CitedAnswer",
     "Claim",
+    "CompactReport",
     "Conflict",
     "ConflictKind",
     "Copy",
+    "Damage",
+    "DamageKind",
     "Document",
     "DocumentEntry",
     "Element",
@@ -88,6 +106,9 @@ __all__ = [
     "Passage",
     "Principal",
     "Progress",
+    "Quota",
+    "RepairReport",
+    "RestoreReport",
     "SearchResults",
     "Skipped",
     "SourceMap",
@@ -95,12 +116,14 @@ __all__ = [
     "Status",
     "Support",
     "SyncReport",
+    "TransferReport",
     "Value",
     "Verdict",
     "Verification",
     "VerificationStatus",
     "Verifications",
     "Versions",
+    "WatchState",
     "check_labels",
     "document_id",
     "label",

@@ -49,6 +49,9 @@ class Skipped(Value):
     path: str
     reason: str
 
+    def __str__(self) -> str:
+        return f"{self.path}: {self.reason}"
+
 
 class SyncReport(Value):
     """What a sync did.
@@ -104,6 +107,41 @@ class SyncReport(Value):
     seconds: float = 0.0
 
 
+class WatchState(Value):
+    """What keeps an index up to date, and how it fares.
+
+    Attributes
+    ----------
+    process
+        Id of the process.
+    events, polling
+        Whether it waits for changes, and whether it looks at every file for that.
+    every
+        Seconds between syncs that happen anyway; None: there are none.
+    synced
+        When the last sync ended, in ISO 8601; None: none has yet.
+    added, updated, removed, skipped
+        What the last sync did.
+    failures, error
+        How many syncs in a row failed, and why the last one did.
+    next
+        When the next sync happens if nothing changes; None: it doesn't.
+    """
+
+    process: int
+    events: bool = False
+    polling: bool = False
+    every: float | None = None
+    synced: str | None = None
+    added: int = 0
+    updated: int = 0
+    removed: int = 0
+    skipped: int = 0
+    failures: int = 0
+    error: str | None = None
+    next: str | None = None
+
+
 class Status(Value):
     """What an index holds and how it was built.
 
@@ -131,6 +169,8 @@ class Status(Value):
         Of the whole index on disk.
     kernel
         What runs the hot stages of a search: an instruction set, or ``numpy``.
+    watch
+        What keeps the index up to date; None: no process does.
     """
 
     index: str
@@ -151,6 +191,7 @@ class Status(Value):
     generation: int
     bytes: int
     kernel: str
+    watch: WatchState | None = None
 
 
 class Progress(Protocol):

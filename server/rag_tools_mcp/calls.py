@@ -21,6 +21,7 @@ from rag_tools_mcp import auth, logs
 from rag_tools_mcp.internals.connection import ENDLESS
 from rag_tools_mcp.limits import BusyError, Gate
 from rag_tools_mcp.metrics import Metrics
+from rag_tools_mcp.places import shortened, without_places
 
 BUSY = -32050
 """The JSON-RPC code of a call that is refused because the server is busy."""
@@ -42,6 +43,8 @@ class Calls:
         The names of the tools. Calls of unknown tools aren't counted by name.
     log_queries
         Whether queries are logged.
+    show_paths
+        Whether callers who may not write learn where on the disk documents and indexes lie.
     """
 
     def __init__(
@@ -52,7 +55,9 @@ class Calls:
         response_bytes: int,
         tools: Collection[str],
         log_queries: bool = False,
+        show_paths: bool = False,
     ) -> None:
+        self._show_paths = show_paths
         self._gate, self._metrics = gate, metrics
         self._response_bytes, self._tools = response_bytes, tools
         self._log_queries = log_queries
@@ -92,9 +97,17 @@ class Calls:
         caller = auth.current.get()
         if tool in _WRITES and not caller.writes:
             return "denied", _refusal(f"{tool} is not allowed: use a token with the scope write")
+        shown = caller.writes or self._show_paths
         try:
             with self._gate.enter(caller.name), self._metrics.inside.track_inprogress():
                 result = await call_next(context)
+                result = result if shown else without_places(result)
+        except MCPError as error:
+            if shown:
+                raise
+            raise MCPError(
+                error.error.code, shortened(error.error.message), error.error.data
+            ) from error
         except BusyError as error:
             seconds = math.ceil(error.retry)
             message = f"the server is busy: {error}. Try again in {seconds} s."

@@ -90,6 +90,7 @@ def application(settings: Settings) -> Starlette:
             response_bytes=limits.response_bytes,
             tools=tools,
             log_queries=http.log_queries,
+            show_paths=http.show_paths,
         )
     )
     endpoint = http_protocol(server, request_bytes=limits.request_bytes)

@@ -81,4 +81,11 @@ def _indexes(statuses: Iterable[tuple[str, Status]]) -> bytes:
             f'rag_tools_index_{name}{{collection="{collection}"}} {getattr(status, name)}'
             for collection, status in statuses
         ]
+    name, help = "sync_failures", "Syncs in a row that failed, of an index that is kept up to date."
+    lines += [f"# HELP rag_tools_index_{name} {help}", f"# TYPE rag_tools_index_{name} gauge"]
+    lines += [
+        f'rag_tools_index_{name}{{collection="{collection}"}} {status.watch.failures}'
+        for collection, status in statuses
+        if status.watch is not None
+    ]
     return "\n".join([*lines, ""]).encode()

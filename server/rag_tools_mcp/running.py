@@ -15,6 +15,7 @@ from typing import Any, cast
 
 from rag_tools.errors import ConfigurationError
 from rag_tools_mcp.collections import Collections
+from rag_tools_mcp.freshness import kept_fresh
 from rag_tools_mcp.limits import LATEST_SECONDS
 from rag_tools_mcp.server import build
 from rag_tools_mcp.settings import Http, Settings
@@ -32,11 +33,12 @@ def serve(settings: Settings) -> None:
         # A thread that waits for input can't be interrupted, and there is nothing to save: Ctrl-C
         # may end the process at once, as SIGTERM does.
         signal.signal(signal.SIGINT, signal.SIG_DFL)
-        build(
-            Collections(settings.collections),
-            profile=settings.profile,
-            writable=settings.allow_write,
-        ).run("stdio")
+        with kept_fresh(settings):
+            build(
+                Collections(settings.collections),
+                profile=settings.profile,
+                writable=settings.allow_write,
+            ).run("stdio")
     else:
         _serve_http(settings, settings.http)
 
@@ -48,7 +50,7 @@ def _serve_http(settings: Settings, http: Http) -> None:
 
     from rag_tools_mcp import logs
     from rag_tools_mcp.auth import authenticator
-    from rag_tools_mcp.internals.connection import Connection
+    from rag_tools_mcp.internals.connection import Addresses, Connection
     from rag_tools_mcp.metrics import FILES_VARIABLE
 
     authenticator(http)  # reports unreadable tokens once, rather than from every worker
@@ -66,6 +68,7 @@ def _serve_http(settings: Settings, http: Http) -> None:
                 Connection,
                 header_seconds=limits.header_seconds,
                 stall_seconds=limits.stall_seconds,
+                addresses=Addresses(max(1, limits.connections // 4), http.trusted_proxies),
             ),
         ),
         ws="none",
@@ -85,6 +88,7 @@ def _serve_http(settings: Settings, http: Http) -> None:
         listening = stack.enter_context(_listening(http))
         logs.event("serving", host=http.host, port=listening.getsockname()[1])
         stack.enter_context(_stopped_by_signals())
+        stack.enter_context(kept_fresh(settings))
         if http.workers == 1:
             uvicorn.Server(config).run([listening])
         else:

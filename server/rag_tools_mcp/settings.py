@@ -17,6 +17,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ByteSize,
     ConfigDict,
     Field,
@@ -28,6 +29,7 @@ from pydantic import (
     model_validator,
 )
 
+from rag_tools.durations import seconds
 from rag_tools.errors import ConfigurationError
 from rag_tools.types import Principal
 from rag_tools_mcp.collections import DEFAULT_NAME, Collections
@@ -48,6 +50,12 @@ def _beside(path: Path, info: ValidationInfo) -> Path:
 
 
 BesidePath = Annotated[Path, AfterValidator(_beside)]
+
+Interval = Annotated[
+    PositiveFloat,
+    BeforeValidator(lambda value: seconds(value) if isinstance(value, str) else value),
+]
+"""A number of seconds, or a text such as ``"10m"`` or ``"1h"``."""
 
 Size = Annotated[ByteSize, Field(gt=0)]
 """A number of bytes, or a text such as ``"4MiB"`` or ``"10MB"``."""
@@ -165,7 +173,8 @@ class Limits(_Section):
         Calls of all callers that may wait for a core: permanently, and in a burst after a second
         without calls. None: 2 and 16 for each core of the worker.
     connections
-        Open connections. One caller may have a quarter of them.
+        Open connections. One caller may have a quarter of them, and so may one address, unless it
+        is that of a trusted proxy.
     shutdown_seconds
         The time for calls to finish when the server is told to stop.
     """
@@ -202,6 +211,8 @@ class Http(_Section):
         Who may call. Without either, everyone who can reach the loopback address.
     log_queries
         Whether queries are logged.
+    show_paths
+        Whether callers without the scope ``write`` learn where files lie on this machine's disk.
     """
 
     address: str = "127.0.0.1:8931"
@@ -213,6 +224,7 @@ class Http(_Section):
     issuer: Issuer | None = None
     limits: Limits = Limits()
     log_queries: bool = False
+    show_paths: bool = False
 
     @field_validator("allowed_hosts", "allowed_origins")
     @classmethod
@@ -295,6 +307,11 @@ class Settings(_Section):
         The tools that are offered, see `rag_tools_mcp.server.build`.
     allow_write
         The folders that clients may have indexed.
+    watch
+        Whether the indexes are updated when their files change.
+    sync_every
+        Seconds after which the indexes are compared with their files again, whatever happens; None:
+        never.
     http
         None: the server uses standard input and output.
     """
@@ -304,6 +321,8 @@ class Settings(_Section):
     )
     profile: Profile = "full"
     allow_write: tuple[BesidePath, ...] = ()
+    watch: bool = False
+    sync_every: Interval | None = None
     http: Http | None = None
 
     @model_validator(mode="after")

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from rag_tools.ingest.discover import LeftOut, discover
-from rag_tools.ingest.load import printable
+from rag_tools.ingest.reading import printable
 
 posix_only = pytest.mark.skipif(sys.platform == "win32", reason="POSIX file types")
 

@@ -21,19 +21,20 @@ MOST_LINES = 500
 # other, as long as there is no cycle.
 LAYERS = [
     {"errors", "limits", "closing", "cores", "tracing", "file_uri", "compaction", "processor"}
-    | {"handoff"},
+    | {"handoff", "durations"},
     {"types", "disk"},
     {"audit"},
     {"sentences", "units", "folding", "ingest", "encode", "index", "evidence", "wire", "screening"},
     {"catalog"},
+    {"integrity"},
     {"reader"},
     {"restricted"},
     {"cite", "rerank", "duplicates", "second_stage"},
-    {"hits", "writer", "carrying", "gathered"},
+    {"hits", "writer", "carrying", "gathered", "quota", "watching"},
     {"sync", "creation", "sources"},
     {"opened"},
     {"searcher", "indexer", "documents", "status"},
-    {"checking", "aio"},
+    {"checking", "aio", "maintenance", "watch"},
     {"engine"},
     {"client", "frameworks"},
     {"evaluate"},

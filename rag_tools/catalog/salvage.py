@@ -1,0 +1,306 @@
+"""Making a sound catalog of what can still be read in a damaged one.
+
+What to do about a document or a segment is decided in `rag_tools.maintenance.repair`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sqlite3
+import zlib
+from collections.abc import Iterable, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from rag_tools.catalog import lexical, schema
+from rag_tools.catalog.catalog import Catalog
+from rag_tools.catalog.rows import (
+    DocumentColumns,
+    decode_structure,
+    encode_document,
+    heading,
+)
+from rag_tools.disk import failures_named
+from rag_tools.errors import IndexCorruptError
+from rag_tools.file_uri import sqlite_uri
+from rag_tools.types import Document
+
+_MOST_GAPS = 100_000  # keys of rows that are looked for one by one, beside ten for each row found
+_UNREADABLE = (zlib.error, ValueError, LookupError, TypeError, RecursionError)
+
+
+class Salvaged(NamedTuple):
+    """A document whose text is intact.
+
+    Attributes
+    ----------
+    key, document
+        Its key, and what is left of it.
+    whole
+        Whether nothing but the text's checksum had to be made anew.
+    """
+
+    key: int
+    document: Document
+    whole: bool
+
+
+def copy_rows(directory: Path, target: Path) -> list[int]:
+    """Copy the rows that can be read into a new catalog; return the keys of documents that can't.
+
+    Parameters
+    ----------
+    directory
+        Directory of the damaged index.
+    target
+        Directory in which the new catalog is made.
+
+    Raises
+    ------
+    IndexCorruptError
+        If the file isn't a database at all.
+    IndexAccessError
+        If it can't be read, or the new one can't be written.
+    """
+    schema.create(target / schema.FILE_NAME, {})
+    path = directory / schema.FILE_NAME
+    lost: list[int] = []
+    with failures_named(directory):
+        old = sqlite3.connect(
+            f"{sqlite_uri(path.absolute())}?mode=rw", uri=True, isolation_level=None
+        )
+        new = sqlite3.connect(target / schema.FILE_NAME, isolation_level=None)
+        with closing(old), closing(new):
+            old.text_factory = lambda data: data.decode("utf-8", "replace")
+            try:
+                names = _tables(old)
+            except sqlite3.DatabaseError as error:
+                raise IndexCorruptError(
+                    f"{path} can't be read as a database any more ({error}): restore a backup "
+                    f"with 'rag-tools restore', or delete {directory} and index again"
+                ) from error
+            new.execute("BEGIN")
+            for table in sorted(_tables(new) & names):
+                keys = _copy_table(old, new, table)
+                lost += keys if table == "document" else []
+            new.execute("COMMIT")
+    return lost
+
+
+def _tables(connection: sqlite3.Connection) -> set[str]:
+    rows = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
+    internal = ("sqlite_", "lexical")
+    return {name for (name,) in rows if isinstance(name, str) and not name.startswith(internal)}
+
+
+def _copy_table(old: sqlite3.Connection, new: sqlite3.Connection, table: str) -> list[int]:
+    """Copy what can be read of a table; return the integer keys of rows that can't be read."""
+    columns = [name for name in _columns(new, table) if name in _columns(old, table)]
+    ours = ", ".join(f'"{name}"' for name in columns)
+    fill: dict[str, Any] = {"characters": 0} if table == "document" else {}
+    fill = {name: value for name, value in fill.items() if name not in columns}
+    into = ", ".join([ours, *fill])
+    marks = ", ".join("?" * (len(columns) + len(fill)))
+    insert = f"INSERT OR IGNORE INTO {table} ({into}) VALUES ({marks})"
+    select = f"SELECT {ours} FROM {table}"
+    keyed = columns[0] in ("key", "id", "part")
+
+    def take(rows: Iterable[Any]) -> bool:
+        try:
+            for row in rows:
+                with contextlib.suppress(sqlite3.IntegrityError):  # a column holds nothing usable
+                    new.execute(insert, [*row, *fill.values()])
+        except (sqlite3.DatabaseError, OverflowError):
+            return False
+        return True
+
+    def read(condition: str = "", parameters: tuple[int, ...] = ()) -> bool:
+        try:
+            return take(old.execute(f"{select} {condition}", parameters))
+        except sqlite3.DatabaseError:
+            return False
+
+    if read():
+        return []
+    order = columns[0] if keyed else ", ".join(columns[:2])
+    read(f"ORDER BY {order} DESC")
+    if not keyed:
+        return []
+    have = {key for (key,) in new.execute(f"SELECT {order} FROM {table}")}
+    lost = [key for key in range(1, _last(old, table, have) + 1) if key not in have]
+    return [
+        key
+        for key in lost
+        if not read(f"WHERE {order} = ?", (key,))
+        or (
+            not new.execute(f"SELECT 1 FROM {table} WHERE {order} = ?", [key]).fetchone()
+            and _was_there(old, table, key)
+        )
+    ]
+
+
+def _was_there(old: sqlite3.Connection, table: str, key: int) -> bool:
+    """Return whether passages refer to a row, or that can't be told."""
+    if table != "document":
+        return False
+    try:
+        return bool(old.execute("SELECT 1 FROM passage WHERE document = ?", [key]).fetchone())
+    except sqlite3.DatabaseError:
+        return True
+
+
+def _last(old: sqlite3.Connection, table: str, have: set[int]) -> int:
+    """Return the highest key that a table may have."""
+    try:
+        row = old.execute("SELECT seq FROM sqlite_sequence WHERE name = ?", [table]).fetchone()
+    except sqlite3.DatabaseError:
+        row = None
+    used = row[0] if row and isinstance(row[0], int) else max(have, default=0)
+    # A damaged number must not have us look for billions of rows.
+    return int(min(used, 10 * len(have) + _MOST_GAPS))
+
+
+def _columns(connection: sqlite3.Connection, table: str) -> list[str]:
+    return [row[1] for row in connection.execute(f"PRAGMA table_info({table})")]
+
+
+class SalvagedCatalog(Catalog):
+    """A new catalog with the rows of a damaged one, until it is consistent."""
+
+    @classmethod
+    def open_new(cls, directory: Path) -> SalvagedCatalog:
+        """Open the catalog that `copy_rows` made, and begin to change it."""
+        connection = sqlite3.connect(directory / schema.FILE_NAME, isolation_level=None)
+        connection.execute("BEGIN")
+        return cls(connection)
+
+    def finish(self) -> None:
+        """Commit the changes and close the file."""
+        self._connection.execute("COMMIT")
+        self._connection.close()
+
+    def salvage(self, key: int) -> Salvaged | None:
+        """Return a document, and store it anew where something of it is damaged.
+
+        None, and the document is deleted, if its text is damaged.
+        """
+        row = self.stored_document(key)
+        try:
+            text = zlib.decompress(row.text).decode("utf-8")
+        except _UNREADABLE:
+            self.drop_document(key)
+            return None
+        document = Document.model_construct(
+            **{**row._asdict(), "text": text, "blocks": (), "source_map": None, "metadata": {}}
+        )
+        whole = True
+        try:
+            blocks, source_map = decode_structure(row.structure)
+            document = document.model_copy(update={"blocks": blocks, "source_map": source_map})
+        except _UNREADABLE:
+            whole = False
+        try:
+            document = document.model_copy(update={"metadata": dict(json.loads(row.metadata))})
+        except _UNREADABLE:
+            whole = False
+        if not whole or row.sha256 != document.sha256:
+            self._store(key, encode_document(document), read_again=not whole)
+        else:
+            self._connection.execute(
+                "UPDATE document SET characters = ? WHERE key = ? AND characters <> ?",
+                [len(text), key, len(text)],
+            )
+        return Salvaged(key, document, whole)
+
+    def _store(self, key: int, columns: DocumentColumns, *, read_again: bool) -> None:
+        names = [f"{name} = ?" for name in DocumentColumns._fields]
+        names += ["source_mtime_ns = 0", "source_sha256 = ''"] if read_again else []
+        self._connection.execute(
+            f"UPDATE document SET {', '.join(names)} WHERE key = ?", [*columns, key]
+        )
+
+    def drop_document(self, key: int) -> None:
+        """Delete a document and its passages."""
+        self.drop_passages(key)
+        self._connection.execute("DELETE FROM document WHERE key = ?", [key])
+
+    def drop_passages(self, document: int) -> None:
+        """Delete the passages of a document; their embeddings can be used again."""
+        self._connection.execute(
+            "INSERT OR REPLACE INTO tombstone (segment, position, encoded) "
+            "SELECT segment, position, encoded FROM passage WHERE document = ?",
+            [document],
+        )
+        self._connection.execute("DELETE FROM passage WHERE document = ?", [document])
+
+    def drop_segment(self, id: int) -> None:
+        """Delete a segment with all passages and tombstones in it."""
+        for statement in (
+            "DELETE FROM passage WHERE segment = ?",
+            "DELETE FROM tombstone WHERE segment = ?",
+            "DELETE FROM segment WHERE id = ?",
+        ):
+            self._connection.execute(statement, [id])
+
+    def drop_codebook(self) -> None:
+        """Forget the codebook."""
+        self._connection.execute("DELETE FROM codebook")
+
+    def readable_setting(self, key: str) -> Any:  # noqa: ANN401
+        """Return a setting; None if it is missing or damaged."""
+        try:
+            return self.setting(key)
+        except ValueError:
+            return None
+
+    def set_setting(self, key: str, value: Any) -> None:  # noqa: ANN401
+        """Store a setting."""
+        self._connection.execute(
+            "INSERT OR REPLACE INTO setting VALUES (?, ?)", [key, json.dumps(value)]
+        )
+
+    def drop_unreadable_roots(self) -> None:
+        """Forget the synced paths whose options can't be read."""
+        rows = self._connection.execute("SELECT path, options FROM root").fetchall()
+        for path, options in rows:
+            try:
+                dict(json.loads(options))
+            except _UNREADABLE:
+                self._connection.execute("DELETE FROM root WHERE path = ?", [path])
+
+    def settle(self) -> None:
+        """Delete what belongs to nothing, and list every position of a segment once."""
+        run = self._connection.execute
+        run(
+            "DELETE FROM passage WHERE document NOT IN (SELECT key FROM document) "
+            "OR segment NOT IN (SELECT id FROM segment)"
+        )
+        run("DELETE FROM tombstone WHERE segment NOT IN (SELECT id FROM segment)")
+        for segment in self.segments():
+            run(
+                "DELETE FROM passage WHERE segment = ? AND position NOT BETWEEN 0 AND ?",
+                [segment.id, segment.passages - 1],
+            )
+            run(
+                "DELETE FROM tombstone WHERE segment = ?1 AND (position NOT BETWEEN 0 AND ?2 "
+                "OR position IN (SELECT position FROM passage WHERE segment = ?1))",
+                [segment.id, segment.passages - 1],
+            )
+            known = {*self.positions(segment.id).tolist(), *self.tombstones(segment.id).tolist()}
+            self._connection.executemany(
+                "INSERT INTO tombstone (segment, position) VALUES (?, ?)",
+                [(segment.id, at) for at in range(segment.passages) if at not in known],
+            )
+
+    def index_words(self) -> None:
+        """Fill the lexical index from the documents: O(their size)."""
+        for key in self.all_keys():
+            lexical.add(self._connection, self._words(key))
+
+    def _words(self, key: int) -> Iterator[tuple[int, str, str]]:
+        text = self.document(key).text
+        for row in self.passages_of(key):
+            passage = row.passage
+            yield row.key, text[passage.start : passage.end], heading(passage)

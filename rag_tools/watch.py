@@ -1,0 +1,277 @@
+"""Keeping an index up to date: syncing when files change, and at intervals.
+
+Each sync is that of `rag_tools.indexer`: it compares all files with what is indexed, so that no
+event of the file system has to be right, only in time.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing, contextmanager, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from rag_tools.disk import failures_named
+from rag_tools.errors import ConfigurationError, IndexAccessError, IndexLockedError, RagToolsError
+from rag_tools.index.arrayfile import open_atomically
+from rag_tools.indexer import Indexer
+from rag_tools.opened import OpenIndex
+from rag_tools.types import SyncReport, WatchState
+from rag_tools.watching import STATE, WATCH_LOCK
+
+_LOOK_SECONDS = 1.0  # between looks at what events don't tell: moved folders, single files, time
+_GATHER_MILLISECONDS = 1_000  # for which changes that follow each other are gathered at most
+_QUIET_MILLISECONDS = 100  # after which a group of changes is complete
+_POLL_MILLISECONDS = 1_000  # between two looks at every file, where there are no events
+_FIRST_WAIT, _LONGEST_WAIT = 1.0, 300.0  # seconds after a failure
+
+# File systems whose changes by other machines cause no event here.
+_REMOTE = (
+    *("nfs", "cifs", "smb", "9p", "afs", "ceph", "gluster", "lustre", "vboxsf", "drvfs"),
+    "fuse.",
+)
+
+_Signature = dict[str, tuple[int, ...] | None]
+
+
+class Watcher:
+    """Syncs an index whenever something changes.
+
+    Parameters
+    ----------
+    opened
+        The index. What is watched are the files and folders that were synced before.
+    every
+        Seconds between syncs, whatever changes; None: only at changes.
+    events
+        Whether to watch for changes.
+    poll
+        Whether to look at every file instead of waiting for events of the system; None: where a
+        folder is on a network file system.
+    report
+        Called after each sync, and after each failure.
+
+    Raises
+    ------
+    ConfigurationError
+        If there is nothing to wait for.
+    """
+
+    def __init__(
+        self,
+        opened: OpenIndex,
+        *,
+        every: float | None = None,
+        events: bool = True,
+        poll: bool | None = None,
+        report: Callable[[WatchState, SyncReport | None], None] = lambda state, report: None,
+    ) -> None:
+        if every is None and not events:
+            raise ConfigurationError("nothing to wait for: watch for changes, or give an interval")
+        if every is not None and not every > 0:
+            raise ConfigurationError(f"an interval of {every:g} s: give more than 0 seconds")
+        self._opened, self._indexer = opened, Indexer(opened)
+        self._every, self._events, self._poll, self._report = every, events, poll, report
+        self._state = WatchState(process=os.getpid(), events=events, every=every)
+
+    def run(self, stop: threading.Event) -> None:
+        """Sync now, and then at every change, until `stop` is set.
+
+        A failure, such as a full disk or another writer, is reported, and the sync is tried again
+        after a second, then after two, up to five minutes.
+
+        Raises
+        ------
+        IndexLockedError
+            If another process watches for this index.
+        IndexAccessError
+            If the index's directory can't be written.
+        """
+        with self._alone():
+            failures = 0
+            while not stop.is_set():
+                folders, _ = self._places()
+                with self._changes([*folders], stop) as changed:
+                    # What changes from here on is noticed, so that nothing is lost in between.
+                    moved = False
+                    while not (stop.is_set() or moved):
+                        _, files = self._places()
+                        failures = 0 if self._sync(failures, stop) else failures + 1
+                        moved = not failures and self._wait(changed, folders, files, stop)
+
+    def _sync(self, failures: int, stop: threading.Event) -> bool:
+        """Sync once; after a failure, wait before the next time."""
+        wait = min(_FIRST_WAIT * 2**failures, _LONGEST_WAIT)
+        report = None
+        now = time.time()
+        try:
+            report = self._indexer.sync()
+            update: dict[str, Any] = {
+                "synced": _at(time.time()),
+                "added": len(report.added),
+                "updated": len(report.updated),
+                "removed": len(report.removed),
+                "skipped": len(report.skipped),
+                "failures": 0,
+                "error": None,
+                "next": None if self._every is None else _at(now + self._every),
+            }
+        except RagToolsError as error:
+            update = {"failures": failures + 1, "error": str(error), "next": _at(now + wait)}
+        self._state = self._state.model_copy(update=update)
+        with suppress(IndexAccessError):  # a full disk: the failure itself is reported
+            self._write()
+        self._report(self._state, report)
+        if report is None:
+            stop.wait(wait)
+        return report is not None
+
+    def _wait(
+        self,
+        changed: Iterator[bool],
+        folders: _Signature,
+        files: _Signature,
+        stop: threading.Event,
+    ) -> bool:
+        """Wait for a reason to sync; return whether other folders must be watched from then on.
+
+        Parameters
+        ----------
+        folders, files
+            The places as they were before they were watched and synced.
+        """
+        until = None if self._every is None else time.monotonic() + self._every
+        for any_changed in changed:
+            now = self._places()
+            if now[0] != folders:
+                return True
+            if stop.is_set() or any_changed or now[1] != files:
+                return False
+            if until is not None and time.monotonic() >= until:
+                return False
+        return True
+
+    def _places(self) -> tuple[_Signature, _Signature]:
+        """Return what identifies the folders that are watched, and the state of single files."""
+        folders: _Signature = {}
+        files: _Signature = {}
+        with suppress(RagToolsError):  # the next sync fails as well, and says why
+            with self._opened.reader.view() as view:
+                roots = list(view.catalog.roots())
+            for root in roots:
+                try:
+                    status = Path(root).stat()
+                except OSError:
+                    files[root] = None
+                    continue
+                if Path(root).is_dir():
+                    folders[root] = (status.st_dev, status.st_ino)
+                else:
+                    files[root] = (status.st_ino, status.st_size, status.st_mtime_ns)
+        return folders, files
+
+    @contextmanager
+    def _changes(self, names: list[str], stop: threading.Event) -> Iterator[Iterator[bool]]:
+        """Give an iterator that says about every second whether something changed in a folder."""
+        folders = [Path(name) for name in names]
+        if not (folders and self._events):
+            yield _ticks(stop)
+            return
+        import watchfiles
+
+        poll = any(map(is_remote, folders)) if self._poll is None else self._poll
+        index = str(self._opened.directory.resolve())
+
+        def wanted(_change: watchfiles.Change, path: str) -> bool:
+            return not (path == index or path.startswith(index + os.sep))
+
+        def watched(polling: bool) -> Generator[bool, None, None]:
+            generator = watchfiles.watch(
+                *folders,
+                watch_filter=wanted,
+                debounce=_GATHER_MILLISECONDS,
+                step=_QUIET_MILLISECONDS,
+                stop_event=stop,
+                rust_timeout=round(1000 * _LOOK_SECONDS),
+                yield_on_timeout=True,
+                force_polling=polling or None,
+                poll_delay_ms=_POLL_MILLISECONDS,
+                ignore_permission_denied=True,
+                raise_interrupt=True,
+            )
+            with closing(generator):
+                for changes in generator:
+                    yield bool(changes)
+
+        changed = watched(poll)
+        try:
+            # It comes when the folders are watched; the sync that follows sees what it tells.
+            next(changed, False)
+        except (OSError, RuntimeError):  # such as too many folders for the events of the system
+            poll, changed = True, watched(True)
+            next(changed, False)
+        self._state = self._state.model_copy(update={"polling": poll})
+        with closing(changed):
+            yield changed
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        directory = self._opened.directory
+        lock = FileLock(directory / WATCH_LOCK, timeout=0)
+        with failures_named(directory):
+            try:
+                lock.acquire()
+            except Timeout:
+                raise IndexLockedError(
+                    f"another process watches for {directory}: stop it, or leave it to it"
+                ) from None
+        try:
+            self._write()
+            yield
+        finally:
+            with suppress(OSError):
+                (directory / STATE).unlink(missing_ok=True)
+            lock.release()
+
+    def _write(self) -> None:
+        path = self._opened.directory / STATE
+        with failures_named(path):
+            if path.parent.is_dir():
+                with open_atomically(path) as file:
+                    file.write(self._state.model_dump_json().encode())
+
+
+def _ticks(stop: threading.Event) -> Iterator[bool]:
+    while not stop.wait(_LOOK_SECONDS):
+        yield False
+
+
+def _at(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
+
+
+def is_remote(folder: Path) -> bool:
+    """Return whether a folder is on a network file system, as far as the system tells."""
+    if os.name == "nt":
+        return str(folder).startswith("\\\\")
+    if sys.platform != "linux":
+        return False
+    try:
+        mounts = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return False
+    real, best, kind = str(folder), "", ""
+    for line in mounts.splitlines():
+        fields, _, rest = line.partition(" - ")
+        place = fields.split()[4].encode().decode("unicode_escape")
+        inside = real == place or real.startswith(place.rstrip("/") + "/")
+        if inside and len(place) >= len(best):
+            best, kind = place, rest.split()[0]
+    return kind.startswith(_REMOTE)

@@ -9,7 +9,6 @@ from contextlib import suppress
 from pathlib import Path
 from threading import Lock
 from typing import Any
-from urllib.parse import urldefrag
 
 from rag_tools.catalog.rows import SourceState
 from rag_tools.cite.answer import Quotation, quotations
@@ -17,9 +16,11 @@ from rag_tools.cite.verify import parse_citations, verify
 from rag_tools.closing import Closing
 from rag_tools.documents import Documents
 from rag_tools.errors import IngestError, InvalidQueryError, NoTextError, NotFoundError
+from rag_tools.ingest.contents import find
 from rag_tools.ingest.load import DEFAULT_MAX_BYTES, read
 from rag_tools.ingest.worker import Worker
 from rag_tools.limits import MAX_QUERY, check_answer
+from rag_tools.member_uri import member_path, split_locator
 from rag_tools.reader import Reader
 from rag_tools.searcher import Searcher
 from rag_tools.types import Citation, Document, Verification, Verifications, document_id
@@ -193,18 +194,35 @@ class Checker(Closing):
         kept = self._parsing.acquire(blocking=False)
         try:
             if kept:
-                return self._worker.load(data, name=name, uri=indexed.uri)
+                return self._document(self._worker, data, name, indexed)
             with Worker() as worker:  # another thread is parsing
-                return worker.load(data, name=name, uri=indexed.uri)
+                return self._document(worker, data, name, indexed)
         except NoTextError:
-            return Document(id=indexed.id, uri=indexed.uri, title=indexed.title, text="")
+            return _without_text(indexed)
         except IngestError:
             return None
         finally:
             if kept:
                 self._parsing.release()
 
+    def _document(self, worker: Worker, data: bytes, name: str, indexed: Document) -> Document:
+        """Return the file's document, or the member of it that was indexed."""
+        found = find(
+            worker,
+            data,
+            name=name,
+            uri=indexed.uri,
+            path=member_path(indexed.uri),
+            max_bytes=DEFAULT_MAX_BYTES,
+        )
+        return found or _without_text(indexed)
+
+
+def _without_text(indexed: Document) -> Document:
+    """Return what is left of a document that its source no longer has."""
+    return Document(id=indexed.id, uri=indexed.uri, title=indexed.title, text="")
+
 
 def _uri(source: str) -> str:
     """Return the URI of a document that an answer refers to by URL or by path."""
-    return urldefrag(source)[0] if "://" in source else Path(source).resolve().as_uri()
+    return split_locator(source)[0] if "://" in source else Path(source).resolve().as_uri()

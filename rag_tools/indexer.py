@@ -16,8 +16,9 @@ from rag_tools.errors import IngestError, InvalidQueryError, SkippedDocumentsErr
 from rag_tools.ingest.discover import inside
 from rag_tools.ingest.load import DEFAULT_MAX_BYTES
 from rag_tools.ingest.worker import DEFAULT_TIMEOUT, Worker
+from rag_tools.meter import Meter
 from rag_tools.opened import OpenIndex
-from rag_tools.sync import Meter, SyncOptions, source_root, sync
+from rag_tools.sync import SyncOptions, source_root, sync
 from rag_tools.types import Document, Progress, Skipped, SyncReport
 from rag_tools.writer import Writer
 

@@ -10,11 +10,33 @@ from rag_tools.types import Block, Document, Passage, SourceMap
 
 
 class SourceState(NamedTuple):
-    """A synced file as it was read: size, modification time, hash of its bytes."""
+    """A synced file as it was read: size, modification time, hash of its bytes.
+
+    Of a file of a git repository, the hash is ``git:`` and the id of the blob, and the time 0.
+    """
 
     size: int
     mtime_ns: int
     sha256: str
+
+
+UNSETTLED = SourceState(-1, 0, "")
+"""That of a file whose documents aren't all in the index yet. No file has it."""
+
+
+class Known(NamedTuple):
+    """What the catalog knows of a synced file.
+
+    Attributes
+    ----------
+    ids
+        Of its documents, one unless others are inside of it, as in an archive.
+    state
+        As it was read; `UNSETTLED` if its documents weren't read of the same state.
+    """
+
+    ids: tuple[str, ...]
+    state: SourceState
 
 
 class SegmentRow(NamedTuple):

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rag_tools.errors import InvalidQueryError
+from rag_tools.member_uri import is_member, with_locator
 from rag_tools.types import Aligned, Box, Citation, Document, Page, Part, Span
 
 _CONTEXT_CHARACTERS = 32
@@ -189,7 +190,8 @@ def source_url(document: Document, span: Span) -> str:
     ``#page=3`` for a paginated source; what a part with a name has for it, such as ``#t=751`` for
     a time; a text fragment, after the nearest anchor as a fallback,
     for HTML and whatever else is on the web (``#install:~:text=Run%20the``); ``#L10-L14`` for a
-    text file; the plain URI for other files and for names of any other scheme.
+    text file; the plain URI for other files and for names of any other scheme. In a member of an
+    archive, these follow the path of the member, see `rag_tools.member_uri`.
 
     Raises
     ------
@@ -199,9 +201,8 @@ def source_url(document: Document, span: Span) -> str:
     _check_span(document, span)
     match = _SCHEME.match(document.uri)
     scheme = match[0].lower() if match else ""
-    if scheme not in ("file", "http", "https"):
+    if scheme not in ("file", "http", "https") and not is_member(document.uri):
         return document.uri
-    address, _, anchor = document.uri.partition("#")
     fragment = ""
     page, _ = _page_boxes(document, span)
     parts = _parts(document, span)
@@ -209,14 +210,16 @@ def source_url(document: Document, span: Span) -> str:
         fragment = f"page={page.number}"
     elif parts and parts[0].fragment:
         fragment = parts[0].fragment
-    elif document.media_type == "text/html" or scheme != "file":
+    elif document.media_type == "text/html" or scheme in ("http", "https"):
         directive = text_directive(document.text, span)
-        anchor = _anchor_at(document, span.start) or anchor
+        anchor = _anchor_at(document, span.start) or document.uri.partition("#")[2]
+        if is_member(document.uri):
+            anchor = ""  # the fragment leads to the member
         fragment = f"{anchor}:~:{directive}" if directive else anchor
     elif document.source_map is None:
         (first, last), _ = line_columns(document.text, span)
         fragment = f"L{first}" if first == last else f"L{first}-L{last}"
-    return f"{address}#{fragment}" if fragment else document.uri
+    return with_locator(document.uri, fragment)
 
 
 def text_directive(text: str, span: Span) -> str:

@@ -21,13 +21,15 @@ MOST_LINES = 500
 # other, as long as there is no cycle.
 LAYERS = [
     {"errors", "limits", "closing", "cores", "tracing", "file_uri", "compaction", "processor"}
-    | {"handoff"},
+    | {"handoff", "member_uri"},
     {"types", "disk"},
     {"sentences", "units", "folding", "ingest", "encode", "index", "evidence", "wire"},
     {"catalog"},
     {"reader"},
     {"cite", "rerank", "duplicates", "second_stage"},
     {"hits", "writer", "carrying", "gathered"},
+    {"meter"},
+    {"intake"},
     {"sync", "creation"},
     {"opened"},
     {"searcher", "indexer", "documents", "status"},

@@ -41,6 +41,7 @@ from rag_tools.types import (
     Verification,
     Verifications,
     Versions,
+    WebOptions,
 )
 
 
@@ -92,13 +93,11 @@ class Engine(Closing):
         create
             Make the index if there is none.
         passage_tokens
-            Maximum tokens per passage; default 180. Like `bits` and `dim`, it is fixed when the
-            index is made.
+            Maximum tokens per passage; default 180. Fixed in an index, like `bits` and `dim`.
         bits
             Bits per dimension of a token's residual: 4, 2 or 1; default 4.
         dim
-            Dimensions of a token's embedding: the first ones that the checkpoint gives, which hold
-            the most in the bundled one. Default: all.
+            Dimensions of a token's embedding: the first that the checkpoint gives. Default: all.
         signals, evidence
             Weights of the signals that `search` adds to MaxSim, and the directory of the model that
             its second stage reads passages with, see `SecondStage`; default: no second stage.
@@ -113,8 +112,7 @@ class Engine(Closing):
         IndexAccessError
             If the index can't be read or made for another reason, such as a missing permission.
         IndexMismatchError
-            If `checkpoint`, `passage_tokens`, `bits` or `dim` differ from those that the index was
-            made with.
+            If `checkpoint`, `passage_tokens`, `bits` or `dim` differ from those of the index.
         InvalidQueryError
             If a new index can't be made with these values.
         CheckpointError
@@ -149,9 +147,10 @@ class Engine(Closing):
         document_timeout: float | None = None,
         url_template: str | None = None,
         within: Sequence[str | Path] = (),
+        web: WebOptions | None = None,
         progress: Progress | None = None,
     ) -> SyncReport:
-        """Bring the index up to date with files and folders. See `Indexer.sync`."""
+        """Bring the index up to date with its sources. See `Indexer.sync`."""
         return self._indexer.sync(
             paths,
             include=include,
@@ -162,6 +161,7 @@ class Engine(Closing):
             document_timeout=document_timeout,
             url_template=url_template,
             within=within,
+            web=web,
             progress=progress,
         )
 

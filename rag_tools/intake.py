@@ -85,6 +85,10 @@ class Source(NamedTuple):
         return max(1, int(self.size * share))
 
 
+Planned = tuple[Source, Read]
+"""A file that may have changed, and how to read it."""
+
+
 @dataclass
 class Tally:
     """What a sync did so far."""

@@ -7,6 +7,7 @@ one is read, so that progress has a total.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import os
@@ -18,12 +19,14 @@ from typing import Any
 
 from rag_tools.catalog.rows import Known, SourceState
 from rag_tools.errors import InvalidQueryError, UnreadableFileError
+from rag_tools.git_sync import GitOptions, is_repository_root, plan_revision
 from rag_tools.ingest.discover import discover, inside
 from rag_tools.ingest.load import harmless, printable, read
 from rag_tools.ingest.worker import Worker
-from rag_tools.intake import Intake, Read, Source, Tally
+from rag_tools.intake import Intake, Planned, Source, Tally
 from rag_tools.meter import Meter
-from rag_tools.types import Skipped, SyncReport, document_id
+from rag_tools.types import Skipped, SyncReport, WebOptions, document_id
+from rag_tools.web_sync import is_page_root, plan_pages
 from rag_tools.writer import Writer
 
 # A file that is written again within this time after it was read may keep its size and time stamp,
@@ -70,10 +73,6 @@ class SyncOptions:
         )
 
 
-Planned = tuple[Source, Read]
-"""A file that may have changed, and how to read it."""
-
-
 def sync(
     writer: Writer,
     roots: Sequence[tuple[Path, SyncOptions]],
@@ -82,8 +81,9 @@ def sync(
     max_bytes: int,
     meter: Meter,
     within: Sequence[Path] = (),
+    elsewhere: Mapping[str, WebOptions | GitOptions] | None = None,
 ) -> SyncReport:
-    """Bring the index in step with the files under `roots`.
+    """Bring the index in step with the files under `roots`, and with what is `elsewhere`.
 
     A file that can't be read, parsed or made ready, whatever is raised, is reported and skipped;
     if an earlier version of it is indexed, that one stays.
@@ -91,9 +91,9 @@ def sync(
     Parameters
     ----------
     roots
-        Absolute paths of folders or files, with their options; none: those synced before, with
-        the options used then. A root synced before that lies inside one of them keeps its own
-        options and is synced too.
+        Absolute paths of folders or files, with their options; if nothing is `elsewhere` either:
+        everything that was synced before, with the options used then. A root synced before that
+        lies inside one of them keeps its own options and is synced too.
     worker
         Parses the files.
     max_bytes
@@ -103,14 +103,20 @@ def sync(
     within
         Resolved folders. If there are any, `roots` lie in them, links that lead out of them are
         reported and skipped, and what was synced before is synced as it was then: its options
-        count, and so does a root around one of `roots`.
+        count, and so does a root around one of `roots`. Nothing `elsewhere` is synced then.
+    elsewhere
+        Pages of the web and repositories, as roots are stored, with their options.
     """
     started = time.monotonic()
     tally = Tally()
     intake = Intake(writer, worker, tally, meter, max_bytes=max_bytes)
+    remote: dict[str, WebOptions | GitOptions | None] = dict(elsewhere or {})
+    if not (roots or remote or within):
+        remote = dict.fromkeys(filter(is_remote, writer.catalog.roots()))
     stored = {
         path: (Path(path), SyncOptions.from_json(options))
         for path, options in writer.catalog.roots().items()
+        if not is_remote(path)
     }
     given = {printable(str(root)): (root, options) for root, options in roots}
     if within:
@@ -124,7 +130,7 @@ def sync(
         if not (given or stored):
             folders = ", ".join(map(str, within))
             raise InvalidQueryError(f"nothing in {folders} was indexed before: name what to index")
-    given = given or stored
+    given = given or ({} if elsewhere else stored)
     every = stored | given
     below = tuple(map(_prefix, given))
     planned: list[Planned] = []
@@ -144,6 +150,30 @@ def sync(
                 meter=meter,
                 max_bytes=max_bytes,
             )
+    with contextlib.ExitStack() as opened:
+        for path, chosen in remote.items():
+            if isinstance(chosen, WebOptions) or (chosen is None and is_page_root(path)):
+                planned += plan_pages(
+                    writer, path, chosen, intake, meter=meter, max_bytes=max_bytes
+                )
+            else:
+                planned += plan_revision(
+                    writer, path, chosen, intake, opened, meter=meter, max_bytes=max_bytes
+                )
+        _take(planned, intake, worker, meter)
+    writer.commit()
+    meter.finish()
+    return tally.report(
+        encoded_passages=writer.encoded_passages, seconds=time.monotonic() - started
+    )
+
+
+def is_remote(root: str) -> bool:
+    """Tell whether a root is a page of the web or a repository."""
+    return is_page_root(root) or is_repository_root(root)
+
+
+def _take(planned: list[Planned], intake: Intake, worker: Worker, meter: Meter) -> None:
     # In the order of a hash: what the codebook is trained on, the first files, is then a fair
     # sample of all of them, and so is what the time left is estimated by; and the order is the
     # same every time.
@@ -153,11 +183,6 @@ def sync(
         worker.start()
     for source, read_source in planned:
         intake.take(source, read_source)
-    writer.commit()
-    meter.finish()
-    return tally.report(
-        encoded_passages=writer.encoded_passages, seconds=time.monotonic() - started
-    )
 
 
 def _as_before(

@@ -19,6 +19,7 @@ from urllib.parse import quote as percent_encode
 import numpy as np
 from numpy.typing import NDArray
 
+from rag_tools.cite.permalinks import permalink
 from rag_tools.errors import InvalidQueryError
 from rag_tools.member_uri import is_member, with_locator
 from rag_tools.types import Aligned, Box, Citation, Document, Page, Part, Span
@@ -61,11 +62,12 @@ def cite_span(
     score, alignment
         Passed on to the citation.
     url_template
-        Makes the url instead of :func:`source_url`, for example
+        Makes the url instead of `permalink` and `source_url`, for example
         ``"vscode://file{path}:{first_line}"``. Fields: ``uri``, ``path`` (of the uri),
         ``relative_path`` (to the folder that was synced), ``start``, ``end``, ``first_line``,
-        ``last_line``, ``page`` (empty without pages), ``heading``, ``quote``, ``document_id``.
-        Values that aren't parts of the uri are percent-encoded.
+        ``last_line``, ``page`` (empty without pages), ``heading``, ``quote``, ``document_id``, and,
+        for a file of a git repository, ``repository`` and ``commit``. Values that aren't
+        parts of the uri are percent-encoded.
 
     Raises
     ------
@@ -75,6 +77,7 @@ def cite_span(
         The template has an unknown field or is malformed.
     """
     _check_span(document, span)
+    url_template = url_template or permalink(document)
     lines, columns = line_columns(document.text, span)
     page, boxes = _page_boxes(document, span)
     citation = Citation(
@@ -368,6 +371,8 @@ def _fill_template(template: str, document: Document, citation: Citation) -> str
         if scheme
         else percent_encode(document.uri),
         "relative_path": percent_encode(str(document.metadata.get("path", ""))),
+        "repository": percent_encode(str(document.metadata.get("repository", "")), safe="/:@"),
+        "commit": percent_encode(str(document.metadata.get("commit", ""))),
         "start": citation.start,
         "end": citation.end,
         "first_line": first_line,

@@ -4,59 +4,21 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
-from typing import Any, NamedTuple
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
-from rag_tools.errors import FileTooLargeError, IngestError, InvalidQueryError
-from rag_tools.remote.fetch import Fetcher, Response, same_host
+from rag_tools.errors import FileTooLargeError, IngestError
+from rag_tools.remote.fetch import Fetcher, Response
 from rag_tools.remote.links import listing, outgoing
 from rag_tools.remote.robots import Robots
-from rag_tools.types import Skipped
+from rag_tools.remote.urls import same_host
+from rag_tools.types import Skipped, WebOptions
 
 _MOST_BYTES = 256 * 1024 * 1024  # of all pages of a crawl
 _MOST_LISTINGS = 100  # sitemaps of a crawl
 _GONE = frozenset({404, 410})
 _HTML = (".html", ".htm", ".xhtml")
 _LISTS = (".xml", ".rss", ".atom", ".rdf", ".gz")
-
-
-@dataclass(frozen=True)
-class WebOptions:
-    """How pages of the web are collected; the options are stored with the root.
-
-    Attributes
-    ----------
-    depth
-        How many links are followed from a page, or from each page that a sitemap or a feed lists;
-        0 for none. Links to other hosts aren't followed.
-    max_pages
-        Most pages of one root.
-    delay
-        Seconds between two requests to a host, unless its robots.txt asks for more.
-    allow_private
-        Whether addresses of private networks and of this machine may be connected to.
-
-    Raises
-    ------
-    InvalidQueryError
-        A number is negative, or `max_pages` isn't positive.
-    """
-
-    depth: int = 0
-    max_pages: int = 1000
-    delay: float = 0.5
-    allow_private: bool = False
-
-    def __post_init__(self) -> None:
-        if self.depth < 0 or self.max_pages < 1 or not self.delay >= 0:
-            raise InvalidQueryError(
-                f"depth {self.depth}, max_pages {self.max_pages}, delay {self.delay:g}: none may "
-                "be negative, and at least one page must be allowed"
-            )
-
-    def as_json(self) -> dict[str, Any]:
-        """Return the options as the catalog stores them."""
-        return asdict(self)
 
 
 @dataclass(frozen=True)
@@ -231,7 +193,7 @@ class _Walk:
         if response.name.lower().endswith(_HTML):
             out = outgoing(response.body, response.url, response.name)
             links = out.links if depth < self._options.depth else []
-            index = index and out.index
+            index = index and out.may_index
         links = [each for each in links if same_host(each, self._host)]
         if index:
             self._keep(url, response, links, depth)

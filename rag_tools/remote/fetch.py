@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import mimetypes
-import re
 import time
 from collections.abc import Iterator
 from email.message import Message
 from pathlib import PurePosixPath
 from typing import NamedTuple
-from urllib.parse import unquote, urljoin, urlsplit, urlunsplit
+from urllib.parse import unquote, urlsplit
 
 import httpcore2
 import httpx2
@@ -18,7 +17,8 @@ from rag_tools.closing import Closing
 from rag_tools.errors import FileTooLargeError, UnreadableFileError
 from rag_tools.ingest.html_encoding import as_page
 from rag_tools.ingest.load import supported
-from rag_tools.remote.addresses import GuardedBackend
+from rag_tools.remote.connecting import GuardedBackend
+from rag_tools.remote.urls import LONGEST_URL, normal_url
 
 AGENT = "rag-tools"
 """The name by which a site's robots.txt can refuse what is fetched."""
@@ -26,8 +26,6 @@ AGENT = "rag-tools"
 _REDIRECTS = 5
 _SECONDS = 120.0  # for a page, whatever its size
 _SILENCE = 30.0  # seconds without anything from the server
-_LONGEST_URL = 2000
-_PORTS = {"http": 80, "https": 443}
 _PAGE_TYPES = frozenset({"text/html", "application/xhtml+xml"})
 _FAILURES = (
     *(httpx2.HTTPError, httpx2.InvalidURL),
@@ -62,40 +60,6 @@ class Response(NamedTuple):
     etag: str = ""
     modified: str = ""
     robots: str = ""
-
-
-def normal_url(url: str, base: str = "") -> str | None:
-    """Return the usual form of a URL without its fragment; None if it isn't one of the web.
-
-    Examples
-    --------
-    >>> normal_url("../b?q#top", "HTTP://Example.org:80/a/c")
-    'http://example.org/b?q'
-    >>> normal_url("mailto:ada@example.org") is None
-    True
-    """
-    try:
-        parts = urlsplit(urljoin(base, url.strip()))
-        host, port = parts.hostname, parts.port
-    except ValueError:
-        return None
-    scheme = parts.scheme.lower()
-    if scheme not in _PORTS or not host or parts.username is not None or len(url) > _LONGEST_URL:
-        return None
-    if re.search(r"[\s\0-\x1f]", host):
-        return None
-    host = f"[{host}]" if ":" in host else host
-    place = host if port in (None, _PORTS[scheme]) else f"{host}:{port}"
-    path = parts.path.replace(" ", "%20") or "/"
-    return urlunsplit((scheme, place, path, parts.query.replace(" ", "%20"), ""))
-
-
-def same_host(one: str, other: str) -> bool:
-    """Tell whether two URLs lead to the same host and port, by http or by https."""
-    first, second = urlsplit(one), urlsplit(other)
-    if first.hostname != second.hostname:
-        return False
-    return first.port == second.port or first.port is second.port is None
 
 
 class Fetcher(Closing):
@@ -183,8 +147,8 @@ class Fetcher(Closing):
             answer.status_code,
             body,
             name,
-            answer.headers.get("etag", "")[:_LONGEST_URL],
-            answer.headers.get("last-modified", "")[:_LONGEST_URL],
+            answer.headers.get("etag", "")[:LONGEST_URL],
+            answer.headers.get("last-modified", "")[:LONGEST_URL],
             answer.headers.get("x-robots-tag", ""),
         )
 

@@ -13,7 +13,7 @@ from lxml import etree, html
 from rag_tools.errors import UnreadableFileError
 from rag_tools.ingest.archive import local, parse_xml
 from rag_tools.ingest.html_encoding import decode_page
-from rag_tools.remote.fetch import normal_url
+from rag_tools.remote.urls import normal_url
 
 _MOST_LINKS = 10_000
 _MOST_UNPACKED = 64 * 1024 * 1024
@@ -34,12 +34,12 @@ class Outgoing(NamedTuple):
     ----------
     links
         Where it leads, in order, each once.
-    index
+    may_index
         Whether it may be indexed; a page can forbid it with ``<meta name="robots">``.
     """
 
     links: list[str]
-    index: bool = True
+    may_index: bool = True
 
 
 def listing(body: bytes, url: str) -> Listing | None:

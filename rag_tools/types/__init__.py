@@ -3,7 +3,8 @@
 Positions are half-open ``[start, end)`` in Unicode code points of a document's canonical text.
 ``document.text[span.start:span.end]`` is the span's text, always. Nothing here reads files,
 scores or stores. Every name is imported from here; the modules of this package divide them by
-subject: `documents`, `results` of a search, `claims`, and `reports`.
+subject: `documents`, `results` of a search, `claims`,
+`reports`, and options for the `web`.
 """
 
 from __future__ import annotations
@@ -53,6 +54,7 @@ from rag_tools.types.results import (
     SearchResults,
 )
 from rag_tools.types.values import Metadata, Value
+from rag_tools.types.web import WebOptions
 
 __all__ = [
     "MAX_LABEL_LENGTH",
@@ -91,6 +93,7 @@ __all__ = [
     "VerificationStatus",
     "Verifications",
     "Versions",
+    "WebOptions",
     "document_id",
     "label",
 ]

@@ -79,6 +79,11 @@ class Source(NamedTuple):
     hidden: bool = False
 
     @property
+    def shown(self) -> str:
+        """The file as a report names it."""
+        return self.path if self.uri.startswith("file:") else self.uri
+
+    @property
     def characters(self) -> int:
         """Expected characters of text, at least 1; they measure the file's share of the work."""
         share = _TEXT_SHARE.get(PurePosixPath(self.name).suffix.lower(), 1.0)
@@ -155,7 +160,7 @@ class Intake:
                 left = self._documents(source, data, state)
         except Exception as error:
             # Any error here is due to this file, because nothing here changes the index.
-            self._failed(source, source.path, error)
+            self._failed(source, source.shown, error)
             left = source.characters
         self._meter.settled(left)
 
@@ -189,7 +194,7 @@ class Intake:
         before = source.known.ids if source.known else ()
         for path, uri, document, failure in contents:
             relative = f"{source.relative}/{path}" if path else source.relative
-            name = f"{source.path}/{path}" if path else source.path
+            name = f"{source.shown}/{path}" if path else source.shown
             try:
                 if failure:
                     raise failure
@@ -235,7 +240,7 @@ class Intake:
         elif isinstance(error, IngestError) and not isinstance(error, InvalidDocumentError):
             self.tally.skipped.append(Skipped(path=name, reason=str(error)))
         else:
-            relative = source.relative + name.removeprefix(source.path)
+            relative = source.relative + name.removeprefix(source.shown)
             reason = fault(relative, "can't be indexed", error)
             self.tally.skipped.append(Skipped(path=name, reason=reason))
 

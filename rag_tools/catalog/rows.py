@@ -152,7 +152,10 @@ def _encode_structure(document: Document) -> bytes:
     source_map = document.source_map
     structure = {
         "blocks": document.blocks,
-        "source_map": None if source_map is None else source_map.model_dump(mode="json"),
+        # Without defaults: earlier releases read it too, unless it has what they don't know.
+        "source_map": None
+        if source_map is None
+        else source_map.model_dump(mode="json", exclude_defaults=True),
     }
     return zlib.compress(json.dumps(structure, ensure_ascii=False).encode("utf-8"))
 

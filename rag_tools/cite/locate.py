@@ -95,6 +95,7 @@ def cite_span(
         page_label=None if page is None else page.label,
         part=_part_name(_parts(document, span)),
         boxes=boxes,
+        recognised=_confidence(document, span),
         heading=_heading_at(document, span.start),
         score=score,
         alignment=None if alignment is None else tuple(alignment),
@@ -164,6 +165,14 @@ def _page_boxes(document: Document, span: Span) -> tuple[Page | None, tuple[Box,
         Box(source_map.pages[page].number, *corner.tolist(), *opposite.tolist())
         for page, corner, opposite in zip(pages[firsts], top_left, bottom_right, strict=True)
     )
+
+
+def _confidence(document: Document, span: Span) -> float | None:
+    """Return the least confidence with which words of a span were recognised; None if none was."""
+    found = document.source_map.recognised if document.source_map else ()
+    first = bisect_right(found, span.start, key=lambda each: each.end)
+    last = bisect_left(found, span.end, key=lambda each: each.start)
+    return min((round(each.confidence, 3) for each in found[first:last]), default=None)
 
 
 def _parts(document: Document, span: Span) -> tuple[Part, ...]:

@@ -16,6 +16,8 @@ from rich.text import Text
 
 from rag_tools.cli.output import complain, console, one_line, visible, write
 from rag_tools.file_uri import path_of
+from rag_tools.ingest.extras import recognises_text
+from rag_tools.ingest.formats import PICTURES
 from rag_tools.member_uri import member_path, split_locator
 from rag_tools.types import (
     Aligned,
@@ -155,6 +157,14 @@ def sync_report(report: SyncReport, out: Console) -> None:
         out.print(
             f"divided by lines instead of by function: {files}; install 'rag-tools[code]' and "
             "index them again",
+            soft_wrap=True,
+            markup=False,
+        )
+    pictures = sum(report.unsupported_types.get(suffix, 0) for suffix in PICTURES)
+    if pictures and not recognises_text():
+        out.print(
+            f"{pictures:,} pictures weren't read: install 'rag-tools[ocr]' to have the text in them "
+            "recognised",
             soft_wrap=True,
             markup=False,
         )

@@ -20,6 +20,9 @@ _PAGE = re.compile(r"(?!v?\d[\d.]*\Z|.*\.(?:so|log|dll|dylib)\.)[\w.:+@\[-]+\.[1
 _PREFIXES = ("dockerfile.", "containerfile.")
 _PACKED = {".tar.bz2": ".tbz2", ".tar.gz": ".tgz", ".tar.xz": ".txz"}
 
+PICTURES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
+"""Suffixes of pictures, whose text can be recognised."""
+
 ARCHIVES = frozenset({".zip", ".tar", *_PACKED.values()})
 """Suffixes of files that are nothing but archives of others."""
 

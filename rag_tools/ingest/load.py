@@ -21,7 +21,8 @@ from rag_tools.errors import (
 )
 from rag_tools.ingest.code_grammars import LANGUAGES
 from rag_tools.ingest.decode import decode
-from rag_tools.ingest.formats import ARCHIVES, format_suffix
+from rag_tools.ingest.extras import WITHOUT_OCR, recognises_text
+from rag_tools.ingest.formats import ARCHIVES, PICTURES, format_suffix
 from rag_tools.ingest.plugins import plugin
 from rag_tools.ingest.recognise import has_signature, is_page, recognise
 from rag_tools.ingest.text import FORMATS, is_minified
@@ -92,6 +93,7 @@ _LOADERS: dict[str, str] = {
     **dict.fromkeys((".odt", ".ott", ".ods", ".ots", ".odp", ".otp", ".odg"), "odf"),
     ".org": "org",
     ".pdf": "pdf",
+    **dict.fromkeys(PICTURES if recognises_text() else (), "picture"),
     **dict.fromkeys((".pptx", ".pptm", ".ppsx", ".potx"), "pptx"),
     **dict.fromkeys((".doc", ".dot", ".ppt", ".pps"), "office"),
     ".rtf": "rtf",
@@ -113,7 +115,9 @@ _PICTURES = "it may hold only pictures; save it as PDF, and run OCR on that"
 
 # Loaders that extract the text from a file, and why they may find none.
 _WITHOUT_TEXT = {
-    "pdf": "it may be a scan; run OCR first (for example `ocrmypdf IN.pdf OUT.pdf`)",
+    "pdf": "no text is recognised on its pages"
+    if recognises_text()
+    else f"it may be a scan: {WITHOUT_OCR}",
     "html": "scripts may draw what a browser shows; save the page as it is shown, or print it to "
     "PDF",
     "docx": "it may hold only pictures or embedded documents; save it as PDF or as plain text",

@@ -19,6 +19,7 @@ from rag_tools.ingest.pdf_glyphs import read_glyphs
 from rag_tools.ingest.pdf_layout import reading_order
 from rag_tools.ingest.pdf_notes import Placing, read_alternatives, read_annotations, read_string
 from rag_tools.ingest.pdf_pieces import Line, Piece
+from rag_tools.ingest.pdf_scan import read_scan
 
 _MAX_LABEL = 32  # characters of a page label; nobody prints a longer one
 _SAMPLED_CHARACTERS = 500  # characters of a page that tell the direction of its text
@@ -42,6 +43,8 @@ class PageText(NamedTuple):
         Height in points of the page turned so.
     label
         The page number as it is printed; None if it is the place in the file, counted from 1.
+    confidence
+        Of each piece that was recognised in a picture; they stand last in `pieces`.
     """
 
     pieces: list[Piece]
@@ -51,6 +54,7 @@ class PageText(NamedTuple):
     upright: NDArray[np.float64]
     upright_height: float
     label: str | None
+    confidence: list[float] = []  # noqa: RUF012 - never changed
 
 
 def read_page(pdf: Any, index: int) -> PageText:  # noqa: ANN401 - pypdfium2 is untyped
@@ -67,6 +71,7 @@ def read_page(pdf: Any, index: int) -> PageText:  # noqa: ANN401 - pypdfium2 is 
             pieces, turned = cut(text_page, glyphs, upright_size, upright, turns)
         finally:
             text_page.close()
+        scan = read_scan(page, pieces, upright, shown)
         place = Placing(shown, upright, len(glyphs.text))
         fields, notes = read_annotations(pdf, page, place)
         notes += read_alternatives(pdf, page, place)
@@ -74,13 +79,14 @@ def read_page(pdf: Any, index: int) -> PageText:  # noqa: ANN401 - pypdfium2 is 
         page.close()
     asides = [[line] for note in notes for line in reading_order([note])]
     return PageText(
-        pieces + fields,
+        pieces + fields + [each.piece for each in scan],
         ([turned] if turned else []) + asides,
         width,
         height,
         upright,
         upright_size[1],
         _label(pdf, index),
+        [each.confidence for each in scan],
     )
 
 

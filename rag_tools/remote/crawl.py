@@ -18,7 +18,7 @@ _MOST_BYTES = 256 * 1024 * 1024  # of all pages of a crawl
 _MOST_LISTINGS = 100  # sitemaps of a crawl
 _GONE = frozenset({404, 410})
 _HTML = (".html", ".htm", ".xhtml")
-_LISTS = (".xml", ".rss", ".atom", ".rdf", ".gz")
+_LISTS = (".xml", ".xml.gz")
 
 
 @dataclass(frozen=True)
@@ -151,7 +151,7 @@ class _Walk:
             if self._robots.allows(url):
                 self._visit(url, depth)
             else:
-                self._skip(url, "the site's robots.txt doesn't allow it, or can't be read")
+                self._skip(url, "the site's robots.txt doesn't allow it")
         except IngestError as error:
             self._skip(url, str(error))
             self.found.complete &= isinstance(error, FileTooLargeError)

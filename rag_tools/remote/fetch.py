@@ -26,6 +26,7 @@ AGENT = "rag-tools"
 _REDIRECTS = 5
 _SECONDS = 120.0  # for a page, whatever its size
 _SILENCE = 30.0  # seconds without anything from the server
+_FEED_TYPES = frozenset({"application/atom+xml", "application/rdf+xml", "application/rss+xml"})
 _PAGE_TYPES = frozenset({"text/html", "application/xhtml+xml"})
 _FAILURES = (
     *(httpx2.HTTPError, httpx2.InvalidURL),
@@ -138,7 +139,8 @@ class Fetcher(Closing):
         kind, charset = _content_type(answer.headers.get("content-type", ""))
         name = file_name(url, kind)
         body = b""
-        if answer.status_code == 200 and supported(PurePosixPath(name)):
+        is_read = supported(PurePosixPath(name)) or name.endswith(".xml.gz")
+        if answer.status_code == 200 and is_read:
             body = b"".join(self._chunks(url, answer, limit))
             if charset and (kind.startswith("text/") or kind in _PAGE_TYPES):
                 body = _decoded(body, charset)
@@ -189,6 +191,8 @@ def file_name(url: str, kind: str) -> str:
         return name if suffix in (".html", ".htm", ".xhtml") else f"{name}.html"
     if suffix and (kind in _UNTOLD or kind.startswith("text/")) and supported(PurePosixPath(name)):
         return name
+    if kind in _FEED_TYPES:
+        return name if suffix == ".xml" else f"{name}.xml"
     guessed = ".txt" if kind == "text/plain" else mimetypes.guess_extension(kind) or ""
     if not guessed or suffix == guessed or mimetypes.guess_type(name)[0] == kind:
         return name

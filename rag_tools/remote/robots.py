@@ -6,7 +6,7 @@ import time
 from urllib.parse import urlsplit
 from urllib.robotparser import RobotFileParser
 
-from rag_tools.errors import IngestError
+from rag_tools.errors import IngestError, UnreadableFileError
 from rag_tools.remote.fetch import AGENT, Fetcher
 
 _MOST_BYTES = 500 * 1024  # as RFC 9309 allows
@@ -27,11 +27,17 @@ class Robots:
     def __init__(self, fetcher: Fetcher, *, delay: float) -> None:
         self._fetcher = fetcher
         self._delay = delay
-        self._rules: dict[str, RobotFileParser] = {}
+        self._rules: dict[str, RobotFileParser | IngestError] = {}
         self._last: dict[str, float] = {}
 
     def allows(self, url: str) -> bool:
-        """Tell whether a page may be fetched."""
+        """Tell whether a page may be fetched.
+
+        Raises
+        ------
+        IngestError
+            The rules of its site can't be fetched, so that nothing may be.
+        """
         return self._of(url).can_fetch(AGENT, url)
 
     def wait(self, url: str) -> None:
@@ -48,20 +54,20 @@ class Robots:
         parts = urlsplit(url)
         site = f"{parts.scheme}://{parts.netloc}"
         if site not in self._rules:
-            self._rules[site] = self._read(f"{site}/robots.txt")
-        return self._rules[site]
+            try:
+                self._rules[site] = self._read(f"{site}/robots.txt")
+            except IngestError as error:
+                self._rules[site] = error
+        rules = self._rules[site]
+        if isinstance(rules, IngestError):
+            raise rules
+        return rules
 
     def _read(self, url: str) -> RobotFileParser:
+        answer = self._fetcher.get(url, max_bytes=_MOST_BYTES)
+        if answer.status >= 500:
+            raise UnreadableFileError(f"{url}: the server answers {answer.status}")
         rules = RobotFileParser(url)
-        try:
-            answer = self._fetcher.get(url, max_bytes=_MOST_BYTES)
-        except IngestError:
-            rules.parse(["User-agent: *", "Disallow: /"])  # as long as they aren't known
-            return rules
-        if answer.status == 200:
-            rules.parse(answer.body.decode("utf-8", "replace").splitlines())
-        elif answer.status < 500:
-            rules.parse([])  # there are no rules
-        else:
-            rules.parse(["User-agent: *", "Disallow: /"])
+        found = answer.body if answer.status == 200 else b""  # there are no rules
+        rules.parse(found.decode("utf-8", "replace").splitlines())
         return rules

@@ -119,17 +119,17 @@ def test_other_formats_are_told_by_their_type(engine):
         assert sorted(found) == ["/a.php?id=1", "/notes.md", "/old"]
         assert found["/notes.md"].media_type == "text/markdown"
         assert engine.document(found["/old"].id).text == "Die Flut kommt spät.\n"
-        assert "no loader" in reasons(report, site)["/map.png"] or report.skipped
+        assert "no loader" in reasons(report, site)["/map.png"]
 
 
 def test_private_addresses_are_refused_unless_they_are_allowed(engine):
     with serving(PAGES) as site:
         report = engine.sync([site.url], web=WebOptions(delay=0))
-        assert "robots.txt" in reasons(report, site)["/"] and site.asked == []
+        assert "private network" in reasons(report, site)["/"] and site.asked == []
         with Fetcher(allow_private=False, max_bytes=1000) as fetcher:
             with pytest.raises(UnreadableFileError, match=r"127\.0\.0\.1 belongs to a private"):
                 fetcher.get(site.url)
-            with pytest.raises(UnreadableFileError, match="localhost: .* private network"):
+            with pytest.raises(UnreadableFileError, match=r"localhost: .* private network"):
                 fetcher.get(site.url.replace("127.0.0.1", "localhost"))
 
 
@@ -143,7 +143,7 @@ def test_a_redirect_to_a_private_address_is_refused_where_it_is_connected_to(mon
         monkeypatch.setattr(
             socket,
             "getaddrinfo",
-            lambda host, port, **_: [(2, 1, 6, "", (known.get(host, host), port))],
+            lambda host, port, *_, **__: [(2, 1, 6, "", (known.get(host, host), port))],
         )
         monkeypatch.setattr(addresses, "is_public", lambda address: address == "127.0.0.1")
         with Fetcher(allow_private=False, max_bytes=10_000) as fetcher:
@@ -156,7 +156,7 @@ def test_a_redirect_to_a_private_address_is_refused_where_it_is_connected_to(mon
 def test_a_name_is_resolved_once_for_the_check_and_the_connection(monkeypatch):
     asked = []
 
-    def rebinding(host, port, **_):
+    def rebinding(host, port, *_, **__):
         asked.append(host)
         return [(2, 1, 6, "", ("93.184.216.34" if len(asked) == 1 else "127.0.0.1", port))]
 
@@ -168,9 +168,11 @@ def test_a_name_is_resolved_once_for_the_check_and_the_connection(monkeypatch):
 
     monkeypatch.setattr(socket, "getaddrinfo", rebinding)
     monkeypatch.setattr(httpcore2.SyncBackend, "connect_tcp", connect)
-    with Fetcher(allow_private=False, max_bytes=1000) as fetcher:
-        with pytest.raises(UnreadableFileError, match="can't be fetched"):
-            fetcher.get("http://rebinding.example/")
+    with (
+        Fetcher(allow_private=False, max_bytes=1000) as fetcher,
+        pytest.raises(UnreadableFileError, match="can't be fetched"),
+    ):
+        fetcher.get("http://rebinding.example/")
     assert (asked, connected) == (["rebinding.example"], ["93.184.216.34"])
 
 
@@ -214,7 +216,7 @@ def test_limits_of_size_time_and_redirects(monkeypatch):
             fetcher.get(f"{site.url}/round")
         with pytest.raises(UnreadableFileError, match="'file:///etc/passwd', which isn't fetched"):
             fetcher.get(f"{site.url}/file")
-        with pytest.raises(UnreadableFileError, match="time for this request is used up"):
+        with pytest.raises(UnreadableFileError, match="drip: can't be fetched"):
             fetcher.get(f"{site.url}/drip")
 
 

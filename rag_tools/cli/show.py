@@ -163,8 +163,8 @@ def sync_report(report: SyncReport, out: Console) -> None:
     pictures = sum(report.unsupported_types.get(suffix, 0) for suffix in PICTURES)
     if pictures and not recognises_text():
         out.print(
-            f"{pictures:,} pictures weren't read: install 'rag-tools[ocr]' to have the text in them "
-            "recognised",
+            f"{pictures:,} pictures weren't read: install 'rag-tools[ocr]' to have the text in "
+            "them recognised",
             soft_wrap=True,
             markup=False,
         )

@@ -14,6 +14,7 @@ from rag_tools.errors import NoTextError, UnreadableFileError
 from rag_tools.ingest.html_elements import collapse
 from rag_tools.ingest.html_encoding import decode_page
 from rag_tools.ingest.html_rendering import Rendering
+from rag_tools.ingest.properties import page_properties
 from rag_tools.types import Document, SourceMap
 
 _DRAWN_BY = ("script", "noscript", "iframe", "frame", "canvas", "object")
@@ -50,6 +51,7 @@ def load_html(data: bytes, *, uri: str, name: str) -> Document:
         media_type="text/html",
         blocks=rendering.blocks(),
         source_map=SourceMap(elements=rendering.elements()),
+        metadata=page_properties(root),
     )
 
 

@@ -66,6 +66,7 @@ def load_markdown(data: bytes, *, uri: str, name: str) -> Document:
         title=front_matter.title(text[:body]) or heading or name,
         media_type="text/markdown",
         blocks=tile(openings, len(text)),
+        metadata=front_matter.metadata(text[:body]),
     )
 
 

@@ -39,7 +39,8 @@ def read_picture(
         Matrices of shape (3, 2): coordinates of the picture and 1 → tenths of a point from the top
         left corner of the page turned so that its text is upright, and of the page as it is shown.
     """
-    answer = _engine()(picture[:, :, ::-1], return_word_box=True)
+    # Whether a line stands on its head isn't asked: of noisy lines, the answer is often wrong.
+    answer = _engine()(picture[:, :, ::-1], use_cls=False, return_word_box=True)
     if answer.txts is None or answer.boxes is None:
         return []
     quads = np.asarray(answer.boxes, dtype=np.float64)  # (n, 4 corners, 2)
@@ -83,7 +84,7 @@ def _turned(angle: float, matrix: NDArray[np.float64]) -> NDArray[np.float64]:
 def _boxes(
     text: str,
     quad: NDArray[np.float64],
-    parts: Any,
+    parts: Any,  # noqa: ANN401
     shown: NDArray[np.float64],
 ) -> NDArray[np.int16]:
     """Return the box of each character: words have boxes, and their characters share them."""
@@ -95,14 +96,8 @@ def _boxes(
             at = start + len(word)
             _fill(boxes, start, at, np.asarray(corners, dtype=np.float64), shown)
     for start, end in _missing(text, boxes):
-        whole = np.asarray(quad)
-        first, last = start / len(text), end / len(text)
-        top, bottom = whole[1] - whole[0], whole[2] - whole[3]
-        corners = np.array(
-            [whole[0] + first * top, whole[0] + last * top]
-            + [whole[3] + last * bottom, whole[3] + first * bottom]
-        )
-        _fill(boxes, start, end, corners, shown)
+        part = _part(quad, start / len(text), end / len(text))
+        _fill(boxes, start, end, part, shown)
     return boxes
 
 
@@ -124,17 +119,21 @@ def _fill(
     shown: NDArray[np.float64],
 ) -> None:
     """Give characters equal parts of a word's box, from its left to its right."""
-    top, bottom = corners[1] - corners[0], corners[2] - corners[3]
+    length = end - start
     for place in range(start, end):
-        first, last = (place - start) / (end - start), (place + 1 - start) / (end - start)
-        part = np.array(
-            [corners[0] + first * top, corners[0] + last * top]
-            + [corners[3] + last * bottom, corners[3] + first * bottom]
-        )
+        part = _part(corners, (place - start) / length, (place + 1 - start) / length)
         left, upper, right, lower = _extent(part, shown)
         boxes[place] = np.clip(
             (math.floor(left), math.floor(upper), math.ceil(right), math.ceil(lower)), 0, 32767
         )
+
+
+def _part(corners: NDArray[np.float64], first: float, last: float) -> NDArray[np.float64]:
+    """Return the corners of a part of a quadrangle, from and to shares of its width."""
+    top, bottom = corners[1] - corners[0], corners[2] - corners[3]
+    upper = (corners[0] + first * top, corners[0] + last * top)
+    lower = (corners[3] + last * bottom, corners[3] + first * bottom)
+    return np.array([*upper, *lower])
 
 
 def _extent(

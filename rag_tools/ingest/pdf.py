@@ -26,6 +26,7 @@ from rag_tools.ingest.blocks import Opening, Sections, tile
 from rag_tools.ingest.pdf_flow import Flow, TextLine, flow
 from rag_tools.ingest.pdf_page import PageText, read_page
 from rag_tools.ingest.pdf_pieces import LARGER
+from rag_tools.ingest.properties import pdf_properties
 from rag_tools.types import Block, Document, Page, Recognised, SourceMap
 
 # PDFium keeps global state: one thread at a time may be inside it.
@@ -67,6 +68,7 @@ def load_pdf(data: bytes, *, uri: str, name: str) -> Document:
             pages = [_read_page(pdf, index, name) for index in range(len(pdf))]
             outline = _read_outline(pdf)
             title = _collapse(pdf.get_metadata_value("Title"))
+            metadata = pdf_properties(pdf)
         finally:
             pdf.close()
     found = flow(pages)
@@ -80,6 +82,7 @@ def load_pdf(data: bytes, *, uri: str, name: str) -> Document:
         media_type="application/pdf",
         blocks=flow_blocks(found, headings),
         source_map=flow_map(found, pages),
+        metadata=metadata,
     )
 
 

@@ -65,6 +65,7 @@ if TYPE_CHECKING:
         SyncReport,
         Verification,
         Verifications,
+        WebOptions,
     )
 
 __all__ = [
@@ -119,6 +120,7 @@ __all__ = [
     "UnsupportedProcessorError",
     "Verification",
     "Verifications",
+    "WebOptions",
     "__version__",
     "load_checkpoint",
     "open_index",

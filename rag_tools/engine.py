@@ -44,6 +44,7 @@ from rag_tools.types import (
     Verification,
     Verifications,
     Versions,
+    WebOptions,
 )
 
 
@@ -67,9 +68,7 @@ class Engine(Closing):
         self._searcher = Searcher(opened)
         self._indexer = Indexer(opened)
         self._documents = Documents(opened.reader, opened.audit)
-        self._checker = Checker(
-            opened.reader, self._searcher, self._documents, opened.sources, opened.audit
-        )
+        self._checker = Checker(opened, self._searcher, self._documents)
         self.aio = AsyncEngine(opened, self._searcher)
 
     @classmethod
@@ -87,7 +86,7 @@ class Engine(Closing):
         principal: Principal | None = None,
         audit: AuditLog | None = None,
     ) -> Engine:
-        """Open the index in `directory`.
+        """Open the index in `directory`; errors are those of `rag_tools.opened.open_index`.
 
         Parameters
         ----------
@@ -99,26 +98,17 @@ class Engine(Closing):
         create
             Make the index if there is none.
         passage_tokens
-            Maximum tokens per passage; default 180. Like `bits` and `dim`, it is fixed when the
-            index is made.
+            Maximum tokens per passage; default 180. Fixed in an index, like `bits` and `dim`.
         bits
             Bits per dimension of a token's residual: 4, 2 or 1; default 4.
         dim
-            Dimensions of a token's embedding: the first ones that the checkpoint gives, which hold
-            the most in the bundled one. Default: all.
+            Dimensions of a token's embedding: the first that the checkpoint gives. Default: all.
         signals, evidence
             Weights of the signals that `search` adds to MaxSim, and the directory of the model that
             its second stage reads passages with, see `SecondStage`; default: no second stage.
-        principal
-            As whom to read, see `as_`; default: everything, as the owner.
-        audit
-            Where everything done with the engine is recorded; default: ``$RAG_TOOLS_AUDIT``, else
-            nowhere.
-
-        Raises
-        ------
-        RagToolsError
-            What `rag_tools.opened.open_index` raises.
+        principal, audit
+            As whom to read, see `as_`; default: everything, as the owner. Where everything done
+            with the engine is recorded; default: ``$RAG_TOOLS_AUDIT``, else nowhere.
         """
         return cls(
             open_index(
@@ -159,9 +149,10 @@ class Engine(Closing):
         url_template: str | None = None,
         access: AccessRules | None = None,
         within: Sequence[str | Path] = (),
+        web: WebOptions | None = None,
         progress: Progress | None = None,
     ) -> SyncReport:
-        """Bring the index up to date with files and folders. See `Indexer.sync`."""
+        """Bring the index up to date with its sources. See `Indexer.sync`."""
         return self._indexer.sync(
             paths,
             include=include,
@@ -173,6 +164,7 @@ class Engine(Closing):
             url_template=url_template,
             access=access,
             within=within,
+            web=web,
             progress=progress,
         )
 

@@ -93,7 +93,8 @@ class Batch:
     def finished(self) -> Batch:
         """Return what is left without the documents that aren't encoded whole.
 
-        It is nothing if a segment was cut that holds passages of such a document only.
+        It is nothing if a segment was cut that holds passages of such a document only. Files that
+        were touched are left out, since their documents may be: they are read again.
         """
         cut = sum(passages for _, passages, _ in self.cuts)
         encoded = cut + len(self.encoded)
@@ -106,6 +107,7 @@ class Batch:
         end = max(ends.values(), default=0)
         if end < cut:
             return Batch()
+        self.touched.clear()
         self.deleted -= self.documents.keys() - ends.keys()
         self.documents = {id: self.documents[id] for id in ends}
         self.queued = {key: number for key, number in self.queued.items() if number < end}

@@ -15,12 +15,23 @@ from rag_tools.cite.locate import check_url_template
 from rag_tools.disk import failures_named
 from rag_tools.errors import AccessError, IngestError, InvalidQueryError, SkippedDocumentsError
 from rag_tools.gathered import Recall
+from rag_tools.git_sync import GitOptions, is_repository_root, repository_root
 from rag_tools.ingest.discover import inside
 from rag_tools.ingest.load import DEFAULT_MAX_BYTES
 from rag_tools.ingest.worker import DEFAULT_TIMEOUT, Worker
+from rag_tools.meter import Meter
 from rag_tools.opened import OpenIndex
-from rag_tools.sync import Meter, SyncOptions, source_root, sync
-from rag_tools.types import AccessRules, Document, Progress, Skipped, SyncReport
+from rag_tools.remote.repository import is_bare
+from rag_tools.sync import SyncOptions, source_root, sync
+from rag_tools.types import (
+    AccessRules,
+    Document,
+    Progress,
+    Skipped,
+    SyncReport,
+    WebOptions,
+)
+from rag_tools.web_sync import is_page_root, page_root
 from rag_tools.writer import Writer
 
 
@@ -46,6 +57,7 @@ class Indexer:
         url_template: str | None = None,
         access: AccessRules | None = None,
         within: Sequence[str | Path] = (),
+        web: WebOptions | None = None,
         progress: Progress | None = None,
     ) -> SyncReport:
         """Bring the index up to date with files and folders.
@@ -57,7 +69,9 @@ class Indexer:
         Parameters
         ----------
         paths
-            Files and folders. Default: those that were synced before, with the options used then.
+            Files and folders; URLs of pages, sitemaps and feeds; and git repositories:
+            ``git+https://host/path@revision``, ``git+file:///path@revision``, or the folder of one
+            without a working tree. Default: what was synced before, with the options used then.
             A folder that was synced before and lies inside one of them keeps its own options.
         include, exclude
             Patterns as in a .gitignore, relative to each folder. `exclude` takes precedence.
@@ -81,7 +95,9 @@ class Indexer:
         within
             Folders outside which nothing is read, for callers who aren't trusted with all files.
             `paths` must lie in them, links that lead out of them aren't followed, and roots that
-            were synced before keep their options.
+            were synced before keep their options. Nothing of other machines is read.
+        web
+            How pages are collected; `WebOptions.allow_private` counts for repositories too.
         progress
             Called as work advances: with the stage ``scan`` while files are listed, then with
             ``index``, whose total doesn't change. If it raises, the work ends; what was committed
@@ -105,9 +121,15 @@ class Indexer:
             check_url_template(url_template)
         rules = access and access.rules
         options = SyncOptions(tuple(include), tuple(exclude), hidden, gitignore, rules)
-        roots = [source_root(path) for path in paths]
+        local, elsewhere = _divided(paths, options, web or WebOptions())
+        roots = [source_root(path) for path in local]
         folders = [source_root(folder) for folder in within]
-        for path, root in zip(paths, roots, strict=True):
+        if folders and elsewhere:
+            raise InvalidQueryError(
+                f"{next(iter(elsewhere))!r} isn't in a folder that may be indexed: "
+                f"{', '.join(map(str, folders))}"
+            )
+        for path, root in zip(local, roots, strict=True):
             if folders and not inside(root, folders):
                 raise InvalidQueryError(
                     f"{str(path)!r} isn't in a folder that may be indexed: "
@@ -130,6 +152,7 @@ class Indexer:
                 max_bytes=DEFAULT_MAX_BYTES if max_bytes is None else max_bytes,
                 meter=meter,
                 within=folders,
+                elsewhere=elsewhere,
             )
             entry.documents = (*report.added, *report.updated, *report.removed)
             counts = ("added", "updated", "removed", "skipped")
@@ -234,3 +257,23 @@ class Indexer:
             ) as writer,
         ):
             yield writer
+
+
+def _divided(
+    paths: Sequence[str | Path], options: SyncOptions, web: WebOptions
+) -> tuple[list[str | Path], dict[str, WebOptions | GitOptions]]:
+    """Return the paths of files and folders, and what is elsewhere: pages and repositories."""
+    git = GitOptions(options.include, options.exclude, options.hidden, web.allow_private)
+    local: list[str | Path] = []
+    elsewhere: dict[str, WebOptions | GitOptions] = {}
+    for path in paths:
+        given = str(path)
+        if is_page_root(given):
+            elsewhere[page_root(given)] = web
+        elif is_repository_root(given):
+            elsewhere[repository_root(given)] = git
+        elif is_bare(Path(path)):
+            elsewhere[repository_root(f"git+{source_root(path).as_uri()}")] = git
+        else:
+            local.append(path)
+    return local, elsewhere

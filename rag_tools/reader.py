@@ -57,7 +57,7 @@ class View:
     catalog: Catalog
     snapshot: Snapshot
     url_template: str | None
-    restored: str | None = None
+    restored: str | None
 
     def bm25(
         self, words: Sequence[str], restriction: Restriction, selection: Selection

@@ -17,6 +17,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from rag_tools.catalog.copying import RESTORED
 from rag_tools.catalog.restricted import DEFAULT_DENY, Owners, RestrictedCatalog
 from rag_tools.catalog.seen_lexical import Lengths, Passages
 from rag_tools.errors import AccessError
@@ -170,8 +171,8 @@ class RestrictedReader(Reader):
         with self._whole.state(RestrictedCatalog) as (catalog, snapshot):
             scope = self._scopes.of(self.principal, catalog, snapshot)
             catalog.readable = scope.readable
-            template = catalog.setting("url_template")
-            yield RestrictedView(catalog, scope.snapshot, template, scope, self._scopes)
+            template, restored = catalog.setting("url_template"), catalog.setting(RESTORED)
+            yield RestrictedView(catalog, scope.snapshot, template, restored, scope, self._scopes)
 
     def document(self, view: View, key: int) -> Document:
         """Return a document by its key, which `view` gave; see `Reader.document`."""
@@ -181,6 +182,10 @@ class RestrictedReader(Reader):
     def replaced(self) -> bool:
         """Whether the index was deleted, or replaced by another, since it was opened."""
         return self._whole.replaced
+
+    def require(self) -> None:
+        """Raise `IndexMismatchError` if the index was deleted or replaced since it was opened."""
+        self._whole.require()
 
     def check(self) -> None:
         """Raise `AccessError`: what is damaged may be what the caller may not read."""

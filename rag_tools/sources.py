@@ -11,8 +11,10 @@ from threading import Lock
 from rag_tools.catalog.rows import SourceState
 from rag_tools.closing import Closing
 from rag_tools.errors import IngestError, NoTextError
+from rag_tools.ingest.contents import find
 from rag_tools.ingest.load import DEFAULT_MAX_BYTES, read
 from rag_tools.ingest.worker import Worker
+from rag_tools.member_uri import member_path
 from rag_tools.types import Document
 
 _CHANGED = 4  # changed sources whose content is kept
@@ -62,13 +64,31 @@ class Sources(Closing):
         kept = self._parsing.acquire(blocking=False)
         try:
             if kept:
-                return self._worker.load(data, name=name, uri=indexed.uri)
+                return _document(self._worker, data, name, indexed)
             with Worker() as worker:  # another thread is parsing
-                return worker.load(data, name=name, uri=indexed.uri)
+                return _document(worker, data, name, indexed)
         except NoTextError:
-            return Document(id=indexed.id, uri=indexed.uri, title=indexed.title, text="")
+            return _without_text(indexed)
         except IngestError:
             return None
         finally:
             if kept:
                 self._parsing.release()
+
+
+def _document(worker: Worker, data: bytes, name: str, indexed: Document) -> Document:
+    """Return the file's document, or the member of it that was indexed."""
+    found = find(
+        worker,
+        data,
+        name=name,
+        uri=indexed.uri,
+        path=member_path(indexed.uri),
+        max_bytes=DEFAULT_MAX_BYTES,
+    )
+    return found or _without_text(indexed)
+
+
+def _without_text(indexed: Document) -> Document:
+    """Return what is left of a document that its source no longer has."""
+    return Document(id=indexed.id, uri=indexed.uri, title=indexed.title, text="")

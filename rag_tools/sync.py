@@ -7,52 +7,33 @@ one is read, so that progress has a total.
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import hashlib
 import os
 import time
-from collections import Counter, deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-from rag_tools.catalog.rows import SourceState
-from rag_tools.errors import (
-    IngestError,
-    InvalidDocumentError,
-    InvalidQueryError,
-    UnreadableFileError,
-    UnsupportedFormatError,
-    fault,
-)
-from rag_tools.ingest.discover import (
-    Discovered,
-    LeftOut,
-    discover,
-    file_type,
-    inside,
-)
-from rag_tools.ingest.formats import format_suffix
-from rag_tools.ingest.labelling import Labelling, labelled
-from rag_tools.ingest.load import content, harmless, lacks_grammar
+from rag_tools.catalog.rows import Known, SourceState
+from rag_tools.errors import IngestError, InvalidQueryError, UnreadableFileError
+from rag_tools.git_sync import GitOptions, is_repository_root, plan_revision
+from rag_tools.ingest.discover import discover, inside
+from rag_tools.ingest.labelling import Labelling
+from rag_tools.ingest.load import content, harmless
 from rag_tools.ingest.reading import printable
 from rag_tools.ingest.worker import Worker
-from rag_tools.types import AccessRules, Progress, Skipped, SyncReport, document_id
+from rag_tools.intake import Intake, Planned, Source, Tally
+from rag_tools.meter import Meter
+from rag_tools.types import AccessRules, Skipped, SyncReport, WebOptions, document_id
+from rag_tools.web_sync import is_page_root, plan_pages
 from rag_tools.writer import Writer
 
 # A file that is written again within this time after it was read may keep its size and time stamp,
 # because the clocks of file systems are coarse. A stamp that is this fresh isn't trusted later.
 _RACY_NS = 2_000_000_000
-
-# Expected characters of text per byte of a file, where that isn't about one. Only the estimate of
-# the time left depends on it.
-_TEXT_SHARE = {
-    **{".doc": 0.1, ".docx": 0.3, ".eml": 0.3, ".epub": 1.5, ".htm": 0.4, ".html": 0.4},
-    **{".mbox": 0.3, ".msg": 0.1, ".odp": 0.05, ".pdf": 0.05, ".ppt": 0.02, ".pptx": 0.02},
-    **{".rtf": 0.3, ".srt": 0.6, ".vtt": 0.6, ".xhtml": 0.4},
-}
-_TYPES_NAMED = 12  # maximum number of file types in a report of what was left out
-_FINISHING_SHARE = 0.05  # share of the work after encoding: the codebook, writing, committing
 
 
 @dataclass(frozen=True)
@@ -100,107 +81,6 @@ class SyncOptions:
         )
 
 
-@dataclass
-class _Tally:
-    added: list[str] = field(default_factory=list)
-    updated: list[str] = field(default_factory=list)
-    removed: list[str] = field(default_factory=list)
-    skipped: list[Skipped] = field(default_factory=list)
-    unchanged: int = 0
-    left_out: LeftOut = field(default_factory=LeftOut)
-    undivided: Counter[str] = field(default_factory=Counter)
-    hidden: int = 0
-    left_out_characters: int = 0
-
-
-class _Planned(NamedTuple):
-    """A file to read; its content may turn out to be unchanged."""
-
-    file: Discovered
-    name: str
-    known: tuple[str, SourceState] | None
-    size: int
-    is_root: bool
-    terms: str | None
-
-    @property
-    def characters(self) -> int:
-        """Expected characters of text, at least 1; they measure the file's share of the work."""
-        share = _TEXT_SHARE.get(self.file.path.suffix.lower(), 1.0)
-        return max(1, int(self.size * share))
-
-
-class Meter:
-    """The progress of a sync as one number, which rises to a total that is known from the start.
-
-    Work is measured in expected characters of text. Each encoded passage of a file completes a part
-    of the file's characters. The meter is the writer's `Progress`.
-
-    Parameters
-    ----------
-    report
-        Called with the stages ``scan`` (number of files looked at, without a total) and ``index``
-        (characters).
-    """
-
-    def __init__(self, report: Progress | None) -> None:
-        self._report = report
-        self._work = 0
-        self._total = 0
-        self._done = 0  # of files that are finished
-        self._shown = 0
-        self._expected = 0  # passages that were announced
-        self._waiting: deque[tuple[int, int, int]] = deque()  # last passage, passages, characters
-
-    def scanned(self, files: int) -> None:
-        """Report the number of files looked at."""
-        if self._report:
-            self._report("scan", files, 0)
-
-    def plan(self, characters: int) -> None:
-        """Set the total, which doesn't change afterwards."""
-        self._work = characters
-        self._total = characters + int(characters * _FINISHING_SHARE)
-        self._show(0)
-
-    def encoding(self, characters: int, passages: int) -> None:
-        """Take note that a file goes to the writer."""
-        if not passages:
-            self.settled(characters)
-            return
-        self._expected += passages
-        self._waiting.append((self._expected, passages, characters))
-
-    def settled(self, characters: int) -> None:
-        """Take note that a file is done without encoding."""
-        self._done += characters
-        self._show(0)
-
-    def finish(self) -> None:
-        """Take note that everything is committed."""
-        self._done, self._shown = self._total, self._total
-        self._waiting.clear()
-        self._show(0)
-
-    def __call__(self, stage: str, done: int, total: int) -> None:
-        """Handle reports of the writer: ``encode`` with passages, ``cluster`` with centroids."""
-        part = 0
-        if stage == "encode":
-            while self._waiting and self._waiting[0][0] <= done:
-                self._done += self._waiting.popleft()[2]
-            if self._waiting:
-                last, passages, characters = self._waiting[0]
-                part = characters * (passages - (last - done)) // passages
-        elif self._done >= self._work and total:
-            part = (self._total - self._work) * min(done, total) // (total + 1)
-        self._show(part)
-
-    def _show(self, part: int) -> None:
-        self._shown = max(self._shown, min(self._done + part, self._total))
-        if self._report:
-            self._report("index", self._shown, self._total)
-
-
 def sync(
     writer: Writer,
     roots: Sequence[tuple[Path, SyncOptions]],
@@ -209,8 +89,9 @@ def sync(
     max_bytes: int,
     meter: Meter,
     within: Sequence[Path] = (),
+    elsewhere: Mapping[str, WebOptions | GitOptions] | None = None,
 ) -> SyncReport:
-    """Bring the index in step with the files under `roots`.
+    """Bring the index in step with the files under `roots`, and with what is `elsewhere`.
 
     A file that can't be read, parsed or made ready, whatever is raised, is reported and skipped;
     if an earlier version of it is indexed, that one stays.
@@ -218,9 +99,9 @@ def sync(
     Parameters
     ----------
     roots
-        Absolute paths of folders or files, with their options; none: those synced before, with
-        the options used then. A root synced before that lies inside one of them keeps its own
-        options and is synced too.
+        Absolute paths of folders or files, with their options; if nothing is `elsewhere` either:
+        everything that was synced before, with the options used then. A root synced before that
+        lies inside one of them keeps its own options and is synced too.
     worker
         Parses the files.
     max_bytes
@@ -230,13 +111,20 @@ def sync(
     within
         Resolved folders. If there are any, `roots` lie in them, links that lead out of them are
         reported and skipped, and what was synced before is synced as it was then: its options
-        count, and so does a root around one of `roots`.
+        count, and so does a root around one of `roots`. Nothing `elsewhere` is synced then.
+    elsewhere
+        Pages of the web and repositories, as roots are stored, with their options.
     """
     started = time.monotonic()
-    tally = _Tally()
+    tally = Tally()
+    intake = Intake(writer, worker, tally, meter, max_bytes=max_bytes)
+    remote: dict[str, WebOptions | GitOptions | None] = dict(elsewhere or {})
+    if not (roots or remote or within):
+        remote = dict.fromkeys(filter(is_remote, writer.catalog.roots()))
     stored = {
         path: (Path(path), SyncOptions.from_json(options))
         for path, options in writer.catalog.roots().items()
+        if not is_remote(path)
     }
     given = {printable(str(root)): (root, options) for root, options in roots}
     if within:
@@ -254,56 +142,60 @@ def sync(
         # Who forgets the rules of access when a root is named again doesn't thereby lift them.
         if options.access is None and path in stored:
             given[path] = root, replace(options, access=stored[path][1].access)
-    given = given or stored
+    given = given or ({} if elsewhere else stored)
     every = stored | given
     below = tuple(map(_prefix, given))
-    planned: list[_Planned] = []
+    planned: list[Planned] = []
     for path, (root, options) in every.items():
         inner = [other for name, (other, _) in every.items() if name.startswith(_prefix(path))]
         # One that nobody named isn't missed once its files have been removed.
         if path in given or (
             path.startswith(below) and (os.path.lexists(root) or _known(writer, root, inner))
         ):
-            labelling = _labelling(path, every)
             planned += _plan_root(
-                writer, root, options, labelling, tally, inner, within=within, meter=meter
+                writer,
+                root,
+                options,
+                _labelling(path, every),
+                intake,
+                inner,
+                within=within,
+                meter=meter,
+                max_bytes=max_bytes,
             )
-    # In the order of a hash: what the codebook is trained on, the first files, is then a fair
-    # sample of all of them, and so is what the time left is estimated by; and the order is the
-    # same every time.
-    planned.sort(key=lambda item: document_id(item.file.path.as_uri()))
-    meter.plan(sum(item.characters for item in planned))
-    if not all(harmless(item.file.path.name, item.size) for item in planned):
-        worker.start()
-    for item in planned:
-        _sync_file(writer, worker, item, tally, max_bytes=max_bytes, within=within, meter=meter)
+    with contextlib.ExitStack() as opened:
+        for path, chosen in remote.items():
+            if isinstance(chosen, WebOptions) or (chosen is None and is_page_root(path)):
+                planned += plan_pages(
+                    writer, path, chosen, intake, meter=meter, max_bytes=max_bytes
+                )
+            else:
+                planned += plan_revision(
+                    writer, path, chosen, intake, opened, meter=meter, max_bytes=max_bytes
+                )
+        _take(planned, intake, worker, meter)
     writer.commit()
     meter.finish()
-    return SyncReport(
-        added=tuple(tally.added),
-        updated=tuple(tally.updated),
-        removed=tuple(tally.removed),
-        unchanged=tally.unchanged,
-        unsupported=tally.left_out.unsupported.total(),
-        unsupported_types=_most_common(tally.left_out.unsupported),
-        sensitive=tally.left_out.sensitive,
-        ignored=tally.left_out.ignored,
-        skipped=tuple(sorted(tally.skipped, key=lambda item: item.path)),
-        hidden=tally.hidden,
-        left_out_characters=tally.left_out_characters,
-        undivided=_most_common(tally.undivided),
-        encoded_passages=writer.encoded_passages,
-        seconds=time.monotonic() - started,
+    return tally.report(
+        encoded_passages=writer.encoded_passages, seconds=time.monotonic() - started
     )
 
 
-def _most_common(types: Counter[str]) -> dict[str, int]:
-    """Return the most common types, ties by name, and the total of all others as ``other``."""
-    ranked = sorted(types.items(), key=lambda item: (-item[1], item[0]))
-    kept = dict(ranked[:_TYPES_NAMED])
-    if others := sum(count for _, count in ranked[_TYPES_NAMED:]):
-        kept["other"] = others
-    return kept
+def is_remote(root: str) -> bool:
+    """Tell whether a root is a page of the web or a repository."""
+    return is_page_root(root) or is_repository_root(root)
+
+
+def _take(planned: list[Planned], intake: Intake, worker: Worker, meter: Meter) -> None:
+    # In the order of a hash: what the codebook is trained on, the first files, is then a fair
+    # sample of all of them, and so is what the time left is estimated by; and the order is the
+    # same every time.
+    planned.sort(key=lambda item: document_id(item[0].uri))
+    meter.plan(sum(source.characters for source, _ in planned))
+    if not all(harmless(source.name, source.size) for source, _ in planned):
+        worker.start()
+    for source, read_source in planned:
+        intake.take(source, read_source)
 
 
 def _as_before(
@@ -329,13 +221,15 @@ def _plan_root(
     root: Path,
     options: SyncOptions,
     labelling: Labelling,
-    tally: _Tally,
+    intake: Intake,
     inner: Sequence[Path],
     *,
     within: Sequence[Path],
     meter: Meter,
-) -> list[_Planned]:
+    max_bytes: int,
+) -> list[Planned]:
     """Return the files under a root that must be read; remove the vanished ones."""
+    tally = intake.tally
     name = printable(str(root))
     known = _known(writer, root, inner)
     try:
@@ -348,7 +242,7 @@ def _plan_root(
         # If the folder around it is gone as well, a drive was probably unplugged rather than a file
         # deleted, so its documents stay in the index.
         if name in writer.catalog.roots() and root.parent.exists():
-            _remove(writer, known, tally)
+            intake.remove(known.values())
             writer.forget_root(name)
         else:
             tally.skipped.append(Skipped(path=name, reason="no such file or folder"))
@@ -371,91 +265,66 @@ def _plan_root(
     # Links that aren't followed, and files in unreadable folders, haven't vanished: they just can't
     # be seen.
     blind = tuple(_prefix(item.path) for item in skipped)
-    _remove(
-        writer,
-        {
-            path: entry
-            for path, entry in known.items()
-            if path not in present and not _prefix(path).startswith(blind)
-        },
-        tally,
+    intake.remove(
+        entry
+        for path, entry in known.items()
+        if path not in present and not _prefix(path).startswith(blind)
     )
-    planned: list[_Planned] = []
+    planned: list[Planned] = []
     for seen, (path, file) in enumerate(present.items()):
         meter.scanned(seen)
-        before = known.get(path)
+        entry = known.get(path)
         try:
             terms = labelling.terms(file.path, sidecar=file.sidecar)
         except IngestError as error:  # a document whose readers aren't known isn't indexed
             tally.skipped.append(Skipped(path=path, reason=str(error)))
             continue
-        same = before if before is not None and before[1].terms == terms else None
+        same = entry if entry is not None and entry.state.terms == terms else None
         size = _size_if_changed(file.path, same)
         if size is None:
             tally.unchanged += 1
-        else:
-            planned.append(_Planned(file, path, before, size, file.path == root, terms))
+            continue
+        source = Source(
+            path,
+            file.path.as_uri(),
+            file.path.name,
+            file.relative,
+            entry,
+            size,
+            is_root=file.path == root,
+            hidden=options.hidden,
+            terms=terms,
+        )
+        read_file = functools.partial(
+            _read_if_changed,
+            file.path,
+            same and same.state,
+            terms,
+            max_bytes=max_bytes,
+            within=within,
+        )
+        planned.append((source, read_file))
     return planned
 
 
-def _size_if_changed(path: Path, known: tuple[str, SourceState] | None) -> int | None:
+def _size_if_changed(path: Path, known: Known | None) -> int | None:
     """Return the size of a file that must be read; None if its size and time are known."""
     try:
         status = path.stat()
     except (OSError, RuntimeError):
         return 0  # reading the file will report the error
-    if known and (status.st_mtime_ns, status.st_size) == (known[1].mtime_ns, known[1].size):
+    if known and (status.st_mtime_ns, status.st_size) == (known.state.mtime_ns, known.state.size):
         return None
     return status.st_size
 
 
-def _sync_file(
-    writer: Writer,
-    worker: Worker,
-    item: _Planned,
-    tally: _Tally,
+def _read_if_changed(
+    path: Path,
+    known: SourceState | None,
+    terms: str | None,
     *,
     max_bytes: int,
     within: Sequence[Path],
-    meter: Meter,
-) -> None:
-    file, known = item.file, item.known
-    same = known[1] if known and known[1].terms == item.terms else None
-    try:
-        data, state = _read_if_changed(file.path, same, max_bytes=max_bytes, within=within)
-        state = state._replace(terms=item.terms)
-        if data is None:
-            tally.unchanged += 1
-            if known and state != known[1]:
-                writer.touch(known[0], state)
-            meter.settled(item.characters)
-            return
-        document = worker.load(data, name=file.path.name, uri=file.path.as_uri())
-        metadata = {**document.metadata, "path": file.relative}
-        document = labelled(document.model_copy(update={"metadata": metadata}), item.terms)
-        prepared = writer.prepare(document, (item.name, state))
-        if lacks_grammar(suffix := format_suffix(file.path.name)):
-            tally.undivided[suffix] += 1
-    except Exception as error:
-        # Any error here is due to this file, because nothing here changes the index.
-        if isinstance(error, UnsupportedFormatError) and not item.is_root:
-            tally.left_out.unsupported[file_type(file.path.name)] += 1
-        elif isinstance(error, IngestError) and not isinstance(error, InvalidDocumentError):
-            tally.skipped.append(Skipped(path=item.name, reason=str(error)))
-        else:
-            reason = fault(file.relative, "can't be indexed", error)
-            tally.skipped.append(Skipped(path=item.name, reason=reason))
-        meter.settled(item.characters)
-        return
-    meter.encoding(item.characters, len(prepared.passages))
-    writer.put(prepared)
-    tally.hidden += bool(document.hidden)
-    tally.left_out_characters += document.left_out
-    (tally.updated if known else tally.added).append(document.id)
-
-
-def _read_if_changed(
-    path: Path, known: SourceState | None, *, max_bytes: int, within: Sequence[Path]
 ) -> tuple[bytes | None, SourceState]:
     """Return the file's bytes and state; the bytes are None if they haven't changed."""
     try:
@@ -467,11 +336,12 @@ def _read_if_changed(
     now = time.time_ns()
     data, mtime_ns = content(path, max_bytes=max_bytes, within=within)
     racy = mtime_ns > now - _RACY_NS
-    state = SourceState(len(data), 0 if racy else mtime_ns, hashlib.sha256(data).hexdigest())
+    sha256 = hashlib.sha256(data).hexdigest()
+    state = SourceState(len(data), 0 if racy else mtime_ns, sha256, terms)
     return (None if known and known.sha256 == state.sha256 else data), state
 
 
-def _known(writer: Writer, root: Path, inner: Sequence[Path]) -> dict[str, tuple[str, SourceState]]:
+def _known(writer: Writer, root: Path, inner: Sequence[Path]) -> dict[str, Known]:
     """Return the known files under `root`, without those of the roots inside it."""
     path = printable(str(root))
     apart = tuple(_prefix(printable(str(other))) for other in inner)
@@ -482,12 +352,6 @@ def _known(writer: Writer, root: Path, inner: Sequence[Path]) -> dict[str, tuple
 def _prefix(path: str) -> str:
     """Return the prefix of all paths below `path`."""
     return path if path.endswith(os.sep) else path + os.sep
-
-
-def _remove(writer: Writer, gone: dict[str, tuple[str, SourceState]], tally: _Tally) -> None:
-    for id, _ in gone.values():
-        writer.delete(id)
-        tally.removed.append(id)
 
 
 def source_root(path: str | os.PathLike[str]) -> Path:

@@ -201,7 +201,7 @@ class Writer:
         self._batch.deleted.add(document_id)
 
     def touch(self, document_id: str, state: SourceState) -> None:
-        """Record a file's new size and time at the next commit; its content hasn't changed."""
+        """Record the state of the file that a document was read from, at the next commit."""
         self._batch.touched[document_id] = state
 
     def set_root(self, path: str, options: dict[str, Any]) -> None:

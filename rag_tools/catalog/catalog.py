@@ -18,9 +18,11 @@ from numpy.typing import NDArray
 
 from rag_tools.catalog import lexical, schema, upgrade
 from rag_tools.catalog.rows import (
+    UNSETTLED,
     Address,
     Counts,
     EncodedRow,
+    Known,
     PassageRow,
     SegmentRow,
     SourceState,
@@ -211,8 +213,8 @@ class Catalog:
         ).fetchone()
         return None if row[0] is None else int(row[0])
 
-    def sources(self, path: str, prefix: str) -> dict[str, tuple[str, SourceState]]:
-        """Return the document id and state of the synced files at `path` or below, by their path.
+    def sources(self, path: str, prefix: str) -> dict[str, Known]:
+        """Return what is known of the synced files at `path` or below, by their path.
 
         Parameters
         ----------
@@ -225,7 +227,15 @@ class Catalog:
             "WHERE source_path = ? OR (source_path >= ? AND source_path < ?)",
             [path, prefix, prefix[:-1] + chr(ord(prefix[-1]) + 1)],
         )
-        return {row[0]: (row[1], SourceState(*row[2:])) for row in rows}
+        found: dict[str, Known] = {}
+        for name, id, *columns in rows:
+            state = SourceState(*columns)
+            if before := found.get(name):
+                same = state == before.state
+                found[name] = Known((*before.ids, id), state if same else UNSETTLED)
+            else:
+                found[name] = Known((id,), state)
+        return found
 
     def source(self, key: int) -> tuple[str | None, SourceState]:
         """Return the path a document was synced from, or None, and the file's state then."""

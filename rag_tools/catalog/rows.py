@@ -19,12 +19,35 @@ class SourceState(NamedTuple):
         Its size, modification time and the hash of its bytes.
     terms
         What was laid down about it outside of it, as JSON; None: nothing.
+
+    Notes
+    -----
+    Of a file of a git repository, the hash is ``git:`` and the id of the blob, and the time 0.
     """
 
     size: int
     mtime_ns: int
     sha256: str
     terms: str | None = None
+
+
+UNSETTLED = SourceState(-1, 0, "")
+"""That of a file whose documents aren't all in the index yet. No file has it."""
+
+
+class Known(NamedTuple):
+    """What the catalog knows of a synced file.
+
+    Attributes
+    ----------
+    ids
+        Of its documents, one unless others are inside of it, as in an archive.
+    state
+        As it was read; `UNSETTLED` if its documents weren't read of the same state.
+    """
+
+    ids: tuple[str, ...]
+    state: SourceState
 
 
 class SegmentRow(NamedTuple):
@@ -191,7 +214,10 @@ def _encode_structure(document: Document) -> bytes:
     source_map = document.source_map
     structure: dict[str, Any] = {
         "blocks": document.blocks,
-        "source_map": None if source_map is None else source_map.model_dump(mode="json"),
+        # Without defaults: earlier releases read it too, unless it has what they don't know.
+        "source_map": None
+        if source_map is None
+        else source_map.model_dump(mode="json", exclude_defaults=True),
     }
     if document.hidden:
         structure["hidden"] = document.hidden

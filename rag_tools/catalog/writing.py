@@ -60,10 +60,11 @@ class CatalogWriter(Catalog):
         self._connection.execute("DELETE FROM root WHERE path = ?", [path])
 
     def touch_source(self, id: str, state: SourceState) -> None:
-        """Record that a file has another size or time but the same bytes."""
+        """Record the state of the file that a document was read from."""
         self._connection.execute(
-            "UPDATE document SET source_size = ?, source_mtime_ns = ? WHERE id = ?",
-            [state.size, state.mtime_ns, id],
+            "UPDATE document SET source_size = ?, source_mtime_ns = ?, source_sha256 = ?, "
+            "source_terms = ? WHERE id = ?",
+            [*state, id],
         )
 
     def insert_document(

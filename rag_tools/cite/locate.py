@@ -19,7 +19,9 @@ from urllib.parse import quote as percent_encode
 import numpy as np
 from numpy.typing import NDArray
 
+from rag_tools.cite.permalinks import permalink
 from rag_tools.errors import InvalidQueryError
+from rag_tools.member_uri import is_member, with_locator
 from rag_tools.types import Aligned, Box, Citation, Document, Page, Part, Span
 
 _CONTEXT_CHARACTERS = 32
@@ -60,11 +62,12 @@ def cite_span(
     score, alignment
         Passed on to the citation.
     url_template
-        Makes the url instead of :func:`source_url`, for example
+        Makes the url instead of `permalink` and `source_url`, for example
         ``"vscode://file{path}:{first_line}"``. Fields: ``uri``, ``path`` (of the uri),
         ``relative_path`` (to the folder that was synced), ``start``, ``end``, ``first_line``,
-        ``last_line``, ``page`` (empty without pages), ``heading``, ``quote``, ``document_id``.
-        Values that aren't parts of the uri are percent-encoded.
+        ``last_line``, ``page`` (empty without pages), ``heading``, ``quote``, ``document_id``, and,
+        for a file of a git repository, ``repository`` and ``commit``. Values that aren't
+        parts of the uri are percent-encoded.
 
     Raises
     ------
@@ -74,6 +77,7 @@ def cite_span(
         The template has an unknown field or is malformed.
     """
     _check_span(document, span)
+    url_template = url_template or permalink(document)
     lines, columns = line_columns(document.text, span)
     page, boxes = _page_boxes(document, span)
     citation = Citation(
@@ -91,6 +95,7 @@ def cite_span(
         page_label=None if page is None else page.label,
         part=_part_name(_parts(document, span)),
         boxes=boxes,
+        recognised=_confidence(document, span),
         heading=_heading_at(document, span.start),
         score=score,
         alignment=None if alignment is None else tuple(alignment),
@@ -162,6 +167,14 @@ def _page_boxes(document: Document, span: Span) -> tuple[Page | None, tuple[Box,
     )
 
 
+def _confidence(document: Document, span: Span) -> float | None:
+    """Return the least confidence with which words of a span were recognised; None if none was."""
+    found = document.source_map.recognised if document.source_map else ()
+    first = bisect_right(found, span.start, key=lambda each: each.end)
+    last = bisect_left(found, span.end, key=lambda each: each.start)
+    return min((round(each.confidence, 3) for each in found[first:last]), default=None)
+
+
 def _parts(document: Document, span: Span) -> tuple[Part, ...]:
     """Return the parts with names that a span overlaps."""
     parts = document.source_map.parts if document.source_map else ()
@@ -189,7 +202,8 @@ def source_url(document: Document, span: Span) -> str:
     ``#page=3`` for a paginated source; what a part with a name has for it, such as ``#t=751`` for
     a time; a text fragment, after the nearest anchor as a fallback,
     for HTML and whatever else is on the web (``#install:~:text=Run%20the``); ``#L10-L14`` for a
-    text file; the plain URI for other files and for names of any other scheme.
+    text file; the plain URI for other files and for names of any other scheme. In a member of an
+    archive, these follow the path of the member, see `rag_tools.member_uri`.
 
     Raises
     ------
@@ -199,9 +213,8 @@ def source_url(document: Document, span: Span) -> str:
     _check_span(document, span)
     match = _SCHEME.match(document.uri)
     scheme = match[0].lower() if match else ""
-    if scheme not in ("file", "http", "https"):
+    if scheme not in ("file", "http", "https") and not is_member(document.uri):
         return document.uri
-    address, _, anchor = document.uri.partition("#")
     fragment = ""
     page, _ = _page_boxes(document, span)
     parts = _parts(document, span)
@@ -209,14 +222,16 @@ def source_url(document: Document, span: Span) -> str:
         fragment = f"page={page.number}"
     elif parts and parts[0].fragment:
         fragment = parts[0].fragment
-    elif document.media_type == "text/html" or scheme != "file":
+    elif document.media_type == "text/html" or scheme in ("http", "https"):
         directive = text_directive(document.text, span)
-        anchor = _anchor_at(document, span.start) or anchor
+        anchor = _anchor_at(document, span.start) or document.uri.partition("#")[2]
+        if is_member(document.uri):
+            anchor = ""  # the fragment leads to the member
         fragment = f"{anchor}:~:{directive}" if directive else anchor
     elif document.source_map is None:
         (first, last), _ = line_columns(document.text, span)
         fragment = f"L{first}" if first == last else f"L{first}-L{last}"
-    return f"{address}#{fragment}" if fragment else document.uri
+    return with_locator(document.uri, fragment)
 
 
 def text_directive(text: str, span: Span) -> str:
@@ -365,6 +380,8 @@ def _fill_template(template: str, document: Document, citation: Citation) -> str
         if scheme
         else percent_encode(document.uri),
         "relative_path": percent_encode(str(document.metadata.get("path", ""))),
+        "repository": percent_encode(str(document.metadata.get("repository", "")), safe="/:@"),
+        "commit": percent_encode(str(document.metadata.get("commit", ""))),
         "start": citation.start,
         "end": citation.end,
         "first_line": first_line,

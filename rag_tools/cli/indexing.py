@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -14,12 +13,12 @@ from rag_tools.cli.output import complain, console, write_json
 
 def index(
     paths: Annotated[
-        list[Path] | None,
+        list[str] | None,
         typer.Argument(
             metavar="PATH",
-            exists=True,
-            readable=False,  # files that can't be read are reported and skipped, as in a folder
-            help="Files and folders to index. Default: those that were indexed before.",
+            callback=options.sources,
+            help="Files, folders, URLs of the web and git repositories to index. Default: those "
+            "that were indexed before.",
             show_default=False,
         ),
     ] = None,
@@ -51,6 +50,23 @@ def index(
             "#L{first_line}. Stored with the index; an empty value removes it.",
         ),
     ] = None,
+    depth: Annotated[
+        int, typer.Option(min=0, help="How many links to follow from a page of the web.")
+    ] = 0,
+    max_pages: Annotated[
+        int, typer.Option(min=1, help="Maximum pages of the web for each URL.")
+    ] = 1000,
+    delay: Annotated[
+        float,
+        typer.Option(min=0, metavar="SECONDS", help="Time between two requests to a host."),
+    ] = 0.5,
+    allow_private: Annotated[
+        bool,
+        typer.Option(
+            "--allow-private",
+            help="Fetch from addresses of private networks and of this machine too.",
+        ),
+    ] = False,
     passage_tokens: Annotated[
         int | None,
         typer.Option(help="Maximum tokens per passage, for a new index.", show_default=False),
@@ -76,14 +92,16 @@ def index(
     ] = None,
     json: JsonOption = False,
 ) -> None:
-    """Bring the index up to date with files and folders.
+    """Bring the index up to date with files, folders, pages of the web and repositories.
 
     Unchanged files cost nothing. Files that can't be read are skipped, and the exit code is 3.
     """
     max_bytes = options.size(max_file_size)
     from rag_tools.cli import show
     from rag_tools.engine import Engine
+    from rag_tools.types import WebOptions
 
+    web = WebOptions(depth, max_pages, delay, allow_private)
     try:
         with (
             Engine.open(
@@ -105,6 +123,7 @@ def index(
                 max_bytes=max_bytes,
                 document_timeout=document_timeout,
                 url_template=url_template,
+                web=web,
                 progress=progress,
             )
     except KeyboardInterrupt:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -46,6 +47,14 @@ QualityOption = Annotated[
 ]
 
 _TEXT_FIELDS = frozenset({"document_id", "title", "path"})
+
+
+def sources(paths: list[str] | None) -> list[str] | None:
+    """Return what to index; refuse paths that don't exist. URLs pass."""
+    for path in paths or ():
+        if "://" not in path and not os.path.lexists(path):
+            raise typer.BadParameter(f"Path {path!r} does not exist.")
+    return paths
 
 
 def size(value: str) -> int:

@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urldefrag
 
 from rich import box
 from rich.console import Console
@@ -17,6 +16,9 @@ from rich.text import Text
 
 from rag_tools.cli.output import complain, console, one_line, visible, write
 from rag_tools.file_uri import path_of
+from rag_tools.ingest.extras import recognises_text
+from rag_tools.ingest.formats import PICTURES
+from rag_tools.member_uri import member_path, split_locator
 from rag_tools.types import (
     Aligned,
     Citation,
@@ -161,6 +163,14 @@ def sync_report(report: SyncReport, out: Console) -> None:
         out.print(
             f"divided by lines instead of by function: {files}; install 'rag-tools[code]' and "
             "index them again",
+            soft_wrap=True,
+            markup=False,
+        )
+    pictures = sum(report.unsupported_types.get(suffix, 0) for suffix in PICTURES)
+    if pictures and not recognises_text():
+        out.print(
+            f"{pictures:,} pictures weren't read: install 'rag-tools[ocr]' to have the text in "
+            "them recognised",
             soft_wrap=True,
             markup=False,
         )
@@ -368,8 +378,8 @@ def location(url: str, place: str | None = None) -> str:
     >>> location("https://example.org/book#page=4", "page iv (PDF page 4)")
     'https://example.org/book, page iv (PDF page 4)'
     """
-    address, fragment = urldefrag(url)
-    path = _path(address)
+    address, fragment = split_locator(url)
+    path = "/".join(filter(None, (_path(address), member_path(address))))
     # A URL has lines only if the text is the file itself, so that they are lines of the file.
     if lines := re.fullmatch(r"L(\d+)(?:-L(\d+))?", fragment):
         return f"{path}:{lines[1]}-{lines[2]}" if lines[2] else f"{path}:{lines[1]}"

@@ -15,10 +15,13 @@ from rag_tools.errors import UnreadableFileError
 
 ZIP_SIGNATURE = b"PK\x03\x04"
 
-# A document of plain text packs about 10 to 1, repetitive tables 100 to 1, a bomb 1,000 to 1.
 _MAX_UNPACKED_BYTES = 512 * 1024 * 1024
-_MAX_RATIO = 300
-_RATIO_APPLIES_FROM = 16 * 1024 * 1024  # unpacked bytes; fewer do no harm
+
+MAX_RATIO = 300
+"""A document of plain text packs about 10 to 1, repetitive tables 100 to 1, a bomb 1,000 to 1."""
+
+RATIO_APPLIES_FROM = 16 * 1024 * 1024
+"""Unpacked bytes; fewer do no harm, whatever they were unpacked from."""
 _ENCRYPTED = 0x1  # flag of a member
 
 
@@ -47,7 +50,7 @@ def check_archive(data: bytes, name: str, what: str) -> None:
         raise UnreadableFileError(
             f"{name}: damaged or not {what} ({error}): get the file again"
         ) from error
-    is_bomb = unpacked > _RATIO_APPLIES_FROM and unpacked > _MAX_RATIO * len(data)
+    is_bomb = unpacked > RATIO_APPLIES_FROM and unpacked > MAX_RATIO * len(data)
     if is_bomb or unpacked > _MAX_UNPACKED_BYTES:
         raise UnreadableFileError(
             f"{name}: unpacks from {len(data):,} to {unpacked:,} bytes, which no ordinary document "

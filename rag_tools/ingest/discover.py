@@ -11,7 +11,7 @@ import re
 import stat
 import sys
 from collections import Counter, deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 from typing import NamedTuple
@@ -173,6 +173,16 @@ def discover(
     return Discovery(walk.files, walk.skipped, walk.left_out)
 
 
+def is_wanted(include: Sequence[str], exclude: Sequence[str]) -> Callable[[str], bool]:
+    """Return what tells whether patterns, as of `discover`, let a file in by its path."""
+    included, excluded = _Wanted(include) if include else None, _Wanted(exclude)
+
+    def wanted(relative: str) -> bool:
+        return (included is None or included.match(relative)) and not excluded.match(relative)
+
+    return wanted
+
+
 class _Wanted:
     """The caller's patterns: as in ``.gitignore``, or literal paths."""
 
@@ -211,6 +221,7 @@ class _Walk:
         self.skipped: list[Skipped] = []
         self.left_out = LeftOut()
         self._root = root
+        self.wanted = is_wanted(include, exclude)
         self._include = _Wanted(include) if include else None
         self._exclude = _Wanted(exclude)
         self._hidden = hidden
@@ -220,11 +231,6 @@ class _Walk:
         self._folders: deque[_Folder] = deque()
         self._links: deque[tuple[os.DirEntry[str], _Folder]] = deque()
         self._sidecars: set[str] = set()  # paths of the files that they belong to
-
-    def wanted(self, relative: str) -> bool:
-        """Tell whether the patterns of the caller let a file in."""
-        included = self._include is None or self._include.match(relative)
-        return included and not self._exclude.match(relative)
 
     def run(self) -> None:
         """Fill `files`, `skipped` and `left_out`."""

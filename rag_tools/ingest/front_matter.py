@@ -1,7 +1,8 @@
-"""The block of YAML or TOML at the start of a Markdown file: where it ends, its title, its readers.
+"""The block of YAML or TOML at the start of a Markdown file: where it ends, and what it states.
 
-YAML isn't parsed as a whole: only the scalar after ``title`` is read, in each of the styles in
-which YAML writes a scalar, and the list of names after ``access``.
+The title is read even from YAML that is broken: only the scalar after ``title`` counts, in each of
+the styles in which YAML writes a scalar, and only the list of names after ``access``, its readers.
+The other fields need a block that is whole.
 """
 
 from __future__ import annotations
@@ -11,8 +12,9 @@ import tomllib
 from collections.abc import Sequence
 
 from rag_tools.errors import InvalidDocumentError
+from rag_tools.ingest.stated import fields, yaml_fields
 from rag_tools.sentences import lines
-from rag_tools.types import check_labels
+from rag_tools.types import Metadata, check_labels
 
 _FENCE = re.compile(r"(?P<fence>---|\+\+\+)[ \t]*(?=[\r\n])")
 _CLOSERS = {"---": ("---", "..."), "+++": ("+++",)}
@@ -26,6 +28,7 @@ _SINGLE_QUOTED = re.compile(r"'((?:[^']|'')*)'")
 _DOUBLE_QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"', re.DOTALL)
 _ESCAPE = re.compile(r"\\(?:x([0-9A-Fa-f]{2})|u([0-9A-Fa-f]{4})|U([0-9A-Fa-f]{8})|(.))", re.DOTALL)
 _NULLS = frozenset({"", "~", "null", "Null", "NULL"})
+_LONGEST = 32_768  # characters of front matter from which metadata are read
 _MAX_LINES = 50
 """Most lines that a title may take up."""
 
@@ -130,6 +133,20 @@ def _label(written: str) -> str:
     if not scalar or not (quoted or _PLAIN.fullmatch(scalar)):
         raise ValueError(f"{written.strip()!r} is no name")
     return scalar
+
+
+def metadata(text: str) -> Metadata:
+    """Return the other fields of front matter, given with its fences; see `stated.fields`."""
+    rows = [line.of(text).rstrip() for line in lines(text)][1:-1]
+    body = "\n".join(rows)
+    if not body or len(body) > _LONGEST:
+        return {}
+    if not text.startswith("+++"):
+        return yaml_fields(body)
+    try:
+        return fields(tomllib.loads(body))
+    except (tomllib.TOMLDecodeError, RecursionError):
+        return {}
 
 
 def _toml_title(rows: Sequence[str]) -> str:

@@ -16,6 +16,7 @@ from rag_tools.ingest.html_elements import collapse
 from rag_tools.ingest.html_encoding import decode_page
 from rag_tools.ingest.html_hiding import Styles
 from rag_tools.ingest.html_rendering import Rendering
+from rag_tools.ingest.properties import page_properties
 from rag_tools.types import Document, SourceMap
 
 _DRAWN_BY = ("script", "noscript", "iframe", "frame", "canvas", "object")
@@ -54,6 +55,7 @@ def load_html(data: bytes, *, uri: str, name: str) -> Document:
         source_map=SourceMap(elements=rendering.elements()),
         hidden=rendering.hidden(),
         left_out=rendering.left_out,
+        metadata=page_properties(root),
     )
 
 

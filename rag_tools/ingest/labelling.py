@@ -17,8 +17,8 @@ from typing import Any
 from pathspec import GitIgnoreSpec
 
 from rag_tools.errors import InvalidDocumentError, UnreadableFileError
-from rag_tools.ingest.load import printable
 from rag_tools.ingest.permissions import Permissions
+from rag_tools.ingest.reading import printable
 from rag_tools.types import AccessRules, Document, check_labels
 
 SIDECAR = ".access.toml"

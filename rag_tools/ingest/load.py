@@ -20,7 +20,8 @@ from rag_tools.errors import (
 )
 from rag_tools.ingest.code_grammars import LANGUAGES
 from rag_tools.ingest.decode import decode
-from rag_tools.ingest.formats import format_suffix
+from rag_tools.ingest.extras import WITHOUT_OCR, recognises_text
+from rag_tools.ingest.formats import ARCHIVES, PICTURES, format_suffix
 from rag_tools.ingest.plugins import plugin
 from rag_tools.ingest.reading import Content, printable, read_file
 from rag_tools.ingest.recognise import has_signature, is_page, recognise
@@ -92,11 +93,13 @@ _LOADERS: dict[str, str] = {
     **dict.fromkeys((".odt", ".ott", ".ods", ".ots", ".odp", ".otp", ".odg"), "odf"),
     ".org": "org",
     ".pdf": "pdf",
+    **dict.fromkeys(PICTURES if recognises_text() else (), "picture"),
     **dict.fromkeys((".pptx", ".pptm", ".ppsx", ".potx"), "pptx"),
     **dict.fromkeys((".doc", ".dot", ".ppt", ".pps"), "office"),
     ".rtf": "rtf",
     **dict.fromkeys((".srt", ".vtt"), "captions"),
     ".xls": "xls",
+    **dict.fromkeys(ARCHIVES, ""),  # what is in them is loaded, see `rag_tools.ingest.members`
     **dict.fromkeys((".xlsx", ".xlsm", ".xltx"), "xlsx"),
 }
 
@@ -112,7 +115,9 @@ _PICTURES = "it may hold only pictures; save it as PDF, and run OCR on that"
 
 # Loaders that extract the text from a file, and why they may find none.
 _WITHOUT_TEXT = {
-    "pdf": "it may be a scan; run OCR first (for example `ocrmypdf IN.pdf OUT.pdf`)",
+    "pdf": "no text is recognised on its pages"
+    if recognises_text()
+    else f"it may be a scan: {WITHOUT_OCR}",
     "html": "scripts may draw what a browser shows; save the page as it is shown, or print it to "
     "PDF",
     "docx": "it may hold only pictures or embedded documents; save it as PDF or as plain text",
@@ -220,8 +225,8 @@ def load_bytes(data: bytes, *, name: str, uri: str) -> Document:
     Raises
     ------
     UnsupportedFormatError
-        No loader reads files of this name, the file has no suffix and `data` isn't text, or the
-        file is minified.
+        No loader reads files of this name, the file has no suffix and `data` isn't text, the file
+        is minified, or it is an archive.
     UnreadableFileError
         The data can't be decoded or parsed.
     NoTextError
@@ -232,6 +237,11 @@ def load_bytes(data: bytes, *, name: str, uri: str) -> Document:
     if suffix not in _LOADERS and announced is None:
         raise _unsupported(name)
     loader = "" if announced else _loader(data, suffix, printable(name))
+    if not (announced or loader):
+        raise UnsupportedFormatError(
+            f"{printable(name)}: an archive, in which each file is a document of its own: index "
+            "it (`rag-tools index`, `Engine.sync`), or unpack it"
+        )
     try:
         load_format = cast(Loader, announced.load() if announced else _own(loader))
         document = load_format(data, uri=uri, name=printable(name))
@@ -263,9 +273,12 @@ def _own(loader: str) -> Loader:
 
 
 def _loader(data: bytes, suffix: str, name: str) -> str:
-    """Return the loader for a file: by its content where that tells, otherwise by its suffix."""
+    """Return the loader for a file: by its content where that tells, otherwise by its suffix.
+
+    ``""`` is that of an archive.
+    """
     loader = _LOADERS[suffix]
-    if found := recognise(data, name):
+    if found := recognise(data, name, archive=suffix in ARCHIVES):
         return found
     if loader in _OFTEN_SOMETHING_ELSE:
         # Programs give these suffixes to pages and tables that they export for Office to open.

@@ -1,12 +1,13 @@
 """Mail to canonical text: messages (.eml), folders of them (.mbox) and Outlook's (.msg).
 
-Of each message, the text holds the subject, who wrote to whom and when, the body, and what its
-attachments say, if they are of formats that are read. A quotation of an earlier message and a
-signature are marked by their headings and kinds. The headers are metadata too.
+Of each message, the text holds the subject, who wrote to whom and when, and the body. A quotation
+of an earlier message and a signature are marked by their headings and kinds. The headers are
+metadata too. What is attached are documents of their own, see ``members``.
 """
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterator
 from contextlib import suppress
@@ -17,12 +18,11 @@ from email.message import Message
 from pathlib import PurePath
 from typing import NamedTuple
 
-from rag_tools.errors import IngestError, UnreadableFileError
+from rag_tools.errors import UnreadableFileError
 from rag_tools.ingest.decode import decode, valid
 from rag_tools.ingest.extraction import Extraction
 from rag_tools.ingest.html import load_html
 from rag_tools.ingest.html_encoding import as_page
-from rag_tools.ingest.load import load_bytes, supported
 from rag_tools.ingest.properties import iso_time
 from rag_tools.ingest.text import load_text
 from rag_tools.types import Document, Metadata
@@ -41,7 +41,6 @@ _FIELDS = {
 _LONGEST_HEADER = 2000
 _MOST_MESSAGES = 100_000
 _MOST_PARTS = 1000  # of a message
-_DEEPEST = 4  # messages inside of messages
 _FROM_LINE = re.compile(rb"(?:\A|(?:\r?\n){2})From [^\r\n]{1,300}\d{4}[^\r\n]{0,40}\r?\n")
 _ESCAPED_FROM = re.compile(rb"^>(>*From )", re.MULTILINE)
 _HEADER = re.compile(rb"(?:[!-9;-~]{1,80}:|From )")
@@ -53,6 +52,7 @@ _ORIGINAL = re.compile(
     r" ?-{2,}|_{20,})\s*",
     re.IGNORECASE,
 )
+_MESSAGE = "message {}"
 _QUOTE = "quoted message"
 """The last entry of the heading path of what a message quotes."""
 
@@ -63,9 +63,8 @@ def load_mail(data: bytes, *, uri: str, name: str) -> Document:
     Each subject is a heading. Metadata are ``from``, ``to``, ``cc``, ``subject``, ``date`` (ISO
     8601), ``message_id``, ``in_reply_to`` and ``list`` of a single message, and the names of its
     ``attachments``. What a message quotes has ``quoted message`` as the last entry of its heading
-    path, without the marks ``>`` before its lines. The parts of the source map are
-    ``message 12`` of a folder, and ``attachment plan.pdf``. A `Loader`, see
-    `rag_tools.ingest.load`.
+    path, without the marks ``>`` before its lines. The parts of the source map of a folder are
+    ``message 12`` and so on. A `Loader`, see `rag_tools.ingest.load`.
     """
     out = Extraction()
     metadata: Metadata = {}
@@ -76,7 +75,7 @@ def load_mail(data: bytes, *, uri: str, name: str) -> Document:
                 raise UnreadableFileError(
                     f"{name}: more than {_MOST_MESSAGES:,} messages: split the folder"
                 )
-            MessageWriter(out, f"message {number}").write(read_message(raw, name))
+            MessageWriter(out, _MESSAGE.format(number)).write(read_message(raw, name))
     else:
         if not _HEADER.match(data.lstrip()):
             raise UnreadableFileError(
@@ -92,6 +91,20 @@ def load_mail(data: bytes, *, uri: str, name: str) -> Document:
         title="" if not is_folder else name,
         metadata=metadata,
     )
+
+
+def mail_attachments(data: bytes) -> Iterator[tuple[str, Attachment]]:
+    """Yield what is attached to a message, or to the messages of a folder.
+
+    The string is the name of the message in its folder, ``message 12``, or ``""``.
+    """
+    if not data.startswith(b"From "):
+        for each in _divided(message_from_bytes(data, policy=policy.compat32))[1]:
+            yield "", each
+        return
+    for number, raw in enumerate(itertools.islice(_messages(data), _MOST_MESSAGES), 1):
+        for each in _divided(message_from_bytes(raw, policy=policy.compat32))[1]:
+            yield _MESSAGE.format(number), each
 
 
 class Attachment(NamedTuple):
@@ -128,21 +141,18 @@ class MessageWriter:
         Where to.
     label
         Name of the message within its file, ``""`` if it is the whole file.
-    level
-        Of its heading.
     """
 
-    def __init__(self, out: Extraction, label: str = "", level: int = 1) -> None:
+    def __init__(self, out: Extraction, label: str = "") -> None:
         self._out = out
         self._label = label
-        self._level = level
         self._start = out.length
 
     def write(self, message: Read) -> None:
-        """Add a message with its attachments."""
-        self._out.sections.close(self._level)
+        """Add a message."""
+        self._out.sections.close(1)
         if message.subject:
-            self._out.heading(self._level, message.subject)
+            self._out.heading(1, message.subject)
             self._out.write(message.subject)
         for number, (header, value) in enumerate(message.headers):
             if number:
@@ -154,27 +164,6 @@ class MessageWriter:
             self._out.insert(message.body)
         if self._label:
             self._out.mark(self._start, self._label)
-        for attachment in message.attachments:
-            self._attachment(attachment)
-
-    def _attachment(self, attachment: Attachment) -> None:
-        inner_level = self._level + 1
-        self._out.sections.close(inner_level)
-        if inner_level > _DEEPEST or not supported(PurePath(attachment.name or "?.?")):
-            return
-        label = ", ".join(filter(None, (self._label, f"attachment {attachment.name}")))
-        if PurePath(attachment.name).suffix.lower() == ".eml":
-            message = read_message(attachment.data, attachment.name)
-            MessageWriter(self._out, label, inner_level).write(message)
-            return
-        if PurePath(attachment.name).suffix.lower() in (".mbox", ".msg"):
-            return  # these could hold each other without end
-        try:
-            document = load_bytes(attachment.data, name=attachment.name, uri="attached:")
-        except IngestError:
-            return  # it is named in the metadata; the message itself can be read
-        self._out.sections.open(inner_level, attachment.name)
-        self._out.insert(document, attachment.name, label)
 
 
 def _messages(data: bytes) -> Iterator[bytes]:
@@ -192,6 +181,26 @@ def read_message(data: bytes, name: str) -> Read:
     message = message_from_bytes(data, policy=policy.compat32)
     headers = {field: _header(message, field) for field in (*_FIELDS, "Date")}
     bodies: dict[str, list[Document]] = {"plain": [], "html": []}
+    shown, attachments = _divided(message)
+    for part in shown:
+        text = _text(part, name)
+        if text.strip():
+            subtype = part.get_content_subtype()
+            read = _html_body if subtype == "html" else plain_body
+            bodies[subtype].append(read(text, name))
+    chosen = bodies["plain"] or bodies["html"]
+    return Read(
+        headers["Subject"],
+        [(field, headers[field]) for field in _SHOWN if headers[field]],
+        joined(chosen),
+        attachments,
+        metadata_of(headers, attachments),
+    )
+
+
+def _divided(message: Message) -> tuple[list[Message], list[Attachment]]:
+    """Return the parts of a message that are its text, and what is attached to it."""
+    shown: list[Message] = []
     attachments: list[Attachment] = []
     for number, part in enumerate(_parts(message)):
         if number >= _MOST_PARTS:
@@ -209,19 +218,8 @@ def read_message(data: bytes, name: str) -> Read:
         elif is_attached:
             attachments.append(Attachment(file_name or "unnamed", _content(part)))
         elif kind in ("text/plain", "text/html"):
-            text = _text(part, name)
-            if text.strip():
-                subtype = part.get_content_subtype()
-                read = _html_body if subtype == "html" else plain_body
-                bodies[subtype].append(read(text, name))
-    chosen = bodies["plain"] or bodies["html"]
-    return Read(
-        headers["Subject"],
-        [(field, headers[field]) for field in _SHOWN if headers[field]],
-        joined(chosen),
-        attachments,
-        metadata_of(headers, attachments),
-    )
+            shown.append(part)
+    return shown, attachments
 
 
 def metadata_of(headers: dict[str, str], attachments: list[Attachment]) -> Metadata:

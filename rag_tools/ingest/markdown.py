@@ -87,6 +87,7 @@ def load_markdown(data: bytes, *, uri: str, name: str) -> Document:
         labels=front_matter.access(text[:body]),
         blocks=blocks,
         hidden=comments(text, blocks),
+        metadata=front_matter.metadata(text[:body]),
     )
 
 

@@ -30,6 +30,7 @@ _UNICODE, _STRING, _BINARY = "001F", "001E", "0102"
 _HEADER_BYTES, _ENTRY_BYTES = 32, 16  # of the list of properties
 _LONGEST_HEADER = 2000
 _MOST_ATTACHMENTS = 1000
+_DAMAGED = (OSError, ValueError, struct.error, IndexError, KeyError, TypeError)
 
 
 def load_msg(data: bytes, *, uri: str, name: str) -> Document:
@@ -41,13 +42,22 @@ def load_msg(data: bytes, *, uri: str, name: str) -> Document:
     try:
         with olefile.OleFileIO(io.BytesIO(data)) as container:
             message = _read(container, name)
-    except (OSError, ValueError, struct.error, IndexError, KeyError, TypeError) as error:
+    except _DAMAGED as error:
         raise UnreadableFileError(
             f"{name}: not a message of Outlook that can be read ({error}): save it again"
         ) from error
     out = Extraction()
     MessageWriter(out).write(message)
     return out.document(uri=uri, name=name, media_type=_MEDIA_TYPE, metadata=message.metadata)
+
+
+def msg_attachments(data: bytes) -> list[Attachment]:
+    """Return what is attached to a message; nothing if it is damaged, which `load_msg` reports."""
+    try:
+        with olefile.OleFileIO(io.BytesIO(data)) as container:
+            return _attachments(container)
+    except _DAMAGED:
+        return []
 
 
 def _read(container: Any, name: str) -> Read:  # noqa: ANN401 - olefile has no types

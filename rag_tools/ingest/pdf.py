@@ -1,6 +1,7 @@
 """PDF to canonical text, with the place of every character on its page.
 
-The text layer is read with PDFium; text in images isn't recognised. The result is the text as a
+The text layer is read with PDFium; text in large pictures is recognised, if the extra ``[ocr]`` is
+installed. The result is the text as a
 person reads it: columns follow one another, words that are hyphenated at the end of a line are
 joined, and the headers, footers and page numbers that pages repeat are left out.
 """
@@ -13,6 +14,7 @@ import threading
 import zlib
 from bisect import bisect_left
 from collections import Counter
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -26,7 +28,8 @@ from rag_tools.ingest.pdf_flow import Flow, TextLine, flow
 from rag_tools.ingest.pdf_hiding import hidden
 from rag_tools.ingest.pdf_page import PageText, read_page
 from rag_tools.ingest.pdf_pieces import LARGER
-from rag_tools.types import Block, Document, Page, SourceMap
+from rag_tools.ingest.properties import pdf_properties
+from rag_tools.types import Block, Document, Page, Recognised, SourceMap
 
 # PDFium keeps global state: one thread at a time may be inside it.
 _PDFIUM = threading.Lock()
@@ -67,6 +70,7 @@ def load_pdf(data: bytes, *, uri: str, name: str) -> Document:
             pages = [_read_page(pdf, index, name) for index in range(len(pdf))]
             outline = _read_outline(pdf)
             title = _collapse(pdf.get_metadata_value("Title"))
+            metadata = pdf_properties(pdf)
         finally:
             pdf.close()
     found = flow(pages)
@@ -79,10 +83,11 @@ def load_pdf(data: bytes, *, uri: str, name: str) -> Document:
         uri=uri,
         title=title or name,
         media_type="application/pdf",
-        blocks=_blocks(found, headings),
-        source_map=_source_map(found, pages),
         hidden=joined(unseen, found.text),
         left_out=sum(page.left_out for page in pages),
+        blocks=flow_blocks(found, headings),
+        source_map=flow_map(found, pages),
+        metadata=metadata,
     )
 
 
@@ -156,17 +161,46 @@ def _read_outline(pdf: Any) -> list[_OutlineEntry]:  # noqa: ANN401
     return entries
 
 
-def _source_map(found: Flow, pages: list[PageText]) -> SourceMap:
+def flow_map(found: Flow, pages: list[PageText]) -> SourceMap:
+    """Return where the characters of a text stand on its pages."""
     return SourceMap(
         pages=tuple(
             Page(number, start, end, page.width, page.height, page.label)
             for number, ((start, end), page) in enumerate(zip(found.ranges, pages, strict=True), 1)
         ),
         boxes=zlib.compress(found.boxes.astype("<i2").tobytes()) if found.text else b"",
+        recognised=tuple(_recognised(found, pages)),
     )
 
 
-def _blocks(found: Flow, headings: list[_Heading]) -> tuple[Block, ...]:
+def _recognised(found: Flow, pages: list[PageText]) -> Iterator[Recognised]:
+    """Yield the ranges of the text that were recognised; their boxes tell them from the others."""
+    for (start, end), page in zip(found.ranges, pages, strict=True):
+        scanned = page.pieces[len(page.pieces) - len(page.confidence) :]
+        sure = {
+            box.tobytes(): confidence
+            for piece, confidence in zip(scanned, page.confidence, strict=True)
+            for box in piece.boxes
+            if box.any()
+        }
+        if not sure:
+            continue
+        run: Recognised | None = None
+        for place in range(start, end):
+            confidence = sure.get(found.boxes[place].astype("<i2").tobytes())
+            if confidence is None and not found.boxes[place].any():
+                continue  # a space
+            if run and confidence == run.confidence:
+                run = run._replace(end=place + 1)
+                continue
+            if run:
+                yield run
+            run = None if confidence is None else Recognised(place, place + 1, confidence)
+        if run:
+            yield run
+
+
+def flow_blocks(found: Flow, headings: list[_Heading]) -> tuple[Block, ...]:
     """Return paragraphs, tables and headings that tile the text."""
     lines = found.lines
     kinds: dict[int, Opening] = {start: Opening("paragraph", start) for start in found.asides}

@@ -20,6 +20,7 @@ from rag_tools.ingest.pdf_hiding import Box, unseen
 from rag_tools.ingest.pdf_layout import reading_order
 from rag_tools.ingest.pdf_notes import Placing, read_alternatives, read_annotations, read_string
 from rag_tools.ingest.pdf_pieces import Line, Piece
+from rag_tools.ingest.pdf_scan import read_scan
 
 _MAX_LABEL = 32  # characters of a page label; nobody prints a longer one
 _SAMPLED_CHARACTERS = 500  # characters of a page that tell the direction of its text
@@ -47,6 +48,8 @@ class PageText(NamedTuple):
         Boxes of the characters that no reader sees, and why, see `unseen`.
     left_out
         Number of characters outside of the page, which aren't in the pieces.
+    confidence
+        Of each piece that was recognised in a picture; they stand last in `pieces`.
     """
 
     pieces: list[Piece]
@@ -58,6 +61,7 @@ class PageText(NamedTuple):
     label: str | None
     hidden: dict[Box, str]
     left_out: int
+    confidence: list[float] = []  # noqa: RUF012 - never changed
 
 
 def read_page(pdf: Any, index: int) -> PageText:  # noqa: ANN401 - pypdfium2 is untyped
@@ -80,6 +84,7 @@ def read_page(pdf: Any, index: int) -> PageText:  # noqa: ANN401 - pypdfium2 is 
             )
         finally:
             text_page.close()
+        scan = read_scan(page, pieces, upright, shown)
         place = Placing(shown, upright, len(glyphs.text))
         fields, notes = read_annotations(pdf, page, place)
         notes += read_alternatives(pdf, page, place)
@@ -87,7 +92,7 @@ def read_page(pdf: Any, index: int) -> PageText:  # noqa: ANN401 - pypdfium2 is 
         page.close()
     asides = [[line] for note in notes for line in reading_order([note])]
     return PageText(
-        pieces + fields,
+        pieces + fields + [each.piece for each in scan],
         ([turned] if turned else []) + asides,
         width,
         height,
@@ -96,6 +101,7 @@ def read_page(pdf: Any, index: int) -> PageText:  # noqa: ANN401 - pypdfium2 is 
         _label(pdf, index),
         hidden,
         left_out,
+        [each.confidence for each in scan],
     )
 
 

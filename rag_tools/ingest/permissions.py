@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from rag_tools.errors import IngestError, UnreadableFileError
-from rag_tools.ingest.load import printable
+from rag_tools.ingest.reading import printable
 from rag_tools.types import EVERYONE, check_labels
 
 _ACL = "system.posix_acl_access"

@@ -42,8 +42,13 @@ def has_signature(data: bytes) -> bool:
     return data.startswith((ZIP_SIGNATURE, OLE_SIGNATURE, *_SIGNATURES))
 
 
-def recognise(data: bytes, name: str) -> str | None:
+def recognise(data: bytes, name: str, *, archive: bool = False) -> str | None:
     """Return the loader for what a file is by its content, or None if only its name can tell.
+
+    Parameters
+    ----------
+    archive
+        Whether the file is an archive by its name, so that it may be one by its content.
 
     Raises
     ------
@@ -56,7 +61,7 @@ def recognise(data: bytes, name: str) -> str | None:
         if data.startswith(signature):
             return loader
     if data.startswith(ZIP_SIGNATURE):
-        return _zip(data, name)
+        return _zip(data, name, is_archive=archive)
     if data.startswith(OLE_SIGNATURE):
         return _ole(data, name)
     return None
@@ -67,7 +72,7 @@ def is_page(data: bytes) -> bool:
     return _PAGE.match(data[:4096]) is not None
 
 
-def _zip(data: bytes, name: str) -> str | None:
+def _zip(data: bytes, name: str, *, is_archive: bool) -> str | None:
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             members = {member.filename: member for member in archive.infolist()}
@@ -87,10 +92,10 @@ def _zip(data: bytes, name: str) -> str | None:
         zlib.error,
     ):
         return None  # the loader for the name says what is wrong
-    if _TYPES in members or _MEDIA_TYPE in members:
+    if is_archive or _TYPES in members or _MEDIA_TYPE in members:
         return None
     raise UnsupportedFormatError(
-        f"{name}: a ZIP archive of {len(members):,} files: unpack it, and index the folder"
+        f"{name}: a ZIP archive of {len(members):,} files: name it .zip to index them"
     )
 
 

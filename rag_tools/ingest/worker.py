@@ -9,6 +9,7 @@ worker's standard input and output; anything else that it prints is discarded.
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import json
 import logging
@@ -29,6 +30,7 @@ from rag_tools import errors
 from rag_tools.closing import Closing
 from rag_tools.errors import IngestError, UnreadableFileError
 from rag_tools.ingest.load import disguised, harmless, load_bytes
+from rag_tools.ingest.members import Allowance, Member, Members, read_members
 from rag_tools.ingest.reading import printable
 from rag_tools.types import Document
 
@@ -55,10 +57,19 @@ _logger = logging.getLogger(__name__)
 
 
 class _Request(NamedTuple):
+    """What is asked for: the document in a file, or what is inside of it, within an allowance."""
+
     data: bytes
     name: str
     uri: str
     timeout: float
+    allowance: Allowance | None = None
+
+    def carry_out(self) -> Document | Members:
+        """Return it; errors as of `load_bytes` and `read_members`."""
+        if self.allowance is None:
+            return load_bytes(self.data, name=self.name, uri=self.uri)
+        return read_members(self.data, self.name, self.allowance)
 
 
 class _Failure(NamedTuple):
@@ -103,28 +114,47 @@ class Worker(Closing):
         """
         if harmless(name, len(data)) and not disguised(name, data):
             return load_bytes(data, name=name, uri=uri)
+        found = self._answer(_Request(data, name, uri, self._timeout))
+        assert isinstance(found, Document)
+        return found
+
+    def members(self, data: bytes, *, name: str, allowance: Allowance) -> Members:
+        """Return what is inside of a file, as `read_members` does, within the limits.
+
+        Raises
+        ------
+        UnreadableFileError
+            As `read_members` does; also if unpacking takes too long or too much memory.
+        """
+        found = self._answer(_Request(data, name, "", self._timeout, allowance))
+        assert isinstance(found, Members)
+        return found
+
+    def _answer(self, request: _Request) -> Document | Members:
+        """Have the process carry out a request; without a process, do so here."""
         process = self._started()
         if process is None:
-            return load_bytes(data, name=name, uri=uri)
-        request = pickle.dumps(_Request(data, name, uri, self._timeout), pickle.HIGHEST_PROTOCOL)
+            return request.carry_out()
+        name = printable(request.name)
+        sent = pickle.dumps(request, pickle.HIGHEST_PROTOCOL)
         try:
-            answer = self._wait(self._pipe.submit(_exchange, process, request), self._timeout)
+            answer = self._wait(self._pipe.submit(_exchange, process, sent), self._timeout)
         except TimeoutError:
             self._end()
             raise UnreadableFileError(
-                f"{printable(name)}: not parsed within {self._timeout:g} seconds; simplify or "
+                f"{name}: not parsed within {self._timeout:g} seconds; simplify or "
                 "split it, or allow more time (--document-timeout, document_timeout)"
             ) from None
         except (OSError, EOFError):
             status = self._end(grace=_GRACE_SECONDS)
-            raise UnreadableFileError(_obituary(printable(name), status)) from None
+            raise UnreadableFileError(_obituary(name, status)) from None
         except BaseException:
             self._end()  # the next document would get the rest of this answer
             raise
         found = _Answers(BytesIO(answer)).load()
         if isinstance(found, _Failure):
             raise getattr(errors, found.error)(found.message)
-        assert isinstance(found, Document)
+        assert isinstance(found, Document | Members)
         return found
 
     def start(self) -> None:
@@ -238,13 +268,18 @@ def _obituary(name: str, status: int) -> str:
     )
 
 
+_ANSWERS = {
+    (each.__module__, each.__name__) for each in (_Failure, Member, Members, collections.Counter)
+}
+
+
 class _Answers(pickle.Unpickler):
     """Reads the answer of a worker, which may hold values of our own types and nothing else."""
 
     def find_class(self, module: str, name: str) -> Any:  # noqa: ANN401
         """Return a class that an answer may hold."""
         own = module == Document.__module__ and "." not in name  # a dot leads into other modules
-        if own or (module, name) == (__name__, _Failure.__name__):
+        if own or (module, name) in _ANSWERS:
             return super().find_class(module, name)
         raise pickle.UnpicklingError(f"a worker answered with {module}.{name}")
 
@@ -285,9 +320,9 @@ def _read(requests: BinaryIO, inbox: queue.SimpleQueue[bytes]) -> None:
 
 
 def _answer(request: _Request) -> bytes:
-    found: Document | _Failure
+    found: Document | Members | _Failure
     try:
-        found = load_bytes(request.data, name=request.name, uri=request.uri)
+        found = request.carry_out()
         return pickle.dumps(found, pickle.HIGHEST_PROTOCOL)
     except IngestError as error:
         found = _Failure(type(error).__name__, str(error))

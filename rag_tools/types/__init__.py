@@ -3,8 +3,8 @@
 Positions are half-open ``[start, end)`` in Unicode code points of a document's canonical text.
 ``document.text[span.start:span.end]`` is the span's text, always. Nothing here reads files,
 scores or stores. Every name is imported from here; the modules of this package divide them by
-subject: `documents`, `access` to them, `results` of a search, `claims`, `reports`, and those of
-`maintenance`.
+subject: `documents`, `access` to them, `results` of a search, `claims`, `reports`, those of
+`maintenance`, and options for the `web`.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from rag_tools.types.documents import (
     Page,
     Part,
     Passage,
+    Recognised,
     SourceMap,
     Span,
     Versions,
@@ -70,6 +71,7 @@ from rag_tools.types.results import (
     SearchResults,
 )
 from rag_tools.types.values import Metadata, Value
+from rag_tools.types.web import WebOptions
 
 __all__ = [
     "EVERYONE",
@@ -107,6 +109,7 @@ __all__ = [
     "Principal",
     "Progress",
     "Quota",
+    "Recognised",
     "RepairReport",
     "RestoreReport",
     "SearchResults",
@@ -124,6 +127,7 @@ __all__ = [
     "Verifications",
     "Versions",
     "WatchState",
+    "WebOptions",
     "check_labels",
     "document_id",
     "label",

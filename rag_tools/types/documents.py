@@ -134,6 +134,14 @@ class Part(NamedTuple):
     fragment: str = ""
 
 
+class Recognised(NamedTuple):
+    """Text that was recognised in a picture: range of code points, confidence from 0 to 1."""
+
+    start: int
+    end: int
+    confidence: float
+
+
 class Box(NamedTuple):
     """A rectangle on a page, in points from the page's top left corner."""
 
@@ -160,12 +168,15 @@ class SourceMap(Value):
     parts
         Slides, cells, times and other parts with names, in order of `start`; none overlaps another
         (PPTX, XLSX, subtitles).
+    recognised
+        What was recognised in pictures, in order of `start` (PDF, pictures).
     """
 
     pages: tuple[Page, ...] = ()
     boxes: bytes = b""
     elements: tuple[Element, ...] = ()
     parts: tuple[Part, ...] = ()
+    recognised: tuple[Recognised, ...] = ()
 
 
 MAX_LABEL_LENGTH = 200

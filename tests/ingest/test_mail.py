@@ -6,8 +6,10 @@ from itertools import pairwise
 
 import pytest
 
-from outlines import brief, opened, said
+from outlines import DOCUMENTS, brief, opened, said
 from rag_tools.errors import UnreadableFileError
+from rag_tools.ingest.contents import Contents, Found
+from rag_tools.ingest.worker import Worker
 
 
 def test_headers_are_metadata():
@@ -35,14 +37,15 @@ def test_what_is_quoted_and_the_signature_are_marked():
     assert "The same as a page." not in found  # the other form of the same body
 
 
-def test_attachments_are_read_and_cited_by_their_names():
-    found = {each.quote: each for each in said(opened("lock.eml"))}
-    row = found["Pilot\tBob Kiel"]
-    assert row.part == "attachment prices.xlsx, Stock!B9:C9"
-    assert row.heading == "Depth of the lock at Höfn > prices.xlsx > Stock"
-    inner = found["Boats turn at the northern buoy."]
-    assert inner.part == "attachment message.eml"
-    assert inner.heading == "Depth of the lock at Höfn > From the pilot"
+def test_attachments_are_documents_of_their_own():
+    found = {each.path: each.document for each in contents("lock.eml")}
+    assert list(found) == ["", "prices.xlsx", "message.eml"]  # of the picture, nothing is read
+    rows = {each.quote: each for each in said(found["prices.xlsx"])}
+    assert rows["Pilot\tBob Kiel"].part == "Stock!B9:C9"
+    assert rows["Pilot\tBob Kiel"].url == "file:///d/lock.eml#/prices.xlsx&Stock!B9"
+    assert found["message.eml"].title == "From the pilot"
+    assert "Boats turn at the northern buoy." in found["message.eml"].text
+    assert "Boats turn" not in found[""].text
 
 
 def test_a_folder_of_mail_has_its_messages_as_parts():
@@ -51,6 +54,30 @@ def test_a_folder_of_mail_has_its_messages_as_parts():
     assert found["From here on it falls."] == ("message 1", "Tides")
     assert found["The northern buoy is green."] == ("message 2", "Buoys")
     assert document.media_type == "application/mbox"
+
+
+def contents(name: str, data: bytes | None = None) -> list[Found]:
+    data = (DOCUMENTS / name).read_bytes() if data is None else data
+    with Worker() as worker:
+        return list(Contents(worker, data, name=name, uri=f"file:///d/{name}", max_bytes=1 << 20))
+
+
+def test_what_is_attached_in_a_folder_of_mail_is_told_apart_by_its_message():
+    made = EmailMessage()
+    made["Subject"] = "S"
+    made.set_content("See there.\n")
+    for _ in range(2):
+        made.add_attachment("The quay is long.\n", filename="quay.txt")
+    folder = b"".join(
+        b"From a@b Tue Mar  3 09:30:00 2026\n" + made.as_bytes() + b"\n\n" for _ in "ab"
+    )
+    assert [each.uri for each in contents("a.mbox", folder)] == [
+        "file:///d/a.mbox",
+        "file:///d/a.mbox#/message%201/quay.txt",
+        "file:///d/a.mbox#/message%201/quay%20(2).txt",
+        "file:///d/a.mbox#/message%202/quay.txt",
+        "file:///d/a.mbox#/message%202/quay%20(2).txt",
+    ]
 
 
 def message(body: str, **headers: str) -> bytes:
@@ -202,7 +229,7 @@ def test_a_message_of_outlook():
     assert document.metadata["date"].startswith("2026-")
     found = {each.quote: each for each in said(document)}
     assert found["The lock is deep."].heading == "Depth of the lock"
-    assert found["Quay 7,7 m"].part == "attachment depths.csv"
+    assert "Quay 7,7 m" not in found
 
 
 def test_a_damaged_message_of_outlook_is_named():

@@ -21,16 +21,20 @@ MOST_LINES = 500
 # other, as long as there is no cycle.
 LAYERS = [
     {"errors", "limits", "closing", "cores", "tracing", "file_uri", "compaction", "processor"}
-    | {"handoff", "durations"},
+    | {"handoff", "durations", "member_uri"},
     {"types", "disk"},
     {"audit"},
     {"sentences", "units", "folding", "ingest", "encode", "index", "evidence", "wire", "screening"},
+    {"remote"},
     {"catalog"},
     {"integrity"},
     {"reader"},
     {"restricted"},
     {"cite", "rerank", "duplicates", "second_stage"},
     {"hits", "writer", "carrying", "gathered", "quota", "watching"},
+    {"meter"},
+    {"intake"},
+    {"web_sync", "git_sync"},
     {"sync", "creation", "sources"},
     {"opened"},
     {"searcher", "indexer", "documents", "status"},

@@ -72,6 +72,7 @@ PUBLIC = [
     "UnsupportedProcessorError",
     "Verification",
     "Verifications",
+    "WebOptions",
     "__version__",
     "load_checkpoint",
     "open_index",

@@ -25,9 +25,12 @@ from rag_tools.catalog.rows import (
 from rag_tools.disk import failures_named
 from rag_tools.errors import IndexCorruptError
 from rag_tools.file_uri import sqlite_uri
-from rag_tools.types import Document
+from rag_tools.types import Document, check_labels
 
 _MOST_GAPS = 100_000  # keys of rows that are looked for one by one, beside ten for each row found
+UNKNOWN_READERS = "unknown after a repair"
+"""Label of a document whose own labels were damaged. No caller should be in a group of this name."""
+
 _UNREADABLE = (zlib.error, ValueError, LookupError, TypeError, RecursionError)
 
 
@@ -193,18 +196,28 @@ class SalvagedCatalog(Catalog):
             self.drop_document(key)
             return None
         document = Document.model_construct(
-            **{**row._asdict(), "text": text, "blocks": (), "source_map": None, "metadata": {}}
+            id=row.id,
+            uri=row.uri,
+            title=row.title,
+            media_type=row.media_type,
+            text=text,
+            expires=row.expires,
+            hold=bool(row.hold),
         )
-        whole = True
-        try:
-            blocks, source_map = decode_structure(row.structure)
-            document = document.model_copy(update={"blocks": blocks, "source_map": source_map})
-        except _UNREADABLE:
-            whole = False
-        try:
-            document = document.model_copy(update={"metadata": dict(json.loads(row.metadata))})
-        except _UNREADABLE:
-            whole = False
+        found: list[dict[str, Any]] = []
+        for read in (
+            lambda: decode_structure(row.structure),
+            lambda: {"metadata": dict(json.loads(row.metadata))},
+            lambda: {"labels": check_labels(json.loads(row.labels))},
+        ):
+            with contextlib.suppress(*_UNREADABLE):
+                found.append(read())
+        whole = len(found) == 3
+        # Who may read it isn't known any more: until its file is read again, no caller may.
+        fields: dict[str, Any] = {"labels": (UNKNOWN_READERS,)}
+        for each in found:
+            fields |= each
+        document = document.model_copy(update=fields)
         if not whole or row.sha256 != document.sha256:
             self._store(key, encode_document(document), read_again=not whole)
         else:
@@ -215,7 +228,11 @@ class SalvagedCatalog(Catalog):
         return Salvaged(key, document, whole)
 
     def _store(self, key: int, columns: DocumentColumns, *, read_again: bool) -> None:
+        self._connection.execute(
+            "INSERT INTO labels (labels) VALUES (?) ON CONFLICT DO NOTHING", [columns.labels]
+        )
         names = [f"{name} = ?" for name in DocumentColumns._fields]
+        names[names.index("labels = ?")] = "labels = (SELECT key FROM labels WHERE labels = ?)"
         names += ["source_mtime_ns = 0", "source_sha256 = ''"] if read_again else []
         self._connection.execute(
             f"UPDATE document SET {', '.join(names)} WHERE key = ?", [*columns, key]

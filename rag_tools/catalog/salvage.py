@@ -29,7 +29,7 @@ from rag_tools.types import Document, check_labels
 
 _MOST_GAPS = 100_000  # keys of rows that are looked for one by one, beside ten for each row found
 UNKNOWN_READERS = "unknown after a repair"
-"""Label of a document whose own labels were damaged. No caller should be in a group of this name."""
+"""Label of a document whose own labels were damaged. No group should have this name."""
 
 _UNREADABLE = (zlib.error, ValueError, LookupError, TypeError, RecursionError)
 

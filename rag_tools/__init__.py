@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from rag_tools.encode.checkpoint import load_checkpoint
     from rag_tools.engine import Engine
     from rag_tools.errors import (
+        AccessError,
         CheckpointError,
         ConfigurationError,
         DatasetError,
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     )
     from rag_tools.index.search import Quality, Signals
     from rag_tools.types import (
+        AccessRules,
         Aligned,
         Block,
         Box,
@@ -55,6 +57,7 @@ if TYPE_CHECKING:
         Judgement,
         Page,
         Part,
+        Principal,
         Progress,
         SearchResults,
         Skipped,
@@ -69,6 +72,8 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
+    "AccessError",
+    "AccessRules",
     "Aligned",
     "Block",
     "Box",
@@ -102,6 +107,7 @@ __all__ = [
     "NotFoundError",
     "Page",
     "Part",
+    "Principal",
     "Progress",
     "Quality",
     "RagToolsError",

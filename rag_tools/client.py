@@ -25,6 +25,7 @@ from rag_tools.types import (
     Fetched,
     Filter,
     Hit,
+    Principal,
     SearchResults,
     Status,
     Support,
@@ -52,7 +53,9 @@ _CONNECTIONS = 8  # calls at once; by default the server accepts 16 from one cal
 _PATIENCE = 60.0  # seconds for which calls that a busy server refuses are repeated
 
 
-def open_index(index: Engine | Client | Path | str | None = None) -> Engine | Client:
+def open_index(
+    index: Engine | Client | Path | str | None = None, principal: Principal | None = None
+) -> Engine | Client:
     """Open an index to read it: an engine for a directory, a client for an http(s) URL.
 
     Parameters
@@ -60,23 +63,34 @@ def open_index(index: Engine | Client | Path | str | None = None) -> Engine | Cl
     index
         A directory or a URL. An engine or client is returned as it is. None: the default
         directory of `Engine.open`.
+    principal
+        As whom to read it, see `Engine.as_`; default: everything that the engine or the token of a
+        client may read.
 
     Raises
     ------
+    AccessError
+        If the engine already reads as another principal.
     ConfigurationError
-        If a package that `Client` needs isn't installed.
+        If a package that `Client` needs isn't installed, or a principal is given for a server.
     IndexNotFoundError, IndexCorruptError, IndexVersionError
         If the index can't be opened.
     ServerError
         If the server can't be reached.
     """
+    if principal is not None and (_is_url(index) or isinstance(index, Client)):
+        raise ConfigurationError(
+            "a server takes the principal from the token: leave it out, and give the client's token"
+        )
     if _is_url(index):
         return Client(index)
     if index is None or isinstance(index, Path | str):
         from rag_tools.engine import Engine
 
-        return Engine.open(index)
-    return index
+        return Engine.open(index, principal=principal)
+    if principal is None or isinstance(index, Client):
+        return index
+    return index.as_(principal)
 
 
 def open_to_write(index: Engine | Path | str | None = None) -> Engine:

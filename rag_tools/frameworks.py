@@ -16,7 +16,14 @@ OF_THE_QUERY = frozenset({"citations", "confidence", "quotes"})
 
 
 def indexed_document(
-    id: str, text: str, *, source: str, default_uri: str, title: str, metadata: Mapping[str, Any]
+    id: str,
+    text: str,
+    *,
+    source: str,
+    default_uri: str,
+    title: str,
+    metadata: Mapping[str, Any],
+    labels: tuple[str, ...],
 ) -> Document:
     """Return the document to index for one of a framework.
 
@@ -28,6 +35,8 @@ def indexed_document(
         The URI of a document without a source.
     title
         If empty, the last part of the source.
+    labels
+        Who may read it.
     """
     return Document(
         id=id,
@@ -38,6 +47,7 @@ def indexed_document(
         # The framework extracted the text: its lines may differ from those of the source.
         source_map=SourceMap(),
         metadata=dict(metadata),
+        labels=labels,
     )
 
 

@@ -11,13 +11,13 @@ from langchain_core.callbacks import (
 )
 from langchain_core.documents import Document
 from langchain_core.retrievers import BaseRetriever, LangSmithRetrieverParams
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 
 from langchain_rag_tools.retrieved import RetrievedDocument
 from rag_tools.client import Client, open_index
 from rag_tools.engine import Engine
 from rag_tools.frameworks import hit_metadata
-from rag_tools.types import Filter, Hit, SearchResults
+from rag_tools.types import Filter, Hit, Principal, SearchResults
 
 
 class RagToolsRetriever(BaseRetriever):
@@ -33,6 +33,8 @@ class RagToolsRetriever(BaseRetriever):
         What `rag_tools.open_index` takes: the directory of an index, the http(s) URL of a server,
         or an open engine or client. To close what the retriever opened, call
         ``retriever.engine.close()``.
+    principal
+        As whom to read the index, see `rag_tools.Engine.as_`; default: as its owner.
     k
         The most passages to return; also an argument of `invoke` and `ainvoke`.
     filter
@@ -45,14 +47,17 @@ class RagToolsRetriever(BaseRetriever):
         If the index can't be opened, as by `rag_tools.open_index`.
     """
 
+    principal: Principal | None = None  # before the index, which is opened with it
     index: Engine | Client | Path | str | None = Field(default=None, validate_default=True)
     k: int = Field(default=10, ge=1)
     filter: Filter | None = None
 
     @field_validator("index", mode="before")
     @classmethod
-    def _open(cls, index: Engine | Client | Path | str | None) -> Engine | Client:
-        return open_index(index)
+    def _open(
+        cls, index: Engine | Client | Path | str | None, info: ValidationInfo
+    ) -> Engine | Client:
+        return open_index(index, info.data.get("principal"))
 
     @property
     def engine(self) -> Engine | Client:

@@ -20,7 +20,7 @@ from rag_tools.engine import Engine
 from rag_tools.errors import NotFoundError
 from rag_tools.frameworks import indexed_document
 from rag_tools.types import Document as Indexed
-from rag_tools.types import Filter, Hit, Metadata, document_id
+from rag_tools.types import Filter, Hit, Metadata, check_labels, document_id
 
 
 class RagToolsVectorStore(VectorStore):
@@ -38,6 +38,8 @@ class RagToolsVectorStore(VectorStore):
         The directory of an index, which is created if there is none, or an open engine; by default
         the directory of `Engine.open`. To close what the store opened, call
         ``store.engine.close()``.
+    labels
+        Who may read what is added, see `rag_tools.Document`; what is replaced gets these too.
 
     Attributes
     ----------
@@ -52,8 +54,11 @@ class RagToolsVectorStore(VectorStore):
         If `index` is a server, which can only be read.
     """
 
-    def __init__(self, index: Engine | Path | str | None = None) -> None:
+    def __init__(
+        self, index: Engine | Path | str | None = None, *, labels: Sequence[str] = ()
+    ) -> None:
         self.engine = open_to_write(index)
+        self._labels = check_labels(labels)
 
     @classmethod
     def from_texts(
@@ -64,6 +69,7 @@ class RagToolsVectorStore(VectorStore):
         *,
         ids: list[str] | None = None,
         index: Engine | Path | str | None = None,
+        labels: Sequence[str] = (),
         **kwargs: object,
     ) -> Self:
         """Return a store of `index` to which the texts have been added.
@@ -82,7 +88,7 @@ class RagToolsVectorStore(VectorStore):
                 f"with its "
                 "own checkpoint"
             )
-        store = cls(index)
+        store = cls(index, labels=labels)
         store.add_texts(texts, metadatas, ids=ids)
         return store
 
@@ -117,7 +123,10 @@ class RagToolsVectorStore(VectorStore):
         """
         _refuse("add_documents", kwargs)
         given = [document.id for document in documents] if ids is None else ids
-        added = [_indexed(document, id) for document, id in zip(documents, given, strict=True)]
+        added = [
+            _indexed(document, id, self._labels)
+            for document, id in zip(documents, given, strict=True)
+        ]
         return list(self.engine.add(added))
 
     def delete(self, ids: list[str] | None = None, **kwargs: object) -> bool:
@@ -228,7 +237,7 @@ def _refuse(method: str, unknown: Mapping[str, object]) -> None:
         raise TypeError(f"{method} got unknown arguments: {', '.join(unknown)}")
 
 
-def _indexed(document: Document, id: str | None) -> Indexed:
+def _indexed(document: Document, id: str | None, labels: tuple[str, ...]) -> Indexed:
     """Return the document to index for one of LangChain."""
     metadata = document.metadata
     if not id:
@@ -241,6 +250,7 @@ def _indexed(document: Document, id: str | None) -> Indexed:
         default_uri=f"langchain:{id}",
         title=str(metadata.get("title") or ""),
         metadata=metadata,
+        labels=labels,
     )
 
 

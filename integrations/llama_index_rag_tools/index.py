@@ -20,7 +20,7 @@ from rag_tools.client import open_to_write
 from rag_tools.engine import Engine
 from rag_tools.errors import NotFoundError
 from rag_tools.types import Document as Indexed
-from rag_tools.types import Filter
+from rag_tools.types import Filter, Principal, check_labels
 
 
 class RagToolsIndex(BaseManagedIndex):
@@ -41,6 +41,8 @@ class RagToolsIndex(BaseManagedIndex):
         The directory of an index, which is created if there is none, or an open engine; by default
         the directory of `Engine.open`. To close what was opened here, call
         ``index.engine.close()``.
+    labels
+        Who may read what is added, see `rag_tools.Document`; what is replaced gets these too.
     callback_manager
         As for every index of LlamaIndex.
 
@@ -63,10 +65,12 @@ class RagToolsIndex(BaseManagedIndex):
         self,
         index: Engine | Path | str | None = None,
         *,
+        labels: Sequence[str] = (),
         callback_manager: CallbackManager | None = None,
     ) -> None:
         super().__init__(index_struct=IndexDict(), callback_manager=callback_manager)
         self.engine = open_to_write(index)
+        self._labels = check_labels(labels)
 
     @classmethod
     def from_documents(  # type: ignore[override]  # the base binds cls to its own type variable
@@ -78,6 +82,7 @@ class RagToolsIndex(BaseManagedIndex):
         transformations: list[TransformComponent] | None = None,
         *,
         index: Engine | Path | str | None = None,
+        labels: Sequence[str] = (),
     ) -> Self:
         """Return an index to which the documents have been added.
 
@@ -92,7 +97,7 @@ class RagToolsIndex(BaseManagedIndex):
                 "storage_context and transformations must be None: the index stores and divides "
                 "documents itself"
             )
-        made = cls(index, callback_manager=callback_manager)
+        made = cls(index, labels=labels, callback_manager=callback_manager)
         made.insert_nodes(documents)
         return made
 
@@ -186,7 +191,8 @@ class RagToolsIndex(BaseManagedIndex):
             If another process is writing.
         """
         changed = [
-            self._indexed(document.node_id) != to_document(document) for document in documents
+            self._indexed(document.node_id) != to_document(document, self._labels)
+            for document in documents
         ]
         self.insert_nodes([each for each, new in zip(documents, changed, strict=True) if new])
         return changed
@@ -204,18 +210,20 @@ class RagToolsIndex(BaseManagedIndex):
         *,
         similarity_top_k: int = 10,
         filter: Filter | None = None,
+        principal: Principal | None = None,
         **kwargs: Any,  # noqa: ANN401 - LlamaIndex passes those of a query engine
     ) -> RagToolsRetriever:
         """Return a retriever with the same engine; `similarity_top_k` is its `k`."""
         return RagToolsRetriever(
             self.engine,
+            principal=principal,
             k=similarity_top_k,
             filter=filter,
             callback_manager=self._callback_manager,
         )
 
     def _insert(self, nodes: Sequence[BaseNode], **insert_kwargs: Any) -> None:  # noqa: ANN401
-        added = [to_document(node) for node in nodes]
+        added = [to_document(node, self._labels) for node in nodes]
         if added:
             self.engine.add(added)
 

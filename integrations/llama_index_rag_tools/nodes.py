@@ -41,7 +41,7 @@ class RetrievedNode(TextNode):
         return TextNode(text=self.text, metadata=metadata).hash
 
 
-def to_document(node: BaseNode) -> Document:
+def to_document(node: BaseNode, labels: tuple[str, ...] = ()) -> Document:
     """Return the document to index for one of LlamaIndex.
 
     Raises
@@ -69,6 +69,7 @@ def to_document(node: BaseNode) -> Document:
         default_uri=f"llama-index:{node.node_id}",
         title=str(title or ""),
         metadata=metadata,
+        labels=labels,
     )
 
 

@@ -11,7 +11,7 @@ from llama_index.core.schema import NodeWithScore, QueryBundle
 from llama_index_rag_tools.nodes import to_node
 from rag_tools.client import Client, open_index
 from rag_tools.engine import Engine
-from rag_tools.types import Filter, SearchResults
+from rag_tools.types import Filter, Principal, SearchResults
 
 
 class RagToolsRetriever(BaseRetriever):
@@ -32,6 +32,8 @@ class RagToolsRetriever(BaseRetriever):
         What `rag_tools.open_index` takes: the directory of an index, the http(s) URL of a server,
         or an open engine or client. To close what the retriever opened, call
         ``retriever.engine.close()``.
+    principal
+        As whom to read the index, see `rag_tools.Engine.as_`; default: as its owner.
     k
         The most passages to return.
     filter
@@ -54,13 +56,14 @@ class RagToolsRetriever(BaseRetriever):
         self,
         index: Engine | Client | Path | str | None = None,
         *,
+        principal: Principal | None = None,
         k: int = 10,
         filter: Filter | None = None,
         callback_manager: CallbackManager | None = None,
         verbose: bool = False,
     ) -> None:
         super().__init__(callback_manager=callback_manager, verbose=verbose)
-        self.engine = open_index(index)
+        self.engine = open_index(index, principal)
         self.k = k
         self.filter = filter
 

@@ -67,6 +67,30 @@ def index(
             help="Fetch from addresses of private networks and of this machine too.",
         ),
     ] = False,
+    label: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="GLOB=LABEL",
+            help="Who may read files that match: names of groups or user:NAME, separated by "
+            "commas. Repeatable; the last that matches decides. Stored with the folder.",
+        ),
+    ] = None,
+    posix_labels: Annotated[
+        bool,
+        typer.Option("--posix-labels", help="Files without labels get those of their permissions."),
+    ] = False,
+    no_labels: Annotated[
+        bool, typer.Option("--no-labels", help="Forget the labels stored with the folder.")
+    ] = False,
+    default_deny: Annotated[
+        bool | None,
+        typer.Option(
+            "--default-deny/--no-default-deny",
+            help="Whether nobody may read documents without labels through a server. "
+            "Stored with the index.",
+            show_default=False,
+        ),
+    ] = None,
     passage_tokens: Annotated[
         int | None,
         typer.Option(help="Maximum tokens per passage, for a new index.", show_default=False),
@@ -97,6 +121,9 @@ def index(
     Unchanged files cost nothing. Files that can't be read are skipped, and the exit code is 3.
     """
     max_bytes = options.size(max_file_size)
+    access = options.access(
+        label or (), posix=posix_labels, none=no_labels, default_deny=default_deny
+    )
     from rag_tools.cli import show
     from rag_tools.engine import Engine
     from rag_tools.types import WebOptions
@@ -124,6 +151,7 @@ def index(
                 document_timeout=document_timeout,
                 url_template=url_template,
                 web=web,
+                access=access,
                 progress=progress,
             )
     except KeyboardInterrupt:

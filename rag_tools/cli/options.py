@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
+
+if TYPE_CHECKING:
+    from rag_tools.types import AccessRules
 
 # The same as in `rag_tools.index.search`, whose import would slow down --help.
 Quality = Literal["fast", "balanced", "exact"]
@@ -122,6 +125,31 @@ def collections(values: Iterable[str]) -> dict[str, Path]:
             raise typer.BadParameter(f"two indexes have the name {name!r}: write NAME=DIR")
         directories[name] = Path(directory).absolute()
     return directories
+
+
+def access(
+    labels: Sequence[str], *, posix: bool, none: bool, default_deny: bool | None
+) -> AccessRules | None:
+    """Return the rules of ``--label PATTERN=LABEL,…`` and the like; None if none was given."""
+    if not (labels or posix or none or default_deny is not None):
+        return None
+    from pydantic import ValidationError
+
+    from rag_tools.types import AccessRules
+
+    rules: dict[str, tuple[str, ...]] = {}
+    for each in labels:
+        pattern, equals, names = each.rpartition("=")
+        if not equals:
+            raise typer.BadParameter(f"--label {each!r}: write PATTERN=LABEL, such as 'hr/**=hr'")
+        rules[pattern] = tuple(name.strip() for name in names.split(","))
+    try:
+        return AccessRules(
+            labels=rules if labels or none else None, posix=posix, default_deny=default_deny
+        )
+    except ValidationError as error:
+        reason = error.errors()[0]["msg"].removeprefix("Value error, ")
+        raise typer.BadParameter(f"--label: {reason}") from None
 
 
 def token(file: Path) -> dict[str, Any]:

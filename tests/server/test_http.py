@@ -36,7 +36,7 @@ from mcp.types import PARSE_ERROR
 
 import rag_tools_mcp.http
 from rag_tools.engine import Engine
-from rag_tools.types import Document
+from rag_tools.types import Document, Principal
 from rag_tools.wire.ids import ShortIds
 from rag_tools_mcp import running
 from rag_tools_mcp.auth import Caller, WebTokens
@@ -219,6 +219,7 @@ def guarded(
         [[http.tokens]]
         name = "owner"
         file = {json.dumps(str(file))}
+        reads_all = true
         [[http.tokens]]
         name = "reader"
         env = "READER_TOKEN"
@@ -519,8 +520,26 @@ def test_keys_in_a_file(key: rsa.RSAPrivateKey, jwks: str, tmp_path: Path):
     issuer = Issuer(url=ISSUER, audience=AUDIENCE, jwks=str(tmp_path / "jwks.json"))
     tokens = WebTokens(issuer)
     caller = anyio.run(tokens.bearer, signed(key, scope="read write", collections=["a"]))
-    assert caller == Caller("jwt:ada", writes=True, collections=frozenset("a"))
+    ada = Principal(user="ada")
+    assert caller == Caller("jwt:ada", writes=True, collections=frozenset("a"), principal=ada)
     assert anyio.run(tokens.bearer, signed(key, kid="two")) is None
+
+
+def test_claims_say_who_a_bearer_is(key: rsa.RSAPrivateKey, jwks: str, tmp_path: Path):
+    (tmp_path / "jwks.json").write_text(jwks)
+    issuer = Issuer(url=ISSUER, audience=AUDIENCE, jwks=str(tmp_path / "jwks.json"))
+
+    def principal(issuer: Issuer, **claims: Any) -> Principal | None:
+        caller = anyio.run(WebTokens(issuer).bearer, signed(key, **claims))
+        return caller and caller.principal
+
+    assert principal(issuer, groups=["ops"]) == Principal(user="ada", groups=["ops"])
+    other = issuer.model_copy(update={"user_claim": "email", "groups_claim": "roles"})
+    named = principal(other, email="a@example.com", roles=["ops"], groups=["board"])
+    assert named == Principal(user="a@example.com", groups=["ops"])
+    assert principal(other) is None  # a token without the name isn't an anonymous one
+    for wrong in ("ops", 7, [7], ["user:bo"], [""]):
+        assert principal(issuer, groups=wrong) is None
 
 
 def test_tokens_that_do_not_hold(issued: Server, key: rsa.RSAPrivateKey):

@@ -224,7 +224,8 @@ class Watcher:
     @contextmanager
     def _alone(self) -> Iterator[None]:
         directory = self._opened.directory
-        lock = FileLock(directory / WATCH_LOCK, timeout=0)
+        # Whoever looks whether a process watches holds the lock for a moment.
+        lock = FileLock(directory / WATCH_LOCK, timeout=1)
         with failures_named(directory):
             try:
                 lock.acquire()

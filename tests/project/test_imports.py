@@ -28,7 +28,7 @@ LAYERS = [
     {"integrity"},
     {"reader"},
     {"cite", "rerank", "duplicates", "second_stage"},
-    {"hits", "writer", "carrying", "gathered", "quota", "watching"},
+    {"hits", "writer", "carrying", "gathered", "locking", "quota", "watching"},
     {"sync", "creation"},
     {"opened"},
     {"searcher", "indexer", "documents", "status"},

@@ -75,6 +75,7 @@ class Reader:
         self._snapshot: Snapshot | None = None
         self._documents: OrderedDict[tuple[str | None, int], Document] = OrderedDict()
         self._cached_characters = 0
+        self._sound: set[tuple[int, ...]] = set()
         with self._catalog():  # raises if the index can't be opened
             self._opened = self._identity()
 
@@ -93,7 +94,7 @@ class Reader:
         """
         self.require()
         place = self._directory
-        with explained(place), failures_named(place), self._catalog() as catalog:
+        with explained(place, self._sound), failures_named(place), self._catalog() as catalog:
             missing = None
             while True:
                 with catalog.state():

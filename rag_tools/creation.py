@@ -20,9 +20,9 @@ from rag_tools.index.codebook import CODEBOOKS
 from rag_tools.index.residual import BITS
 from rag_tools.index.segment import SEGMENTS
 from rag_tools.ingest.chunk import MIN_PASSAGE_TOKENS
+from rag_tools.locking import LOCK, acquire
 from rag_tools.reader import View
 from rag_tools.watching import STATE, WATCH_LOCK
-from rag_tools.writer import LOCK, acquire
 
 DEFAULT_DIRECTORY = ".rag-tools"
 DEFAULT_PASSAGE_TOKENS = 180

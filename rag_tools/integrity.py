@@ -53,10 +53,15 @@ _SETTINGS: dict[str, tuple[type, ...]] = {
 
 
 @contextlib.contextmanager
-def explained(directory: Path) -> Iterator[None]:
+def explained(directory: Path, sound: set[tuple[int, ...]] | None = None) -> Iterator[None]:
     """Run a block that reads an index; if an error in it is due to damage, say so.
 
     Only if the block raises an error that damaged data could cause, the index is checked: O(size).
+
+    Parameters
+    ----------
+    sound
+        Remembers the last state in which nothing was found, so that it isn't checked again.
 
     Raises
     ------
@@ -69,10 +74,26 @@ def explained(directory: Path) -> Iterator[None]:
     except RagToolsError:  # some are a ValueError as well
         raise
     except _SYMPTOMS as error:
+        state = _state(directory)
+        if sound is not None and state in sound:
+            raise
         found = list(damage(directory, most=_NAMED))
         if not found:
+            if sound is not None:
+                sound.clear()
+                sound.add(state)
             raise
         raise corrupt(directory, found) from error
+
+
+def _state(directory: Path) -> tuple[int, ...]:
+    """Return what changes with every commit: sizes and times of the catalog and its log."""
+    facts: list[int] = []
+    for name in (FILE_NAME, f"{FILE_NAME}-wal"):
+        with contextlib.suppress(OSError):
+            status = (directory / name).stat()
+            facts += [status.st_size, status.st_mtime_ns]
+    return tuple(facts)
 
 
 def corrupt(directory: Path, found: Iterable[Damage]) -> IndexCorruptError:

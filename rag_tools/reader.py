@@ -97,6 +97,7 @@ class Reader:
         self._snapshot: Snapshot | None = None
         self._documents: OrderedDict[tuple[str | None, int], Document] = OrderedDict()
         self._cached_characters = 0
+        self._sound: set[tuple[int, ...]] = set()
         with self._catalog(Catalog):  # raises if the index can't be opened
             self._opened = self._identity()
 
@@ -122,7 +123,11 @@ class Reader:
         """Read one committed state with a catalog of some kind; errors are those of `view`."""
         self.require()
         place = self._directory
-        with explained(place), failures_named(place), self._catalog(kind) as catalog:
+        with (
+            explained(place, self._sound),
+            failures_named(place),
+            self._catalog(kind) as catalog,
+        ):
             missing = None
             while True:
                 with catalog.state():

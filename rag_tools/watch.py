@@ -18,8 +18,14 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from rag_tools.disk import failures_named
-from rag_tools.errors import ConfigurationError, IndexAccessError, IndexLockedError, RagToolsError
+from rag_tools.disk import described, failures_named
+from rag_tools.errors import (
+    ConfigurationError,
+    IndexAccessError,
+    IndexLockedError,
+    IndexMismatchError,
+    RagToolsError,
+)
 from rag_tools.index.arrayfile import open_atomically
 from rag_tools.indexer import Indexer
 from rag_tools.opened import OpenIndex
@@ -91,6 +97,8 @@ class Watcher:
         ------
         IndexLockedError
             If another process watches for this index.
+        IndexMismatchError
+            If the index was deleted or replaced.
         IndexAccessError
             If the index's directory can't be written.
         """
@@ -123,8 +131,11 @@ class Watcher:
                 "error": None,
                 "next": None if self._every is None else _at(now + self._every),
             }
-        except RagToolsError as error:
-            update = {"failures": failures + 1, "error": str(error), "next": _at(now + wait)}
+        except IndexMismatchError:  # it is another index now: whoever wants to can open it
+            raise
+        except (RagToolsError, OSError) as error:
+            said = described(error) if isinstance(error, OSError) else str(error)
+            update = {"failures": failures + 1, "error": said, "next": _at(now + wait)}
         self._state = self._state.model_copy(update=update)
         with suppress(IndexAccessError):  # a full disk: the failure itself is reported
             self._write()
@@ -224,7 +235,8 @@ class Watcher:
     @contextmanager
     def _alone(self) -> Iterator[None]:
         directory = self._opened.directory
-        lock = FileLock(directory / WATCH_LOCK, timeout=0)
+        # Whoever looks whether a process watches holds the lock for a moment.
+        lock = FileLock(directory / WATCH_LOCK, timeout=1)
         with failures_named(directory):
             try:
                 lock.acquire()

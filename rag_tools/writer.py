@@ -20,7 +20,6 @@ from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
-from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
 from rag_tools.carrying import Source, Wanted, assign, copies
@@ -36,17 +35,17 @@ from rag_tools.catalog.writing import CatalogWriter
 from rag_tools.compaction import SegmentSize, paced, plan
 from rag_tools.disk import failures_named
 from rag_tools.encode.encoder import Encoder
-from rag_tools.errors import IndexLockedError, IndexNotFoundError, IngestError, fault
+from rag_tools.errors import IngestError, fault
 from rag_tools.gathered import Batch, Pending, Prepared, Recall, halved
 from rag_tools.index.codebook import CODEBOOKS, Codebook
 from rag_tools.index.segment import SEGMENTS, Segment, compress, write_segment
 from rag_tools.ingest.chunk import chunk
 from rag_tools.ingest.seen import Seen, seen
+from rag_tools.integrity import explained
+from rag_tools.locking import acquire
 from rag_tools.quota import SETTING as QUOTA
 from rag_tools.quota import Room
 from rag_tools.types import Document, Progress, Quota
-
-LOCK = "writer.lock"
 
 _QUEUE_PASSAGES = 256  # encoded together, to keep all cores busy with short documents
 _SEGMENT_PASSAGES = 4096  # per commit: about 190 MB of half-precision embeddings in memory
@@ -138,8 +137,9 @@ class Writer:
                 self.commit()
             elif kind is None:
                 self.commit()
-                self.compact()
-                self.catalog.erase()
+                with explained(self._directory):
+                    self.compact()
+                    self.catalog.erase()
         finally:
             self.catalog.close()
             self._lock.release()
@@ -227,8 +227,11 @@ class Writer:
 
     def commit(self) -> None:
         """Make all changes since the last commit durable, and visible to readers at once."""
-        if not self._batch:
-            return
+        if self._batch:
+            with explained(self._directory):
+                self._commit()
+
+    def _commit(self) -> None:
         self._encode()
         self._cut()
         batch, self._batch = self._batch, Batch()
@@ -314,6 +317,8 @@ class Writer:
 
     def _encode(self) -> None:
         batch = self._batch
+        if not batch.queue:
+            return
         known = [self._recall(passage) if self._recall else None for passage in batch.queue]
         unknown = (one for one, each in zip(batch.queue, known, strict=True) if each is None)
         with contextlib.closing(self._encoder.encode_passages(unknown)) as fresh:
@@ -477,22 +482,3 @@ def _addresses(ids: list[int], sizes: list[int]) -> Callable[[int], Address]:
         return Address(ids[index], sequence - starts[index])
 
     return address
-
-
-def acquire(directory: Path, *, name: str = LOCK) -> FileLock:
-    """Return the lock for writing; raise `IndexLockedError` if another process holds it.
-
-    It isn't made where there is no directory.
-    """
-    with failures_named(directory):
-        if not directory.is_dir():  # the lock would be made with every folder around it
-            raise IndexNotFoundError(f"no index at {directory}: it was deleted, moved or renamed")
-    guard = FileLock(directory / name, timeout=0)
-    with failures_named(directory):
-        try:
-            guard.acquire()
-        except Timeout:
-            raise IndexLockedError(
-                f"another process is writing to {directory}: wait for it, or stop it"
-            ) from None
-    return guard

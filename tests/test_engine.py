@@ -989,7 +989,7 @@ def test_check_finds_a_flipped_bit(tmp_path, folder):
 
 
 def hold_the_lock(directory, ready, release):
-    from rag_tools.writer import acquire
+    from rag_tools.locking import acquire
 
     with acquire(directory):
         ready.set()

@@ -79,7 +79,7 @@ def _replace_pages(copy: Path, directory: Path) -> bool:
             _continue_numbers(live, new)
             new.backup(live)
             live.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
-    except (IndexCorruptError, sqlite3.OperationalError):
+    except (IndexCorruptError, sqlite3.Error, ValueError, TypeError, LookupError):
         return False
     return True
 

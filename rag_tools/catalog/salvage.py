@@ -9,7 +9,7 @@ import contextlib
 import json
 import sqlite3
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -31,6 +31,10 @@ _MOST_GAPS = 100_000  # keys of rows that are looked for one by one, beside ten 
 UNKNOWN_READERS = "unknown after a repair"
 """Label of a document whose own labels were damaged. No group should have this name."""
 
+_TROUBLE = (
+    *(sqlite3.SQLITE_IOERR, sqlite3.SQLITE_FULL, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED),
+    *(sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_NOMEM, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM),
+)
 _UNREADABLE = (zlib.error, ValueError, LookupError, TypeError, RecursionError)
 
 
@@ -80,6 +84,7 @@ def copy_rows(directory: Path, target: Path) -> list[int]:
             try:
                 names = _tables(old)
             except sqlite3.DatabaseError as error:
+                _require_damage(error)
                 raise IndexCorruptError(
                     f"{path} can't be read as a database any more ({error}): restore a backup "
                     f"with 'rag-tools restore', or delete {directory} and index again"
@@ -110,20 +115,15 @@ def _copy_table(old: sqlite3.Connection, new: sqlite3.Connection, table: str) ->
     select = f"SELECT {ours} FROM {table}"
     keyed = columns[0] in ("key", "id", "part")
 
-    def take(rows: Iterable[Any]) -> bool:
-        try:
-            for row in rows:
-                with contextlib.suppress(sqlite3.IntegrityError):  # a column holds nothing usable
-                    new.execute(insert, [*row, *fill.values()])
-        except (sqlite3.DatabaseError, OverflowError):
-            return False
-        return True
-
     def read(condition: str = "", parameters: tuple[int, ...] = ()) -> bool:
-        try:
-            return take(old.execute(f"{select} {condition}", parameters))
-        except sqlite3.DatabaseError:
-            return False
+        """Copy rows up to the first that can't be read; return whether there was none."""
+        rows = _readable(old, f"{select} {condition}", parameters)
+        for row in rows:
+            if row is None:
+                return False
+            with contextlib.suppress(sqlite3.IntegrityError):  # a column holds nothing usable
+                new.execute(insert, [*row, *fill.values()])
+        return True
 
     if read():
         return []
@@ -144,13 +144,32 @@ def _copy_table(old: sqlite3.Connection, new: sqlite3.Connection, table: str) ->
     ]
 
 
+def _readable(
+    old: sqlite3.Connection, query: str, parameters: tuple[int, ...]
+) -> Iterator[tuple[Any, ...] | None]:
+    """Yield rows of a damaged catalog; None, and no more, where the next one can't be read."""
+    try:
+        yield from old.execute(query, parameters)
+    except (sqlite3.DatabaseError, OverflowError) as error:
+        _require_damage(error)
+        yield None
+
+
+def _require_damage(error: Exception) -> None:
+    """Raise an error again that isn't due to what is in the file, such as a failing disk."""
+    code = getattr(error, "sqlite_errorcode", 0)
+    if code & 0xFF in _TROUBLE and code != sqlite3.SQLITE_IOERR_SHORT_READ:
+        raise error
+
+
 def _was_there(old: sqlite3.Connection, table: str, key: int) -> bool:
     """Return whether passages refer to a row, or that can't be told."""
     if table != "document":
         return False
     try:
         return bool(old.execute("SELECT 1 FROM passage WHERE document = ?", [key]).fetchone())
-    except sqlite3.DatabaseError:
+    except sqlite3.DatabaseError as error:
+        _require_damage(error)
         return True
 
 
@@ -158,7 +177,8 @@ def _last(old: sqlite3.Connection, table: str, have: set[int]) -> int:
     """Return the highest key that a table may have."""
     try:
         row = old.execute("SELECT seq FROM sqlite_sequence WHERE name = ?", [table]).fetchone()
-    except sqlite3.DatabaseError:
+    except sqlite3.DatabaseError as error:
+        _require_damage(error)
         row = None
     used = row[0] if row and isinstance(row[0], int) else max(have, default=0)
     # A damaged number must not have us look for billions of rows.

@@ -20,9 +20,9 @@ from rag_tools.errors import BackupError, IndexCorruptError, IndexMismatchError
 from rag_tools.index.codebook import CODEBOOKS
 from rag_tools.index.segment import SEGMENTS
 from rag_tools.integrity import array_file_damage, explained
+from rag_tools.locking import acquire
 from rag_tools.maintenance.manifest import COMMITS, BackupFile, Manifest, checked, copied, damaged
 from rag_tools.types import BackupReport, Progress, RestoreReport
-from rag_tools.writer import acquire
 
 _ATTEMPTS = 10  # a writer may delete a file of a commit before it is copied
 _KINDS = {SEGMENTS: "segment", CODEBOOKS: "codebook"}

@@ -28,9 +28,10 @@ from rag_tools.index.arrayfile import ArrayFile
 from rag_tools.index.codebook import CODEBOOKS, Codebook
 from rag_tools.index.segment import SEGMENTS
 from rag_tools.integrity import array_file_damage, covers, damage, segment_damage
+from rag_tools.locking import acquire
 from rag_tools.quota import SETTING as QUOTA
 from rag_tools.types import Damage, Progress, Quota, RepairReport
-from rag_tools.writer import Writer, acquire
+from rag_tools.writer import Writer
 
 _WORK = "repair-"  # prefix of the folder in which the new state is made
 

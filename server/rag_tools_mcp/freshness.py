@@ -26,16 +26,15 @@ _FIELDS = ("added", "updated", "removed", "skipped", "failures", "error", "next"
 
 @contextmanager
 def kept_fresh(settings: Settings) -> Iterator[None]:
-    """Keep the indexes up to date for the length of a ``with`` block, if the settings ask for it.
+    """Keep the indexes up to date for the length of a ``with`` block.
 
     An index that another process keeps up to date already is left to that one.
     """
     with ExitStack() as stack:
-        if settings.watch or settings.sync_every is not None:
-            for name, directory in settings.collections.items():
-                keeper = _Keeper(name, _command(directory or default_directory(), settings))
-                stack.callback(keeper.close)
-                keeper.start()
+        for name, directory in settings.collections.items():
+            keeper = _Keeper(name, _command(directory or default_directory(), settings))
+            stack.callback(keeper.close)
+            keeper.start()
         yield
 
 

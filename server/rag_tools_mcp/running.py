@@ -8,14 +8,13 @@ import signal
 import socket
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from functools import partial
 from tempfile import TemporaryDirectory
 from typing import Any, cast
 
 from rag_tools.errors import ConfigurationError
 from rag_tools_mcp.collections import Collections
-from rag_tools_mcp.freshness import kept_fresh
 from rag_tools_mcp.limits import LATEST_SECONDS
 from rag_tools_mcp.server import build
 from rag_tools_mcp.settings import Http, Settings
@@ -33,7 +32,7 @@ def serve(settings: Settings) -> None:
         # A thread that waits for input can't be interrupted, and there is nothing to save: Ctrl-C
         # may end the process at once, as SIGTERM does.
         signal.signal(signal.SIGINT, signal.SIG_DFL)
-        with kept_fresh(settings):
+        with _kept_fresh(settings):
             build(
                 Collections(settings.collections),
                 profile=settings.profile,
@@ -41,6 +40,15 @@ def serve(settings: Settings) -> None:
             ).run("stdio")
     else:
         _serve_http(settings, settings.http)
+
+
+def _kept_fresh(settings: Settings) -> AbstractContextManager[None]:
+    if not settings.watch and settings.sync_every is None:
+        return nullcontext()
+    # This imports NumPy, for which the list of tools would have to wait.
+    from rag_tools_mcp.freshness import kept_fresh
+
+    return kept_fresh(settings)
 
 
 def _serve_http(settings: Settings, http: Http) -> None:
@@ -88,7 +96,7 @@ def _serve_http(settings: Settings, http: Http) -> None:
         listening = stack.enter_context(_listening(http))
         logs.event("serving", host=http.host, port=listening.getsockname()[1])
         stack.enter_context(_stopped_by_signals())
-        stack.enter_context(kept_fresh(settings))
+        stack.enter_context(_kept_fresh(settings))
         if http.workers == 1:
             uvicorn.Server(config).run([listening])
         else:

@@ -19,10 +19,10 @@ from rag_tools.errors import (
     IndexMismatchError,
     IndexNotFoundError,
 )
+from rag_tools.locking import acquire
 from rag_tools.maintenance.backup import backup, restore
 from rag_tools.maintenance.checking import check
 from rag_tools.maintenance.manifest import MANIFEST, Manifest
-from rag_tools.writer import acquire
 
 # Each commit holds the same number in every document, so that a torn copy would show.
 WRITER = """

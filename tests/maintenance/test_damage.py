@@ -166,6 +166,31 @@ def test_engines_that_are_open_go_on_after_a_repair(index: Path):
         assert engine.fetch(Document(uri="test:pike", text="").id).text == TEXTS["test:pike"]
 
 
+@pytest.mark.skipif(os.name != "posix", reason="limits of POSIX")
+def test_a_disk_without_room_for_a_repair_loses_nothing(index: Path):
+    with Engine.open(index) as engine:
+        large = {"noise": "x" * 400_000}
+        engine.add([Document(uri="test:large", text="Large.", metadata=large)])
+    id = Document(uri="test:pike", text="").id
+    change(index, "UPDATE document SET text = ? WHERE id = ?", b"damaged", id)
+    program = (
+        "import resource, sys; from pathlib import Path;"
+        "from rag_tools.maintenance.repair import repair;"
+        "from rag_tools.errors import IndexAccessError;"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000));\n"
+        "try: repair(Path(sys.argv[1]))\n"
+        "except IndexAccessError as error: print(error)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(index)], capture_output=True, text=True, check=True
+    )
+    assert "can't be used" in done.stdout, done
+    assert len(check(index).damage) == 1
+    assert not list(index.glob("repair-*"))
+    assert repair(index).lost == (id,)
+    assert len(texts(index)) == 5
+
+
 # -- mutations -----------------------------------------------------------------------------------
 
 # What a caller does with an index; another process, because a kernel that read beyond an array

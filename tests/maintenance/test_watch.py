@@ -17,11 +17,11 @@ import pytest
 
 from rag_tools import Engine
 from rag_tools.errors import ConfigurationError, IndexLockedError
+from rag_tools.locking import acquire
 from rag_tools.opened import open_index
 from rag_tools.types import SyncReport, WatchState
 from rag_tools.watch import Watcher, is_remote
 from rag_tools.watching import STATE, watch_state
-from rag_tools.writer import acquire
 
 SLOW = 60.0  # far more than anything takes; nothing here measures time
 

@@ -2,36 +2,28 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections import OrderedDict
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
-from threading import Lock
 from typing import Any
 from urllib.parse import urldefrag
 
 from rag_tools.audit.entry import recorded
 from rag_tools.audit.log import AuditLog
-from rag_tools.catalog.rows import SourceState
 from rag_tools.cite.answer import Quotation, quotations
 from rag_tools.cite.verify import parse_citations, verify
-from rag_tools.closing import Closing
 from rag_tools.documents import Documents
-from rag_tools.errors import IngestError, InvalidQueryError, NoTextError, NotFoundError
-from rag_tools.ingest.load import DEFAULT_MAX_BYTES, read
-from rag_tools.ingest.worker import Worker
+from rag_tools.errors import InvalidQueryError, NotFoundError
 from rag_tools.limits import MAX_QUERY, check_answer
 from rag_tools.reader import Reader
 from rag_tools.searcher import Searcher
-from rag_tools.types import Citation, Document, Verification, Verifications, document_id
+from rag_tools.sources import Sources
+from rag_tools.types import Citation, Verification, Verifications, document_id
 from rag_tools.wire.ids import Place, cited, is_short, resolve
 
 _VERDICTS = ("exact", "moved", "stale", "missing")  # best first
-_CHANGED = 4  # changed sources whose content is kept
 
 
-class Checker(Closing):
+class Checker:
     """Says what became of citations.
 
     Parameters
@@ -42,6 +34,8 @@ class Checker(Closing):
         Searches the same index, for the documents that a quotation without a source may be from.
     documents
         Resolves the short ids with which an answer refers to its sources.
+    sources
+        Reads the sources of documents as they are now.
     audit
         Records what is checked; None: nothing is recorded.
     """
@@ -51,23 +45,14 @@ class Checker(Closing):
         reader: Reader,
         searcher: Searcher,
         documents: Documents,
+        sources: Sources,
         audit: AuditLog | None = None,
     ) -> None:
         self._reader = reader
         self._audit = audit
         self._searcher = searcher
         self._documents = documents
-        # What changed sources contain now, so that several quotes of one are checked at the cost of
-        # one: by URI and hash of the file, the last used at the end.
-        self._changed: OrderedDict[tuple[str, str], Document | None] = OrderedDict()
-        # Starting its process takes longer than parsing most documents, so it is kept.
-        self._worker = Worker()
-        self._parsing = Lock()
-
-    def close(self) -> None:
-        """End the process that parses changed sources."""
-        with self._parsing:
-            self._worker.close()
+        self._sources = sources
 
     def verify(self, citation: Citation | Mapping[str, Any]) -> Verification:
         """Check that a quote is still where its citation says.
@@ -96,7 +81,7 @@ class Checker(Closing):
             indexed = self._reader.document(view, key)
             path, state = view.catalog.source(key)
             url_template = view.url_template
-        source = self._source(path, state, indexed)
+        source = self._sources.read(path, state, indexed)
         return verify(citation, indexed=indexed, source=source, url_template=url_template)
 
     def verify_answer(self, answer: str) -> Verifications:
@@ -179,45 +164,6 @@ class Checker(Closing):
         )
         verdicts = list(map(self.verify, citations))
         return min(verdicts, key=lambda each: _VERDICTS.index(each.status))
-
-    def _source(self, path: str | None, state: SourceState, indexed: Document) -> Document | None:
-        """Return the document as its source reads now; None if the source can't be read."""
-        if path is None:
-            return None
-        try:
-            # It may have been indexed with a higher limit.
-            data = read(Path(path), max_bytes=max(DEFAULT_MAX_BYTES, state.size))
-        except IngestError:
-            return None
-        sha256 = hashlib.sha256(data).hexdigest()
-        if sha256 == state.sha256:
-            return indexed
-        key = (indexed.uri, sha256)
-        try:
-            document = self._changed.pop(key)
-        except KeyError:
-            document = self._loaded(data, Path(path).name, indexed)
-        self._changed[key] = document
-        while len(self._changed) > _CHANGED:
-            with suppress(KeyError):  # another thread may have removed it
-                self._changed.popitem(last=False)
-        return document
-
-    def _loaded(self, data: bytes, name: str, indexed: Document) -> Document | None:
-        """Return what the bytes of a changed source contain; None if they can't be read."""
-        kept = self._parsing.acquire(blocking=False)
-        try:
-            if kept:
-                return self._worker.load(data, name=name, uri=indexed.uri)
-            with Worker() as worker:  # another thread is parsing
-                return worker.load(data, name=name, uri=indexed.uri)
-        except NoTextError:
-            return Document(id=indexed.id, uri=indexed.uri, title=indexed.title, text="")
-        except IngestError:
-            return None
-        finally:
-            if kept:
-                self._parsing.release()
 
 
 def _uri(source: str) -> str:

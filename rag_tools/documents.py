@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from rag_tools.audit.entry import recorded
 from rag_tools.audit.log import AuditLog
 from rag_tools.catalog.filters import compile_filter
 from rag_tools.cite.locate import cite_span
 from rag_tools.errors import InvalidQueryError, NotFoundError
-from rag_tools.reader import Reader
+from rag_tools.reader import Reader, View
+from rag_tools.restricted import RestrictedReader
 from rag_tools.screening.flags import flags
 from rag_tools.types import Document, DocumentEntry, Fetched, Filter, Span, Versions
 
@@ -25,6 +26,7 @@ class Documents:
     def __init__(self, reader: Reader, audit: AuditLog | None = None) -> None:
         self._reader = reader
         self._audit = audit
+        self._last: tuple[int, Mapping[str, int]] | None = None  # generation and versions
 
     def document(self, id: str) -> Document:
         """Return a whole document, as it was added.
@@ -77,12 +79,28 @@ class Documents:
             return tuple(look_up(known, limit=limit))
 
     def versions(self, known: Versions | None = None) -> Versions:
-        """Return the versions of all documents, or `known` if the index hasn't changed since."""
+        """Return the versions of all documents, or `known` if the index hasn't changed since.
+
+        With a principal, they are those of the documents that the caller may read, and other
+        changes aren't told: the generation then counts what this method told.
+        """
         with self._reader.view() as view:
             generation = view.snapshot.generation
+            if isinstance(self._reader, RestrictedReader):
+                return self._told(generation, view, known)
             if known is not None and known.generation == generation:
                 return known
             return Versions(generation, view.catalog.document_keys())
+
+    def _told(self, generation: int, view: View, known: Versions | None) -> Versions:
+        """Return the versions as a caller sees them who may not read all documents."""
+        read, keys = self._last or (None, {})
+        if read != generation:
+            keys = view.catalog.document_keys()
+            self._last = generation, keys
+        if known is None:
+            return Versions(0, keys)
+        return known if known.keys == keys else Versions(known.generation + 1, keys)
 
     def fetch(self, id: str, *, start: int = 0, end: int | None = None) -> Fetched:
         """Return the text of a document or of a passage.

@@ -25,15 +25,18 @@ from rag_tools.encode.embeddings import EncodedQuery
 from rag_tools.index.search import Quality, Signals
 from rag_tools.indexer import Indexer
 from rag_tools.opened import OpenIndex, open_index
+from rag_tools.retention import Retention
 from rag_tools.searcher import Searcher
 from rag_tools.status import status
 from rag_tools.types import (
+    AccessRules,
     Citation,
     CitedAnswer,
     Document,
     DocumentEntry,
     Fetched,
     Filter,
+    Principal,
     Progress,
     SearchResults,
     Status,
@@ -55,8 +58,8 @@ class Engine(Closing):
     ----------
     directory
         Directory of the index.
-    aio
-        `search` and `cite` for an event loop.
+    aio, retention
+        `search` and `cite` for an event loop; holding, expiring and purging documents.
     """
 
     def __init__(self, opened: OpenIndex) -> None:
@@ -65,8 +68,11 @@ class Engine(Closing):
         self._searcher = Searcher(opened)
         self._indexer = Indexer(opened)
         self._documents = Documents(opened.reader, opened.audit)
-        self._checker = Checker(opened.reader, self._searcher, self._documents, opened.audit)
+        self._checker = Checker(
+            opened.reader, self._searcher, self._documents, opened.sources, opened.audit
+        )
         self.aio = AsyncEngine(opened, self._searcher)
+        self.retention = Retention(opened, self._indexer)
 
     @classmethod
     def open(
@@ -80,6 +86,7 @@ class Engine(Closing):
         dim: int | None = None,
         signals: Signals | None = None,
         evidence: str | Path | None = None,
+        principal: Principal | None = None,
         audit: AuditLog | None = None,
     ) -> Engine:
         """Open the index in `directory`.
@@ -93,25 +100,19 @@ class Engine(Closing):
             with; for a new index, the bundled one.
         create
             Make the index if there is none.
-        passage_tokens
-            Maximum tokens per passage; default 180. Like `bits` and `dim`, it is fixed when the
-            index is made.
-        bits
-            Bits per dimension of a token's residual: 4, 2 or 1; default 4.
-        dim
-            Dimensions of a token's embedding: the first ones that the checkpoint gives, which hold
-            the most in the bundled one. Default: all.
+        passage_tokens, bits, dim
+            Fixed when the index is made: maximum tokens per passage, default 180; bits per
+            dimension of a token's residual, 4, 2 or 1, default 4; dimensions of a token's
+            embedding, the first of the checkpoint's, default all.
         signals, evidence
             Weights of the signals that `search` adds to MaxSim, and the directory of the model that
             its second stage reads passages with, see `SecondStage`; default: no second stage.
+        principal
+            As whom to read, see `as_`; default: everything, as the owner.
         audit
-            Where everything done with the engine is recorded; default: ``$RAG_TOOLS_AUDIT``, else
-            nowhere.
+            Where what is done is recorded; default: ``$RAG_TOOLS_AUDIT``, else nowhere.
 
-        Raises
-        ------
-        RagToolsError
-            What `rag_tools.opened.open_index` raises.
+        Errors are those of `rag_tools.opened.open_index`.
         """
         return cls(
             open_index(
@@ -122,11 +123,19 @@ class Engine(Closing):
                 signals=signals,
                 evidence=evidence,
                 audit=audit,
+                principal=principal,
             )
         )
 
+    def as_(self, principal: Principal) -> Engine:
+        """Return the index as a caller sees it: what they may not read doesn't exist in it.
+
+        It only reads, shares what this engine has open, and needn't be closed.
+        """
+        return Engine(self._opened.as_(principal))
+
     def __reduce__(self) -> tuple[Any, ...]:
-        """Return how to open the same index again, for copying and pickling."""
+        """Return how to open the same index again."""
         return functools.partial(Engine.open, self.directory, **self._opened.options), ()
 
     # -- writing: rag_tools.indexer ----------------------------------------------------------------
@@ -142,6 +151,7 @@ class Engine(Closing):
         max_bytes: int | None = None,
         document_timeout: float | None = None,
         url_template: str | None = None,
+        access: AccessRules | None = None,
         within: Sequence[str | Path] = (),
         progress: Progress | None = None,
     ) -> SyncReport:
@@ -155,6 +165,7 @@ class Engine(Closing):
             max_bytes=max_bytes,
             document_timeout=document_timeout,
             url_template=url_template,
+            access=access,
             within=within,
             progress=progress,
         )
@@ -269,8 +280,6 @@ class Engine(Closing):
         """Check the quotations of a finished answer. See `Checker.verify_answer`."""
         return self._checker.verify_answer(answer)
 
-    # -- the index itself --------------------------------------------------------------------------
-
     def status(self) -> Status:
         """Return what the index contains and how it was built."""
         return status(self._opened)
@@ -290,5 +299,4 @@ class Engine(Closing):
 
     def close(self) -> None:
         """Close the connections to the catalog, release the mapped files, end helper processes."""
-        self._checker.close()
         self._opened.close()

@@ -44,6 +44,10 @@ class InvalidDocumentError(IngestError, ValueError):
     """The blocks of a document don't tile its text."""
 
 
+class HeldError(IngestError):
+    """A document is held, so it is neither changed nor deleted; release it first."""
+
+
 class SkippedDocumentsError(IngestError, ValueError):
     """Some of several documents can't be indexed; the others were added.
 
@@ -95,6 +99,10 @@ class IndexMismatchError(RagToolsError):
 
 class IndexLockedError(RagToolsError):
     """Another process is writing to the index."""
+
+
+class AccessError(RagToolsError):
+    """A caller asked for what is only for those who may read the whole index."""
 
 
 class NotFoundError(RagToolsError):

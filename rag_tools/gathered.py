@@ -6,6 +6,7 @@ It knows nothing of files: `rag_tools.writer` encodes it, cuts it into segments 
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -77,6 +78,7 @@ class Batch:
     touched: dict[str, SourceState] = field(default_factory=dict)
     roots: dict[str, dict[str, Any] | None] = field(default_factory=dict)
     settings: dict[str, Any] = field(default_factory=dict)
+    terms: dict[str, Mapping[str, int | bool | None]] = field(default_factory=dict)
     passages: int = 0
     queued: dict[bytes, int] = field(default_factory=dict)
     queue: list[Seen] = field(default_factory=list)
@@ -84,7 +86,14 @@ class Batch:
     cuts: list[tuple[str, int, int]] = field(default_factory=list)
 
     def __bool__(self) -> bool:
-        return bool(self.documents or self.deleted or self.touched or self.roots or self.settings)
+        return bool(
+            self.documents
+            or self.deleted
+            or self.touched
+            or self.roots
+            or self.settings
+            or self.terms
+        )
 
     def finished(self) -> Batch:
         """Return what is left without the documents that aren't encoded whole.

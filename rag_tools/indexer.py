@@ -6,6 +6,7 @@ Each call is one session of `rag_tools.writer.Writer`.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,14 +14,23 @@ from pathlib import Path
 from rag_tools.audit.entry import recorded
 from rag_tools.cite.locate import check_url_template
 from rag_tools.disk import failures_named
-from rag_tools.errors import IngestError, InvalidQueryError, SkippedDocumentsError
+from rag_tools.errors import (
+    AccessError,
+    HeldError,
+    IngestError,
+    InvalidQueryError,
+    SkippedDocumentsError,
+)
 from rag_tools.ingest.discover import inside
 from rag_tools.ingest.load import DEFAULT_MAX_BYTES
 from rag_tools.ingest.worker import DEFAULT_TIMEOUT, Worker
+from rag_tools.meter import Meter
 from rag_tools.opened import OpenIndex
-from rag_tools.sync import Meter, SyncOptions, source_root, sync
-from rag_tools.types import Document, Progress, Skipped, SyncReport
-from rag_tools.writer import Writer
+from rag_tools.purge.erase import erase
+from rag_tools.purge.traces import Traces
+from rag_tools.sync import SyncOptions, source_root, sync
+from rag_tools.types import AccessRules, Document, Progress, Skipped, SyncReport
+from rag_tools.writer import HELD, Writer
 
 
 class Indexer:
@@ -43,6 +53,7 @@ class Indexer:
         max_bytes: int | None = None,
         document_timeout: float | None = None,
         url_template: str | None = None,
+        access: AccessRules | None = None,
         within: Sequence[str | Path] = (),
         progress: Progress | None = None,
     ) -> SyncReport:
@@ -73,6 +84,9 @@ class Indexer:
             Template for the URLs of citations, for all documents and from now on, such as
             ``https://docs.example.com/{relative_path}#L{first_line}``; see `cite_span` for the
             fields. An empty string removes it, so that citations have the URLs of their sources.
+        access
+            Who may read the files of `paths`, and whether documents without labels are for
+            nobody, see ``docs/security.md``. Default: as when they were synced before.
         within
             Folders outside which nothing is read, for callers who aren't trusted with all files.
             `paths` must lie in them, links that lead out of them aren't followed, and roots that
@@ -98,7 +112,8 @@ class Indexer:
             raise InvalidQueryError(f"document timeout {timeout:g} s: allow more than 0 seconds")
         if url_template:
             check_url_template(url_template)
-        options = SyncOptions(tuple(include), tuple(exclude), hidden, gitignore)
+        rules = access and access.rules
+        options = SyncOptions(tuple(include), tuple(exclude), hidden, gitignore, rules)
         roots = [source_root(path) for path in paths]
         folders = [source_root(folder) for folder in within]
         for path, root in zip(paths, roots, strict=True):
@@ -111,10 +126,12 @@ class Indexer:
         with (
             recorded(self._opened.audit, "sync", change=True) as entry,
             Worker(timeout=timeout) as worker,
-            self._writer(meter) as writer,
+            self.writing(meter) as writer,
         ):
             if url_template is not None:
                 writer.set_url_template(url_template or None)
+            if access is not None and access.default_deny is not None:
+                writer.set_default_deny(denied=access.default_deny)
             report = sync(
                 writer,
                 [(root, options) for root in roots],
@@ -123,9 +140,15 @@ class Indexer:
                 meter=meter,
                 within=folders,
             )
+            expired = writer.catalog.expired(int(time.time()))
+            erase(writer, self._opened.directory, expired, Traces())
+            report = report.model_copy(
+                update={"removed": (*report.removed, *expired), "expired": len(expired)}
+            )
             entry.documents = (*report.added, *report.updated, *report.removed)
             counts = ("added", "updated", "removed", "skipped")
             entry.detail = {name: len(getattr(report, name)) for name in counts}
+            entry.detail["expired"] = len(expired)
         return report
 
     def add(
@@ -151,7 +174,7 @@ class Indexer:
         skipped: list[Skipped] = []
         with (
             recorded(self._opened.audit, "add", change=True) as entry,
-            self._writer(progress) as writer,
+            self.writing(progress) as writer,
         ):
             entry.documents = added
             for document in documents:
@@ -171,6 +194,8 @@ class Indexer:
 
         Raises
         ------
+        HeldError
+            If some of them are held; then none is deleted.
         IndexLockedError
             If another process is writing.
         IndexAccessError
@@ -179,20 +204,27 @@ class Indexer:
         """
         with (
             recorded(self._opened.audit, "delete", change=True) as entry,
-            self._writer(None) as writer,
+            self.writing(None) as writer,
         ):
             entry.documents = known = [
                 id
                 for id in dict.fromkeys(document_ids)
                 if writer.catalog.document_key(id) is not None
             ]
+            if held := [id for id in known if writer.catalog.held(id)]:
+                raise HeldError(f"nothing was deleted: {', '.join(held[:10])} {HELD}")
             for id in known:
                 writer.delete(id)
         return len(known)
 
     @contextmanager
-    def _writer(self, progress: Progress | None) -> Iterator[Writer]:
+    def writing(self, progress: Progress | None) -> Iterator[Writer]:
+        """Open a session of changes, after those of other threads; errors are those of `add`."""
         opened = self._opened
+        if opened.principal is not None:
+            raise AccessError(
+                "an index isn't changed on behalf of a principal: use the engine without one"
+            )
         encoder = opened.encoder
         with (
             self._writing,

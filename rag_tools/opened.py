@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
+from copy import copy
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +21,14 @@ from rag_tools.disk import failures_named
 from rag_tools.encode.batch import Batch
 from rag_tools.encode.checkpoint import load_checkpoint
 from rag_tools.encode.encoder import Encoder
-from rag_tools.errors import IndexMismatchError
+from rag_tools.errors import AccessError, IndexMismatchError
 from rag_tools.evidence.model import EvidenceModel
 from rag_tools.index.search import Signals
 from rag_tools.reader import Reader
+from rag_tools.restricted import RestrictedReader, Scopes
 from rag_tools.second_stage import SecondStage
+from rag_tools.sources import Sources
+from rag_tools.types import Principal
 
 
 def open_index(
@@ -36,6 +40,7 @@ def open_index(
     signals: Signals | None,
     evidence: str | Path | None = None,
     audit: AuditLog | None = None,
+    principal: Principal | None = None,
 ) -> OpenIndex:
     """Open the index in a directory; parameters are those of `Engine.open`.
 
@@ -54,7 +59,7 @@ def open_index(
     IndexAccessError
         If the index can't be read or made for another reason, such as a missing permission.
     IndexMismatchError
-        If `checkpoint` or what is asked for differs from what the index was made with.
+        If `checkpoint` or a value in `asked` differs from that which the index was made with.
     InvalidQueryError
         If a new index can't be made with these values.
     CheckpointError
@@ -75,7 +80,7 @@ def open_index(
     except BaseException:
         reader.close()
         raise
-    return OpenIndex(
+    opened = OpenIndex(
         directory,
         reader,
         settings,
@@ -84,6 +89,7 @@ def open_index(
         evidence=evidence,
         audit=audit and (audit if audit.index else audit.of(str(directory))),
     )
+    return opened if principal is None else opened.as_(principal, closes=True)
 
 
 class OpenIndex:
@@ -126,9 +132,43 @@ class OpenIndex:
         self.signals = signals
         self.checkpoint = checkpoint
         self.evidence = evidence
+        self.sources = Sources()
+        self._scopes = Scopes()
+        self._whole = self  # the index without restriction, which loads what is loaded
+        self._closes = True
         self._second_stage: SecondStage | None = None
         self._loaded: tuple[Encoder, Batch] | None = None
         self._loading = threading.Lock()
+
+    def as_(self, principal: Principal, *, closes: bool = False) -> OpenIndex:
+        """Return the same index as a caller sees it. What was loaded is shared.
+
+        Parameters
+        ----------
+        closes
+            Whether closing it closes the index.
+
+        Raises
+        ------
+        AccessError
+            If this is a caller's view already, of another caller.
+        """
+        if self.principal == principal:
+            return self
+        if self.principal is not None:
+            raise AccessError(
+                "what one caller may read can't become what another may: use the engine without a "
+                "principal"
+            )
+        seen = copy(self)
+        seen._closes = closes
+        seen.reader = RestrictedReader(self.reader, self._scopes, principal)
+        return seen
+
+    @property
+    def principal(self) -> Principal | None:
+        """The caller whose view of the index this is; None: all of it."""
+        return self.reader.principal if isinstance(self.reader, RestrictedReader) else None
 
     @property
     def encoder(self) -> Encoder:
@@ -146,7 +186,8 @@ class OpenIndex:
     @property
     def batch(self) -> Batch | None:
         """The queries that are waiting for the encoder; None until the encoder is loaded."""
-        return None if self._loaded is None else self._loaded[1]
+        loaded = self._whole._loaded
+        return None if loaded is None else loaded[1]
 
     def load_batch(self) -> Batch:
         """Load the encoder and return the queries that are waiting; raises what `encoder` does."""
@@ -160,6 +201,7 @@ class OpenIndex:
             "signals": self.signals,
             "evidence": self.evidence,
             "audit": self.audit,
+            "principal": self.principal,
         }
 
     @property
@@ -173,16 +215,24 @@ class OpenIndex:
         """
         if self.evidence is None:
             return None
-        with self._loading:
-            if self._second_stage is None:
-                self._second_stage = SecondStage(EvidenceModel(Path(self.evidence)))
-            return self._second_stage
+        whole = self._whole
+        with whole._loading:
+            if whole._second_stage is None:
+                whole._second_stage = SecondStage(EvidenceModel(Path(self.evidence)))
+            return whole._second_stage
 
     def close(self) -> None:
-        """End the threads, close the connections to the catalog and release the mapped files."""
-        if self._second_stage is not None:
-            self._second_stage.model.close()
-        self.reader.close()
+        """End threads and helper processes, close the catalog's connections, unmap the files.
+
+        A caller's view leaves that to the index that it is a view of, unless it came with it.
+        """
+        if not self._closes:
+            return
+        whole = self._whole
+        whole.sources.close()
+        if whole._second_stage is not None:
+            whole._second_stage.model.close()
+        whole.reader.close()
 
     def warm(self) -> None:
         """Load the encoder and map the segments; errors as for `encoder` and `Reader.view`."""
@@ -197,8 +247,9 @@ class OpenIndex:
         return support.calibration().fits(self.settings.as_json()) and self.signals == Signals()
 
     def _load(self) -> tuple[Encoder, Batch]:
-        with self._loading:
-            if self._loaded is None:
+        whole = self._whole
+        with whole._loading:
+            if whole._loaded is None:
                 checkpoint = load_checkpoint(self.checkpoint)
                 if checkpoint.fingerprint != self.settings.fingerprint:
                     raise IndexMismatchError(
@@ -208,5 +259,5 @@ class OpenIndex:
                         "was built with, or index into another directory"
                     )
                 encoder = Encoder(checkpoint, dim=self.settings.dim)
-                self._loaded = encoder, Batch(encoder)
-            return self._loaded
+                whole._loaded = encoder, Batch(encoder)
+            return whole._loaded

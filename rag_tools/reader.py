@@ -9,12 +9,15 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-from collections import OrderedDict
-from collections.abc import Iterator
+import time
+from collections import OrderedDict, defaultdict
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from rag_tools.catalog.catalog import Catalog
 from rag_tools.catalog.schema import FILE_NAME
@@ -23,8 +26,13 @@ from rag_tools.errors import IndexCorruptError, IndexMismatchError
 from rag_tools.index.arrayfile import ArrayFile
 from rag_tools.index.codebook import CODEBOOKS, Codebook
 from rag_tools.index.segment import SEGMENTS, Segment
-from rag_tools.index.snapshot import Snapshot
+from rag_tools.index.snapshot import Selection, Snapshot
 from rag_tools.types import Document
+
+Restriction = tuple[str, Sequence[str | int | float]]
+"""SQL condition on documents and its parameters, from `compile_filter`."""
+
+_Catalog = TypeVar("_Catalog", bound=Catalog)
 
 _CACHED_CHARACTERS = 32 * 1024 * 1024  # of cached documents, not counting the last one
 
@@ -42,11 +50,35 @@ class View:
     url_template
         Template for the URLs of citations, see `cite_span`; None gives them the URLs of their
         sources.
+    expired
+        ``(n, 2)`` int64: addresses of the passages that aren't in the snapshot because their
+        documents have expired.
     """
 
     catalog: Catalog
     snapshot: Snapshot
     url_template: str | None
+    expired: NDArray[np.int64]
+
+    def bm25(
+        self, words: Sequence[str], restriction: Restriction, selection: Selection
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """Return the addresses and scores of the passages that BM25 lists, see `Catalog.bm25`.
+
+        Parameters
+        ----------
+        restriction
+            On the documents whose passages are listed.
+        selection
+            Their passages.
+        """
+        condition, parameters = restriction
+        listed, scores = self.catalog.bm25(words, condition=condition, parameters=parameters)
+        if not len(self.expired):
+            return listed, scores
+        expired = set(map(tuple, self.expired.tolist()))
+        kept = np.array([tuple(each) not in expired for each in listed.tolist()], np.bool_)
+        return listed[kept], scores[kept]
 
 
 class Reader:
@@ -65,13 +97,13 @@ class Reader:
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
-        self._idle: list[Catalog] = []
+        self._idle: defaultdict[type[Catalog], list[Catalog]] = defaultdict(list)
         self._closed = False
         self._lock = threading.Lock()
         self._snapshot: Snapshot | None = None
         self._documents: OrderedDict[int, Document] = OrderedDict()
         self._cached_characters = 0
-        with self._catalog():  # raises if the index can't be opened
+        with self._catalog(Catalog):  # raises if the index can't be opened
             self._opened = self._identity()
 
     @contextlib.contextmanager
@@ -87,11 +119,21 @@ class Reader:
         IndexMismatchError
             If the index was deleted or replaced since it was opened.
         """
+        with self.state(Catalog) as (catalog, snapshot):
+            now = int(time.time())
+            catalog.hide_expired(now)
+            expired = catalog.expired_addresses(now)
+            template = catalog.setting("url_template")
+            yield View(catalog, snapshot.without(expired), template, expired)
+
+    @contextlib.contextmanager
+    def state(self, kind: type[_Catalog]) -> Iterator[tuple[_Catalog, Snapshot]]:
+        """Read one committed state with a catalog of some kind; errors are those of `view`."""
         if self.replaced:
             raise IndexMismatchError(
                 f"{self._directory} was deleted or replaced since it was opened: open it again"
             )
-        with failures_named(self._directory), self._catalog() as catalog:
+        with failures_named(self._directory), self._catalog(kind) as catalog:
             missing = None
             while True:
                 with catalog.state():
@@ -106,8 +148,7 @@ class Reader:
                         # A writer deletes the files of a commit after the next one: read that.
                         missing = generation
                         continue
-                    template = catalog.setting("url_template")
-                    yield View(catalog, snapshot, template)
+                    yield catalog, snapshot
                     return
 
     def document(self, view: View, key: int) -> Document:
@@ -155,15 +196,17 @@ class Reader:
         with self._lock:
             self._closed = True
             self._snapshot = None
-            while self._idle:
-                self._idle.pop().close()
+            for idle in self._idle.values():
+                while idle:
+                    idle.pop().close()
 
     @contextlib.contextmanager
-    def _catalog(self) -> Iterator[Catalog]:
-        """Lend a catalog; as many are open as there were simultaneous views."""
+    def _catalog(self, kind: type[_Catalog]) -> Iterator[_Catalog]:
+        """Lend a catalog; as many of a kind are open as there were simultaneous views."""
         with self._lock:
-            catalog = self._idle.pop() if self._idle else None
-        catalog = catalog or Catalog.open(self._directory)
+            catalog = self._idle[kind].pop() if self._idle[kind] else None
+        if not isinstance(catalog, kind):
+            catalog = kind.open(self._directory)
         try:
             yield catalog
         finally:
@@ -173,7 +216,7 @@ class Reader:
                 if self._closed or not lasting:
                     catalog.close()
                 else:
-                    self._idle.append(catalog)
+                    self._idle[kind].append(catalog)
 
     def _identity(self) -> tuple[int, int] | None:
         """Return what identifies the catalog's file, as long as it is open."""

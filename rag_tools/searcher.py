@@ -30,7 +30,7 @@ from rag_tools.index.search import EFFORTS, Match, Quality, Query, Signals, sear
 from rag_tools.index.snapshot import Selection
 from rag_tools.limits import check_query
 from rag_tools.opened import OpenIndex
-from rag_tools.reader import View
+from rag_tools.reader import Restriction, View
 from rag_tools.types import Citation, CitedAnswer, Filter, Hit, SearchResults, Support
 
 
@@ -100,8 +100,8 @@ class Searcher:
         signals = opened.signals.adapted(pieces)
         restriction = compile_filter(filter or {})
         with opened.reader.view() as view:
-            prepared = _prepared(view, encoded, signals, restriction)
             selection = _selection(view, restriction) if filter else view.snapshot.everything
+            prepared = _prepared(view, encoded, signals, restriction, selection)
 
             def find(wanted: int) -> list[Match]:
                 return search(
@@ -244,27 +244,26 @@ def quoted(results: Sequence[Hit], limit: int) -> tuple[list[Citation], list[Aro
     return citations, [places[each.document_id, each.start, each.end] for each in citations]
 
 
-_Restriction = tuple[str, Sequence[str | int | float]]
-"""SQL condition on documents and its parameters, from `compile_filter`."""
-
-
 def _prepared(
-    view: View, encoded: EncodedQuery, signals: Signals, restriction: _Restriction
+    view: View,
+    encoded: EncodedQuery,
+    signals: Signals,
+    restriction: Restriction,
+    selection: Selection,
 ) -> Query:
     """Return the query for the stages: with the weights of its tokens and the results of BM25."""
     embeddings, snapshot = encoded.embeddings, view.snapshot
     frequencies = snapshot.document_frequencies(embeddings.token_ids)
-    condition, parameters = restriction
     words = lexical.telling_words(encoded.text, embeddings.spans, frequencies, snapshot.n_passages)
     return Query(
         vectors=embeddings.vectors,
         weights=weigh(frequencies, snapshot.n_passages, exponent=signals.idf),
         pooled=embeddings.pooled,
-        lexical=view.catalog.bm25(words, condition=condition, parameters=parameters),
+        lexical=view.bm25(words, restriction, selection),
     )
 
 
-def _selection(view: View, restriction: _Restriction) -> Selection:
+def _selection(view: View, restriction: Restriction) -> Selection:
     """Return the live passages of the documents that match a filter."""
     return view.snapshot.select(view.catalog.addresses(*restriction))
 

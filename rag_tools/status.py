@@ -12,7 +12,13 @@ from rag_tools.types import Status
 
 
 def status(opened: OpenIndex) -> Status:
-    """Return what the index contains and how it was built."""
+    """Return what the index contains and how it was built.
+
+    With a principal, it tells of the documents that the caller may read: numbers that also depend
+    on others are 0, and the roots are left out.
+    """
+    if opened.principal is not None:
+        return _seen_status(opened)
     with opened.reader.view() as view:
         counts = view.catalog.counts()
         version = view.catalog.format_version
@@ -39,6 +45,31 @@ def status(opened: OpenIndex) -> Status:
         bytes=_bytes_on_disk(opened.directory),
         kernel=kernel_name(),
     )
+
+
+def _seen_status(opened: OpenIndex) -> Status:
+    with opened.reader.view() as view:
+        seen = view.snapshot.everything
+        return Status(
+            index=str(opened.directory),
+            format_version=view.catalog.format_version,
+            checkpoint=opened.settings.checkpoint or "bundled",
+            dim=opened.settings.dim,
+            bits=opened.settings.bits,
+            passage_tokens=opened.settings.passage_tokens,
+            roots=(),
+            documents=view.catalog.document_count(),
+            passages=seen.n_passages,
+            tombstones=0,
+            tokens=seen.n_tokens,
+            segments=0,
+            centroids=0,
+            cosine=None,
+            maxsim_error=None,
+            generation=0,
+            bytes=0,
+            kernel=kernel_name(),
+        )
 
 
 def _bytes_on_disk(directory: Path) -> int:

@@ -10,9 +10,9 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -33,10 +33,12 @@ from rag_tools.ingest.discover import (
     inside,
 )
 from rag_tools.ingest.formats import format_suffix
+from rag_tools.ingest.labelling import Labelling, labelled
 from rag_tools.ingest.load import harmless, lacks_grammar, printable, read
 from rag_tools.ingest.worker import Worker
-from rag_tools.types import Progress, Skipped, SyncReport, document_id
-from rag_tools.writer import Writer
+from rag_tools.meter import Meter
+from rag_tools.types import AccessRules, Skipped, SyncReport, document_id
+from rag_tools.writer import HELD, Writer
 
 # A file that is written again within this time after it was read may keep its size and time stamp,
 # because the clocks of file systems are coarse. A stamp that is this fresh isn't trusted later.
@@ -50,7 +52,6 @@ _TEXT_SHARE = {
     **{".rtf": 0.3, ".srt": 0.6, ".vtt": 0.6, ".xhtml": 0.4},
 }
 _TYPES_NAMED = 12  # maximum number of file types in a report of what was left out
-_FINISHING_SHARE = 0.05  # share of the work after encoding: the codebook, writing, committing
 
 
 @dataclass(frozen=True)
@@ -65,20 +66,25 @@ class SyncOptions:
         Whether to index files and folders whose names start with a dot.
     gitignore
         Whether to leave out what git's ignore files name.
+    access
+        Which labels the files get; None: those of the root around it, if there is one.
     """
 
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
     hidden: bool = False
     gitignore: bool = True
+    access: AccessRules | None = None
 
     def as_json(self) -> dict[str, Any]:
         """Return the options as the catalog stores them."""
+        access = self.access and self.access.model_dump(mode="json", include={"labels", "posix"})
         return {
             "include": list(self.include),
             "exclude": list(self.exclude),
             "hidden": self.hidden,
             "gitignore": self.gitignore,
+            **({} if access is None else {"access": access}),
         }
 
     @classmethod
@@ -89,6 +95,7 @@ class SyncOptions:
             tuple(stored["exclude"]),
             stored["hidden"],
             stored["gitignore"],
+            AccessRules.model_validate(stored["access"]) if "access" in stored else None,
         )
 
 
@@ -103,6 +110,7 @@ class _Tally:
     undivided: Counter[str] = field(default_factory=Counter)
     hidden: int = 0
     left_out_characters: int = 0
+    retired: int = 0
 
 
 class _Planned(NamedTuple):
@@ -113,83 +121,13 @@ class _Planned(NamedTuple):
     known: tuple[str, SourceState] | None
     size: int
     is_root: bool
+    terms: str | None
 
     @property
     def characters(self) -> int:
         """Expected characters of text, at least 1; they measure the file's share of the work."""
         share = _TEXT_SHARE.get(self.file.path.suffix.lower(), 1.0)
         return max(1, int(self.size * share))
-
-
-class Meter:
-    """The progress of a sync as one number, which rises to a total that is known from the start.
-
-    Work is measured in expected characters of text. Each encoded passage of a file completes a part
-    of the file's characters. The meter is the writer's `Progress`.
-
-    Parameters
-    ----------
-    report
-        Called with the stages ``scan`` (number of files looked at, without a total) and ``index``
-        (characters).
-    """
-
-    def __init__(self, report: Progress | None) -> None:
-        self._report = report
-        self._work = 0
-        self._total = 0
-        self._done = 0  # of files that are finished
-        self._shown = 0
-        self._expected = 0  # passages that were announced
-        self._waiting: deque[tuple[int, int, int]] = deque()  # last passage, passages, characters
-
-    def scanned(self, files: int) -> None:
-        """Report the number of files looked at."""
-        if self._report:
-            self._report("scan", files, 0)
-
-    def plan(self, characters: int) -> None:
-        """Set the total, which doesn't change afterwards."""
-        self._work = characters
-        self._total = characters + int(characters * _FINISHING_SHARE)
-        self._show(0)
-
-    def encoding(self, characters: int, passages: int) -> None:
-        """Take note that a file goes to the writer."""
-        if not passages:
-            self.settled(characters)
-            return
-        self._expected += passages
-        self._waiting.append((self._expected, passages, characters))
-
-    def settled(self, characters: int) -> None:
-        """Take note that a file is done without encoding."""
-        self._done += characters
-        self._show(0)
-
-    def finish(self) -> None:
-        """Take note that everything is committed."""
-        self._done, self._shown = self._total, self._total
-        self._waiting.clear()
-        self._show(0)
-
-    def __call__(self, stage: str, done: int, total: int) -> None:
-        """Handle reports of the writer: ``encode`` with passages, ``cluster`` with centroids."""
-        part = 0
-        if stage == "encode":
-            while self._waiting and self._waiting[0][0] <= done:
-                self._done += self._waiting.popleft()[2]
-            if self._waiting:
-                last, passages, characters = self._waiting[0]
-                part = characters * (passages - (last - done)) // passages
-        elif self._done >= self._work and total:
-            part = (self._total - self._work) * min(done, total) // (total + 1)
-        self._show(part)
-
-    def _show(self, part: int) -> None:
-        self._shown = max(self._shown, min(self._done + part, self._total))
-        if self._report:
-            self._report("index", self._shown, self._total)
 
 
 def sync(
@@ -241,6 +179,10 @@ def sync(
         if not (given or stored):
             folders = ", ".join(map(str, within))
             raise InvalidQueryError(f"nothing in {folders} was indexed before: name what to index")
+    for path, (root, options) in given.items():
+        # Who forgets the rules of access when a root is named again doesn't thereby lift them.
+        if options.access is None and path in stored:
+            given[path] = root, replace(options, access=stored[path][1].access)
     given = given or stored
     every = stored | given
     below = tuple(map(_prefix, given))
@@ -251,7 +193,10 @@ def sync(
         if path in given or (
             path.startswith(below) and (os.path.lexists(root) or _known(writer, root, inner))
         ):
-            planned += _plan_root(writer, root, options, tally, inner, within=within, meter=meter)
+            labelling = _labelling(path, every)
+            planned += _plan_root(
+                writer, root, options, labelling, tally, inner, within=within, meter=meter
+            )
     # In the order of a hash: what the codebook is trained on, the first files, is then a fair
     # sample of all of them, and so is what the time left is estimated by; and the order is the
     # same every time.
@@ -273,6 +218,7 @@ def sync(
         sensitive=tally.left_out.sensitive,
         ignored=tally.left_out.ignored,
         skipped=tuple(sorted(tally.skipped, key=lambda item: item.path)),
+        retired=tally.retired,
         hidden=tally.hidden,
         left_out_characters=tally.left_out_characters,
         undivided=_most_common(tally.undivided),
@@ -300,10 +246,19 @@ def _as_before(
     return max(around, key=lambda root: len(root[0]), default=(path, new))
 
 
+def _labelling(path: str, roots: Mapping[str, tuple[Path, SyncOptions]]) -> Labelling:
+    """Return what decides about labels in a root: the innermost rules in it or around it."""
+    around = [name for name in roots if _prefix(path).startswith(_prefix(name))]
+    ruled = [name for name in around if roots[name][1].access is not None]
+    base, options = roots[max(ruled, key=len, default=path)]
+    return Labelling(base, options.access)
+
+
 def _plan_root(
     writer: Writer,
     root: Path,
     options: SyncOptions,
+    labelling: Labelling,
     tally: _Tally,
     inner: Sequence[Path],
     *,
@@ -356,13 +311,27 @@ def _plan_root(
         tally,
     )
     planned: list[_Planned] = []
+    retired = writer.catalog.retired
     for seen, (path, file) in enumerate(present.items()):
         meter.scanned(seen)
-        size = _size_if_changed(file.path, known.get(path))
+        before = known.get(path)
+        if retired and document_id(file.path.as_uri()) in retired:
+            if file.path != root:
+                tally.retired += 1
+                continue
+            retired -= {document_id(file.path.as_uri())}  # it was named by itself
+            writer.set_retired(retired)
+        try:
+            terms = labelling.terms(file.path, sidecar=file.sidecar)
+        except IngestError as error:  # a document whose readers aren't known isn't indexed
+            tally.skipped.append(Skipped(path=path, reason=str(error)))
+            continue
+        same = before if before is not None and before[1].terms == terms else None
+        size = _size_if_changed(file.path, same)
         if size is None:
             tally.unchanged += 1
         else:
-            planned.append(_Planned(file, path, known.get(path), size, file.path == root))
+            planned.append(_Planned(file, path, before, size, file.path == root, terms))
     return planned
 
 
@@ -387,8 +356,10 @@ def _sync_file(
     meter: Meter,
 ) -> None:
     file, known = item.file, item.known
+    same = known[1] if known and known[1].terms == item.terms else None
     try:
-        data, state = _read_if_changed(file.path, known and known[1], max_bytes=max_bytes)
+        data, state = _read_if_changed(file.path, same, max_bytes=max_bytes)
+        state = state._replace(terms=item.terms)
         if data is None:
             tally.unchanged += 1
             if known and state != known[1]:
@@ -397,7 +368,12 @@ def _sync_file(
             return
         document = worker.load(data, name=file.path.name, uri=file.path.as_uri())
         metadata = {**document.metadata, "path": file.relative}
-        document = document.model_copy(update={"metadata": metadata})
+        document = labelled(document.model_copy(update={"metadata": metadata}), item.terms)
+        if document.expires is not None and document.expires <= time.time() and not document.hold:
+            tally.retired += 1
+            _remove(writer, {item.name: known} if known else {}, tally)
+            meter.settled(item.characters)
+            return
         prepared = writer.prepare(document, (item.name, state))
         if lacks_grammar(suffix := format_suffix(file.path.name)):
             tally.undivided[suffix] += 1
@@ -452,7 +428,10 @@ def _prefix(path: str) -> str:
 
 
 def _remove(writer: Writer, gone: dict[str, tuple[str, SourceState]], tally: _Tally) -> None:
-    for id, _ in gone.values():
+    for path, (id, _) in gone.items():
+        if writer.catalog.held(id):
+            tally.skipped.append(Skipped(path=path, reason=f"its file is gone, and it {HELD}"))
+            continue
         writer.delete(id)
         tally.removed.append(id)
 

@@ -14,7 +14,7 @@ import itertools
 import time
 import uuid
 from bisect import bisect_right
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -24,6 +24,8 @@ from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
 from rag_tools.carrying import Source, Wanted, assign, copies
+from rag_tools.catalog.catalog import RETIRED
+from rag_tools.catalog.restricted import DEFAULT_DENY
 from rag_tools.catalog.rows import (
     Address,
     NewPassage,
@@ -35,7 +37,7 @@ from rag_tools.catalog.writing import CatalogWriter
 from rag_tools.compaction import SegmentSize, plan
 from rag_tools.disk import failures_named
 from rag_tools.encode.encoder import Encoder
-from rag_tools.errors import IndexLockedError, IngestError, fault
+from rag_tools.errors import HeldError, IndexLockedError, IngestError, fault
 from rag_tools.gathered import Batch, Pending, Prepared, halved
 from rag_tools.index.codebook import CODEBOOKS, Codebook
 from rag_tools.index.segment import SEGMENTS, Segment, compress, write_segment
@@ -44,6 +46,7 @@ from rag_tools.ingest.seen import Seen, seen
 from rag_tools.types import Document, Progress
 
 LOCK = "writer.lock"
+HELD = "is held: it is kept as it is until it is released (rag-tools release ID)"
 
 _QUEUE_PASSAGES = 256  # encoded together, to keep all cores busy with short documents
 _SEGMENT_PASSAGES = 4096  # per commit: about 190 MB of half-precision embeddings in memory
@@ -146,9 +149,15 @@ class Writer:
         ------
         InvalidDocumentError
             If the blocks of the document don't tile its text.
+        HeldError
+            If the document that it would replace is held.
         IngestError
             If something else about the document can't be handled.
         """
+        if self.catalog.held(document.id):
+            raise HeldError(f"{document.uri} {HELD}")
+        if document.expires is None and (known := self.catalog.expires(document.id)) is not None:
+            document = document.model_copy(update={"expires": known})
         try:
             passages = chunk(document, self._encoder, passage_tokens=self._passage_tokens)
             return Prepared(document, passages, encode_document(document), source)
@@ -202,6 +211,21 @@ class Writer:
         """Set the template for citations' URLs at the next commit; None removes it."""
         self._batch.settings["url_template"] = template
 
+    def set_default_deny(self, *, denied: bool) -> None:
+        """Set at the next commit whether no caller may read documents without labels."""
+        self._batch.settings[DEFAULT_DENY] = denied
+
+    def set_terms(
+        self, document_ids: Iterable[str], terms: Mapping[str, int | bool | None]
+    ) -> None:
+        """Set when documents expire, or whether they are held, at the next commit."""
+        for id in document_ids:
+            self._batch.terms[id] = terms
+
+    def set_retired(self, document_ids: Iterable[str]) -> None:
+        """Keep these documents from being indexed again by a sync, from the next commit on."""
+        self._batch.settings[RETIRED] = sorted(set(document_ids))
+
     def commit(self) -> None:
         """Make all changes since the last commit durable, and visible to readers at once."""
         if not self._batch:
@@ -221,6 +245,8 @@ class Writer:
                     self.catalog.set_root(path, options)
             for name, value in batch.settings.items():
                 self.catalog.set_setting(name, value)
+            for id, terms in batch.terms.items():
+                self.catalog.set_terms(id, terms)
             self._finish_transaction()
         self._sweep()
 
@@ -244,6 +270,14 @@ class Writer:
             self._write_codebook(self._codebook, first=0)
         for group in groups:
             self._merge([rows[id] for id in group], self._codebook)
+        self._sweep()
+
+    def drop_dead(self) -> None:
+        """Write every segment anew that holds anything deleted: O(tokens of these segments)."""
+        self._drop_empty_segments()
+        for row in self.catalog.segments():
+            if self._codebook is not None and len(self.catalog.tombstones(row.id)):
+                self._merge([row], self._codebook)
         self._sweep()
 
     def _merge(self, rows: list[SegmentRow], codebook: Codebook) -> None:

@@ -33,8 +33,8 @@ _IDENTIFIER = re.compile(r"\w{1,50}(?:[-./:]\w{1,50}){1,10}")
 
 # Words that BM25 looks for, and how many passages are counted to tell which of more are rarest:
 # 1,300 words, more than the longest query has, take a tenth of a second at most.
-_MAX_WORDS = 64
-_COUNTED = 500
+MAX_WORDS = 64
+COUNTED = 500
 
 
 def rewrite(connection: sqlite3.Connection) -> None:
@@ -68,6 +68,14 @@ def remove(connection: sqlite3.Connection, rows: Iterable[tuple[int, str, str]])
         "INSERT INTO lexical (lexical, rowid, text, heading) VALUES ('delete', ?, ?, ?)",
         ((key, _clean(text), _clean(heading)) for key, text, heading in rows),
     )
+
+
+def holds(connection: sqlite3.Connection, word: str) -> bool:
+    """Tell whether any passage holds a word, or another one with the same stem."""
+    row = connection.execute(
+        "SELECT EXISTS (SELECT 1 FROM lexical WHERE lexical MATCH ?)", [f'"{word}"']
+    ).fetchone()
+    return bool(row[0])
 
 
 def words(query: str) -> list[re.Match[str]]:
@@ -119,7 +127,7 @@ def bm25(
         Restriction on ``document AS d`` from `compile_filter`, applied before `limit`.
     """
     distinct = list(dict.fromkeys(word.lower() for word in words))
-    if len(distinct) > _MAX_WORDS:
+    if len(distinct) > MAX_WORDS:
         distinct = _rarest(connection, distinct)
     if not distinct:
         return []
@@ -141,19 +149,19 @@ def bm25(
 
 
 def _rarest(connection: sqlite3.Connection, words: Sequence[str]) -> list[str]:
-    """Return the `_MAX_WORDS` words that fewest passages hold, of those that any holds.
+    """Return the `MAX_WORDS` words that fewest passages hold, of those that any holds.
 
     They are in order of their frequency; those of equal frequency keep their order.
     """
     counts = (
         connection.execute(
             "SELECT count(*) FROM (SELECT 1 FROM lexical WHERE lexical MATCH ? LIMIT ?)",
-            [f'"{word}"', _COUNTED],
+            [f'"{word}"', COUNTED],
         ).fetchone()[0]
         for word in words
     )
     counted = sorted((count, place) for place, count in enumerate(counts) if count)
-    return [words[place] for _, place in counted[:_MAX_WORDS]]
+    return [words[place] for _, place in counted[:MAX_WORDS]]
 
 
 def _clean(text: str) -> str:

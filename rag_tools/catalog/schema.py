@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from rag_tools.catalog import lexical, upgrade
+from rag_tools.catalog import lexical, seen_lexical, upgrade
 from rag_tools.catalog.tables import TABLES
 from rag_tools.disk import failures_named
 from rag_tools.errors import IndexCorruptError, IndexNotFoundError
@@ -26,6 +26,19 @@ FILE_NAME = "catalog.sqlite"
 NEW_FILE_NAME = "catalog.new"  # until it is whole
 _APPLICATION_ID = 0x52414754  # "RAGT", in the SQLite header: tells our files from others'
 BUSY_MILLISECONDS = 30_000
+
+KEPT_DOCUMENTS = (
+    "CREATE TEMP VIEW document AS SELECT * FROM main.document "
+    "WHERE expires IS NULL OR hold OR expires > {now:d}"
+)
+READABLE_DOCUMENTS = (
+    "CREATE TEMP VIEW document AS SELECT * FROM main.document WHERE readable(labels) "
+    "AND (expires IS NULL OR hold OR expires > now())"
+)
+_READABLE_PASSAGES = (
+    "CREATE TEMP VIEW passage AS SELECT * FROM main.passage AS p "
+    "WHERE EXISTS (SELECT 1 FROM document WHERE document.key = p.document)"
+)
 
 
 def create(path: Path, settings: Mapping[str, Any]) -> None:
@@ -67,8 +80,18 @@ def _fill(path: Path, settings: Mapping[str, Any]) -> None:
         connection.close()
 
 
-def connect(directory: Path, *, write: bool = False) -> sqlite3.Connection:
+def connect(
+    directory: Path, *, write: bool = False, restricted: bool = False
+) -> sqlite3.Connection:
     """Open the catalog in `directory`.
+
+    Parameters
+    ----------
+    write
+        Whether to change it.
+    restricted
+        Whether only documents and passages are read for whose labels the SQL function ``readable``
+        holds, which the caller makes.
 
     Raises
     ------
@@ -96,7 +119,7 @@ def connect(directory: Path, *, write: bool = False) -> sqlite3.Connection:
             )
         connection = _open(path)
         try:
-            _prepare(connection, path, write=write)
+            _prepare(connection, path, write=write, restricted=restricted)
         except BaseException:
             connection.close()
             raise
@@ -121,7 +144,7 @@ def _open(path: Path) -> sqlite3.Connection:
     )
 
 
-def _prepare(connection: sqlite3.Connection, path: Path, *, write: bool) -> None:
+def _prepare(connection: sqlite3.Connection, path: Path, *, write: bool, restricted: bool) -> None:
     """Refuse what isn't our catalog, or of another format; set how it is used."""
     application = connection.execute("PRAGMA application_id").fetchone()[0]
     version = connection.execute("PRAGMA user_version").fetchone()[0]
@@ -138,6 +161,13 @@ def _prepare(connection: sqlite3.Connection, path: Path, *, write: bool) -> None
             upgrade.upgrade(connection)
         connection.execute("PRAGMA foreign_keys = ON")
     else:
+        connection.execute("PRAGMA temp_store = MEMORY")  # the disk may be one we can't write
         if version < FORMAT_VERSION:
-            upgrade.read_as_current(connection)
+            # No document has labels there.
+            upgrade.read_as_current(connection, "readable(0)" if restricted else "1")
+        elif restricted:
+            connection.execute(READABLE_DOCUMENTS)
+        if restricted:
+            connection.execute(_READABLE_PASSAGES)
+            connection.execute(seen_lexical.INSTANCES)
         connection.execute("PRAGMA query_only = ON")

@@ -23,21 +23,28 @@ _COLUMNS_OF_3 = (
 )
 
 
-def read_as_current(connection: sqlite3.Connection) -> None:
+def read_as_current(connection: sqlite3.Connection, condition: str = "1") -> None:
     """Have a catalog of an earlier format read like one of the current; nothing in it is changed.
 
     Views that only this connection sees take the place of the tables that lack columns. In format
     3, characters are counted where they are asked for.
+
+    Parameters
+    ----------
+    condition
+        Leaves out documents.
     """
     connection.execute("PRAGMA temp_store = MEMORY")  # the disk may be one that can't be written
     connection.execute(
         f"CREATE TEMP VIEW document AS SELECT {_COLUMNS_OF_3}, {_characters(connection)} AS "
         "characters, NULL AS source_terms, 0 AS labels, NULL AS expires, 0 AS hold "
-        "FROM main.document"
+        f"FROM main.document WHERE {condition}"
     )
     connection.execute("CREATE TEMP VIEW labels AS SELECT 0 AS key, '[]' AS labels")
     connection.execute(
-        "CREATE TEMP VIEW segment AS SELECT id, file, passages, tokens, 0 AS revision "
+        # Earlier releases count no revisions: every commit may be one. Those counted are positive.
+        "CREATE TEMP VIEW segment AS SELECT id, file, passages, tokens, "
+        "-(SELECT CAST(value AS INTEGER) FROM setting WHERE key = 'generation') AS revision "
         "FROM main.segment"
     )
 

@@ -107,7 +107,12 @@ def collections(values: Iterable[str]) -> dict[str, Path]:
 
 def token(file: Path) -> dict[str, Any]:
     """Return the settings of the only token of a server that has no settings file."""
-    return {"name": "default", "file": file.absolute(), "scopes": ["read", "write"]}
+    return {
+        "name": "default",
+        "file": file.absolute(),
+        "scopes": ["read", "write"],
+        "reads_all": True,
+    }
 
 
 def _scalar(value: str) -> list[int | float | bool]:

@@ -231,7 +231,6 @@ def gather(
 ) -> NDArray[np.int64]:
     """Return the places of the passages that look best judged by their centroids and BM25."""
     assert snapshot.codebook is not None
-    total = sum(len(segment) for segment in snapshot.segments.values())
     boosted, boosts = lexical
     return kernels.gather(
         Gathering(
@@ -244,7 +243,7 @@ def gather(
             boosted=boosted,
             boosts=boosts,
             # Only the selection's share of the passages that are reached can be returned.
-            reach=int(effort.reach * total / math.sqrt(max(selection.n_passages, 1))),
+            reach=int(effort.reach * snapshot.n_stored / math.sqrt(max(selection.n_passages, 1))),
             wanted=max(effort.refined, 4 * limit),
         )
     )

@@ -19,6 +19,7 @@ from typing import NamedTuple
 from pathspec import GitIgnoreSpec
 
 from rag_tools.ingest.ignore import Ignores, ignores_above
+from rag_tools.ingest.labelling import SIDECAR, has_sidecar
 from rag_tools.ingest.load import printable, supported
 from rag_tools.ingest.sensitive import is_sensitive, names_sensitive
 from rag_tools.types import Skipped
@@ -36,10 +37,13 @@ class Discovered(NamedTuple):
         Absolute; below the resolved root, so not resolved where a link leads to it.
     relative
         POSIX path below the root, as valid Unicode: for patterns and people, not for opening.
+    sidecar
+        Whether a sidecar with labels lies beside it, see `rag_tools.ingest.labelling`.
     """
 
     path: Path
     relative: str
+    sidecar: bool = False
 
 
 @dataclass
@@ -161,8 +165,8 @@ def discover(
     if is_file:
         if within and is_sensitive(root.name):
             return Discovery([], [], LeftOut(sensitive=1))
-        found = [Discovered(root, printable(root.name))] if walk.wanted(root.name) else []
-        return Discovery(found, [], LeftOut())
+        found = Discovered(root, printable(root.name), has_sidecar(root))
+        return Discovery([found] if walk.wanted(root.name) else [], [], LeftOut())
     walk.run()
     walk.files.sort(key=lambda file: file.relative)
     return Discovery(walk.files, walk.skipped, walk.left_out)
@@ -214,6 +218,7 @@ class _Walk:
         self._seen = set(map(str, apart))  # real paths of files and folders
         self._folders: deque[_Folder] = deque()
         self._links: deque[tuple[os.DirEntry[str], _Folder]] = deque()
+        self._sidecars: set[str] = set()  # paths of the files that they belong to
 
     def wanted(self, relative: str) -> bool:
         """Tell whether the patterns of the caller let a file in."""
@@ -250,7 +255,11 @@ class _Walk:
             return
         ignores = folder.ignores.below(folder.path, git=self._gitignore, report=self._report)
         folder = folder._replace(ignores=ignores)
+        sidecars = [entry.path for entry in entries if entry.name.endswith(SIDECAR)]
+        self._sidecars.update(path.removesuffix(SIDECAR) for path in sidecars)
         for entry in entries:
+            if entry.path in sidecars:
+                continue
             if entry.name == ".git" or (entry.name.startswith(".") and not self._hidden):
                 continue
             if _is_link(entry):
@@ -292,7 +301,8 @@ class _Walk:
             self.left_out.unsupported[kind] += 1
         elif (real := os.path.realpath(entry.path)) not in self._seen:
             self._seen.add(real)
-            self.files.append(Discovered(Path(entry.path), relative))
+            sidecar = entry.path in self._sidecars or (_is_link(entry) and has_sidecar(Path(real)))
+            self.files.append(Discovered(Path(entry.path), relative, sidecar))
 
     def _leave_out(self, entry: os.DirEntry[str], folder: _Folder, *, is_folder: bool) -> bool:
         """Tell whether a rule leaves an entry out, and count it if it isn't one of the caller."""

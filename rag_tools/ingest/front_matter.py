@@ -1,7 +1,7 @@
-"""The block of YAML or TOML at the start of a Markdown file: where it ends, and its title.
+"""The block of YAML or TOML at the start of a Markdown file: where it ends, its title, its readers.
 
 YAML isn't parsed as a whole: only the scalar after ``title`` is read, in each of the styles in
-which YAML writes a scalar.
+which YAML writes a scalar, and the list of names after ``access``.
 """
 
 from __future__ import annotations
@@ -9,12 +9,26 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Sequence
+from datetime import UTC, date, datetime, timedelta
+from datetime import time as datetime_time
+from typing import Any
 
+from rag_tools.errors import InvalidDocumentError
 from rag_tools.sentences import lines
+from rag_tools.types import check_labels
 
 _FENCE = re.compile(r"(?P<fence>---|\+\+\+)[ \t]*(?=[\r\n])")
 _CLOSERS = {"---": ("---", "..."), "+++": ("+++",)}
 _TITLE = re.compile(r"(?P<quote>[\"']?)title(?P=quote)[ \t]*:(?:[ \t]+|\Z)(?P<value>.*)", re.I)
+_ACCESS = re.compile(r"(?P<quote>[\"']?)access(?P=quote)[ \t]*[:=][ \t]*(?P<value>.*)", re.I)
+_TERM = re.compile(
+    r"(?P<quote>[\"']?)(?P<name>expires|hold)(?P=quote)[ \t]*[:=][ \t]*"
+    r"(?P<value>[^#]*?)(?:[ \t]+#.*)?",
+    re.I,
+)
+_HOLDS = {"true": True, "yes": True, "false": False, "no": False}
+_ITEM = re.compile(r"-[ \t]+(?P<item>.*)")
+_PLAIN = re.compile(r"[\w@][\w@.:/+ -]*")
 _BLOCK = re.compile(r"[|>][-+1-9]{0,2}(?:[ \t]+#.*)?")
 _COMMENT = re.compile(r"(?:\A|[ \t])#.*")
 _SINGLE_QUOTED = re.compile(r"'((?:[^']|'')*)'")
@@ -52,6 +66,118 @@ def title(text: str) -> str:
     rows = [line.of(text).rstrip() for line in lines(text)]
     found = _toml_title(rows[1:-1]) if text.startswith("+++") else _yaml_title(rows[1:-1])
     return " ".join(found.split())
+
+
+def access(text: str) -> tuple[str, ...]:
+    r"""Return the labels that front matter, given with its fences, states as ``access``.
+
+    Raises
+    ------
+    InvalidDocumentError
+        If it states something else there: nobody then knows who may read the document.
+
+    Examples
+    --------
+    >>> access("---\naccess: [ops, 'user:ana']  # not for all\n---\n")
+    ('ops', 'user:ana')
+    >>> access("---\naccess:\n  - ops\n  - board\n---\n")
+    ('board', 'ops')
+    >>> access('+++\naccess = ["ops"]\n+++\n')
+    ('ops',)
+    """
+    rows = [line.of(text).rstrip() for line in lines(text)][1:-1]
+    stated = [number for number, row in enumerate(rows) if _ACCESS.fullmatch(row)]
+    if not stated:
+        return ()
+    try:
+        if text.startswith("+++"):
+            stored = tomllib.loads("\n".join(rows))
+            found = next((stored[key] for key in stored if key.lower() == "access"), ())
+            return check_labels([found] if isinstance(found, str) else found)
+        if len(stated) > 1:
+            raise ValueError("it is stated twice")
+        match = _ACCESS.fullmatch(rows[stated[0]])
+        assert match is not None
+        return check_labels(_names(match["value"].strip(), rows[stated[0] + 1 :]))
+    except (ValueError, TypeError, RecursionError) as error:
+        raise InvalidDocumentError(
+            f"the front matter's access can't be read ({error}): write access: [GROUP, user:NAME]"
+        ) from None
+
+
+def terms(text: str) -> dict[str, Any]:
+    r"""Return ``expires`` and ``hold`` as front matter, given with its fences, states them.
+
+    A date without a time means its end, in UTC.
+
+    Raises
+    ------
+    InvalidDocumentError
+        If one of them is stated in another way: nobody then knows how long to keep the document.
+
+    Examples
+    --------
+    >>> terms("---\nexpires: 2026-03-31\nhold: true\n---\n")
+    {'expires': 1775001600, 'hold': True}
+    >>> terms("---\ntitle: Tides\n---\n")
+    {}
+    """
+    found: dict[str, Any] = {}
+    for line in lines(text)[1:-1]:
+        if match := _TERM.fullmatch(line.of(text).rstrip()):
+            name, value = match["name"].lower(), match["value"].strip().strip("'\"")
+            try:
+                found[name] = _expiry(value) if name == "expires" else _HOLDS[value.lower()]
+            except (ValueError, KeyError, OverflowError):
+                raise InvalidDocumentError(
+                    f"the front matter's {name} can't be read ({value!r}): write expires: "
+                    "2026-12-31, with a time and its zone if you like, or hold: true"
+                ) from None
+    return found
+
+
+def _expiry(value: str) -> int:
+    if re.fullmatch(r"\d{4}-\d\d-\d\d", value):
+        day = datetime.combine(date.fromisoformat(value), datetime_time(), UTC)
+        return int((day + timedelta(days=1)).timestamp())
+    when = datetime.fromisoformat(value)
+    return int((when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp())
+
+
+def _names(first: str, rest: Sequence[str]) -> list[str]:
+    """Return the names in a list of YAML, in brackets or one in a row."""
+    if not first or first.startswith("#"):
+        rows = [row for row in _items(rest) if row and not row.startswith("#")]
+        items = [match["item"] for row in rows if (match := _ITEM.fullmatch(row))]
+        if not items or len(items) < len(rows):
+            raise ValueError("it has no list of names")
+        return [_label(item) for item in items]
+    if not first.startswith("["):
+        return [_label(first)]
+    written = " ".join([first, *_continuation(rest)])
+    inside, closed, after = written[1:].partition("]")
+    if not closed or (after.strip() and not after.strip().startswith("#")):
+        raise ValueError("its list doesn't end")
+    return [_label(item) for item in inside.split(",") if item.strip()]
+
+
+def _items(rows: Sequence[str]) -> list[str]:
+    """Return the rows of a list at the start, which may stand at the margin."""
+    found: list[str] = []
+    for row in rows:
+        if row.strip() and not row[0].isspace() and not row.startswith(("-", "#")):
+            break
+        found.append(row.strip())
+    return found
+
+
+def _label(written: str) -> str:
+    """Return a label that is written as a scalar of YAML."""
+    scalar = _scalar(written.strip(), ())
+    quoted = written.strip().startswith(("'", '"'))
+    if not scalar or not (quoted or _PLAIN.fullmatch(scalar)):
+        raise ValueError(f"{written.strip()!r} is no name")
+    return scalar
 
 
 def _toml_title(rows: Sequence[str]) -> str:

@@ -86,6 +86,8 @@ def load_markdown(data: bytes, *, uri: str, name: str) -> Document:
         media_type="text/markdown",
         blocks=blocks,
         hidden=comments(text, blocks),
+        labels=front_matter.access(text[:body]),
+        **front_matter.terms(text[:body]),
     )
 
 

@@ -8,7 +8,7 @@ subject: `documents`, `access` to them, `results` of a search, `claims`, and `re
 
 from __future__ import annotations
 
-from rag_tools.types.access import EVERYONE, Principal, check_labels
+from rag_tools.types.access import EVERYONE, AccessRules, Principal, check_labels
 from rag_tools.types.claims import (
     CitedAnswer,
     Claim,
@@ -61,6 +61,7 @@ from rag_tools.types.values import Metadata, Value
 __all__ = [
     "EVERYONE",
     "MAX_LABEL_LENGTH",
+    "AccessRules",
     "Aligned",
     "Block",
     "BlockKind",

@@ -109,3 +109,39 @@ class Principal(Value):
     def admitted(self, labels: Iterable[str]) -> bool:
         """Tell whether one of these labels admits the caller."""
         return not self.labels.isdisjoint(labels)
+
+
+class AccessRules(Value):
+    """Which labels the files of a sync get, and what a document without labels means.
+
+    Attributes
+    ----------
+    labels
+        Labels by pattern, as in a .gitignore and relative to the folder; the last pattern that
+        matches a file decides. None: as before, unless `posix` is true.
+    posix
+        Whether the permissions of a file give its labels where nothing else does.
+    default_deny
+        Whether no caller may read documents without labels, in the whole index; None: as before.
+    """
+
+    labels: dict[str, tuple[str, ...]] | None = Field(default=None, max_length=1000)
+    posix: bool = False
+    default_deny: bool | None = None
+
+    @field_validator("labels")
+    @classmethod
+    def _checked_rules(
+        cls, rules: dict[str, tuple[str, ...]] | None
+    ) -> dict[str, tuple[str, ...]] | None:
+        for pattern, labels in (rules or {}).items():
+            if not pattern.strip() or not labels:
+                raise ValueError(f"{pattern!r} needs a pattern and a label, such as {EVERYONE!r}")
+        return rules and {pattern: check_labels(labels) for pattern, labels in rules.items()}
+
+    @property
+    def rules(self) -> AccessRules | None:
+        """What is stored with a folder; None if nothing is said of that."""
+        if self.labels is None and not self.posix:
+            return None
+        return self.model_copy(update={"labels": self.labels or {}, "default_deny": None})

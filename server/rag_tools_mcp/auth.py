@@ -8,15 +8,17 @@ from __future__ import annotations
 import hashlib
 import hmac
 import os
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import jwt
 from anyio import CapacityLimiter, to_thread
 
 from rag_tools.errors import ConfigurationError
+from rag_tools.types import Principal
 from rag_tools_mcp import logs
 from rag_tools_mcp.settings import Http, Issuer, Token
 
@@ -41,11 +43,14 @@ class Caller:
         Whether `sync` is allowed.
     collections
         The collections that the caller may see; None: all.
+    principal
+        Decides which documents the caller may read; None: all.
     """
 
     name: str
     writes: bool
     collections: frozenset[str] | None = None
+    principal: Principal | None = None
 
 
 current: ContextVar[Caller] = ContextVar("rag_tools_caller")
@@ -84,7 +89,7 @@ class StaticTokens:
         self._bearers = [
             (
                 _digest(_secret(token)),
-                Caller(token.name, "write" in token.scopes, token.collections),
+                Caller(token.name, "write" in token.scopes, token.collections, token.principal),
             )
             for token in tokens
         ]
@@ -132,7 +137,10 @@ class WebTokens:
             if not {"read", "write"} & set(scopes):
                 return None
             return Caller(
-                f"jwt:{claims['sub']}", "write" in scopes, self._visible(claims.get("collections"))
+                f"jwt:{claims['sub']}",
+                "write" in scopes,
+                self._visible(claims.get("collections")),
+                self._principal(claims),
             )
         except jwt.PyJWKClientConnectionError:
             logs.event("issuer unreachable", issuer=self._issuer.url)
@@ -146,6 +154,12 @@ class WebTokens:
             return self._keys[id]
         # This may ask the issuer. One thread is enough, since the client holds a lock meanwhile.
         return await to_thread.run_sync(self._client.get_signing_key, id, limiter=self._limiter)
+
+    def _principal(self, claims: Mapping[str, Any]) -> Principal:
+        groups = claims.get(self._issuer.groups_claim, ())
+        if isinstance(groups, str):
+            raise TypeError("the claim of groups must be a list")
+        return Principal(user=claims[self._issuer.user_claim], groups=tuple(groups))
 
     def _visible(self, claimed: Sequence[str] | None) -> frozenset[str] | None:
         if claimed is None:

@@ -1,6 +1,6 @@
 """Named indexes, opened in the background while the protocol already answers.
 
-Which of them a caller may see is decided elsewhere and enforced by `Collections.only`.
+Which of them a caller may see, and as whom, is decided elsewhere; `Collections.only` enforces it.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from threading import Event, Lock, Thread
 from typing import TYPE_CHECKING
 
 from rag_tools.errors import ConfigurationError, NotFoundError, RagToolsError
+from rag_tools.types import Principal
 
 if TYPE_CHECKING:
     from rag_tools.engine import Engine
@@ -36,6 +37,11 @@ class Collections:
     directories
         The directories of the indexes by name; None is the default directory. The order is kept.
 
+    Attributes
+    ----------
+    principal
+        The caller whose engines these are; None: they see all documents.
+
     Raises
     ------
     ConfigurationError
@@ -54,21 +60,29 @@ class Collections:
                 )
         self._openings = {name: _Opening(directory) for name, directory in directories.items()}
         self._stopping = Event()
+        self.principal: Principal | None = None
 
     @property
     def names(self) -> tuple[str, ...]:
         """The names, in the order given."""
         return tuple(self._openings)
 
-    def only(self, names: Collection[str] | None) -> Collections:
-        """Return only the collections with these names; None: all of them.
+    def only(
+        self, names: Collection[str] | None, principal: Principal | None = None
+    ) -> Collections:
+        """Return the collections as a caller sees them, who shares the open indexes.
 
-        For the result, the others don't exist. It shares the open indexes.
+        Parameters
+        ----------
+        names
+            The collections that exist for the caller; None: all of them.
+        principal
+            Decides which documents exist for the caller; None: all of them.
         """
-        if names is None:
-            return self
         seen = copy(self)
-        seen._openings = {name: each for name, each in self._openings.items() if name in names}
+        seen.principal = principal
+        if names is not None:
+            seen._openings = {name: each for name, each in self._openings.items() if name in names}
         return seen
 
     def resolve(self, name: str | None = None) -> str:
@@ -106,6 +120,13 @@ class Collections:
             If there is no such collection, or its index can't be opened; the message says what
             to do.
         """
+        return self._seen(self._openings[self.resolve(name)].engine())
+
+    def writable(self, name: str | None = None) -> Engine:
+        """Return the engine that changes a collection: it sees all documents. Errors as `engine`.
+
+        What it returns isn't for callers with a principal.
+        """
         return self._openings[self.resolve(name)].engine()
 
     def opened(self, name: str | None = None) -> Engine | None:
@@ -116,7 +137,11 @@ class Collections:
         NotFoundError
             If there is no such collection.
         """
-        return self._openings[self.resolve(name)].opened()
+        engine = self._openings[self.resolve(name)].opened()
+        return None if engine is None else self._seen(engine)
+
+    def _seen(self, engine: Engine) -> Engine:
+        return engine if self.principal is None else engine.as_(self.principal)
 
     def start(self) -> None:
         """Start to open the indexes one after the other, on another thread."""

@@ -76,6 +76,7 @@ def application(settings: Settings) -> Starlette:
         profile=settings.profile,
         writable=settings.allow_write,
         visible=lambda: auth.current.get().collections,
+        identified=lambda: auth.current.get().principal,
     )
     server.middleware.append(
         Calls(
@@ -113,6 +114,8 @@ def application(settings: Settings) -> Starlette:
             return _refusal(
                 403, "metrics cover all collections: use a token that may read all of them"
             )
+        if auth.current.get().principal is not None:
+            return _refusal(403, "metrics cover all documents: use a token with reads_all = true")
         return Response(metrics.render(await probe.statuses()), media_type=CONTENT_TYPE)
 
     authenticate, rate = auth.authenticator(http), Rate(limits.requests_per_minute)

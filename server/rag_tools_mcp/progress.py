@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 Call = Context[Any, Any]
 """The call of a tool, as the SDK hands it to the function."""
 
-_OPENING = "opening the index"
+OPENING = "opening the index"
 _REPORT_SECONDS = 0.1
 
 _Item = TypeVar("_Item")
@@ -30,7 +30,7 @@ _Item = TypeVar("_Item")
 
 def open_engine(context: Call, seen: Collections, collection: str | None) -> Engine:
     """Return the engine of a collection, from a worker thread, and report that it is opened."""
-    report(context, 0, None, _OPENING)
+    report(context, 0, None, OPENING)
     return seen.engine(collection)
 
 
@@ -40,7 +40,7 @@ async def opened(context: Call, seen: Collections, collection: str | None) -> En
     It needs a worker thread only for an index that isn't open yet.
     """
     if _follows(context):
-        await context.report_progress(0, None, _OPENING)
+        await context.report_progress(0, None, OPENING)
     engine = seen.opened(collection)
     if engine is None:
         engine = await anyio.to_thread.run_sync(seen.engine, collection)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
-from urllib.parse import quote, urlsplit
+from itertools import product
+from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import quote
 
 import anyio
 import anyio.to_thread
@@ -28,10 +29,13 @@ from mcp.types import (
 )
 
 from rag_tools.errors import NotFoundError, RagToolsError
-from rag_tools.types import Versions
+from rag_tools.types import Principal, Versions
 from rag_tools.wire.results import UNTRUSTED
 from rag_tools_mcp.collections import Collections, Seen
 from rag_tools_mcp.pages import read
+
+if TYPE_CHECKING:
+    from rag_tools.engine import Engine
 
 TEMPLATE = "rag://{collection}/document/{id}{?start,end}"
 
@@ -55,9 +59,18 @@ def document_uri(collection: str, id: str) -> str:
 
 @dataclass(frozen=True)
 class _DocumentsChanged(ResourcesListChanged):
-    """Documents were added to a collection or removed from it."""
+    """Documents were added to a collection or removed from it, as some callers see it."""
 
     collection: str
+    principal: Principal | None
+
+
+@dataclass(frozen=True)
+class _DocumentChanged(ResourceUpdated):
+    """A document of a collection was replaced or removed, as some callers see it."""
+
+    collection: str
+    principal: Principal | None
 
 
 class Changes(InMemorySubscriptionBus):
@@ -69,32 +82,35 @@ class Changes(InMemorySubscriptionBus):
         The collections that are watched, whichever process changes them.
     seen
         Returns the collections that the caller of the current request may see. The caller is
-        told of changes to these only.
+        told of changes to these only, and to documents that the caller may read.
     """
 
     def __init__(self, collections: Collections, seen: Seen) -> None:
         super().__init__()
         self._collections = collections
         self._seen = seen
-        self._subscribers: set[object] = set()
+        self._subscribers: dict[object, Principal | None] = {}
         self._wanted = anyio.Event()
 
     def subscribe(self, listener: Callable[[ServerEvent], None]) -> Callable[[], None]:
         """Register a listener, within the request of its caller."""
-        names = self._seen().names
+        seen = self._seen()
+        names, principal = seen.names, seen.principal
         subscriber = object()
 
         def permitted(event: ServerEvent) -> None:
-            if _collection(event) in names:
+            if not isinstance(event, _DocumentsChanged | _DocumentChanged):
+                return
+            if event.collection in names and event.principal == principal:
                 listener(event)
 
         leave = super().subscribe(permitted)
 
         def unsubscribe() -> None:
-            self._subscribers.discard(subscriber)
+            self._subscribers.pop(subscriber, None)
             leave()
 
-        self._subscribers.add(subscriber)
+        self._subscribers[subscriber] = principal
         self._wanted.set()
         return unsubscribe
 
@@ -105,35 +121,56 @@ class Changes(InMemorySubscriptionBus):
         """
         while True:
             await self._wanted.wait()
-            known: dict[str, Versions] = {}
+            known: dict[tuple[str, Principal | None], _Known] = {}
             while self._subscribers:
-                for name in self._collections.names:
+                principals = set(self._subscribers.values())
+                known = {key: each for key, each in known.items() if key[1] in principals}
+                for name, principal in product(self._collections.names, principals):
                     with suppress(RagToolsError):  # the next call that needs the index reports it
-                        await self._look(name, known)
+                        await self._look(name, principal, known)
                 await anyio.sleep(_INTERVAL)
             self._wanted = anyio.Event()
 
-    async def _look(self, name: str, known: dict[str, Versions]) -> None:
-        """Announce how a collection differs from its last known state, and record the new state."""
-        old = known.get(name)
-        new = await anyio.to_thread.run_sync(
-            lambda: self._collections.engine(name).versions(old), abandon_on_cancel=True
-        )
-        known[name] = new
-        if old is None or new is old:
+    async def _look(
+        self,
+        name: str,
+        principal: Principal | None,
+        known: dict[tuple[str, Principal | None], _Known],
+    ) -> None:
+        """Announce how a collection differs from its last known state, and record the new state.
+
+        As the callers with this principal see it.
+        """
+        last = known.get((name, principal))
+
+        def look() -> _Known:
+            engine = self._collections.engine(name)
+            if last is not None and last.of is engine:
+                return last._replace(versions=last.seen.versions(last.versions))
+            seen = engine if principal is None else engine.as_(principal)
+            return _Known(engine, seen, seen.versions(last and last.versions))
+
+        new = await anyio.to_thread.run_sync(look, abandon_on_cancel=True)
+        known[name, principal] = new
+        if last is None or new.versions is last.versions:
             return
-        for id, key in old.keys.items():
-            if new.keys.get(id) != key:
-                await self.publish(ResourceUpdated(document_uri(name, id)))
-        if old.keys.keys() != new.keys.keys():
-            await self.publish(_DocumentsChanged(name))
+        old, now = last.versions.keys, new.versions.keys
+        for id, key in old.items():
+            if now.get(id) != key:
+                await self.publish(_DocumentChanged(document_uri(name, id), name, principal))
+        if old.keys() != now.keys():
+            await self.publish(_DocumentsChanged(name, principal))
 
 
-def _collection(event: ServerEvent) -> str | None:
-    """Return the name of the collection that an event concerns."""
-    if isinstance(event, _DocumentsChanged):
-        return event.collection
-    return urlsplit(event.uri).netloc if isinstance(event, ResourceUpdated) else None
+class _Known(NamedTuple):
+    """The last known state of a collection: its engine, as some callers see it, and the versions.
+
+    The engine as it is seen is kept because it remembers the versions of a commit.
+    """
+
+    of: Engine
+    seen: Engine
+    versions: Versions
 
 
 def add_resources(server: MCPServer[None], seen: Seen) -> None:

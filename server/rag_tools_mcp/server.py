@@ -16,6 +16,7 @@ from mcp.server.caching import CacheableMethod, CacheHint
 
 from rag_tools import __version__
 from rag_tools.errors import ConfigurationError
+from rag_tools.types import Principal
 from rag_tools_mcp.collections import Collections
 from rag_tools_mcp.openai_tools import OpenAITools
 from rag_tools_mcp.prompts import add_prompts
@@ -50,10 +51,11 @@ _CACHED = CacheHint(ttl_ms=300_000, scope="private")
 
 Profile = Literal["full", "openai"]
 Visible = Callable[[], frozenset[str] | None]
+Identified = Callable[[], Principal | None]
 
 
 def _everything() -> None:
-    """Return None: every caller may see every collection."""
+    """Return None: every caller may see every collection, and every document in it."""
 
 
 def build(
@@ -62,6 +64,7 @@ def build(
     profile: Profile = "full",
     writable: Sequence[Path] = (),
     visible: Visible = _everything,
+    identified: Identified = _everything,
 ) -> MCPServer[None]:
     """Return a server for the given collections.
 
@@ -77,6 +80,9 @@ def build(
     visible
         Called within each request. Returns the names of the collections that its caller may see,
         or None for all. For the caller, the others don't exist.
+    identified
+        Called within each request. Returns the principal of its caller, or None for one who may
+        read all documents. For the caller, those that they may not read don't exist.
 
     Raises
     ------
@@ -86,7 +92,7 @@ def build(
     """
 
     def seen() -> Collections:
-        return collections.only(visible())
+        return collections.only(visible(), identified())
 
     @asynccontextmanager
     async def lifespan(_server: MCPServer[None]) -> AsyncIterator[None]:

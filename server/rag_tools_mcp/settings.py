@@ -29,6 +29,7 @@ from pydantic import (
 )
 
 from rag_tools.errors import ConfigurationError
+from rag_tools.types import Principal
 from rag_tools_mcp.collections import DEFAULT_NAME, Collections
 from rag_tools_mcp.server import Profile
 
@@ -69,6 +70,11 @@ class Token(_Section):
         The permissions; `sync` needs ``write``.
     collections
         The collections that the bearer may see; None: all.
+    user, groups
+        Who the bearer is to the labels of documents, see `rag_tools.types.Principal`. Without
+        either, the bearer may read what everyone may.
+    reads_all
+        Whether the bearer may read every document, whatever its labels.
     """
 
     name: str = Field(min_length=1, max_length=64)
@@ -76,12 +82,23 @@ class Token(_Section):
     env: str | None = None
     scopes: frozenset[Scope] = frozenset({"read"})
     collections: frozenset[str] | None = None
+    user: str = ""
+    groups: frozenset[str] = frozenset()
+    reads_all: bool = False
 
     @model_validator(mode="after")
     def _one_place(self) -> Self:
         if (self.file is None) == (self.env is None):
             raise ValueError(f"token {self.name!r} needs exactly one of file and env")
+        if self.reads_all and (self.user or self.groups):
+            raise ValueError(f"token {self.name!r} reads all documents: leave out user and groups")
+        _ = self.principal  # raises for names that can't be labels
         return self
+
+    @property
+    def principal(self) -> Principal | None:
+        """The bearer, to the labels of documents; None: may read all of them."""
+        return None if self.reads_all else Principal(user=self.user, groups=tuple(self.groups))
 
 
 class Issuer(_Section):
@@ -98,12 +115,17 @@ class Issuer(_Section):
     collections
         The collections that bearers of its tokens may see; None: all. A ``collections`` claim in a
         token restricts this further.
+    user_claim, groups_claim
+        The claims with the name of the user, and with the list of the user's groups, to which the
+        labels of documents are compared.
     """
 
     url: str = Field(pattern=r"^https?://")
     audience: str = Field(min_length=1)
     jwks: str
     collections: frozenset[str] | None = None
+    user_claim: str = Field(default="sub", min_length=1)
+    groups_claim: str = Field(default="groups", min_length=1)
 
     @property
     def discoverable(self) -> bool:
@@ -321,7 +343,12 @@ def load(file: Path | None = None, given: Mapping[str, Any] | None = None) -> Se
     http = data.get("http")
     if isinstance(http, dict) and not http.get("tokens") and os.environ.get(TOKEN_VARIABLE):
         http["tokens"] = [
-            {"name": DEFAULT_NAME, "env": TOKEN_VARIABLE, "scopes": ["read", "write"]}
+            {
+                "name": DEFAULT_NAME,
+                "env": TOKEN_VARIABLE,
+                "scopes": ["read", "write"],
+                "reads_all": True,
+            }
         ]
     try:
         return Settings.model_validate(data, context=context)

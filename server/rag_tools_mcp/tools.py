@@ -46,7 +46,7 @@ from rag_tools_mcp.pages import (
     tool_result,
     verify_page,
 )
-from rag_tools_mcp.progress import Call, Steps, cancellable, open_engine, opened, report
+from rag_tools_mcp.progress import OPENING, Call, Steps, cancellable, open_engine, opened, report
 from rag_tools_mcp.strict import StrictTool
 from rag_tools_mcp.viewer import TOOL_META
 
@@ -325,7 +325,8 @@ class Tools:
         """Update the index after files were added, changed or deleted."""
         seen = self._seen()
         name = seen.resolve(collection)
-        engine = self._engine(context, name)
+        report(context, 0, None, OPENING)
+        engine = seen.writable(name)
         lock = self._syncing[name]
         # Waiting would occupy one of the threads that searches need; there is one for each core.
         if not lock.acquire(blocking=False):
@@ -336,6 +337,8 @@ class Tools:
             found = engine.sync(paths or (), within=self._writable, progress=Steps(context))
         finally:
             lock.release()
+        if seen.principal is not None:  # a file that is skipped may be a document of others
+            found = found.model_copy(update={"skipped": ()})
         return tool_result(sync_page(found, max_chars=max_chars))
 
     def _engine(self, context: Call, collection: str | None) -> Engine:

@@ -18,6 +18,7 @@ from rag_tools import __version__
 from rag_tools.cli import exits
 from rag_tools.cli.citing import cite, verify
 from rag_tools.cli.evaluate import evaluate
+from rag_tools.cli.governing import audit, expire, hold, purge, release
 from rag_tools.cli.indexing import index, status
 from rag_tools.cli.output import complain, replace_unprintable, write
 from rag_tools.cli.searching import explain, fetch, search
@@ -137,6 +138,11 @@ app.command()(cite)
 app.command()(fetch)
 app.command()(verify)
 app.command()(status)
+app.command()(hold)
+app.command()(release)
+app.command()(expire)
+app.command()(purge)
+app.command()(audit)
 app.command()(serve)
 app.command()(install)
 app.command()(uninstall)

@@ -33,7 +33,7 @@ def serve(settings: Settings) -> None:
         # may end the process at once, as SIGTERM does.
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         build(
-            Collections(settings.collections),
+            Collections(settings.collections, audit=settings.audit_log()),
             profile=settings.profile,
             writable=settings.allow_write,
         ).run("stdio")
@@ -51,7 +51,9 @@ def _serve_http(settings: Settings, http: Http) -> None:
     from rag_tools_mcp.internals.connection import Connection
     from rag_tools_mcp.metrics import FILES_VARIABLE
 
-    authenticator(http)  # reports unreadable tokens once, rather than from every worker
+    # Reports unreadable tokens and keys once, rather than from every worker.
+    authenticator(http)
+    settings.audit_log()
     logs.configure()
     limits = http.limits
     config = uvicorn.Config(

@@ -14,7 +14,7 @@ from rag_tools.cli.output import complain, console, one_line, write, write_json
 
 Ids = Annotated[
     list[str],
-    typer.Argument(metavar="DOCUMENT_ID", help="Ids of documents, as search prints them."),
+    typer.Argument(metavar="DOCUMENT_ID", help="Ids of documents, as in results."),
 ]
 
 
@@ -61,7 +61,7 @@ def purge(
         list[str] | None,
         typer.Argument(
             metavar="DOCUMENT_ID",
-            help="Ids of documents, as search prints them.",
+            help="Ids of documents, as in results.",
             show_default=False,
         ),
     ] = None,
@@ -181,14 +181,12 @@ def _shown(record: dict[str, object], *, as_json: bool) -> str:
 
     if as_json:
         return dumps(record, ensure_ascii=True) + "\n"
-    query = record.get("query")
+    query, documents = record.get("query"), record.get("documents")
     words = [
         *(str(record.get(name, "")) for name in ("number", "time", "actor", "event", "outcome")),
         str(record.get("index") or ""),
         repr(query["text"]) if isinstance(query, dict) else "",
-        " ".join(map(str, documents))
-        if isinstance(documents := record.get("documents"), list)
-        else "",
+        " ".join(map(str, documents)) if isinstance(documents, list) else "",
     ]
     return one_line("  ".join(filter(None, words))) + "\n"
 

@@ -12,7 +12,7 @@ import errno
 import os
 import shutil
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from pathlib import Path
 
 from rag_tools.errors import IndexAccessError, IndexCorruptError, IndexLockedError, RagToolsError
@@ -144,3 +144,22 @@ def bytes_on_disk(directory: Path) -> int:
         with contextlib.suppress(OSError):
             total += path.stat().st_size if path.is_file() else 0
     return total
+
+
+def sweep(folder: Path, kept: Container[str]) -> None:
+    """Delete the files of a folder whose names aren't `kept`.
+
+    Windows can't delete a file that a reader has mapped, and a disk may fail. What can't be deleted
+    does no harm, and a later sweep deletes it.
+
+    Raises
+    ------
+    IndexAccessError
+        If the folder can't be read.
+    """
+    with failures_named(folder):
+        paths = list(folder.iterdir())
+    for path in paths:
+        if path.name not in kept:
+            with contextlib.suppress(OSError):
+                path.unlink()

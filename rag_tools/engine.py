@@ -25,6 +25,7 @@ from rag_tools.encode.embeddings import EncodedQuery
 from rag_tools.index.search import Quality, Signals
 from rag_tools.indexer import Indexer
 from rag_tools.opened import OpenIndex, open_index
+from rag_tools.retention import Retention
 from rag_tools.searcher import Searcher
 from rag_tools.status import status
 from rag_tools.types import (
@@ -58,8 +59,8 @@ class Engine(Closing):
     ----------
     directory
         Directory of the index.
-    aio
-        `search` and `cite` for an event loop.
+    aio, retention
+        `search` and `cite` for an event loop; holding, expiring and purging documents.
     """
 
     def __init__(self, opened: OpenIndex) -> None:
@@ -70,6 +71,7 @@ class Engine(Closing):
         self._documents = Documents(opened.reader, opened.audit)
         self._checker = Checker(opened, self._searcher, self._documents)
         self.aio = AsyncEngine(opened, self._searcher)
+        self.retention = Retention(opened, self._indexer)
 
     @classmethod
     def open(
@@ -97,18 +99,16 @@ class Engine(Closing):
             with; for a new index, the bundled one.
         create
             Make the index if there is none.
-        passage_tokens
-            Maximum tokens per passage; default 180. Fixed in an index, like `bits` and `dim`.
-        bits
-            Bits per dimension of a token's residual: 4, 2 or 1; default 4.
-        dim
-            Dimensions of a token's embedding: the first that the checkpoint gives. Default: all.
-        signals, evidence
-            Weights of the signals that `search` adds to MaxSim, and the directory of the model that
-            its second stage reads passages with, see `SecondStage`; default: no second stage.
         principal, audit
             As whom to read, see `as_`; default: everything, as the owner. Where everything done
             with the engine is recorded; default: ``$RAG_TOOLS_AUDIT``, else nowhere.
+        passage_tokens, bits, dim
+            Fixed when the index is made: maximum tokens per passage, default 180; bits per
+            dimension of a token's residual, 4, 2 or 1, default 4; dimensions of a token's
+            embedding, the first of the checkpoint's, default all.
+        signals, evidence
+            Weights of the signals that `search` adds to MaxSim, and the directory of the model that
+            its second stage reads passages with, see `SecondStage`; default: no second stage.
         """
         return cls(
             open_index(
@@ -131,7 +131,7 @@ class Engine(Closing):
         return Engine(self._opened.as_(principal))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Return how to open the same index again, for copying and pickling."""
+        """Return how to open the same index again."""
         return functools.partial(Engine.open, self.directory, **self._opened.options), ()
 
     # -- writing: rag_tools.indexer ----------------------------------------------------------------

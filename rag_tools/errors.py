@@ -48,6 +48,10 @@ class InvalidDocumentError(IngestError, ValueError):
     """The blocks of a document don't tile its text."""
 
 
+class HeldError(IngestError):
+    """A document is held, so it is neither changed nor deleted; release it first."""
+
+
 class SkippedDocumentsError(IngestError, ValueError):
     """Some of several documents can't be indexed; the others were added.
 

@@ -6,14 +6,16 @@ It knows nothing of files: `rag_tools.writer` encodes it, cuts it into segments 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from bisect import bisect_right
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rag_tools.catalog.rows import DocumentColumns, SourceState
+from rag_tools.catalog.rows import Address, DocumentColumns, SourceState
 from rag_tools.encode.embeddings import Embeddings
 from rag_tools.ingest.seen import Seen
 from rag_tools.types import Document, Passage
@@ -81,6 +83,7 @@ class Batch:
     touched: dict[str, SourceState] = field(default_factory=dict)
     roots: dict[str, dict[str, Any] | None] = field(default_factory=dict)
     settings: dict[str, Any] = field(default_factory=dict)
+    terms: dict[str, Mapping[str, int | bool | None]] = field(default_factory=dict)
     passages: int = 0
     queued: dict[bytes, int] = field(default_factory=dict)
     queue: list[Seen] = field(default_factory=list)
@@ -88,7 +91,14 @@ class Batch:
     cuts: list[tuple[str, int, int]] = field(default_factory=list)
 
     def __bool__(self) -> bool:
-        return bool(self.documents or self.deleted or self.touched or self.roots or self.settings)
+        return bool(
+            self.documents
+            or self.deleted
+            or self.touched
+            or self.roots
+            or self.settings
+            or self.terms
+        )
 
     def finished(self) -> Batch:
         """Return what is left without the documents that aren't encoded whole.
@@ -114,3 +124,14 @@ class Batch:
         del self.encoded[end - cut :]
         self.queue.clear()
         return self
+
+
+def addresses(ids: Sequence[int], sizes: Sequence[int]) -> Callable[[int], Address]:
+    """Return the function from a passage's number to its address in segments of some sizes."""
+    starts = [0, *accumulate(sizes)]
+
+    def address(number: int) -> Address:
+        index = bisect_right(starts, number) - 1
+        return Address(ids[index], number - starts[index])
+
+    return address

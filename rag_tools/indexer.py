@@ -6,6 +6,7 @@ Each call is one session of `rag_tools.writer.Writer`.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +14,13 @@ from pathlib import Path
 from rag_tools.audit.entry import recorded
 from rag_tools.cite.locate import check_url_template
 from rag_tools.disk import failures_named
-from rag_tools.errors import AccessError, IngestError, InvalidQueryError, SkippedDocumentsError
+from rag_tools.errors import (
+    AccessError,
+    HeldError,
+    IngestError,
+    InvalidQueryError,
+    SkippedDocumentsError,
+)
 from rag_tools.gathered import Recall
 from rag_tools.git_sync import GitOptions, is_repository_root, repository_root
 from rag_tools.ingest.discover import inside
@@ -21,6 +28,8 @@ from rag_tools.ingest.load import DEFAULT_MAX_BYTES
 from rag_tools.ingest.worker import DEFAULT_TIMEOUT, Worker
 from rag_tools.meter import Meter
 from rag_tools.opened import OpenIndex
+from rag_tools.purge.erase import erase
+from rag_tools.purge.traces import Traces
 from rag_tools.remote.repository import is_bare
 from rag_tools.sync import SyncOptions, source_root, sync
 from rag_tools.types import (
@@ -32,7 +41,7 @@ from rag_tools.types import (
     WebOptions,
 )
 from rag_tools.web_sync import is_page_root, page_root
-from rag_tools.writer import Writer
+from rag_tools.writer import HELD, Writer
 
 
 class Indexer:
@@ -154,9 +163,15 @@ class Indexer:
                 within=folders,
                 elsewhere=elsewhere,
             )
+            expired = writer.catalog.expired(int(time.time()))
+            erase(writer, self._opened.directory, expired, Traces())
+            report = report.model_copy(
+                update={"removed": (*report.removed, *expired), "expired": len(expired)}
+            )
             entry.documents = (*report.added, *report.updated, *report.removed)
             counts = ("added", "updated", "removed", "skipped")
             entry.detail = {name: len(getattr(report, name)) for name in counts}
+            entry.detail["expired"] = len(expired)
         return report
 
     def add(
@@ -202,6 +217,8 @@ class Indexer:
 
         Raises
         ------
+        HeldError
+            If some of them are held; then none is deleted.
         IndexLockedError
             If another process is writing.
         IndexAccessError
@@ -217,6 +234,8 @@ class Indexer:
                 for id in dict.fromkeys(document_ids)
                 if writer.catalog.document_key(id) is not None
             ]
+            if held := [id for id in known if writer.catalog.held(id)]:
+                raise HeldError(f"nothing was deleted: {', '.join(held[:10])} {HELD}")
             for id in known:
                 writer.delete(id)
         return len(known)

@@ -6,6 +6,7 @@ changed, is in ``sync``.
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -27,8 +28,8 @@ from rag_tools.ingest.load import lacks_grammar
 from rag_tools.ingest.members import has_members
 from rag_tools.ingest.worker import Worker
 from rag_tools.meter import Meter
-from rag_tools.types import Metadata, Skipped, SyncReport, document_id
-from rag_tools.writer import Writer
+from rag_tools.types import Document, Metadata, Skipped, SyncReport, document_id
+from rag_tools.writer import HELD, Writer
 
 _TYPES_NAMED = 12  # maximum number of file types in a report of what was left out
 
@@ -111,6 +112,7 @@ class Tally:
     undivided: Counter[str] = field(default_factory=Counter)
     hidden: int = 0
     left_out_characters: int = 0
+    retired: int = 0
 
     def report(self, *, encoded_passages: int, seconds: float) -> SyncReport:
         """Return the report."""
@@ -124,6 +126,7 @@ class Tally:
             sensitive=self.left_out.sensitive,
             ignored=self.left_out.ignored,
             skipped=tuple(sorted(self.skipped, key=lambda item: item.path)),
+            retired=self.retired,
             hidden=self.hidden,
             left_out_characters=self.left_out_characters,
             undivided=_most_common(self.undivided),
@@ -176,8 +179,17 @@ class Intake:
         """Delete the documents of files that are gone."""
         for known in gone:
             for id in known.ids:
+                if self._writer.catalog.held(id):
+                    reason = f"its file is gone, and it {HELD}"
+                    self.tally.skipped.append(Skipped(path=self._path(id), reason=reason))
+                    continue
                 self._writer.delete(id)
                 self.tally.removed.append(id)
+
+    def _path(self, id: str) -> str:
+        """Return the path of the file that a document was read from."""
+        key = self._writer.catalog.document_key(id)
+        return (None if key is None else self._writer.catalog.source(key)[0]) or id
 
     def _settle(self, source: Source, state: SourceState) -> None:
         """Record the state of a file whose documents are all in the index."""
@@ -210,6 +222,11 @@ class Intake:
                 metadata = {**source.metadata, **document.metadata, "path": relative}
                 document = document.model_copy(update={"metadata": metadata})
                 document = labelled(document, source.terms)
+                if _has_expired(document):
+                    self.tally.retired += 1
+                    if not several:
+                        self.remove([source.known] if source.known else [])
+                    continue
                 # Until all of them are in the index, the file counts as one that wasn't read.
                 prepared = self._writer.prepare(
                     document,
@@ -255,6 +272,11 @@ class Intake:
             relative = source.relative + name.removeprefix(source.shown)
             reason = fault(relative, "can't be indexed", error)
             self.tally.skipped.append(Skipped(path=name, reason=reason))
+
+
+def _has_expired(document: Document) -> bool:
+    """Tell whether a document that isn't held is past the time until which it is kept."""
+    return document.expires is not None and document.expires <= time.time() and not document.hold
 
 
 def _most_common(types: Counter[str]) -> dict[str, int]:

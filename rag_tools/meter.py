@@ -1,4 +1,4 @@
-"""The progress of a sync as one number."""
+"""The progress of a sync as one number that rises to a total."""
 
 from __future__ import annotations
 

@@ -60,7 +60,7 @@ def open_index(
     IndexAccessError
         If the index can't be read or made for another reason, such as a missing permission.
     IndexMismatchError
-        If `checkpoint` or what is asked for differs from what the index was made with.
+        If `checkpoint` or a value in `asked` differs from that which the index was made with.
     InvalidQueryError
         If a new index can't be made with these values.
     CheckpointError

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
+import time
 from collections import OrderedDict, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -52,12 +53,16 @@ class View:
         sources.
     restored
         Names the restore that this state goes back to; None if the index was never restored.
+    expired
+        ``(n, 2)`` int64: addresses of the passages that aren't in the snapshot because their
+        documents have expired.
     """
 
     catalog: Catalog
     snapshot: Snapshot
     url_template: str | None
     restored: str | None
+    expired: NDArray[np.int64]
 
     def bm25(
         self, words: Sequence[str], restriction: Restriction, selection: Selection
@@ -72,7 +77,12 @@ class View:
             Their passages.
         """
         condition, parameters = restriction
-        return self.catalog.bm25(words, condition=condition, parameters=parameters)
+        listed, scores = self.catalog.bm25(words, condition=condition, parameters=parameters)
+        if not len(self.expired):
+            return listed, scores
+        expired = set(map(tuple, self.expired.tolist()))
+        kept = np.array([tuple(each) not in expired for each in listed.tolist()], np.bool_)
+        return listed[kept], scores[kept]
 
 
 class Reader:
@@ -115,8 +125,11 @@ class Reader:
             If the index was deleted or replaced since it was opened.
         """
         with self.state(Catalog) as (catalog, snapshot):
-            template = catalog.setting("url_template")
-            yield View(catalog, snapshot, template, catalog.setting(RESTORED))
+            now = int(time.time())
+            catalog.hide_expired(now)
+            expired = catalog.expired_addresses(now)
+            template, restored = catalog.setting("url_template"), catalog.setting(RESTORED)
+            yield View(catalog, snapshot.without(expired), template, restored, expired)
 
     @contextlib.contextmanager
     def state(self, kind: type[_Catalog]) -> Iterator[tuple[_Catalog, Snapshot]]:

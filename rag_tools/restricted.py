@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -170,9 +171,13 @@ class RestrictedReader(Reader):
         """Open a consistent view, as `Reader.view` does, of what the caller may read."""
         with self._whole.state(RestrictedCatalog) as (catalog, snapshot):
             scope = self._scopes.of(self.principal, catalog, snapshot)
-            catalog.readable = scope.readable
+            catalog.readable, catalog.now = scope.readable, int(time.time())
+            expired = catalog.expired_addresses(catalog.now)
             template, restored = catalog.setting("url_template"), catalog.setting(RESTORED)
-            yield RestrictedView(catalog, scope.snapshot, template, restored, scope, self._scopes)
+            snapshot = scope.snapshot.without(expired)
+            yield RestrictedView(
+                catalog, snapshot, template, restored, expired, scope, self._scopes
+            )
 
     def document(self, view: View, key: int) -> Document:
         """Return a document by its key, which `view` gave; see `Reader.document`."""

@@ -271,9 +271,16 @@ def _plan_root(
         if path not in present and not _prefix(path).startswith(blind)
     )
     planned: list[Planned] = []
+    retired = writer.catalog.retired
     for seen, (path, file) in enumerate(present.items()):
         meter.scanned(seen)
         entry = known.get(path)
+        if retired and document_id(file.path.as_uri()) in retired:
+            if file.path != root:
+                tally.retired += 1
+                continue
+            retired -= {document_id(file.path.as_uri())}  # it was named by itself
+            writer.set_retired(retired)
         try:
             terms = labelling.terms(file.path, sidecar=file.sidecar)
         except IngestError as error:  # a document whose readers aren't known isn't indexed

@@ -13,8 +13,7 @@ import functools
 import itertools
 import time
 import uuid
-from bisect import bisect_right
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -23,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rag_tools.carrying import Source, Wanted, assign, copies
+from rag_tools.catalog.catalog import RETIRED
 from rag_tools.catalog.restricted import DEFAULT_DENY
 from rag_tools.catalog.rows import (
     Address,
@@ -33,10 +33,10 @@ from rag_tools.catalog.rows import (
 )
 from rag_tools.catalog.writing import CatalogWriter
 from rag_tools.compaction import SegmentSize, paced, plan
-from rag_tools.disk import failures_named
+from rag_tools.disk import sweep
 from rag_tools.encode.encoder import Encoder
-from rag_tools.errors import IngestError, fault
-from rag_tools.gathered import Batch, Pending, Prepared, Recall, halved
+from rag_tools.errors import HeldError, IngestError, fault
+from rag_tools.gathered import Batch, Pending, Prepared, Recall, addresses, halved
 from rag_tools.index.codebook import CODEBOOKS, Codebook
 from rag_tools.index.segment import SEGMENTS, Segment, compress, write_segment
 from rag_tools.ingest.chunk import chunk
@@ -46,6 +46,8 @@ from rag_tools.locking import acquire
 from rag_tools.quota import SETTING as QUOTA
 from rag_tools.quota import Room
 from rag_tools.types import Document, Progress, Quota
+
+HELD = "is held: it is kept as it is until it is released (rag-tools release ID)"
 
 _QUEUE_PASSAGES = 256  # encoded together, to keep all cores busy with short documents
 _SEGMENT_PASSAGES = 4096  # per commit: about 190 MB of half-precision embeddings in memory
@@ -158,9 +160,15 @@ class Writer:
             If the blocks of the document don't tile its text.
         QuotaError
             If the index would hold more with it than its quota allows.
+        HeldError
+            If the document that it would replace is held.
         IngestError
             If something else about the document can't be handled.
         """
+        if self.catalog.held(document.id):
+            raise HeldError(f"{document.uri} {HELD}")
+        if document.expires is None and (known := self.catalog.expires(document.id)) is not None:
+            document = document.model_copy(update={"expires": known})
         try:
             passages = chunk(document, self._encoder, passage_tokens=self._passage_tokens)
             columns = encode_document(document)
@@ -225,6 +233,17 @@ class Writer:
         """Set what the index may hold, at the next commit."""
         self._batch.settings[QUOTA] = quota.model_dump()
 
+    def set_terms(
+        self, document_ids: Iterable[str], terms: Mapping[str, int | bool | None]
+    ) -> None:
+        """Set when documents expire, or whether they are held, at the next commit."""
+        for id in document_ids:
+            self._batch.terms[id] = terms
+
+    def set_retired(self, document_ids: Iterable[str]) -> None:
+        """Keep these documents from being indexed again by a sync, from the next commit on."""
+        self._batch.settings[RETIRED] = sorted(set(document_ids))
+
     def commit(self) -> None:
         """Make all changes since the last commit durable, and visible to readers at once."""
         if self._batch:
@@ -237,7 +256,7 @@ class Writer:
         batch, self._batch = self._batch, Batch()
         with self.catalog.transaction():
             ids = self._insert_segments(batch.cuts)
-            self._replace_documents(batch, _addresses(ids, [n for _, n, _ in batch.cuts]))
+            self._replace_documents(batch, addresses(ids, [n for _, n, _ in batch.cuts]))
             for id, state in batch.touched.items():
                 self.catalog.touch_source(id, state)
             for path, options in batch.roots.items():
@@ -247,6 +266,8 @@ class Writer:
                     self.catalog.set_root(path, options)
             for name, value in batch.settings.items():
                 self.catalog.set_setting(name, value)
+            for id, terms in batch.terms.items():
+                self.catalog.set_terms(id, terms)
             self._finish_transaction()
         self._sweep()
         self._room.committed()
@@ -279,6 +300,14 @@ class Writer:
             self._write_codebook(self._codebook, first=0)
         for group in groups:
             self._merge([rows[id] for id in group], self._codebook, throttle)
+        self._sweep()
+
+    def drop_dead(self) -> None:
+        """Write every segment anew that holds anything deleted: O(tokens of these segments)."""
+        self._drop_empty_segments()
+        for row in self.catalog.segments():
+            if self._codebook is not None and len(self.catalog.tombstones(row.id)):
+                self._merge([row], self._codebook, throttle=0.0)
         self._sweep()
 
     def _merge(self, rows: list[SegmentRow], codebook: Codebook, throttle: float) -> None:
@@ -463,22 +492,4 @@ class Writer:
         known = {row.file for row in self.catalog.segments()}
         known |= set(self.catalog.codebook_files())
         for folder in (SEGMENTS, CODEBOOKS):
-            with failures_named(self._directory):
-                paths = list((self._directory / folder).iterdir())
-            for path in paths:
-                if path.name not in known:
-                    # Windows can't delete a file that a reader has mapped, and a disk may fail. A
-                    # later sweep deletes the file; until then it does no harm.
-                    with contextlib.suppress(OSError):
-                        path.unlink()
-
-
-def _addresses(ids: list[int], sizes: list[int]) -> Callable[[int], Address]:
-    """Return the function from a passage's sequence number to its segment and position."""
-    starts = [0, *itertools.accumulate(sizes)]
-
-    def address(sequence: int) -> Address:
-        index = bisect_right(starts, sequence) - 1
-        return Address(ids[index], sequence - starts[index])
-
-    return address
+            sweep(self._directory / folder, known)

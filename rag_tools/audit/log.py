@@ -241,6 +241,11 @@ class AuditLog:
                 self._rewrite(file, erased)
             return len(numbers)
 
+    def files(self) -> list[Path]:
+        """Return the files of the log that exist, the oldest first, and that of its head."""
+        head = chain.head_path(self.file)
+        return chain.files(self.file) + [head] * head.exists()
+
     # -- under the lock --------------------------------------------------------------------------
 
     @contextlib.contextmanager

@@ -32,6 +32,9 @@ from rag_tools.catalog.rows import (
 from rag_tools.index.arrayfile import FORMAT_VERSION
 from rag_tools.types import Document, DocumentEntry, Passage
 
+RETIRED = "retired"
+"""The setting with the ids of documents that a sync doesn't index again."""
+
 
 class Catalog:
     """An open catalog, for reading.
@@ -42,6 +45,7 @@ class Catalog:
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
         self._earlier = self.format_version < FORMAT_VERSION
+        self._hides_since: int | None = None
 
     @classmethod
     def open(cls, directory: Path) -> Self:
@@ -205,6 +209,93 @@ class Catalog:
         """Return the key of a document, or None."""
         row = self._connection.execute("SELECT key FROM document WHERE id = ?", [id]).fetchone()
         return None if row is None else int(row[0])
+
+    @property
+    def retired(self) -> frozenset[str]:
+        """Ids of documents that were purged or have expired, and aren't to come back by a sync."""
+        return frozenset(self.setting(RETIRED, ()))
+
+    def held(self, id: str) -> bool:
+        """Tell whether a document is held; an unknown one isn't."""
+        row = self._connection.execute("SELECT hold FROM document WHERE id = ?", [id]).fetchone()
+        return row is not None and bool(row[0])
+
+    def expires(self, id: str) -> int | None:
+        """Return when a document expires; None: never, or there is no such document."""
+        row = self._connection.execute("SELECT expires FROM document WHERE id = ?", [id]).fetchone()
+        return None if row is None else row[0]
+
+    def expired(self, now: int) -> list[str]:
+        """Return the ids of the documents that have expired and aren't held, in order."""
+        rows = self._connection.execute(
+            "SELECT id FROM document WHERE expires <= ? AND hold = 0 ORDER BY id", [now]
+        )
+        return [id_ for (id_,) in rows]
+
+    def expired_addresses(self, now: int) -> NDArray[np.int64]:
+        """Return the addresses of the passages of expired documents, see `addresses`."""
+        if self._earlier:
+            return np.empty((0, 2), np.int64)
+        return self.columns(
+            ("p.segment", "p.position"),
+            "main.document AS d JOIN main.passage AS p ON p.document = d.key "
+            "WHERE d.expires <= ? AND d.hold = 0",
+            [now],
+        )
+
+    def hide_expired(self, now: int) -> None:
+        """Have the documents that have expired not exist for this connection, until called again.
+
+        Without any, it costs one look into an index.
+        """
+        if self._earlier:
+            return
+        found = self._connection.execute(
+            "SELECT max(expires) FROM main.document WHERE expires <= ? AND hold = 0", [now]
+        ).fetchone()[0]
+        if found == self._hides_since:
+            return
+        self._connection.execute("PRAGMA query_only = OFF")
+        self._connection.execute("DROP VIEW IF EXISTS temp.document")
+        if found is not None:
+            self._connection.execute(schema.KEPT_DOCUMENTS.format(now=found))
+        self._connection.execute("PRAGMA query_only = ON")
+        self._hides_since = found
+
+    def ids_of(self, uri: str) -> list[str]:
+        """Return the ids of the documents that came from an address, in order: O(documents)."""
+        rows = self._connection.execute("SELECT id FROM document WHERE uri = ? ORDER BY id", [uri])
+        return [id_ for (id_,) in rows]
+
+    def stores(self, content: bytes) -> bool:
+        """Tell whether a document is stored with these bytes, compressed as it is: O(size)."""
+        row = self._connection.execute(
+            "SELECT EXISTS (SELECT 1 FROM document WHERE instr(text, ?1) OR instr(structure, ?1))",
+            [content],
+        ).fetchone()
+        return bool(row[0])
+
+    def shared(self, words: Iterable[str], values: Iterable[str]) -> set[str]:
+        """Return those of some words that passages hold, and of some values that rows hold.
+
+        Values are titles, addresses and values of metadata, or parts of them: O(documents) each.
+        """
+        held = {word for word in words if lexical.holds(self._connection, word)}
+        columns: tuple[str, ...] = (
+            "SELECT title || char(10) || uri || char(10) || metadata FROM document",
+        )
+        columns += ("SELECT path FROM root", "SELECT path FROM passage")
+        for value in values:
+            escaped = json.dumps(value, ensure_ascii=False)[1:-1]
+            for column in columns:
+                name = "path" if "path" in column else "title || char(10) || uri || metadata"
+                found = self._connection.execute(
+                    f"SELECT EXISTS ({column} WHERE instr({name}, ?1) OR instr({name}, ?2))",
+                    [value, escaped],
+                ).fetchone()
+                if found[0]:
+                    held.add(value)
+        return held
 
     def document_key_by_text(self, sha256: str) -> int | None:
         """Return the key of the oldest document with this canonical text, or None."""

@@ -79,6 +79,14 @@ def remove(connection: sqlite3.Connection, rows: Iterable[tuple[int, str, str]])
     )
 
 
+def holds(connection: sqlite3.Connection, word: str) -> bool:
+    """Tell whether any passage holds a word, or another one with the same stem."""
+    row = connection.execute(
+        "SELECT EXISTS (SELECT 1 FROM lexical WHERE lexical MATCH ?)", [f'"{word}"']
+    ).fetchone()
+    return bool(row[0])
+
+
 def words(query: str) -> list[re.Match[str]]:
     """Return the words of a query, where they stand in it."""
     return list(_WORD.finditer(query))

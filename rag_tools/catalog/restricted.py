@@ -46,11 +46,15 @@ class RestrictedCatalog(Catalog):
     ----------
     readable
         Keys of the sets of labels whose documents may be read. Who lends the catalog sets it anew.
+    now
+        Unix time in seconds, by which documents expire; as `readable`.
     """
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         super().__init__(connection)
         self.readable: Container[int] = frozenset()
+        self.now = 0
+        connection.create_function("now", 0, lambda: self.now)
         connection.create_function("readable", 1, lambda labels: labels in self.readable)
         connection.create_function("content_number", 4, _content_number, deterministic=True)
 

@@ -27,8 +27,13 @@ NEW_FILE_NAME = "catalog.new"  # until it is whole
 _APPLICATION_ID = 0x52414754  # "RAGT", in the SQLite header: tells our files from others'
 BUSY_MILLISECONDS = 30_000
 
+KEPT_DOCUMENTS = (
+    "CREATE TEMP VIEW document AS SELECT * FROM main.document "
+    "WHERE expires IS NULL OR hold OR expires > {now:d}"
+)
 READABLE_DOCUMENTS = (
-    "CREATE TEMP VIEW document AS SELECT * FROM main.document WHERE readable(labels)"
+    "CREATE TEMP VIEW document AS SELECT * FROM main.document WHERE readable(labels) "
+    "AND (expires IS NULL OR hold OR expires > now())"
 )
 _READABLE_PASSAGES = (
     "CREATE TEMP VIEW passage AS SELECT * FROM main.passage AS p "
@@ -156,11 +161,11 @@ def _prepare(connection: sqlite3.Connection, path: Path, *, write: bool, restric
             upgrade.upgrade(connection)
         connection.execute("PRAGMA foreign_keys = ON")
     else:
+        connection.execute("PRAGMA temp_store = MEMORY")  # the disk may be one we can't write
         if version < FORMAT_VERSION:
             # No document has labels there.
             upgrade.read_as_current(connection, "readable(0)" if restricted else "1")
         elif restricted:
-            connection.execute("PRAGMA temp_store = MEMORY")
             connection.execute(READABLE_DOCUMENTS)
         if restricted:
             connection.execute(_READABLE_PASSAGES)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Container, Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
@@ -174,6 +174,29 @@ class CatalogWriter(Catalog):
     def vacuum(self) -> None:
         """Pack the file: O(its size). Readers go on with what they see."""
         self._connection.execute("VACUUM")
+
+    def scrub(self) -> bool:
+        """Leave nothing of what was deleted in the files of the catalog: O(its size).
+
+        The lexical index and all pages are written anew, and the log of commits is cut off.
+
+        Returns
+        -------
+        bool
+            Whether the log was cut off. It isn't as long as a reader needs it.
+        """
+        with self.transaction():
+            lexical.rewrite(self._connection)
+            self.set_setting(_REMOVED, 0)
+        self._connection.execute("VACUUM")
+        (busy, _, _) = self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        return not busy
+
+    def set_terms(self, id: str, terms: Mapping[str, int | bool | None]) -> None:
+        """Set when a document expires (``expires``), or whether it is held (``hold``)."""
+        for name, value in terms.items():
+            assert name in ("expires", "hold")
+            self._connection.execute(f"UPDATE document SET {name} = ? WHERE id = ?", [value, id])
 
     def move(self, old: tuple[int, NDArray[np.intp]], new: tuple[int, int]) -> None:
         """Record that embeddings now stand in another segment, in a row.

@@ -18,6 +18,7 @@ from rag_tools import __version__
 from rag_tools.cli import exits
 from rag_tools.cli.citing import cite, verify
 from rag_tools.cli.evaluate import evaluate
+from rag_tools.cli.governing import audit, expire, hold, purge, release
 from rag_tools.cli.indexing import index, status
 from rag_tools.cli.maintaining import (
     backup,
@@ -159,6 +160,11 @@ app.command()(vacuum)
 app.command()(quota)
 app.command()(export_index)
 app.command()(import_index)
+app.command()(hold)
+app.command()(release)
+app.command()(expire)
+app.command()(purge)
+app.command()(audit)
 app.command()(serve)
 app.command()(install)
 app.command()(uninstall)

@@ -95,6 +95,12 @@ def serve(
             help="File with the token that clients must send. Default: $RAG_TOOLS_TOKEN.",
         ),
     ] = None,
+    audit: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", dir_okay=False, help="Record who searched, read and changed what."
+        ),
+    ] = None,
     log_queries: Annotated[
         bool, typer.Option("--log-queries", help="Include queries in the log.")
     ] = False,
@@ -117,6 +123,7 @@ def serve(
         "allow_write": [path.absolute() for path in allow_write or ()],
         "watch": watch,
         "sync_every": None if sync_every is None else options.seconds(sync_every),
+        "audit": audit and {"file": audit.absolute()},
         "http": over_http,
     }
     from rag_tools_mcp.running import serve as serve_mcp

@@ -272,6 +272,15 @@ class Segment:
             self.inverse_norms[first:last],
         )
 
+    def token_ids(self, position: int | None = None) -> NDArray[np.int32]:
+        """Return the vocabulary tokens of a passage, or of all, ``(n,)`` little-endian int32."""
+        first, last = (
+            (0, self.n_tokens)
+            if position is None
+            else map(int, self.token_offsets[position : position + 2])
+        )
+        return self.codebook.token_ids[self.centroids[first:last]].astype("<i4")
+
     def spans(self, position: int) -> NDArray[np.int32]:
         """Return the token spans of a passage, ``(n, 2)`` int32, relative to the passage."""
         return self._spans(position, position + 1)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -106,6 +107,18 @@ class Snapshot:
             at = np.minimum(np.searchsorted(tokens, token_ids), len(tokens) - 1)
             frequencies += np.where(tokens[at] == token_ids, counts[at], 0)
         return frequencies
+
+    def without(self, addresses: NDArray[np.int64]) -> Self:
+        """Return the snapshot with fewer live passages, without those at ``(n, 2)`` addresses."""
+        if not len(addresses):
+            return self
+        live = {id: bits.copy() for id, bits in self.live.items()}
+        for segment, position in addresses.tolist():
+            live[segment][position] = False
+        return self._with_live(live)
+
+    def _with_live(self, live: Mapping[int, NDArray[np.bool_]]) -> Self:
+        return type(self)(self.generation, self.codebook, self.segments, live)
 
     def select(self, addresses: NDArray[np.int64]) -> Selection:
         """Return the selection of the live passages at ``(n, 2)`` int64 addresses."""

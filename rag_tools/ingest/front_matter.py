@@ -10,6 +10,9 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Sequence
+from datetime import UTC, date, datetime, timedelta
+from datetime import time as datetime_time
+from typing import Any
 
 from rag_tools.errors import InvalidDocumentError
 from rag_tools.ingest.stated import fields, yaml_fields
@@ -20,6 +23,12 @@ _FENCE = re.compile(r"(?P<fence>---|\+\+\+)[ \t]*(?=[\r\n])")
 _CLOSERS = {"---": ("---", "..."), "+++": ("+++",)}
 _TITLE = re.compile(r"(?P<quote>[\"']?)title(?P=quote)[ \t]*:(?:[ \t]+|\Z)(?P<value>.*)", re.I)
 _ACCESS = re.compile(r"(?P<quote>[\"']?)access(?P=quote)[ \t]*[:=][ \t]*(?P<value>.*)", re.I)
+_TERM = re.compile(
+    r"(?P<quote>[\"']?)(?P<name>expires|hold)(?P=quote)[ \t]*[:=][ \t]*"
+    r"(?P<value>[^#]*?)(?:[ \t]+#.*)?",
+    re.I,
+)
+_HOLDS = {"true": True, "yes": True, "false": False, "no": False}
 _ITEM = re.compile(r"-[ \t]+(?P<item>.*)")
 _PLAIN = re.compile(r"[\w@][\w@.:/+ -]*")
 _BLOCK = re.compile(r"[|>][-+1-9]{0,2}(?:[ \t]+#.*)?")
@@ -97,6 +106,45 @@ def access(text: str) -> tuple[str, ...]:
         raise InvalidDocumentError(
             f"the front matter's access can't be read ({error}): write access: [GROUP, user:NAME]"
         ) from None
+
+
+def terms(text: str) -> dict[str, Any]:
+    r"""Return ``expires`` and ``hold`` as front matter, given with its fences, states them.
+
+    A date without a time means its end, in UTC.
+
+    Raises
+    ------
+    InvalidDocumentError
+        If one of them is stated in another way: nobody then knows how long to keep the document.
+
+    Examples
+    --------
+    >>> terms("---\nexpires: 2026-03-31\nhold: true\n---\n")
+    {'expires': 1775001600, 'hold': True}
+    >>> terms("---\ntitle: Tides\n---\n")
+    {}
+    """
+    found: dict[str, Any] = {}
+    for line in lines(text)[1:-1]:
+        if match := _TERM.fullmatch(line.of(text).rstrip()):
+            name, value = match["name"].lower(), match["value"].strip().strip("'\"")
+            try:
+                found[name] = _expiry(value) if name == "expires" else _HOLDS[value.lower()]
+            except (ValueError, KeyError, OverflowError):
+                raise InvalidDocumentError(
+                    f"the front matter's {name} can't be read ({value!r}): write expires: "
+                    "2026-12-31, with a time and its zone if you like, or hold: true"
+                ) from None
+    return found
+
+
+def _expiry(value: str) -> int:
+    if re.fullmatch(r"\d{4}-\d\d-\d\d", value):
+        day = datetime.combine(date.fromisoformat(value), datetime_time(), UTC)
+        return int((day + timedelta(days=1)).timestamp())
+    when = datetime.fromisoformat(value)
+    return int((when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp())
 
 
 def _names(first: str, rest: Sequence[str]) -> list[str]:

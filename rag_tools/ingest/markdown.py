@@ -88,6 +88,7 @@ def load_markdown(data: bytes, *, uri: str, name: str) -> Document:
         blocks=blocks,
         hidden=comments(text, blocks),
         metadata=front_matter.metadata(text[:body]),
+        **front_matter.terms(text[:body]),
     )
 
 

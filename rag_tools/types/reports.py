@@ -75,7 +75,12 @@ class SyncReport(Value):
         Files and folders that were left out because ``.ragignore`` or git's ignore files name
         them; a folder counts once, whatever is in it.
     skipped
-        What can't be read or parsed, and why.
+        What can't be read or parsed, and why; held documents whose files changed or are gone.
+    expired
+        Documents that had expired and were purged; they are among those removed.
+    retired
+        Files that were left out because their documents were purged or have expired. One that is
+        named by itself is indexed again.
     hidden
         Documents of those added and updated that hold text which their readers don't see; passages
         with such text are flagged.
@@ -100,6 +105,8 @@ class SyncReport(Value):
     sensitive: int = 0
     ignored: int = 0
     skipped: tuple[Skipped, ...] = ()
+    expired: int = 0
+    retired: int = 0
     hidden: int = 0
     left_out_characters: int = 0
     undivided: dict[str, int] = Field(default_factory=dict)

@@ -8,14 +8,17 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Collection
+from functools import partial
 from typing import Any
 
 import anyio
+import anyio.to_thread
 from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
 from mcp.shared.exceptions import MCPError
 from mcp.types import CallToolResult, TextContent
 from opentelemetry import trace
 
+from rag_tools.audit.log import Actor, AuditLog, acting
 from rag_tools.wire.results import RETRY_AFTER
 from rag_tools_mcp import auth, logs
 from rag_tools_mcp.internals.connection import ENDLESS
@@ -45,6 +48,8 @@ class Calls:
         Whether queries are logged.
     show_paths
         Whether callers who may not write learn where on the disk documents and indexes lie.
+    audit
+        Where calls that are refused are recorded; the engines record the others.
     """
 
     def __init__(
@@ -56,8 +61,10 @@ class Calls:
         tools: Collection[str],
         log_queries: bool = False,
         show_paths: bool = False,
+        audit: AuditLog | None = None,
     ) -> None:
         self._show_paths = show_paths
+        self._audit = audit
         self._gate, self._metrics = gate, metrics
         self._response_bytes, self._tools = response_bytes, tools
         self._log_queries = log_queries
@@ -75,6 +82,7 @@ class Calls:
         tool, arguments = _asked(ctx)
         label = (ctx.method, tool if tool in self._tools else "")
         outcome, started = "failed", time.perf_counter()
+        acting.set(Actor(auth.current.get().name, "mcp", logs.request_id.get()))
         try:
             outcome, result = await self._admitted(ctx, call_next, tool)
             return result
@@ -90,6 +98,9 @@ class Calls:
             if outcome not in ("busy", "denied"):
                 self._metrics.seconds.labels(*label).observe(seconds)
             self._report(label, outcome, seconds, arguments)
+            if outcome == "denied" and self._audit is not None:
+                refused = partial(self._audit.record, "refuse", outcome="refused: denied")
+                await anyio.to_thread.run_sync(partial(refused, tool=label[1] or None))
 
     async def _admitted(
         self, context: ServerRequestContext[Any, Any], call_next: CallNext, tool: str

@@ -17,6 +17,7 @@ from rag_tools.errors import ConfigurationError, NotFoundError, RagToolsError
 from rag_tools.types import Principal
 
 if TYPE_CHECKING:
+    from rag_tools.audit.log import AuditLog
     from rag_tools.engine import Engine
 
 DEFAULT_NAME = "default"
@@ -36,6 +37,8 @@ class Collections:
     ----------
     directories
         The directories of the indexes by name; None is the default directory. The order is kept.
+    audit
+        Where what is done with them is recorded; None: where the environment says, or nowhere.
 
     Attributes
     ----------
@@ -48,7 +51,9 @@ class Collections:
         If there are none, or a name can't be part of a URI.
     """
 
-    def __init__(self, directories: Mapping[str, Path | None]) -> None:
+    def __init__(
+        self, directories: Mapping[str, Path | None], audit: AuditLog | None = None
+    ) -> None:
         if not directories:
             raise ConfigurationError("a server needs at least one index: give its directory")
         for name in directories:
@@ -58,7 +63,10 @@ class Collections:
                     f"letters, "
                     "digits, '-' and '_', and begin with a letter or digit"
                 )
-        self._openings = {name: _Opening(directory) for name, directory in directories.items()}
+        self._openings = {
+            name: _Opening(directory, audit and audit.of(name))
+            for name, directory in directories.items()
+        }
         self._stopping = Event()
         self.principal: Principal | None = None
 
@@ -170,8 +178,8 @@ Seen = Callable[[], Collections]
 class _Opening:
     """An index that is opened when it is first needed."""
 
-    def __init__(self, directory: Path | None) -> None:
-        self._directory = directory
+    def __init__(self, directory: Path | None, audit: AuditLog | None) -> None:
+        self._directory, self._audit = directory, audit
         self._lock = Lock()
         self._engine: Engine | None = None
 
@@ -185,7 +193,7 @@ class _Opening:
                 # tools, for which the client waits.
                 from rag_tools.engine import Engine
 
-                engine = Engine.open(self._directory)
+                engine = Engine.open(self._directory, audit=self._audit)
                 try:
                     engine.warm()
                 except BaseException:

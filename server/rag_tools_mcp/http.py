@@ -13,6 +13,7 @@ import secrets
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 import anyio
@@ -30,6 +31,7 @@ from starlette.routing import BaseRoute, Route, request_response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from rag_tools.aio import take_turns
+from rag_tools.audit.log import Actor, AuditLog, acting
 from rag_tools.cores import available_cores
 from rag_tools.errors import RagToolsError
 from rag_tools.types import Status
@@ -65,12 +67,13 @@ def application(settings: Settings) -> Starlette:
     Raises
     ------
     ConfigurationError
-        If a token or the issuer's keys can't be read.
+        If a token, the issuer's keys or the key of the audit log can't be read.
     """
     http = settings.http or Http()
     limits, metrics, tools = http.limits, Metrics(), set[str]()
     cores = max(1, available_cores() // http.workers)
-    collections = Collections(settings.collections)
+    audit = settings.audit_log()
+    collections = Collections(settings.collections, audit)
     server = build(
         collections,
         profile=settings.profile,
@@ -91,6 +94,7 @@ def application(settings: Settings) -> Starlette:
             tools=tools,
             log_queries=http.log_queries,
             show_paths=http.show_paths,
+            audit=audit,
         )
     )
     endpoint = http_protocol(server, request_bytes=limits.request_bytes)
@@ -122,7 +126,7 @@ def application(settings: Settings) -> Starlette:
     authenticate, rate = auth.authenticator(http), Rate(limits.requests_per_minute)
 
     def admitted(app: ASGIApp) -> ASGIApp:
-        return _Admission(app, http, authenticate, rate, metrics)
+        return _Admission(app, http, authenticate, rate, metrics, audit)
 
     protocol = _Arrival(endpoint.app, limits, metrics)
     routes: list[BaseRoute] = [
@@ -208,7 +212,9 @@ class _Admission:
         authenticate: Authenticate | None,
         rate: Rate,
         metrics: Metrics,
+        audit: AuditLog | None,
     ) -> None:
+        self._audit = audit
         self._app, self._authenticate, self._rate, self._metrics = app, authenticate, rate, metrics
         # A subscription stays open as long as its client wants; leave room for the other callers.
         self._open, self._most = Counter[str](), max(1, http.limits.connections // 4)
@@ -249,6 +255,9 @@ class _Admission:
             return
         self._metrics.refused.labels(reason).inc()
         logs.event("refused", reason=reason, address=address, caller=caller and caller.name)
+        if self._audit is not None and reason == "token":
+            # Not those who call too often: they would fill the disk.
+            await to_thread.run_sync(partial(_refused, self._audit, address))
         await answer(scope, receive, send)
 
 
@@ -330,6 +339,15 @@ class _Probe:
                         visit, name, limiter=self._limiter, abandon_on_cancel=True
                     )
         return seen
+
+
+def _refused(audit: AuditLog, address: str) -> None:
+    """Record that somebody without a valid token was refused."""
+    token = acting.set(Actor(address, "http", logs.request_id.get()))
+    try:
+        audit.record("refuse", outcome="refused: no valid token")
+    finally:
+        acting.reset(token)
 
 
 async def _healthy(_request: Request) -> Response:

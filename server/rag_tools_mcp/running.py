@@ -34,7 +34,7 @@ def serve(settings: Settings) -> None:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         with _kept_fresh(settings):
             build(
-                Collections(settings.collections),
+                Collections(settings.collections, audit=settings.audit_log()),
                 profile=settings.profile,
                 writable=settings.allow_write,
             ).run("stdio")
@@ -61,7 +61,9 @@ def _serve_http(settings: Settings, http: Http) -> None:
     from rag_tools_mcp.internals.connection import Addresses, Connection
     from rag_tools_mcp.metrics import FILES_VARIABLE
 
-    authenticator(http)  # reports unreadable tokens once, rather than from every worker
+    # Reports unreadable tokens and keys once, rather than from every worker.
+    authenticator(http)
+    settings.audit_log()
     logs.configure()
     limits = http.limits
     config = uvicorn.Config(

@@ -29,6 +29,7 @@ from pydantic import (
     model_validator,
 )
 
+from rag_tools.audit.log import AuditLog, key_from
 from rag_tools.durations import seconds
 from rag_tools.errors import ConfigurationError
 from rag_tools.types import Principal
@@ -295,6 +296,42 @@ class Http(_Section):
         return match[1] or match[2], int(match[3])
 
 
+class Audit(_Section):
+    """The audit log, see `rag_tools.audit.log.AuditLog`.
+
+    Attributes
+    ----------
+    file
+        Where it is written.
+    queries
+        What is recorded of queries: ``off``, ``hashed`` or ``on``.
+    key_file
+        The file with its key.
+    max_bytes
+        The size from which on a file is full.
+    """
+
+    file: BesidePath
+    queries: Literal["off", "hashed", "on"] = "off"
+    key_file: BesidePath | None = None
+    max_bytes: Size = ByteSize(64 * 2**20)
+
+    def log(self) -> AuditLog:
+        """Return the log.
+
+        Raises
+        ------
+        ConfigurationError
+            If the key is missing, or can't be read.
+        """
+        return AuditLog(
+            self.file,
+            queries=self.queries,
+            key=None if self.key_file is None else key_from(self.key_file),
+            max_bytes=int(self.max_bytes),
+        )
+
+
 class Settings(_Section):
     """All settings of a server.
 
@@ -312,6 +349,8 @@ class Settings(_Section):
     sync_every
         Seconds after which the indexes are compared with their files again, whatever happens; None:
         never.
+    audit
+        The audit log; None: that of the environment, or none.
     http
         None: the server uses standard input and output.
     """
@@ -323,7 +362,12 @@ class Settings(_Section):
     allow_write: tuple[BesidePath, ...] = ()
     watch: bool = False
     sync_every: Interval | None = None
+    audit: Audit | None = None
     http: Http | None = None
+
+    def audit_log(self) -> AuditLog | None:
+        """Return the audit log; raises `ConfigurationError` as `Audit.log` does."""
+        return AuditLog.from_environment() if self.audit is None else self.audit.log()
 
     @model_validator(mode="after")
     def _known_collections(self) -> Self:
@@ -378,7 +422,11 @@ def load(file: Path | None = None, given: Mapping[str, Any] | None = None) -> Se
 
 def _merge(data: dict[str, Any], given: Mapping[str, Any]) -> None:
     for key, value in given.items():
-        if isinstance(value, Mapping) and isinstance(data.get(key), dict) and key == "http":
+        if (
+            isinstance(value, Mapping)
+            and isinstance(data.get(key), dict)
+            and key in ("http", "audit")
+        ):
             _merge(data[key], value)
         else:
             data[key] = value

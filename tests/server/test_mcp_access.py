@@ -18,8 +18,8 @@ from pydantic import ValidationError
 
 from asking import call, run
 from hiding import CLAIMS, PRINCIPALS, QUERIES, TEXTS, documents, labelled, make_base, make_pair
-from rag_tools import Document, Engine
 from rag_tools import Client as RagToolsClient
+from rag_tools import Document, Engine
 from rag_tools.errors import ServerError
 from rag_tools.types import Principal
 from rag_tools_mcp.collections import Collections

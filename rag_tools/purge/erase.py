@@ -1,0 +1,71 @@
+"""Erasing documents from the files of an index."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from rag_tools.index.codebook import CODEBOOKS, Codebook
+from rag_tools.index.segment import SEGMENTS, Segment
+from rag_tools.purge.report import Finding, Purged
+from rag_tools.purge.scan import dead_runs, tokens_of
+from rag_tools.purge.traces import Traces
+from rag_tools.writer import Writer
+
+
+def erase(
+    writer: Writer, directory: Path, ids: Sequence[str], traces: Traces
+) -> tuple[tuple[Purged, ...], list[str]]:
+    """Delete documents and write anew what they stand in; note the traces that they leave."""
+    purged: list[Purged] = []
+    remarks: list[str] = []
+    codebook = _codebook(writer, directory)
+    for id in ids:
+        key = writer.catalog.document_key(id)
+        assert key is not None, "it was looked up before"
+        document = writer.catalog.document(key)
+        traces.add(document, tokens_of(writer.catalog, directory, codebook, key))
+        passages = len(writer.catalog.encoded_rows(key))
+        purged.append(Purged(id=id, sha256=document.sha256, passages=passages))
+        path, _ = writer.catalog.source(key)
+        if path is not None:
+            writer.forget_root(path)  # if it was synced by its own name
+            if Path(path).exists():
+                remarks.append(f"{path} still exists; a sync indexes it again only if it is named")
+        writer.delete(id)
+    if ids:
+        writer.set_retired(writer.catalog.retired.union(ids))
+        writer.commit()
+        writer.drop_dead()
+        if not writer.catalog.scrub():
+            remarks.append("the log of commits couldn't be cut off: a process still reads from it")
+    return tuple(purged), remarks
+
+
+def _codebook(writer: Writer, directory: Path) -> Codebook | None:
+    paths = [directory / CODEBOOKS / file for file in writer.catalog.codebook_files()]
+    return Codebook.read(paths) if paths else None
+
+
+def dead_tokens(writer: Writer, directory: Path, traces: Traces) -> list[Finding]:
+    """Return the segments in which tokens of purged documents stand outside of live passages."""
+    if not traces.token_runs:
+        return []
+    found = []
+    codebook = _codebook(writer, directory)
+    assert codebook is not None, "there were tokens"
+    known = set()
+    for row in writer.catalog.segments():
+        path = directory / SEGMENTS / row.file
+        known.add(path)
+        live = np.ones(row.passages, dtype=np.bool_)
+        live[writer.catalog.tombstones(row.id)] = False
+        if number := dead_runs(Segment(path, codebook), traces.token_runs, live):
+            found.append(Finding(path=str(path), kind="tokens", offset=number))
+    return found + [
+        Finding(path=str(path), kind="a segment that couldn't be deleted", offset=0)
+        for path in sorted((directory / SEGMENTS).iterdir())
+        if path not in known
+    ]

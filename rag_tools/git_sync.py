@@ -18,7 +18,7 @@ from rag_tools.errors import FileTooLargeError, IngestError
 from rag_tools.ingest.discover import file_type, is_wanted
 from rag_tools.ingest.load import supported
 from rag_tools.ingest.sensitive import is_sensitive
-from rag_tools.intake import Intake, Planned, Source
+from rag_tools.intake import Finish, Intake, Planned, Source
 from rag_tools.member_uri import member_uri
 from rag_tools.meter import Meter
 from rag_tools.remote.repository import (
@@ -83,7 +83,7 @@ def plan_revision(
     *,
     meter: Meter,
     max_bytes: int,
-) -> list[Planned]:
+) -> tuple[list[Planned], Finish]:
     """Return the files of a revision that must be read; remove the vanished ones.
 
     Parameters
@@ -104,7 +104,7 @@ def plan_revision(
         now = {_OPTIONS: options.as_json(), _COMMIT: commit}
         if now == stored and known:
             intake.tally.unchanged += len(known)
-            return []
+            return [], _nothing
         revision = opened.enter_context(
             Revision(repository, commit, allow_private=options.allow_private)
         )
@@ -112,8 +112,9 @@ def plan_revision(
         changes = revision.changes()
     except IngestError as error:
         intake.tally.skipped.append(Skipped(path=root, reason=str(error)))
-        return []
-    writer.set_root(root, now)
+        return [], _nothing
+    # Only when all files are in the index, the commit is.
+    writer.set_root(root, {_OPTIONS: options.as_json(), _COMMIT: stored.get(_COMMIT, "")})
     intake.remove(entry for path, entry in known.items() if path.removeprefix(prefix) not in files)
     planned: list[Planned] = []
     for seen, file in enumerate(files.values()):
@@ -134,7 +135,16 @@ def plan_revision(
             hidden=options.hidden,
         )
         planned.append((source, functools.partial(_read, revision, file, state, max_bytes)))
-    return planned
+
+    def finish() -> None:
+        if not any(path.startswith(prefix) for path in intake.failed):
+            writer.set_root(root, now)
+
+    return planned, finish
+
+
+def _nothing() -> None:
+    """Record nothing."""
 
 
 def _chosen(files: list[File], options: GitOptions, intake: Intake) -> dict[str, File]:

@@ -98,6 +98,9 @@ class Source(NamedTuple):
 Planned = tuple[Source, Read]
 """A file that may have changed, and how to read it."""
 
+Finish = Callable[[], None]
+"""Records, once everything planned is taken in, what needn't be asked for the next time."""
+
 
 @dataclass
 class Tally:
@@ -144,12 +147,18 @@ class Intake:
         Members of archives that are larger are reported and skipped.
     meter
         Told of what is done; the writer's progress too.
+
+    Attributes
+    ----------
+    failed
+        Paths of the files that couldn't be taken in, or not whole.
     """
 
     def __init__(
         self, writer: Writer, worker: Worker, tally: Tally, meter: Meter, *, max_bytes: int
     ) -> None:
         self.tally = tally
+        self.failed: set[str] = set()
         self._writer = writer
         self._worker = worker
         self._meter = meter
@@ -264,7 +273,9 @@ class Intake:
             self._writer.touch(id, state)
 
     def _failed(self, source: Source, name: str, error: Exception) -> None:
-        if isinstance(error, UnsupportedFormatError) and not source.is_root:
+        self.failed.add(source.path)
+        named = source.is_root and name == source.shown
+        if isinstance(error, UnsupportedFormatError) and not named:
             self.tally.left_out.unsupported[file_type(PurePosixPath(name).name)] += 1
         elif isinstance(error, IngestError) and not isinstance(error, InvalidDocumentError):
             self.tally.skipped.append(Skipped(path=name, reason=str(error)))

@@ -38,8 +38,8 @@ class Sources(Closing):
 
     def read(self, path: str | None, state: SourceState, indexed: Document) -> Document | None:
         """Return the document as its source reads now; None if the source can't be read."""
-        if path is None:
-            return None
+        if path is None or not indexed.uri.startswith("file:"):
+            return None  # nothing of another machine is fetched to check a quote
         try:
             # It may have been indexed with a higher limit.
             data = read(Path(path), max_bytes=max(DEFAULT_MAX_BYTES, state.size))

@@ -25,7 +25,7 @@ from rag_tools.ingest.labelling import Labelling
 from rag_tools.ingest.load import content, harmless
 from rag_tools.ingest.reading import printable
 from rag_tools.ingest.worker import Worker
-from rag_tools.intake import Intake, Planned, Source, Tally
+from rag_tools.intake import Finish, Intake, Planned, Source, Tally
 from rag_tools.meter import Meter
 from rag_tools.types import AccessRules, Skipped, SyncReport, WebOptions, document_id
 from rag_tools.web_sync import is_page_root, plan_pages
@@ -164,16 +164,21 @@ def sync(
                 max_bytes=max_bytes,
             )
     with contextlib.ExitStack() as opened:
+        finishing: list[Finish] = []
         for path, chosen in remote.items():
             if isinstance(chosen, WebOptions) or (chosen is None and is_page_root(path)):
-                planned += plan_pages(
+                found, finish = plan_pages(
                     writer, path, chosen, intake, meter=meter, max_bytes=max_bytes
                 )
             else:
-                planned += plan_revision(
+                found, finish = plan_revision(
                     writer, path, chosen, intake, opened, meter=meter, max_bytes=max_bytes
                 )
+            planned += found
+            finishing.append(finish)
         _take(planned, intake, worker, meter)
+        for finish in finishing:
+            finish()
     writer.commit()
     meter.finish()
     return tally.report(

@@ -9,13 +9,14 @@ from __future__ import annotations
 import functools
 import hashlib
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 from rag_tools.catalog.rows import Known, SourceState
 from rag_tools.errors import InvalidQueryError
 from rag_tools.ingest.properties import iso_time
-from rag_tools.intake import Intake, Planned, Source
+from rag_tools.intake import Finish, Intake, Planned, Source
 from rag_tools.meter import Meter
 from rag_tools.remote.urls import normal_url
 from rag_tools.types import Metadata, WebOptions
@@ -54,7 +55,7 @@ def plan_pages(
     *,
     meter: Meter,
     max_bytes: int,
-) -> list[Planned]:
+) -> tuple[list[Planned], Finish]:
     """Return the pages of a root that were fetched; remove those that are gone.
 
     Parameters
@@ -79,8 +80,9 @@ def plan_pages(
     )
     intake.tally.skipped += found.skipped
     if found.pages or root in writer.catalog.roots():
-        kept = found.remembered
-        writer.set_root(root, {_OPTIONS: options.as_json(), _PAGES: _as_json(kept)})
+        # What is remembered must be of pages that are in the index, also if this is interrupted.
+        before = stored.get(_PAGES, [])
+        writer.set_root(root, {_OPTIONS: options.as_json(), _PAGES: before})
     intake.remove(
         entry for path, entry in known.items() if _is_gone(path.removeprefix(prefix), found)
     )
@@ -98,7 +100,18 @@ def plan_pages(
             is_root=page.asked == root,
         )
         planned.append((source, functools.partial(_read, page, entry)))
-    return planned
+
+    def finish() -> None:
+        if found.pages:
+            kept = {
+                url: replace(each, etag="", modified="")
+                if prefix + each.url in intake.failed
+                else each
+                for url, each in found.remembered.items()
+            }
+            writer.set_root(root, {_OPTIONS: options.as_json(), _PAGES: _as_json(kept)})
+
+    return planned, finish
 
 
 def _is_gone(url: str, found: Crawl) -> bool:

@@ -216,7 +216,7 @@ class _Gathered:
 
 def _unzip(data: bytes, gathered: _Gathered) -> None:
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
-        entries = [entry for entry in archive.infolist() if not entry.is_dir()]
+        entries = [each for each in archive.infolist() if each.filename and not each.is_dir()]
         gathered.listed(len(entries))
         # No more than the declared size of a member is ever unpacked.
         gathered.unpacked(sum(entry.file_size for entry in entries))

@@ -107,12 +107,15 @@ def parse_root(root: str) -> Repository:
 
 def is_bare(folder: Path) -> bool:
     """Tell whether a folder is a repository of git without a working tree."""
-    return (
-        (folder / "HEAD").is_file()
-        and (folder / "objects").is_dir()
-        and (folder / "refs").is_dir()
-        and folder.name != ".git"
-    )
+    try:
+        return (
+            (folder / "HEAD").is_file()
+            and (folder / "objects").is_dir()
+            and (folder / "refs").is_dir()
+            and folder.name != ".git"
+        )
+    except OSError:  # it can't be looked into
+        return False
 
 
 def current_commit(repository: Repository, *, allow_private: bool) -> str:

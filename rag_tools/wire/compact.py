@@ -15,6 +15,7 @@ from urllib.parse import unquote, urlsplit
 
 from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, model_serializer
 
+from rag_tools.member_uri import member_path
 from rag_tools.types import (
     Citation,
     CitedAnswer,
@@ -431,6 +432,9 @@ def _heading(hit: Hit) -> str | None:
 
 def _file(url: str) -> str:
     parts = urlsplit(url)
+    inside = member_path(url)
+    if inside and parts.scheme not in ("http", "https"):
+        return f"{unquote(parts.path).rpartition('/')[2]}/{inside}"
     return unquote(parts.path.rstrip("/").rpartition("/")[2]) or parts.netloc or url
 
 

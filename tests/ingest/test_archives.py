@@ -11,7 +11,7 @@ import pytest
 
 from rag_tools.engine import Engine
 from rag_tools.ingest.contents import DEEPEST
-from rag_tools.ingest.members import MOST_MEMBERS
+from rag_tools.ingest.members import MOST_MEMBERS, Allowance, read_members
 
 TIDES = "The moon pulls the sea.\nSpring tides come at full moon.\n"
 BEES = "# Bees\n\nBees dance on the comb.\n"
@@ -189,3 +189,14 @@ def test_a_document_of_office_that_is_called_an_archive_is_that_document(engine,
     (folder / "book.zip").write_bytes(source.read_bytes())
     engine.sync([folder])
     assert uris(engine, folder) == ["book.zip"]
+
+
+def test_a_member_without_a_name_is_passed_over():
+    made = io.BytesIO()
+    with zipfile.ZipFile(made, "w") as archive:
+        archive.writestr("tides.txt", TIDES)
+        nameless = zipfile.ZipInfo("x")
+        nameless.filename = ""
+        archive.writestr(nameless, "words")
+    members = read_members(made.getvalue(), "a.zip", Allowance()).members
+    assert [each.path for each in members] == ["tides.txt"]

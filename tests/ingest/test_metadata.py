@@ -60,8 +60,8 @@ def test_a_page_states_its_author_and_dates():
 <meta name="author" content="Ada  Lovelace"><meta property="og:description" content="Long.">
 <meta name="description" content="Short."><meta name="keywords" content="sea, moon">
 <meta property="article:published_time" content="2026-03-03T09:30:00+01:00">
-<meta property="article:modified_time" content="yesterday">
-</head><body><p>Words.</p></body></html>"""
+<meta property="article:modified_time" content="yesterday"></head>
+<body><p>Words.</p></body></html>"""
     assert opened("a.html", page).metadata == {
         "author": "Ada Lovelace",
         "description": "Short.",

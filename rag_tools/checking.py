@@ -8,15 +8,13 @@ from typing import Any
 from urllib.parse import urldefrag
 
 from rag_tools.audit.entry import recorded
-from rag_tools.audit.log import AuditLog
 from rag_tools.cite.answer import Quotation, quotations
 from rag_tools.cite.verify import parse_citations, verify
 from rag_tools.documents import Documents
 from rag_tools.errors import InvalidQueryError, NotFoundError
 from rag_tools.limits import MAX_QUERY, check_answer
-from rag_tools.reader import Reader
+from rag_tools.opened import OpenIndex
 from rag_tools.searcher import Searcher
-from rag_tools.sources import Sources
 from rag_tools.types import Citation, Verification, Verifications, document_id
 from rag_tools.wire.ids import Place, cited, is_short, resolve
 
@@ -28,31 +26,20 @@ class Checker:
 
     Parameters
     ----------
-    reader
-        Reads the index.
+    opened
+        The index.
     searcher
         Searches the same index, for the documents that a quotation without a source may be from.
     documents
         Resolves the short ids with which an answer refers to its sources.
-    sources
-        Reads the sources of documents as they are now.
-    audit
-        Records what is checked; None: nothing is recorded.
     """
 
-    def __init__(
-        self,
-        reader: Reader,
-        searcher: Searcher,
-        documents: Documents,
-        sources: Sources,
-        audit: AuditLog | None = None,
-    ) -> None:
-        self._reader = reader
-        self._audit = audit
+    def __init__(self, opened: OpenIndex, searcher: Searcher, documents: Documents) -> None:
+        self._reader = opened.reader
+        self._audit = opened.audit
+        self._sources = opened.sources
         self._searcher = searcher
         self._documents = documents
-        self._sources = sources
 
     def verify(self, citation: Citation | Mapping[str, Any]) -> Verification:
         """Check that a quote is still where its citation says.

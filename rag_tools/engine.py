@@ -68,9 +68,7 @@ class Engine(Closing):
         self._searcher = Searcher(opened)
         self._indexer = Indexer(opened)
         self._documents = Documents(opened.reader, opened.audit)
-        self._checker = Checker(
-            opened.reader, self._searcher, self._documents, opened.sources, opened.audit
-        )
+        self._checker = Checker(opened, self._searcher, self._documents)
         self.aio = AsyncEngine(opened, self._searcher)
         self.retention = Retention(opened, self._indexer)
 
@@ -101,9 +99,8 @@ class Engine(Closing):
         create
             Make the index if there is none.
         passage_tokens, bits, dim
-            Fixed when the index is made: maximum tokens per passage, default 180; bits per
-            dimension of a token's residual, 4, 2 or 1, default 4; dimensions of a token's
-            embedding, the first of the checkpoint's, default all.
+            Fixed when the index is made: tokens per passage at most, default 180; bits per
+            dimension of a residual, 4, 2 or 1, default 4; dimensions of a token, default all.
         signals, evidence
             Weights of the signals that `search` adds to MaxSim, and the directory of the model that
             its second stage reads passages with, see `SecondStage`; default: no second stage.

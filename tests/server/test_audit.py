@@ -6,13 +6,13 @@ from pathlib import Path
 
 import httpx
 import pytest
-from serving import RAG_TOOLS, serving
 
 from rag_tools.audit.verify import records, verify
 from rag_tools.client import Client
 from rag_tools.engine import Engine
 from rag_tools.errors import ServerError
 from rag_tools.types import Document
+from serving import RAG_TOOLS, serving
 
 KEY = "a key that nobody else knows"
 TOKEN = "the-token-of-ana-long-enough"

@@ -11,15 +11,18 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from rag_tools.audit.log import AuditLog
     from rag_tools.client import Client, open_index
     from rag_tools.encode.checkpoint import load_checkpoint
     from rag_tools.engine import Engine
     from rag_tools.errors import (
         AccessError,
+        AuditError,
         CheckpointError,
         ConfigurationError,
         DatasetError,
         FileTooLargeError,
+        HeldError,
         HostError,
         IndexAccessError,
         IndexCorruptError,
@@ -53,6 +56,8 @@ if TYPE_CHECKING:
         Element,
         Fetched,
         Filter,
+        Flag,
+        Hidden,
         Hit,
         Judgement,
         Page,
@@ -75,6 +80,8 @@ __all__ = [
     "AccessError",
     "AccessRules",
     "Aligned",
+    "AuditError",
+    "AuditLog",
     "Block",
     "Box",
     "CheckpointError",
@@ -91,6 +98,9 @@ __all__ = [
     "Fetched",
     "FileTooLargeError",
     "Filter",
+    "Flag",
+    "HeldError",
+    "Hidden",
     "Hit",
     "HostError",
     "IndexAccessError",
@@ -136,6 +146,7 @@ __version__ = "0.1.0"
 
 # Where a name is defined, if it is neither an error nor one of the types.
 _MODULES = {
+    "AuditLog": "audit.log",
     "Client": "client",
     "Engine": "engine",
     "Quality": "index.search",

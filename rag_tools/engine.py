@@ -103,9 +103,8 @@ class Engine(Closing):
             As whom to read, see `as_`; default: everything, as the owner. Where everything done
             with the engine is recorded; default: ``$RAG_TOOLS_AUDIT``, else nowhere.
         passage_tokens, bits, dim
-            Fixed when the index is made: maximum tokens per passage, default 180; bits per
-            dimension of a token's residual, 4, 2 or 1, default 4; dimensions of a token's
-            embedding, the first of the checkpoint's, default all.
+            Fixed when the index is made: tokens per passage at most, default 180; bits per
+            dimension of a residual, 4, 2 or 1, default 4; dimensions of a token, default all.
         signals, evidence
             Weights of the signals that `search` adds to MaxSim, and the directory of the model that
             its second stage reads passages with, see `SecondStage`; default: no second stage.

@@ -22,6 +22,8 @@ SECTIONS = dict(re.findall(r"^## (\w+).*?$(.*?)(?=^## |\Z)", STABILITY, re.DOTAL
 # deprecated first.
 PUBLIC = [
     "Aligned",
+    "AuditError",
+    "AuditLog",
     "Block",
     "Box",
     "CheckpointError",
@@ -39,6 +41,9 @@ PUBLIC = [
     "FileTooLargeError",
     "NoTextError",
     "Filter",
+    "Flag",
+    "HeldError",
+    "Hidden",
     "Hit",
     "Judgement",
     "HostError",

@@ -12,7 +12,7 @@ from zipfile import ZipFile
 
 import pytest
 
-from rag_tools import Document, Engine
+from rag_tools import Document, Engine, NotFoundError, Principal
 from rag_tools.catalog.schema import FILE_NAME
 from rag_tools.index.arrayfile import FORMAT_VERSION, OLDEST_VERSION
 
@@ -245,3 +245,20 @@ def test_a_text_that_is_damaged_does_not_keep_the_others_from_being_upgraded(ear
         }
         engine.add([Document(uri="notes:tides", id="tides", text="Two tides a day.\n")])
         assert len(list(engine.documents())) == 4
+
+
+def test_a_caller_reads_an_earlier_index_and_labels_count_once_it_is_upgraded(earlier):
+    ana = Principal(user="ana")
+    with Engine.open(earlier, principal=ana) as seen, Engine.open(earlier) as writer:
+        assert {entry.id for entry in seen.documents()} == set(CHARACTERS)
+        assert seen.search("how long are backups kept?").results[0].document_id == "backups"
+        keys = writer.document("keys")
+        writer.add([keys.model_copy(update={"labels": ("board",)})])  # which upgrades the index
+        assert {entry.id for entry in seen.documents()} == set(CHARACTERS) - {"keys"}
+        found = seen.search("when are keys rotated?").results
+        assert "keys" not in {hit.document_id for hit in found}
+        with pytest.raises(NotFoundError):
+            seen.fetch("keys")
+        assert seen.status().passages == 2
+        writer.add([keys.model_copy(update={"labels": ("user:ana",)})])
+        assert seen.search("when are keys rotated?").results[0].document_id == "keys"

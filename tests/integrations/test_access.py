@@ -7,7 +7,7 @@ import pickle
 import pytest
 
 from hiding import QUERIES, TEXTS, make_base, make_pair
-from rag_tools import AccessError, Client, ConfigurationError, Engine, Principal, open_index
+from rag_tools import AccessError, ConfigurationError, Engine, Principal, open_index
 
 pytest.importorskip("langchain_core")
 pytest.importorskip("llama_index.core")
@@ -63,8 +63,6 @@ def test_a_principal_is_not_widened(pair):
             open_index(engine.as_(ANA), Principal(groups=["board"]))
     with pytest.raises(ConfigurationError, match="token"):
         open_index("http://127.0.0.1:1/mcp", ANA)
-    with Client("http://127.0.0.1:1/mcp") as client, pytest.raises(ConfigurationError):
-        open_index(client, ANA)
 
 
 def test_what_a_store_adds_has_its_labels(tmp_path):

@@ -33,6 +33,7 @@ from rag_tools.errors import (
     NotFoundError,
 )
 from rag_tools.index.arrayfile import FORMAT_VERSION
+from rag_tools.ingest import reading
 from rag_tools.ingest.worker import Worker
 
 OPEN_FILES = Path("/proc/self/fd")
@@ -727,13 +728,13 @@ def test_verify_reads_a_changed_source_once(tmp_path, monkeypatch):
         engine.sync([source])
         (citation,) = engine.search("When does the kettle boil?", limit=1).results[0].citations[:1]
         source.write_text("It rains. The kettle boils at noon. The cat sleeps.")
-        opened, open_file = [], Path.open
+        opened, open_file = [], reading._open
 
-        def counted(path, *arguments, **options):
-            opened.append(path)
-            return open_file(path, *arguments, **options)
+        def counted(path, flags):
+            opened.append(Path(path))
+            return open_file(path, flags)
 
-        monkeypatch.setattr(Path, "open", counted)
+        monkeypatch.setattr(reading, "_open", counted)
         assert engine.verify(citation).status == "moved"
         assert opened == [source.resolve()]
 

@@ -181,7 +181,8 @@ def _wanted(
     writer: Writer, ids: Iterable[str], uris: Iterable[str]
 ) -> tuple[list[str], tuple[str, ...]]:
     """Return the ids of the documents that exist, and what names none."""
-    known, unknown = [], []
+    known: list[str] = []
+    unknown: list[str] = []
     for id in dict.fromkeys(ids):
         (unknown if writer.catalog.document_key(id) is None else known).append(id)
     for uri in dict.fromkeys(uris):

@@ -281,19 +281,20 @@ class Catalog:
         Values are titles, addresses and values of metadata, or parts of them: O(documents) each.
         """
         held = {word for word in words if lexical.holds(self._connection, word)}
-        columns: tuple[str, ...] = (
-            "SELECT title || char(10) || uri || char(10) || metadata FROM document",
+        places = (
+            ("document", "title || char(10) || uri || char(10) || metadata"),
+            ("root", "path"),
+            ("passage", "path"),
         )
-        columns += ("SELECT path FROM root", "SELECT path FROM passage")
         for value in values:
             escaped = json.dumps(value, ensure_ascii=False)[1:-1]
-            for column in columns:
-                name = "path" if "path" in column else "title || char(10) || uri || metadata"
-                found = self._connection.execute(
-                    f"SELECT EXISTS ({column} WHERE instr({name}, ?1) OR instr({name}, ?2))",
+            for table, text in places:
+                (found,) = self._connection.execute(
+                    f"SELECT EXISTS (SELECT 1 FROM {table} "
+                    f"WHERE instr({text}, ?1) OR instr({text}, ?2))",
                     [value, escaped],
                 ).fetchone()
-                if found[0]:
+                if found:
                     held.add(value)
         return held
 

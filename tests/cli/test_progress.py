@@ -10,7 +10,7 @@ from rich.console import Console
 
 from rag_tools import Engine
 from rag_tools.cli.bars import Bars
-from rag_tools.sync import Meter
+from rag_tools.meter import Meter
 
 
 @pytest.fixture

@@ -105,7 +105,7 @@ def test_index_names_what_it_skips_and_indexes_the_rest(tmp_path: Path):
 def test_index_names_what_it_leaves_out(tmp_path: Path):
     folder = tmp_path / "folder"
     (folder / "build").mkdir(parents=True)
-    for name in ("a.md", "b.PNG", "c.png", "d.zip", "id_rsa", "build/e.md", "f.md"):
+    for name in ("a.md", "b.PNG", "c.png", "d.exe", "id_rsa", "build/e.md", "f.md"):
         (folder / name).write_text("Herons stand still.")
     (folder / "program").write_bytes(b"\x7fELF" + bytes(range(256)) * 20)
     (folder / ".ragignore").write_text("build/\nf.md\n")
@@ -113,12 +113,12 @@ def test_index_names_what_it_leaves_out(tmp_path: Path):
     assert human.exit_code == 0
     assert "1 added" in human.stdout
     assert (
-        "left out: 2 .png, 1 without a suffix, 1 .zip; "
+        "left out: 2 .png, 1 without a suffix, 1 .exe; "
         "1 sensitive file (to index one, name it with --include); 2 ignored\n"
     ) in human.stdout
     report = loaded(call("index", folder, "--index", tmp_path / "index", "--json"))
     assert report["unsupported"] == 4
-    assert report["unsupported_types"] == {".png": 2, ".zip": 1, "": 1}
+    assert report["unsupported_types"] == {".png": 2, ".exe": 1, "": 1}
     assert (report["sensitive"], report["ignored"]) == (1, 2)
     named = call(
         "index", folder, "--index", tmp_path / "other", "--include", "*.md", "--include", "id_rsa"

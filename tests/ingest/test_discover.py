@@ -54,11 +54,11 @@ def test_files_in_order_of_their_path(tmp_path):
 
 
 def test_files_without_a_loader_are_counted(tmp_path):
-    make(tmp_path, "a.md", "b.png", "c/d.exe", "e.zip")
+    make(tmp_path, "a.md", "b.png", "c/d.exe", "e.rar")
     make(tmp_path, "f.PNG", "g.the end of a name")
     files, skipped, left_out = discover(tmp_path)
     assert ([file.relative for file in files], skipped) == (["a.md"], [])
-    assert left_out.unsupported == {".png": 2, ".exe": 1, ".zip": 1, "": 1}
+    assert left_out.unsupported == {".png": 2, ".exe": 1, ".rar": 1, "": 1}
 
 
 def test_empty_folder(tmp_path):

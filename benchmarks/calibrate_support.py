@@ -82,14 +82,14 @@ _QUESTION_FORMS = (
     (r"(?:what|which) \w+ (.*)", r"{answer} {1}."),
 )
 
-# Confidence below which it is called low. On the development set of everyday questions, unanswerable
-# and answered ones that fall below it: 53 % and 11 %.
+# Confidence below which it is called low. On the development set of everyday questions, 53 % of the
+# unanswerable ones and 11 % of the answered ones fall below it.
 LOW = 0.4
 
 # Score from which a claim is supported. WiCE and the short claims alone would place it at 0.8, but
-# people word claims about documentation more freely: of the everyday claims of the split fit, true
-# ones, those wrong by a value and those wrong by their sense are then supported in 62, 7 and 32 % of
-# the cases, and with 0.5 in 80, 8 and 43 %.
+# people word claims about documentation more freely. Of the everyday claims of the split fit, 62 % of
+# the true ones, 7 % of those with a wrong value and 32 % of those with a wrong sense are supported
+# with 0.8; with 0.5 it is 80, 8 and 43 %.
 SUPPORTED = 0.5
 
 # Sources of FILE that the fit takes, and how many claims of each label.

@@ -87,9 +87,9 @@ _QUESTION_FORMS = (
 LOW = 0.4
 
 # Score from which a claim is supported. WiCE and the short claims alone would place it at 0.8, but
-# people word claims about documentation more freely. Of the everyday claims of the split fit, 62 % of
-# the true ones, 7 % of those with a wrong value and 32 % of those with a wrong sense are supported
-# with 0.8; with 0.5 it is 80, 8 and 43 %.
+# people word claims about documentation more freely. Supported of the everyday claims of the split
+# fit, true ones, with a wrong value, with a wrong sense: 62, 7 and 32 % with 0.8, 80, 8 and 43 %
+# with 0.5.
 SUPPORTED = 0.5
 
 # Sources of FILE that the fit takes, and how many claims of each label.

@@ -20,7 +20,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from rag_tools import Document, Engine, checking
+from rag_tools import Document, Engine, sources
 from rag_tools.catalog.schema import FILE_NAME
 from rag_tools.errors import (
     CheckpointError,
@@ -772,12 +772,12 @@ def test_verify_parses_a_changed_source_within_the_limits_of_indexing(
         (hit,) = engine.search("bridge").results
         page.write_text("<p>It was painted twice. The bridge was painted in May.</p>", "utf-8")
         assert engine.verify(hit.citations[0]).checked == "source"
-        monkeypatch.setattr(checking, "Worker", functools.partial(Worker, timeout=1e-6))
+        monkeypatch.setattr(sources, "Worker", functools.partial(Worker, timeout=1e-6))
     with Engine.open(tmp_path / "index") as engine:
         # Too little time for any parser: as if the source were out of reach.
         found = engine.verify(hit.citations[0])
         assert (found.status, found.checked) == ("exact", "index")
-        monkeypatch.setattr(checking, "DEFAULT_MAX_BYTES", 8)
+        monkeypatch.setattr(sources, "DEFAULT_MAX_BYTES", 8)
         page.write_bytes(b"x" * 100_000)
         assert engine.verify(hit.citations[0]).checked == "index"
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from rich import box
 from rich.console import Console
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -400,7 +401,8 @@ def _flags(hit: Hit, out: Console) -> None:
     """Print what in a passage deserves a second look."""
     found = dict.fromkeys(f"{flag.kind}: {flag.detail}" for flag in hit.flags)
     if found:
-        out.print(Text(f"   caution: {one_line('; '.join(found))}", style="red"), soft_wrap=True)
+        caution = Text(f"caution: {one_line('; '.join(found))}", style="red")
+        out.print(Padding(caution, (0, 0, 0, 3)))
 
 
 def _entry(rank: int, title: str, score: float, out: Console) -> None:

@@ -222,7 +222,7 @@ def test_spans_are_verbatim_after_any_edits(tmp_path_factory, batches):
                     texts[f"{one}r"] = texts.pop(one)
                 else:
                     texts[one] += texts[two]
-            with engine._indexer.writing(None) as writer:  # one commit, as `sync` makes
+            with engine._indexer.session(None) as writer:  # one commit, as `sync` makes
                 for id in before.keys() - texts.keys():
                     writer.delete(id)
                 for id in sorted(texts):

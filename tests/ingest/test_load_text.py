@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rag_tools.errors import FileTooLargeError, UnreadableFileError, UnsupportedFormatError
+from rag_tools.ingest import reading
 from rag_tools.ingest.load import _LOADERS, DEFAULT_MAX_BYTES, Loader, load, load_bytes, supported
 
 posix_only = pytest.mark.skipif(sys.platform == "win32", reason="POSIX file types")
@@ -167,10 +168,10 @@ class TestLoad:
         path = tmp_path / "secret.txt"
         path.write_text("text")
 
-        def refuse(self, *arguments, **options):
-            raise PermissionError(13, "Permission denied", str(self))
+        def refuse(path, flags):
+            raise PermissionError(13, "Permission denied", path)
 
-        monkeypatch.setattr(Path, "open", refuse)
+        monkeypatch.setattr(reading, "_open", refuse)
         with pytest.raises(UnreadableFileError, match=r"secret\.txt: Permission denied"):
             load(path)
 

@@ -522,7 +522,7 @@ def word_file(text: str) -> bytes:
 @pytest.mark.parametrize(
     ("name", "data", "hint"),
     [
-        ("scan.pdf", draw([]), "it may be a scan; run OCR first"),
+        ("scan.pdf", draw([]), "it may be a scan: install 'rag-tools\\[ocr\\]'"),
         (
             "page.html",
             b"<html><body><script>draw()</script></body></html>",

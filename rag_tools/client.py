@@ -288,7 +288,7 @@ class Client(Closing):
             raise InvalidQueryError(
                 f"limit is {limit}: the quotes are too long for one answer, choose a lower limit"
             )
-        return Support.model_validate(page.model_dump(exclude={"left_out", "shortened"}))
+        return Support.model_validate(page.model_dump(exclude={"left_out", "shortened", "notice"}))
 
     async def _fetch(self, id: str, start: int, end: int | None) -> Fetched:
         async def read(id: str, start: int, end: int | None) -> Fetched:
@@ -306,7 +306,8 @@ class Client(Closing):
             more = await read(document, metadata["end"], wanted)
             text += more.text
             metadata["end"] = more.metadata["end"]
-        metadata.pop("next_start", None)
+        for name in ("next_start", "notice"):
+            metadata.pop(name, None)
         return fetched.model_copy(update={"text": text, "metadata": metadata})
 
     async def _verify(self, citation: Citation | Mapping[str, Any]) -> Verification:

@@ -281,21 +281,15 @@ class Catalog:
         Values are titles, addresses and values of metadata, or parts of them: O(documents) each.
         """
         held = {word for word in words if lexical.holds(self._connection, word)}
-        places = (
-            ("document", "title || char(10) || uri || char(10) || metadata"),
-            ("root", "path"),
-            ("passage", "path"),
+        stated = (
+            "SELECT title || char(10) || uri || char(10) || metadata AS text FROM document "
+            "UNION ALL SELECT path FROM root UNION ALL SELECT path FROM passage"
         )
+        found = f"SELECT EXISTS (SELECT 1 FROM ({stated}) WHERE instr(text, ?1) OR instr(text, ?2))"
         for value in values:
             escaped = json.dumps(value, ensure_ascii=False)[1:-1]
-            for table, text in places:
-                (found,) = self._connection.execute(
-                    f"SELECT EXISTS (SELECT 1 FROM {table} "
-                    f"WHERE instr({text}, ?1) OR instr({text}, ?2))",
-                    [value, escaped],
-                ).fetchone()
-                if found:
-                    held.add(value)
+            if self._connection.execute(found, [value, escaped]).fetchone()[0]:
+                held.add(value)
         return held
 
     def document_key_by_text(self, sha256: str) -> int | None:

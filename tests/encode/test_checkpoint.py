@@ -288,7 +288,8 @@ def test_a_hub_id_is_downloaded(copy, monkeypatch):
 
     asked = []
 
-    def download(repository, *, allow_patterns):
+    def download(repository, *, allow_patterns, local_files_only):
+        assert not local_files_only  # the user named it
         asked.append((repository, allow_patterns))
         return str(copy)
 
@@ -304,7 +305,7 @@ def test_a_failed_download_tells_the_way_out(monkeypatch):
     import huggingface_hub
     from huggingface_hub.errors import LocalEntryNotFoundError
 
-    def download(repository, *, allow_patterns):
+    def download(repository, *, allow_patterns, local_files_only):
         raise LocalEntryNotFoundError("offline")
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", download)

@@ -243,7 +243,8 @@ def test_a_text_that_is_damaged_does_not_keep_the_others_from_being_upgraded(ear
     with Engine.open(earlier) as engine:
         assert {entry.id: entry.characters for entry in engine.documents()} == {
             **CHARACTERS,
-            "keys": 0,
+            # Format 3 doesn't store the number, which is counted in the text.
+            "keys": 0 if engine.status().format_version == 3 else CHARACTERS["keys"],
         }
         engine.add([Document(uri="notes:tides", id="tides", text="Two tides a day.\n")])
         assert len(list(engine.documents())) == 4

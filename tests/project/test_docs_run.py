@@ -108,6 +108,7 @@ PAGES = {
             "print(document.title)\n"
         ),
     ),
+    "docs/security.md": Page(nothing, ()),
     "docs/llamaindex.md": Page(
         small_index,
         ("exact\n", r"\[True\]\n", r"Keys are rotated every 90 days\."),

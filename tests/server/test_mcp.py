@@ -21,6 +21,7 @@ from rag_tools.cli.output import as_json
 from rag_tools.engine import Engine
 from rag_tools.errors import InvalidQueryError
 from rag_tools.types import Citation, Document
+from rag_tools.wire.results import NOTICE
 from rag_tools_mcp import pages
 from rag_tools_mcp.collections import Collections
 from rag_tools_mcp.server import build
@@ -154,9 +155,9 @@ def test_a_request_leads_to_the_tool_that_it_is_about(tmp_path: Path):
 
 def test_search_returns_what_the_command_line_returns(agent: Agent, engine: Engine):
     page = agent.call("search", query="two high tides a day", detail="full")
-    extra = {key: page.pop(key) for key in ("left_out", "shortened", "next_cursor")}
+    extra = {key: page.pop(key) for key in ("left_out", "shortened", "next_cursor", "notice")}
     assert page == json.loads(as_json(engine.search("two high tides a day")))
-    assert extra == {"left_out": 0, "shortened": 0, "next_cursor": None}
+    assert extra == {"left_out": 0, "shortened": 0, "next_cursor": None, "notice": NOTICE}
     for hit in page["results"]:
         assert hit["id"]
         assert hit["title"]

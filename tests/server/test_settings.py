@@ -295,4 +295,4 @@ def test_the_settings_in_the_documentation_are_accepted(tmp_path: Path):
     (tmp_path / "server.toml").write_text(shown, encoding="utf-8")
     http = load(tmp_path / "server.toml").http
     assert http is not None
-    assert [token.name for token in http.tokens] == ["ci", "guest"]
+    assert [token.name for token in http.tokens] == ["ci", "guest", "ana", "monitoring"]

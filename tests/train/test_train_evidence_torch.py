@@ -24,7 +24,7 @@ from rag_tools.train.evidence.examples import Example, Read, write_examples  # n
 from rag_tools.train.evidence.export import DELTA_FILE, export, export_run  # noqa: E402
 from rag_tools.train.evidence.fit import BEST_FILE, LOG_FILE, STATE_FILE, train_evidence  # noqa: E402
 from rag_tools.train.evidence.loss import losses, unit_scores  # noqa: E402
-from rag_tools.train.evidence.model import load_net  # noqa: E402
+from rag_tools.train.evidence.model import load_net, load_weights, origin  # noqa: E402
 from rag_tools.train.evidence.prepare import prepare  # noqa: E402
 from rag_tools.types import Span  # noqa: E402
 from tiny_checkpoints import HIDDEN, tiny_bert  # noqa: E402
@@ -316,6 +316,20 @@ def test_the_differences_bring_the_weights_back(exported, base):
         export(base, base / "config.json", out / "wrong", made(2), frozen=1)
     with pytest.raises(CheckpointError, match="another model"):
         export(base, out / "state.pt", out / "wrong", made(2), frozen=2)
+
+
+def test_a_run_goes_on_from_the_weights_of_an_earlier_one(exported, base, claims, tmp_path):
+    delta = exported[2] / "model" / DELTA_FILE
+    slow = {"learning_rate": 1e-9, "head_learning_rate": 1e-9}
+    settings = settings_for(claims, pairs=4, start=str(delta), **slow)
+    train_evidence(settings, tmp_path / "run", base=base)
+    found = torch.load(tmp_path / "run" / STATE_FILE, weights_only=True)["net"]
+    expected = load_weights(delta, origin(load_net(base, 1)))
+    assert all(torch.allclose(found[name], expected[name], atol=1e-4) for name in expected)
+    assert bool(found["evidence.weight"].any())
+    with pytest.raises(CheckpointError, match="no weights"):
+        wrong = settings.model_copy(update={"start": str(base / "config.json")})
+        train_evidence(wrong, tmp_path / "wrong", base=base)
 
 
 def test_a_run_is_exported_from_its_best_state(base, claims, tmp_path):

@@ -53,6 +53,9 @@ class EvidenceSettings(BaseModel):
         Data that examples are made from.
     exclude
         Folders of evaluation data. Examples that nearly repeat one of its texts are left out.
+    start
+        Weights that the run starts from: ``delta.safetensors`` of an earlier run on the same base.
+        Empty: the base itself.
     seed
         Seed of the random choice of examples and of their order.
     pairs
@@ -93,6 +96,7 @@ class EvidenceSettings(BaseModel):
 
     sources: tuple[Source, ...]
     exclude: tuple[str, ...] = ()
+    start: str = ""
     seed: int = 0
     pairs: int = Field(30_000, ge=1)
     batch_pairs: int = Field(24, ge=2)
@@ -140,6 +144,7 @@ def load_evidence_settings(file: Path) -> EvidenceSettings:
                 each.model_copy(update={"path": found(each.path)}) for each in settings.sources
             ),
             "exclude": tuple(map(found, settings.exclude)),
+            "start": found(settings.start),
             "squad": found(settings.squad),
             "qed": found(settings.qed),
             "candidates": found(settings.candidates),

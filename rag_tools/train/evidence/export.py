@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 
 from rag_tools.encode.export import strip
 from rag_tools.encode.quantise import quantise
@@ -31,7 +31,7 @@ from rag_tools.train.evidence.batches import Collator
 from rag_tools.train.evidence.config import EvidenceSettings
 from rag_tools.train.evidence.examples import Example, Read, read_examples
 from rag_tools.train.evidence.fit import BASE, BEST_FILE
-from rag_tools.train.evidence.model import EvidenceNet, load_net
+from rag_tools.train.evidence.model import EvidenceNet, load_net, load_weights, origin
 from rag_tools.train.evidence.prepare import EXAMPLES_FILE
 
 DELTA_FILE = "delta.safetensors"
@@ -65,7 +65,7 @@ def export(
         If the weights don't fit the base.
     """
     net = load_net(base, frozen, attention="eager").eval()
-    original = _origin(net)
+    original = origin(net)
     trained = load_weights(weights, original)
     net.load_state_dict(trained, strict=False)
     out.mkdir(parents=True, exist_ok=True)
@@ -105,43 +105,12 @@ def export_run(settings: EvidenceSettings, out: Path, *, base: Path | None = Non
     examples = list(islice(read_examples(out / EXAMPLES_FILE), 4 * _CALIBRATION))
     model = export(base, best, folder, examples, frozen=settings.frozen)
     net = load_net(base, settings.frozen).eval()
-    net.load_state_dict(load_weights(best, _origin(net)), strict=False)
+    net.load_state_dict(load_weights(best, origin(net)), strict=False)
     found = agreement(net, model, examples[-_CALIBRATION:])
     model.close()
     if found < _LEAST_AGREEMENT:
         raise CheckpointError(f"int8 in {folder} agrees too little with the state: {found:.3f}")
     return folder
-
-
-def _origin(net: EvidenceNet) -> dict[str, torch.Tensor]:
-    """Return what differences are taken to: the base's layers, and zero for what is new."""
-    return {
-        name: values.detach().clone() if name.startswith("layers.") else torch.zeros_like(values)
-        for name, values in net.trained().items()
-    }
-
-
-def load_weights(file: Path, original: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Return trained weights from a state, or from differences to `original`.
-
-    Raises
-    ------
-    CheckpointError
-        If the file can't be read, or has other weights.
-    """
-    try:
-        if file.suffix == ".safetensors":
-            delta = load_file(file)
-            found = {name: original[name] + delta[name].float() for name in delta}
-        else:
-            found = torch.load(file, weights_only=True)["net"]
-    except Exception as error:  # torch, pickle and safetensors each have errors of their own
-        raise CheckpointError(
-            f"{str(file)!r} has no weights of an evidence model: {error!r}"
-        ) from error
-    if found.keys() != original.keys():
-        raise CheckpointError(f"{str(file)!r} has weights of another model than the base's")
-    return found
 
 
 def write_float32(net: EvidenceNet, path: Path) -> None:

@@ -27,7 +27,7 @@ from rag_tools.train.evidence.check import MEAN, Check, rounded
 from rag_tools.train.evidence.config import EvidenceSettings
 from rag_tools.train.evidence.examples import Example, read_examples
 from rag_tools.train.evidence.loss import Losses, losses
-from rag_tools.train.evidence.model import EvidenceNet, load_net
+from rag_tools.train.evidence.model import EvidenceNet, load_net, load_weights, origin
 from rag_tools.train.evidence.prepare import EXAMPLES_FILE, prepare
 
 LOG_FILE = "log.jsonl"
@@ -69,6 +69,8 @@ def train_evidence(
     ------
     ConfigurationError
         If there is a run in `out` and `resume` isn't set, or if its settings are others.
+    CheckpointError
+        If the weights to start from can't be read, or are those of another model.
     """
     _open(settings, out, resume=resume)
     counted = prepare(settings, out)
@@ -162,6 +164,8 @@ def _work(
     team.join()
     torch.manual_seed(settings.seed)
     net = load_net(base, settings.frozen)
+    if settings.start:
+        net.load_state_dict(load_weights(Path(settings.start), origin(net)), strict=False)
     tokenizer = load_tokenizer(base)
     examples, claims = _divided(list(read_examples(out / EXAMPLES_FILE)), settings)
     run = _Run(net, settings, out)

@@ -6,8 +6,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from transformers import BertModel
+
+from rag_tools.errors import CheckpointError
 
 N_VERDICTS = 5
 """Of a row: relevance, no answer, entailed, contradicted, neither."""
@@ -95,3 +98,34 @@ def load_net(base: Path, frozen: int = 2, attention: str = "sdpa") -> EvidenceNe
         if isinstance(module, nn.Dropout):
             module.p = 0.0
     return EvidenceNet(bert, frozen)
+
+
+def origin(net: EvidenceNet) -> dict[str, Tensor]:
+    """Return what differences are taken to: the base's layers, and zero for what is new."""
+    return {
+        name: values.detach().clone() if name.startswith("layers.") else torch.zeros_like(values)
+        for name, values in net.trained().items()
+    }
+
+
+def load_weights(file: Path, original: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return trained weights from a state, or from differences to `original`.
+
+    Raises
+    ------
+    CheckpointError
+        If the file can't be read, or has other weights.
+    """
+    try:
+        if file.suffix == ".safetensors":
+            delta = load_file(file)
+            found = {name: original[name] + delta[name].float() for name in delta}
+        else:
+            found = torch.load(file, weights_only=True)["net"]
+    except Exception as error:  # torch, pickle and safetensors each have errors of their own
+        raise CheckpointError(
+            f"{str(file)!r} has no weights of an evidence model: {error!r}"
+        ) from error
+    if found.keys() != original.keys():
+        raise CheckpointError(f"{str(file)!r} has weights of another model than the base's")
+    return found

@@ -78,7 +78,7 @@ def _serve_http(settings: Settings, http: Http) -> None:
                 Connection,
                 header_seconds=limits.header_seconds,
                 stall_seconds=limits.stall_seconds,
-                addresses=Addresses(max(1, limits.connections // 4), http.trusted_proxies),
+                addresses=Addresses(max(1, limits.connections // 2), http.trusted_proxies),
             ),
         ),
         ws="none",

@@ -174,7 +174,7 @@ class Limits(_Section):
         Calls of all callers that may wait for a core: permanently, and in a burst after a second
         without calls. None: 2 and 16 for each core of the worker.
     connections
-        Open connections. One caller may have a quarter of them, and so may one address, unless it
+        Open connections. One caller may have a quarter of them, and one address half, unless it
         is that of a trusted proxy.
     shutdown_seconds
         The time for calls to finish when the server is told to stop.

@@ -164,7 +164,7 @@ def test_documents_are_the_hits_of_the_engine(retriever: RagToolsRetriever, ques
             "end_index": hit.end,
             "citations": [citation.model_dump(mode="json") for citation in hit.citations],
             "also_in": [copy.model_dump(mode="json") for copy in hit.also_in],
-            "flags": [],
+            "flags": [flag.model_dump(mode="json") for flag in hit.flags],
             "confidence": found.confidence,
         }
 

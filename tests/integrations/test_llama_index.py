@@ -104,7 +104,7 @@ def test_nodes_are_the_hits_of_the_engine(retriever: RagToolsRetriever, question
             "document_sha256": hit.document_sha256,
             "citations": [citation.model_dump(mode="json") for citation in hit.citations],
             "also_in": [copy.model_dump(mode="json") for copy in hit.also_in],
-            "flags": [],
+            "flags": [flag.model_dump(mode="json") for flag in hit.flags],
             "confidence": results.confidence,
         }
 

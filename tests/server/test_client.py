@@ -74,7 +74,7 @@ def test_what_takes_several_answers_is_put_together(
             part = {"start": 9, "end": len(text) - 9}
             assert client.fetch(document, **part) == engine.fetch(document, **part)
             longest = max(len(hit.model_dump_json()) for hit in found.results)
-            monkeypatch.setattr(rag_tools.client, "_MAX_CHARS", longest + 200)
+            monkeypatch.setattr(rag_tools.client, "_MAX_CHARS", longest + 300)
             assert client.search("lighthouse", limit=7) == found
             monkeypatch.undo()
             monkeypatch.setattr(rag_tools.client, "_PAGE", 2)

@@ -169,7 +169,7 @@ def test_idle_connections_from_one_address_do_not_shut_others_out(url: str):
                 pass
             except ConnectionResetError:
                 closed += 1
-        assert closed >= 50
+        assert closed >= 40
         with httpx.Client(timeout=30) as others:
             assert others.get(url.replace("/mcp", "/healthz")).status_code == 200
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -93,12 +94,16 @@ def _name(look_up: Callable[[int], str], number: int) -> str:
 
 
 def _user(number: int) -> str:
+    if sys.platform == "win32":  # files have no such owner there
+        return str(number)
     import pwd
 
     return pwd.getpwuid(number).pw_name
 
 
 def _group(number: int) -> str:
+    if sys.platform == "win32":
+        return str(number)
     import grp
 
     return grp.getgrgid(number).gr_name

@@ -83,7 +83,7 @@ class _Keeper:
             self._process = process
             if self._stopping.is_set() and process.stdin is not None:
                 process.stdin.close()
-            if hasattr(os, "setpriority"):
+            if sys.platform != "win32":
                 with suppress(OSError):
                     os.setpriority(os.PRIO_PROCESS, process.pid, _LOWER)
             assert process.stdout is not None and process.stderr is not None

@@ -113,7 +113,7 @@ sanitize: build/check-address,undefined build/check-thread
 
 build/check-%: $(wildcard rag_tools/index/native/*)
 	mkdir -p build
-	$(CXX) -std=c++17 -O2 -g -Wall -Wextra -ffp-contract=off -pthread -fsanitize=$* \
+	$(CXX) -std=c++17 -O2 -g -Wall -Wextra -ffp-contract=off -pthread -fsanitize=$* -DSINGLE_THREADED=2e7 \
 		-fno-sanitize-recover=all $(filter-out rag_tools/index/native/module%,$(wildcard rag_tools/index/native/*.cpp)) -o $@
 
 # The package alone: what a user installs.

@@ -17,7 +17,11 @@ namespace {
 
 // Products of a query value and a token's value below which one thread does the work: measured 11
 // ms of it with AVX-512, 27 ms with AVX2.
+#ifdef SINGLE_THREADED
+constexpr double kSingleThreaded = SINGLE_THREADED;
+#else
 constexpr double kSingleThreaded = 2e9;
+#endif
 
 int padded_to(int n, int multiple) { return (n + multiple - 1) / multiple * multiple; }
 

@@ -125,9 +125,7 @@ class Reader:
             If the index was deleted or replaced since it was opened.
         """
         with self.state(Catalog) as (catalog, snapshot):
-            now = int(time.time())
-            catalog.hide_expired(now)
-            expired = catalog.expired_addresses(now)
+            expired = catalog.hide_expired(int(time.time()))
             template, restored = catalog.setting("url_template"), catalog.setting(RESTORED)
             yield View(catalog, snapshot.without(expired), template, restored, expired)
 

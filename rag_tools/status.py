@@ -58,7 +58,7 @@ def _seen_status(opened: OpenIndex) -> Status:
             bits=opened.settings.bits,
             passage_tokens=opened.settings.passage_tokens,
             roots=(),
-            documents=view.catalog.document_count(),
+            documents=view.catalog.counts().documents,
             passages=seen.n_passages,
             tombstones=0,
             tokens=seen.n_tokens,

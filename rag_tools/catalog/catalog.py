@@ -228,7 +228,7 @@ class Catalog:
     def expired(self, now: int) -> list[str]:
         """Return the ids of the documents that have expired and aren't held, in order."""
         rows = self._connection.execute(
-            "SELECT id FROM document WHERE expires <= ? AND hold = 0 ORDER BY id", [now]
+            f"SELECT d.id FROM document AS d WHERE {schema.EXPIRED} ORDER BY d.id", [now]
         )
         return [id_ for (id_,) in rows]
 
@@ -239,28 +239,29 @@ class Catalog:
         return self.columns(
             ("p.segment", "p.position"),
             "main.document AS d JOIN main.passage AS p ON p.document = d.key "
-            "WHERE d.expires <= ? AND d.hold = 0",
+            f"WHERE {schema.EXPIRED}",
             [now],
         )
 
-    def hide_expired(self, now: int) -> None:
+    def hide_expired(self, now: int) -> NDArray[np.int64]:
         """Have the documents that have expired not exist for this connection, until called again.
 
-        Without any, it costs one look into an index.
+        Returns the addresses of their passages. Without any, it costs one look into an index.
         """
+        none = np.empty((0, 2), np.int64)
         if self._earlier:
-            return
+            return none
         found = self._connection.execute(
-            "SELECT max(expires) FROM main.document WHERE expires <= ? AND hold = 0", [now]
+            f"SELECT max(d.expires) FROM main.document AS d WHERE {schema.EXPIRED}", [now]
         ).fetchone()[0]
-        if found == self._hides_since:
-            return
-        self._connection.execute("PRAGMA query_only = OFF")
-        self._connection.execute("DROP VIEW IF EXISTS temp.document")
-        if found is not None:
-            self._connection.execute(schema.KEPT_DOCUMENTS.format(now=found))
-        self._connection.execute("PRAGMA query_only = ON")
-        self._hides_since = found
+        if found != self._hides_since:
+            self._connection.execute("PRAGMA query_only = OFF")
+            self._connection.execute("DROP VIEW IF EXISTS temp.document")
+            if found is not None:
+                self._connection.execute(schema.KEPT_DOCUMENTS.format(now=int(found)))
+            self._connection.execute("PRAGMA query_only = ON")
+            self._hides_since = found
+        return none if found is None else self.expired_addresses(now)
 
     def ids_of(self, uri: str) -> list[str]:
         """Return the ids of the documents that came from an address, in order: O(documents)."""
@@ -465,10 +466,6 @@ class Catalog:
                 "(SELECT count(*) FROM tombstone)"
             ).fetchone()
         )
-
-    def document_count(self) -> int:
-        """Count the documents."""
-        return int(self._connection.execute("SELECT count(*) FROM document").fetchone()[0])
 
     def bm25(
         self,

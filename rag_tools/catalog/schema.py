@@ -27,13 +27,14 @@ NEW_FILE_NAME = "catalog.new"  # until it is whole
 _APPLICATION_ID = 0x52414754  # "RAGT", in the SQLite header: tells our files from others'
 BUSY_MILLISECONDS = 30_000
 
-KEPT_DOCUMENTS = (
-    "CREATE TEMP VIEW document AS SELECT * FROM main.document "
-    "WHERE expires IS NULL OR hold OR expires > {now:d}"
-)
+EXPIRED = "d.expires <= ? AND d.hold = 0"
+"""The condition on ``document AS d`` that it has expired and isn't held, with the time."""
+
+_KEPT = "(expires IS NULL OR hold OR expires > {now})"
+KEPT_DOCUMENTS = f"CREATE TEMP VIEW document AS SELECT * FROM main.document WHERE {_KEPT}"
 READABLE_DOCUMENTS = (
     "CREATE TEMP VIEW document AS SELECT * FROM main.document WHERE readable(labels) "
-    "AND (expires IS NULL OR hold OR expires > now())"
+    f"AND {_KEPT.format(now='now()')}"
 )
 _READABLE_PASSAGES = (
     "CREATE TEMP VIEW passage AS SELECT * FROM main.passage AS p "

@@ -41,7 +41,7 @@ def check(index: IndexOption = None, json: JsonOption = False) -> None:
     """Read everything in the index, compare the checksums, and name all damage."""
     from rag_tools.maintenance.checking import check
 
-    report = check(_directory(index))
+    report = check(options.directory(index))
     _show(report, json)
     if report.damage:
         raise typer.Exit(exits.FAILED)
@@ -58,7 +58,7 @@ def repair(
     from rag_tools.maintenance.repair import repair
 
     with show.progress() as progress:
-        report = repair(_directory(index), checkpoint=checkpoint, progress=progress)
+        report = repair(options.directory(index), checkpoint=checkpoint, progress=progress)
     _show(report, json)
     if report.lost:
         raise typer.Exit(exits.SKIPPED)
@@ -83,7 +83,7 @@ def backup(
     from rag_tools.maintenance.backup import backup as back_up
 
     with show.progress() as progress:
-        report = back_up(_directory(index), backup, verify=verify, progress=progress)
+        report = back_up(options.directory(index), backup, verify=verify, progress=progress)
     _show(report, json)
 
 
@@ -101,7 +101,7 @@ def restore(
     from rag_tools.maintenance.backup import restore
 
     with show.progress() as progress:
-        report = restore(backup, _directory(index), replace=replace, progress=progress)
+        report = restore(backup, options.directory(index), replace=replace, progress=progress)
     _show(report, json)
 
 
@@ -111,14 +111,14 @@ def compact(
     """Merge the segments of the index, and free the room of deleted passages."""
     from rag_tools.maintenance.space import compact
 
-    _show(compact(_directory(index), throttle=throttle), json)
+    _show(compact(options.directory(index), throttle=throttle), json)
 
 
 def vacuum(index: IndexOption = None, json: JsonOption = False) -> None:
     """Free the room that deleted documents had in the catalog of the index."""
     from rag_tools.maintenance.space import vacuum
 
-    _show(vacuum(_directory(index)), json)
+    _show(vacuum(options.directory(index)), json)
 
 
 def quota(
@@ -139,7 +139,7 @@ def quota(
     most = None if size is None else options.size(size)
     from rag_tools.maintenance.space import set_quota
 
-    _show(set_quota(_directory(index), documents=documents, size=most), json)
+    _show(set_quota(options.directory(index), documents=documents, size=most), json)
 
 
 def export_index(
@@ -159,7 +159,7 @@ def export_index(
     from rag_tools.maintenance.transfer import export
     from rag_tools.opened import open_index
 
-    with open_index(_directory(index)) as opened, show.progress() as progress:
+    with open_index(options.directory(index)) as opened, show.progress() as progress:
         report = export(opened, file, embeddings=embeddings, progress=progress)
     _show(report, json)
     if report.skipped:
@@ -184,19 +184,13 @@ def import_index(
     from rag_tools.opened import open_index
 
     with (
-        open_index(_directory(index), checkpoint=checkpoint, create=True) as opened,
+        open_index(options.directory(index), checkpoint=checkpoint, create=True) as opened,
         show.progress() as progress,
     ):
         report = import_(opened, file, progress=progress)
     _show(report, json)
     if report.skipped:
         raise typer.Exit(exits.SKIPPED)
-
-
-def _directory(index: Path | None) -> Path:
-    from rag_tools.creation import default_directory
-
-    return default_directory() if index is None else index
 
 
 def _show(report: Value, json: bool) -> None:

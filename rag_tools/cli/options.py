@@ -52,6 +52,13 @@ QualityOption = Annotated[
 _TEXT_FIELDS = frozenset({"document_id", "title", "path"})
 
 
+def directory(index: Path | None) -> Path:
+    """Return the directory of the index that `IndexOption` names, or the default."""
+    from rag_tools.creation import default_directory
+
+    return default_directory() if index is None else index
+
+
 def sources(paths: list[str] | None) -> list[str] | None:
     """Return what to index; refuse paths that don't exist. URLs pass."""
     for path in paths or ():

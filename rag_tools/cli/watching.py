@@ -76,11 +76,8 @@ def watch(
         elif line := show.watched(state, done):
             write(f"{state.synced} {one_line(line)}\n")
 
-    from rag_tools.creation import default_directory
-
-    directory = default_directory() if index is None else index
     try:
-        with open_index(directory, create=bool(paths)) as opened:
+        with open_index(options.directory(index), create=bool(paths)) as opened:
             if paths:
                 Indexer(opened).sync(paths)
             Watcher(

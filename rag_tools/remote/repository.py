@@ -275,7 +275,7 @@ class _Git:
             "clone", "--bare", "--quiet", *chosen, "--", self._repository.url, str(folder)
         )
         until = time.monotonic() + _SECONDS
-        try:
+        with _ended(process):
             while True:
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     _, message = process.communicate(timeout=_WATCHED_EVERY)
@@ -284,10 +284,6 @@ class _Git:
                     raise self._failed(f"not cloned within {_SECONDS:g} seconds")
                 if _size(folder) > _MOST_BYTES:
                     raise self._failed(f"larger than {_MOST_BYTES:,} bytes")
-        finally:
-            if process.poll() is None:
-                process.kill()
-                process.communicate()
         if process.returncode:
             raise self._failed(_reason(message))
         self.folder = folder
@@ -299,14 +295,11 @@ class _Git:
     def output(self, *arguments: str) -> bytes:
         """Return the bytes that git prints; raise UnreadableFileError with its message if none."""
         process = self.start(*arguments)
-        try:
-            output, message = process.communicate(timeout=_SECONDS)
-        except subprocess.TimeoutExpired:
-            raise self._failed(f"git took more than {_SECONDS:g} seconds") from None
-        finally:
-            if process.poll() is None:
-                process.kill()
-                process.communicate()
+        with _ended(process):
+            try:
+                output, message = process.communicate(timeout=_SECONDS)
+            except subprocess.TimeoutExpired:
+                raise self._failed(f"git took more than {_SECONDS:g} seconds") from None
         if process.returncode:
             raise self._failed(_reason(message))
         return output
@@ -331,6 +324,17 @@ class _Git:
 
     def _failed(self, reason: str) -> UnreadableFileError:
         return UnreadableFileError(f"{self._repository.root}: {reason}")
+
+
+@contextlib.contextmanager
+def _ended(process: subprocess.Popen[bytes]) -> Iterator[None]:
+    """End a process that still runs when the block is left."""
+    try:
+        yield
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.communicate()
 
 
 def _git_dir(folder: Path) -> Path:

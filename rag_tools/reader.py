@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rag_tools.catalog.catalog import Catalog
-from rag_tools.catalog.copying import RESTORED
+from rag_tools.catalog.copying import EPOCH
 from rag_tools.catalog.schema import FILE_NAME
 from rag_tools.disk import failures_named
 from rag_tools.errors import IndexCorruptError, IndexMismatchError
@@ -51,8 +51,8 @@ class View:
     url_template
         Template for the URLs of citations, see `cite_span`; None gives them the URLs of their
         sources.
-    restored
-        Names the restore that this state goes back to; None if the index was never restored.
+    epoch
+        Changes when the documents behind known keys may have, see `EPOCH`; None at first.
     expired
         ``(n, 2)`` int64: addresses of the passages that aren't in the snapshot because their
         documents have expired.
@@ -61,7 +61,7 @@ class View:
     catalog: Catalog
     snapshot: Snapshot
     url_template: str | None
-    restored: str | None
+    epoch: str | None
     expired: NDArray[np.int64]
 
     def bm25(
@@ -126,8 +126,8 @@ class Reader:
         """
         with self.state(Catalog) as (catalog, snapshot):
             expired = catalog.hide_expired(int(time.time()))
-            template, restored = catalog.setting("url_template"), catalog.setting(RESTORED)
-            yield View(catalog, snapshot.without(expired), template, restored, expired)
+            template, epoch = catalog.setting("url_template"), catalog.setting(EPOCH)
+            yield View(catalog, snapshot.without(expired), template, epoch, expired)
 
     @contextlib.contextmanager
     def state(self, kind: type[_Catalog]) -> Iterator[tuple[_Catalog, Snapshot]]:
@@ -157,8 +157,8 @@ class Reader:
                     return
 
     def document(self, view: View, key: int) -> Document:
-        """Return a document by its key, cached: the document of a key never changes."""
-        name = view.restored, key
+        """Return a document by its key, cached: it doesn't change within an epoch."""
+        name = view.epoch, key
         with self._lock:
             if name in self._documents:
                 self._documents.move_to_end(name)

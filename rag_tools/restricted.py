@@ -18,7 +18,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from rag_tools.catalog.copying import RESTORED
+from rag_tools.catalog.copying import EPOCH
 from rag_tools.catalog.restricted import DEFAULT_DENY, Owners, RestrictedCatalog
 from rag_tools.catalog.seen_lexical import Lengths, Passages
 from rag_tools.errors import AccessError
@@ -173,11 +173,9 @@ class RestrictedReader(Reader):
             scope = self._scopes.of(self.principal, catalog, snapshot)
             catalog.readable, catalog.now = scope.readable, int(time.time())
             expired = catalog.expired_addresses(catalog.now)
-            template, restored = catalog.setting("url_template"), catalog.setting(RESTORED)
+            template, epoch = catalog.setting("url_template"), catalog.setting(EPOCH)
             snapshot = scope.snapshot.without(expired)
-            yield RestrictedView(
-                catalog, snapshot, template, restored, expired, scope, self._scopes
-            )
+            yield RestrictedView(catalog, snapshot, template, epoch, expired, scope, self._scopes)
 
     def document(self, view: View, key: int) -> Document:
         """Return a document by its key, which `view` gave; see `Reader.document`."""

@@ -13,8 +13,12 @@ from rag_tools.catalog import schema
 from rag_tools.disk import failures_named
 from rag_tools.errors import IndexCorruptError
 
-RESTORED = "restored"
-"""Setting: names the restore that wrote this state last; open readers forget what they cached."""
+EPOCH = "restored"
+"""The setting that is new when the documents behind known keys may have changed.
+
+By a restore, or because a document expires at another time or is held. Open readers then forget
+what they cached.
+"""
 
 
 def copy_out(directory: Path, target: Path) -> None:
@@ -102,7 +106,7 @@ def _continue_numbers(live: sqlite3.Connection, new: sqlite3.Connection) -> None
         [generation or 0],
     )
     new.execute(
-        "INSERT OR REPLACE INTO setting VALUES (?, ?)", [RESTORED, json.dumps(uuid.uuid4().hex)]
+        "INSERT OR REPLACE INTO setting VALUES (?, ?)", [EPOCH, json.dumps(uuid.uuid4().hex)]
     )
     new.execute("COMMIT")
 

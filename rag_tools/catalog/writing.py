@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import uuid
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 
 from rag_tools.catalog import lexical, schema
 from rag_tools.catalog.catalog import Catalog
+from rag_tools.catalog.copying import EPOCH
 from rag_tools.catalog.rows import Address, DocumentColumns, NewPassage, SourceState, heading
 from rag_tools.types import Document
 
@@ -197,6 +199,7 @@ class CatalogWriter(Catalog):
         for name, value in terms.items():
             assert name in ("expires", "hold")
             self._connection.execute(f"UPDATE document SET {name} = ? WHERE id = ?", [value, id])
+        self.set_setting(EPOCH, uuid.uuid4().hex)
 
     def move(self, old: tuple[int, NDArray[np.intp]], new: tuple[int, int]) -> None:
         """Record that embeddings now stand in another segment, in a row.

@@ -122,3 +122,14 @@ def test_a_held_document_stays_as_it_is_when_its_file_changes_or_goes(tmp_path: 
 def test_a_time_needs_a_zone(engine: Engine):
     with pytest.raises(InvalidQueryError, match="time zone"):
         engine.retention.expire(["boats"], datetime(2030, 1, 1))
+
+
+def test_a_document_that_was_read_before_shows_its_new_terms(tmp_path: Path):
+    with Engine.open(tmp_path / "i", create=True) as engine, Engine.open(tmp_path / "i") as other:
+        (id,) = engine.add([Document(uri="memo:boats", text="The ferry leaves at noon.")])
+        assert [each.document(id).hold for each in (engine, other)] == [False, False]
+        engine.retention.expire([id], 1_999_999_999)
+        engine.retention.hold([id])
+        for each in (engine, other):
+            assert each.document(id).hold
+            assert each.document(id).expires == 1_999_999_999

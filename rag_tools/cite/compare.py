@@ -16,10 +16,11 @@ from itertools import zip_longest
 from typing import NamedTuple
 
 from rag_tools.cite.conditions import widened
+from rag_tools.cite.contradiction import conflicts
 from rag_tools.cite.facts import Fact, Text
 from rag_tools.cite.named_units import same_dimension
 from rag_tools.cite.quantities import same_kind
-from rag_tools.cite.sense import Sense, conflicts
+from rag_tools.cite.sense import Sense
 from rag_tools.sentences import sentences
 from rag_tools.types import Citation, Conflict, Span
 

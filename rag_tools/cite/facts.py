@@ -2,7 +2,7 @@
 
 Pure functions from text to facts with their spans. A fact of a claim stands in a quote if the
 quote has it in any spelling: "two weeks" is "14 days", "3 May 2024" is "2024-05-03", "Lopez's" is
-"López". Whether two texts mean the same by it is `rag_tools.cite.sense`'s business.
+"López". Whether two texts mean the same by it is `rag_tools.cite.contradiction`'s business.
 """
 
 from __future__ import annotations
@@ -242,8 +242,9 @@ class Text:
         if words[0] in self._options:
             return True
         plain = [part for word in words for part in _PART.findall(_name_form(word))]
-        if len(plain) == 1 and len(plain[0]) == 1:  # -f, which is no word
-            return False
+        is_option = words[0].startswith(("-", "%"))
+        if len(plain) == 1 and (len(plain[0]) == 1 or (is_option and _is_common(plain[0]))):
+            return False  # a letter or a word says nothing of -f or --command
         return f" {' '.join(plain)} " in self._rows or "".join(plain) in self._words
 
     def _has_quantity(self, asked: Quantity) -> bool:
@@ -293,6 +294,10 @@ def missing(claim: Text, quotes: Iterable[Text]) -> list[Fact]:
 def common_words() -> frozenset[str]:
     """Return stems of English words that aren't names, to tell a name at a sentence's start."""
     return frozenset(_COMMON.read_text(encoding="utf-8").split())
+
+
+def _is_common(word: str) -> bool:
+    return word in common_words() or stem(word) in common_words()
 
 
 def _facts(folded: Folded) -> Iterator[Fact]:
@@ -416,8 +421,7 @@ def _is_name(word: str, start: int, text: str, *, capitals: bool) -> bool:
         return False
     if _AT_START.search(text[max(0, start - _LOOK_BACK) : start]):
         plain = re.sub(r"'s?\Z", "", word)
-        common = plain.lower() in common_words() or stem(plain) in common_words()
-        return not common
+        return not _is_common(plain.lower())
     return True
 
 

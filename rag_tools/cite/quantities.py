@@ -68,6 +68,9 @@ _SYMBOLS = _table(
     byte 1000000000000: TB
     byte 1099511627776: TB, TiB
     s 1/1000000: us
+    s 86400: d
+    s 604800: w
+    month 12: y
     bit 1000: kbit, Kbit
     bit 1000000: Mbit
     bit 1000000000: Gbit
@@ -100,12 +103,12 @@ _NAMES = _table(
     s 1/1000000: µs, μs, microsecond, microseconds
     s 1/1000: ms, millisecond, milliseconds
     s 1: s, sec, secs, second, seconds, sekunde, sekunden, seconde, secondes, segundos
-    s 60: min, mins, minute, minutes, minuten, minutos
+    s 60: m, min, mins, minute, minutes, minuten, minutos
     s 3600: h, hr, hrs, hour, hours, stunde, stunden, heure, heures, hora, horas
     s 86400: day, days, tag, tage, tagen, jour, jours, día, días
     s 604800: week, weeks, wk, wks, woche, wochen, semaine, semaines, semana, semanas
     s 1209600: fortnight, fortnights
-    month 1: month, months, monat, monate, monaten, mois, mes, meses
+    month 1: m, month, months, monat, monate, monaten, mois, mes, meses
     month 12: year, years, yr, yrs, jahr, jahre, jahren, ans, année, années, año, años
     month 120: decade, decades
     workday 1: workday, workdays, arbeitstag, arbeitstage, arbeitstagen

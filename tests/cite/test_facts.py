@@ -7,9 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rag_tools.cite.compare import Around, compare
+from rag_tools.cite.contradiction import conflicts
 from rag_tools.cite.facts import Text, missing
 from rag_tools.cite.quantities import agree, quantities, stem
-from rag_tools.cite.sense import Sense, conflicts
+from rag_tools.cite.sense import Sense
 from rag_tools.types import Citation
 
 PIECES = [
@@ -159,6 +160,8 @@ OTHER = [
     ("by NASA", "by ESA"),
     ("the --dry-run option", "the option --run is dry"),
     ("pass -q", "pass -Q, q"),
+    ("the --command option", "optional commands with -Q"),
+    ("within 31 minutes", "within 31d"),
     ("the format %h", "the formats %H and h"),
     ("see docs.example.net", "see example.net, docs.example.org"),
     ("set POND_URL", "the URL of the pond, POND_NAME"),

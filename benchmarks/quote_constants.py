@@ -129,13 +129,13 @@ def main(
 def _drawn(number: int) -> Iterator[Constants]:
     chance = random.Random(SEED)
     for _ in range(number):
-        own = chance.uniform(0.25, 0.55)
+        own = chance.uniform(0.45, 0.65)
         yield Constants(
-            margin=round(chance.uniform(0.012, 0.045), 4),
-            beside=round(chance.uniform(0.0, 0.04), 4),
-            between=round(chance.uniform(0.03, 0.08), 4),
+            margin=round(chance.uniform(0.025, 0.05), 4),
+            beside=round(chance.uniform(0.01, 0.04), 4),
+            between=round(chance.uniform(0.04, 0.09), 4),
             own=round(own, 3),
-            mean=round(chance.uniform(0.1, 0.9 - own - 0.1), 3),
+            mean=round(chance.uniform(0.05, min(0.25, 0.85 - own)), 3),
         )
 
 

@@ -44,6 +44,7 @@ _LONGEST_QUESTION = 300
 # Kinds of blocks through which running text may go on, if they are of one section.
 _RUNNING: frozenset[BlockKind] = frozenset({"paragraph", "list", "code"})
 _IN_TABLE: frozenset[BlockKind] = frozenset({"table", "row"})
+_MOST_ROWS = 5000  # between a row and its header, so that looking for it doesn't take for ever
 
 _ASKING_CELLS = 2  # of a row that holds a question: its number and the question
 _CELL_ENDS = ("\t", " | ")
@@ -174,9 +175,26 @@ def units(text: str, blocks: Sequence[Block] = (), within: Span | None = None) -
     return found
 
 
+def header_at(blocks: Sequence[Block], position: int) -> Span | None:
+    """Return the header of the table that a row at a position belongs to; None elsewhere.
+
+    Parameters
+    ----------
+    blocks
+        Of the document; they tile it.
+    position
+        A code point of its text.
+    """
+    place = bisect_right(blocks, position, key=lambda block: block.end)
+    if place < len(blocks) and blocks[place].kind == "header":
+        return None
+    return _header_before(blocks, place)
+
+
 def _header_before(blocks: Sequence[Block], place: int) -> Span | None:
     """Return the header of the table in whose middle the block at `place` stands."""
-    while place < len(blocks) and blocks[place].kind in _IN_TABLE and place:
+    nearest = max(0, place - _MOST_ROWS)
+    while nearest < place < len(blocks) and blocks[place].kind in _IN_TABLE:
         place -= 1
         if blocks[place].kind == "header":
             return Span(blocks[place].start, blocks[place].end)

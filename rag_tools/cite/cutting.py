@@ -39,10 +39,10 @@ def trimmed(text: str, span: Span, separators: str = "") -> Span:
         words = words.rstrip(separators)
         start += len(words) - len(words.lstrip(separators))
         words = words.lstrip(separators)
-    while words.endswith((" |", "\t|")):
-        words = words[:-1].rstrip()
     while (line := words.rpartition("\n")) and line[1] and not line[2].strip(_RULE):
         words = line[0].rstrip()  # a rule below a row of a table
+    while words.endswith((" |", "\t|")):
+        words = words[:-1].rstrip()
     return Span(start, start + len(words))
 
 

@@ -19,12 +19,15 @@ from urllib.parse import quote as percent_encode
 import numpy as np
 from numpy.typing import NDArray
 
+from rag_tools.cite.cutting import trimmed
 from rag_tools.cite.permalinks import permalink
 from rag_tools.errors import InvalidQueryError
 from rag_tools.member_uri import is_member, with_locator
 from rag_tools.types import Aligned, Box, Citation, Document, Page, Part, Span
+from rag_tools.units import header_at
 
 _CONTEXT_CHARACTERS = 32
+_MAX_HEADER_CHARACTERS = 500
 
 _LINE_END = re.compile(r"\r\n|\r|\n")
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*(?=:)")
@@ -97,6 +100,7 @@ def cite_span(
         boxes=boxes,
         recognised=_confidence(document, span),
         heading=_heading_at(document, span.start),
+        header=_header_at(document, span.start),
         score=score,
         alignment=None if alignment is None else tuple(alignment),
     )
@@ -122,6 +126,14 @@ def line_columns(text: str, span: Span) -> tuple[tuple[int, int], tuple[int, int
     first = bisect_right(starts, span.start)
     last = bisect_right(starts, span.end - 1)
     return (first, last), (span.start - starts[first - 1] + 1, span.end - starts[last - 1] + 1)
+
+
+def _header_at(document: Document, position: int) -> str | None:
+    """Return the row that names the columns of the row at a position, if there is one."""
+    header = header_at(document.blocks, position)
+    if header is None or header.end - header.start > _MAX_HEADER_CHARACTERS:
+        return None
+    return trimmed(document.text, header).of(document.text) or None
 
 
 def _heading_at(document: Document, position: int) -> str | None:

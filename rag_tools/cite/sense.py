@@ -1,4 +1,4 @@
-"""A text as words with signs: what is negated, what bounds a number from which side, what is a name.
+"""A text as words with signs: what is negated, what bounds a number, what is a name.
 
 By rule: nothing here knows grammar. `rag_tools.cite.contradiction` compares two such texts.
 """

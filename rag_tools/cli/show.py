@@ -114,6 +114,8 @@ def support(found: Support, out: Console) -> None:
         _entry(rank, location(citation.url, citation.place), citation.score, out)
         if citation.heading:
             _line("   ", citation.heading, None, out)
+        if citation.header:
+            out.print(Text(f"   {one_line(citation.header)}", style="dim"), soft_wrap=True)
         _block("   ", _in_context(citation, out), out)
         out.print()
     if not found.citations:

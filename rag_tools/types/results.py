@@ -80,6 +80,9 @@ class Citation(Value):
         picture; None if the source has the words as text.
     heading
         Heading or symbol path, ``"A > B"``.
+    header
+        Of a row of a table: the row that names its columns, verbatim; None if there is none, or
+        if it is longer than 500 characters.
     score
         Evidence for the query in the quote and, in part, in the passage around it: mean
         similarity per query token, from 0 to 1; comparable between documents.
@@ -105,6 +108,7 @@ class Citation(Value):
     boxes: tuple[Box, ...] = ()
     recognised: float | None = None
     heading: str | None = None
+    header: str | None = None
     score: float = 0.0
     alignment: tuple[Aligned, ...] | None = None
     flags: tuple[Flag, ...] = ()

@@ -41,6 +41,7 @@ _LEAST = 400  # characters of a hit, at least; if there is less room, fewer hits
 _QUOTES = 0.6  # share of a hit's room for its quotes; the rest is for the text around them
 _GAIN = 20  # a text is shown only if it has this many characters more than the best quote
 _COPIES, _COPY = 3, 40  # number of files with the same passage that are named; length of a name
+_HEADER = 100  # characters of the row that names the columns of a quoted row
 _BEGINNING = 3  # words of a statement that are shown to identify it
 
 
@@ -55,10 +56,14 @@ class _Brief(BaseModel):
 
 
 class BriefCitation(_Brief):
-    """A verbatim quote; in a hit, `where` has only what the hit's own `where` lacks."""
+    """A verbatim quote; in a hit, `where` has only what the hit's own `where` lacks.
+
+    `header` names the columns, if the quote is from a row of a table.
+    """
 
     id: str
     where: str | None = None
+    header: str | None = None
     quote: str
     flags: tuple[str, ...] | None = None
 
@@ -291,9 +296,14 @@ def _citation(citation: Citation, ids: ShortIds, where: str | None, room: int) -
 
     def made(quote: str) -> BriefCitation:
         id = ids.of(citation.document_id, citation.start, quote)
-        return BriefCitation(id=id, where=where, quote=quote, flags=_kinds(citation.flags))
+        flags = _kinds(citation.flags)
+        return BriefCitation(id=id, where=where, header=header, quote=quote, flags=flags)
 
+    header = label(" ".join(citation.header.split()), _HEADER) if citation.header else None
     whole = made(citation.quote)
+    if header and json_size(whole) > room:  # the words come before what their columns are called
+        header = None
+        whole = made(citation.quote)
     if json_size(whole) <= room:
         return whole
     empty = json_size(whole.model_copy(update={"quote": ""}))

@@ -115,6 +115,29 @@ def test_score_and_alignment_are_passed_on() -> None:
     assert cite_span(Document(text="text", uri="a"), Span(0, 2)).alignment is None
 
 
+def read(text: str, name: str) -> Document:
+    return load_bytes(text.encode(), name=name, uri=f"file:///{name}")
+
+
+def test_a_row_has_the_header_of_its_table() -> None:
+    text = "| Fruit | Weight |\n|---|---|\n| plum | 30 g |\n\nAll of them are ripe.\n"
+    document = read(text, "fruit.md")
+    row, after = text.index("plum"), text.index("All")
+    citation = cite_span(document, Span(row, row + len("plum | 30 g")))
+    assert citation.header == "Fruit | Weight"
+    assert citation.header in document.text
+    assert cite_span(document, Span(2, 7)).header is None
+    assert cite_span(document, Span(after, after + 3)).header is None
+
+
+@pytest.mark.parametrize(("width", "shown"), [(5, True), (600, False)])
+def test_a_header_that_is_long_is_left_out(width: int, shown: bool) -> None:
+    document = read(f"{'x' * width},b\n1,plum\n", "fruit.csv")
+    start = document.text.index("plum")
+    header = cite_span(document, Span(start, start + 4)).header
+    assert header == ("x" * width + ",b" if shown else None)
+
+
 def test_heading_is_that_of_the_block_at_the_start() -> None:
     blocks = (
         Block("paragraph", 0, 2),

@@ -233,6 +233,22 @@ def test_where_a_quote_stands_is_said_in_words(engine: Engine, tmp_path: Path):
     run({"default": engine.directory}, ask)
 
 
+def test_a_row_of_a_table_comes_with_the_names_of_its_columns(engine: Engine, tmp_path: Path):
+    folder = tmp_path / "notes"
+    folder.mkdir()
+    rows = ["option,default,meaning", "wait,15 s,pause between attempts", "tries,4,attempts made"]
+    (folder / "options.csv").write_text("\n".join(rows))
+    engine.sync([folder])
+
+    async def ask(client: Client) -> None:
+        hits = (await call(client, "search", query="how long is the pause?"))["results"]
+        assert hits[0]["citations"][0]["header"] == "option,default,meaning"
+        full = await call(client, "search", query="how long is the pause?", detail="full")
+        assert full["results"][0]["citations"][0]["header"] == "option,default,meaning"
+
+    run({"default": engine.directory}, ask)
+
+
 # -- short ids -------------------------------------------------------------------------------------
 
 

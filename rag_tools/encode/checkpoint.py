@@ -1,24 +1,24 @@
 """Checkpoints: the files of one, and the settings in its metadata.
 
-Three layouts are read: sentence-transformers' multi-vector layout, PyLate's and Stanford
-ColBERT's. All have an ONNX file beside them, made by `rag_tools.encode.export`. Nothing here
-runs a model; that is `rag_tools.encode.encoder`.
+Four layouts are read: sentence-transformers' multi-vector layout, PyLate's and Stanford ColBERT's,
+which have an ONNX file beside them that `rag_tools.encode.export` made, and next-plaid's, which is
+an ONNX file with settings. Nothing here runs a model; that is `rag_tools.encode.encoder`.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import re
 import string
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from rag_tools.encode.hub import HUB_ID, download
 from rag_tools.errors import CheckpointError
 
-Layout = Literal["sentence-transformers", "pylate", "stanford"]
+Layout = Literal["sentence-transformers", "pylate", "stanford", "next-plaid"]
 
 BUNDLED = Path(__file__).parent / "bundled"
 
@@ -26,9 +26,10 @@ BUNDLED = Path(__file__).parent / "bundled"
 # (bundled/README.md).
 MODEL_FILES = ("onnx/model_int8.onnx", "onnx/model.onnx")
 
-# The files of a Hub repository that are needed; weights in other formats aren't downloaded.
-_HUB_FILES = ["*.json", "artifact.metadata", "onnx/model.onnx", "onnx/model_int8.onnx"]
-_HUB_ID = re.compile(r"[\w-][\w.-]*/[\w.-]+")
+# Those of next-plaid's exporter, and its settings, in order of preference.
+_EXPORTED_FILES = ("model_int8.onnx", "model.onnx")
+_EXPORTED_SETTINGS = ("onnx_config.json", "config_sentence_transformers.json")
+
 
 # Modules whose whole effect is inside the ONNX file, or is modelled by `Checkpoint`.
 _MODULES = frozenset({"Transformer", "Pooling", "Dense", "Normalize", "MultiVectorMask"})
@@ -153,8 +154,8 @@ def load_checkpoint(source: str | Path | None = None, *, network: bool = True) -
     directory = Path(source)
     if directory.is_dir():
         return read_checkpoint(directory.resolve(), directory.resolve().name)
-    if isinstance(source, str) and _HUB_ID.fullmatch(source):
-        return read_checkpoint(_download(source, network=network), source)
+    if isinstance(source, str) and HUB_ID.fullmatch(source):
+        return read_checkpoint(download(source, network=network), source)
     raise CheckpointError(
         f"There is no checkpoint directory {str(source)!r}, and it isn't a Hub id like "
         "'organisation/model' either."
@@ -164,7 +165,8 @@ def load_checkpoint(source: str | Path | None = None, *, network: bool = True) -
 def read_checkpoint(directory: Path, name: str) -> Checkpoint:
     """Read the metadata of the checkpoint in `directory`, which gets the name `name`."""
     settings = read_settings(directory)
-    model = next((path for file in MODEL_FILES if (path := directory / file).is_file()), None)
+    files = _EXPORTED_FILES if settings["layout"] == "next-plaid" else MODEL_FILES
+    model = next((path for file in files if (path := directory / file).is_file()), None)
     if model is None:
         raise CheckpointError(
             f"The checkpoint {str(directory)!r} has no {MODEL_FILES[1]}. Make it once with "
@@ -188,8 +190,11 @@ def read_checkpoint(directory: Path, name: str) -> Checkpoint:
 
 def read_settings(directory: Path) -> dict[str, Any]:
     """Return the fields of `Checkpoint` that come from metadata, for every layout."""
-    config = _read_json(directory / "config.json")
-    if "HF_ColBERT" in (config.get("architectures") or ()):
+    exported = _exported_settings(directory)
+    config = _read_json(directory / "config.json", optional=exported is not None)
+    if exported is not None:
+        settings = _read_exported(directory, config, exported)
+    elif "HF_ColBERT" in (config.get("architectures") or ()):
         settings = _read_stanford(directory, config)
     elif (directory / "modules.json").is_file():
         settings = _read_modules(directory, config)
@@ -233,6 +238,70 @@ def _read_stanford(directory: Path, config: Mapping[str, Any]) -> dict[str, Any]
         "document_skiplist": punctuation,
         "lowercase": False,
     }
+
+
+def _exported_settings(directory: Path) -> dict[str, Any] | None:
+    """Return the settings of a checkpoint that next-plaid's exporter wrote, None of another one.
+
+    It puts the model into the folder itself. A model that `rag_tools.encode.export` wrote beside
+    it, checked against the source, is preferred.
+    """
+    if any((directory / file).is_file() for file in MODEL_FILES):
+        return None
+    if not any((directory / file).is_file() for file in _EXPORTED_FILES):
+        return None
+    for file in _EXPORTED_SETTINGS:
+        settings: dict[str, Any] = _read_json(directory / file, optional=True)
+        if "embedding_dim" in settings:
+            return settings
+    return None
+
+
+def _read_exported(
+    directory: Path, config: Mapping[str, Any], top: Mapping[str, Any]
+) -> dict[str, Any]:
+    vocabulary = _vocabulary(directory / "tokenizer.json")
+    query_tokens = top.get("query_length") or _QUERY_TOKENS
+    expansion = None
+    if top.get("do_query_expansion"):
+        filling = next((t for t, id in vocabulary.items() if id == top.get("mask_token_id")), None)
+        if filling is None:
+            raise CheckpointError(
+                f"The settings of {str(directory)!r} fill up queries with token "
+                f"{top.get('mask_token_id')!r}, which its vocabulary lacks."
+            )
+        attend = bool(top.get("attend_to_expansion_tokens"))
+        expansion = _expansion(
+            directory, {"token": filling, "length": query_tokens, "attend": attend}
+        )
+    prompts = _prompts(top)
+    return {
+        "layout": "next-plaid",
+        "dim": top["embedding_dim"],
+        "pooled_dim": None,
+        "max_tokens": _window(directory, config, top.get("document_length")),
+        "query_tokens": query_tokens,
+        "vocabulary_size": max(vocabulary.values(), default=-1) + 1,
+        "query_prompt": prompts["query"],
+        "document_prompt": prompts["document"],
+        "markers": tuple(top[key] for key in ("query_prefix", "document_prefix") if top.get(key)),
+        "expansion": expansion,
+        "query_skiplist": (),
+        "document_skiplist": tuple(_pylate_skiplist(top)),
+        "lowercase": bool(top.get("do_lower_case")),
+    }
+
+
+def _vocabulary(tokenizer: Path) -> dict[str, int]:
+    """Return the ids of all tokens of a tokenizer."""
+    stored = _read_json(tokenizer)
+    try:
+        known = stored["model"]["vocab"]
+        # A unigram model has a list of tokens with their scores.
+        ids = {row[0]: id for id, row in enumerate(known)} if isinstance(known, list) else known
+        return {**ids, **{each["content"]: each["id"] for each in stored["added_tokens"]}}
+    except (KeyError, TypeError, IndexError) as error:
+        raise CheckpointError(f"{str(tokenizer)!r} is no tokenizer file: {error!r}.") from error
 
 
 def _read_modules(directory: Path, config: Mapping[str, Any]) -> dict[str, Any]:
@@ -409,27 +478,3 @@ def _fingerprint(model: Path, tokenizer: Path, settings: Mapping[str, Any]) -> s
             digest.update(hashlib.file_digest(file, "sha256").digest())
     digest.update(repr(sorted(settings.items())).encode())
     return digest.hexdigest()
-
-
-def _download(repository: str, *, network: bool) -> Path:
-    # Imported here: most runs use the bundled checkpoint or a directory and save the 0.1 s.
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
-
-    try:
-        found = snapshot_download(
-            repository, allow_patterns=_HUB_FILES, local_files_only=not network
-        )
-        return Path(found)
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
-        if not network:
-            raise CheckpointError(
-                f"The index names the checkpoint {repository!r}, which isn't on this machine. It "
-                "is downloaded only if you name it yourself, once: "
-                f"`rag-tools index --checkpoint {repository}`."
-            ) from error
-        raise CheckpointError(
-            f"The checkpoint {repository!r} can't be downloaded ({error}). Check the name and the "
-            "network, or give the directory of a copy; without a checkpoint the bundled one is "
-            "used, which needs no network."
-        ) from error

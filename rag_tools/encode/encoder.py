@@ -24,7 +24,7 @@ from rag_tools.cores import available_cores
 from rag_tools.encode.checkpoint import Checkpoint, Expansion
 from rag_tools.encode.embeddings import Embeddings
 from rag_tools.encode.recurring import without_recurring_lines
-from rag_tools.encode.session import load_session, load_tokenizer
+from rag_tools.encode.session import Model, load_tokenizer
 from rag_tools.errors import CheckpointError
 from rag_tools.tracing import stage
 
@@ -131,9 +131,8 @@ class Encoder:
         self.dim = dim or checkpoint.dim
         self._threads = threads or available_cores()
         self._tokenizer = load_tokenizer(checkpoint)
-        self._session = load_session(checkpoint)
-        self._outputs = ["token_embeddings", *(["pooled"] if checkpoint.pooled_dim else [])]
-        self._together = INDEPENDENT_ROWS in self._session.get_modelmeta().custom_metadata_map
+        self._model = Model(checkpoint)
+        self._together = INDEPENDENT_ROWS in self._model.metadata
         self._lead, self._trail = self._marker_ids()
         self._query_skiplist = self._token_ids(checkpoint.query_skiplist)
         self._document_skiplist = self._token_ids(checkpoint.document_skiplist)
@@ -294,7 +293,7 @@ class Encoder:
         """
         outputs = []
         for window in layout.windows:
-            found = self._session.run(self._outputs, _inputs([layout.row(window)]))
+            found = self._model.run(_inputs([layout.row(window)]))
             outputs.append([output[0] for output in found])
         return outputs
 
@@ -313,7 +312,7 @@ class Encoder:
             for first in range(0, len(placed), BATCH):
                 batch = placed[first : first + BATCH]
                 inputs = _inputs([row for _, row in batch], width)
-                found = self._session.run(self._outputs, inputs)
+                found = self._model.run(inputs)
                 for i, (place, _) in enumerate(batch):
                     outputs[place] = [[output[i] for output in found]]
         return outputs

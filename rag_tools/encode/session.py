@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import onnxruntime as ort
+from numpy.typing import NDArray
 from tokenizers import AddedToken, Tokenizer, normalizers
 
 from rag_tools.encode.checkpoint import Checkpoint
 from rag_tools.errors import CheckpointError
+
+_INPUTS = ("attention_mask", "input_ids")
+_TYPES = "token_type_ids"
 
 
 def load_tokenizer(checkpoint: Checkpoint) -> Tokenizer:
@@ -55,14 +60,49 @@ def _marker(tokenizer: Tokenizer, prompt: str) -> str | None:
     return next((c for c in candidates if tokenizer.token_to_id(c) is not None), None)
 
 
-def load_session(checkpoint: Checkpoint) -> ort.InferenceSession:
-    """Load a checkpoint's model.
+class Model:
+    """A checkpoint's model: token ids in, embeddings out, whatever its file calls them.
 
     Raises
     ------
     CheckpointError
         If the model can't be loaded, or doesn't match the metadata.
     """
+
+    def __init__(self, checkpoint: Checkpoint) -> None:
+        self._session = load_session(checkpoint)
+        self._outputs = list(_outputs(checkpoint))
+        self._typed = any(each.name == _TYPES for each in self._session.get_inputs())
+
+    @property
+    def metadata(self) -> dict[str, str]:
+        """What the model file says of itself."""
+        return dict(self._session.get_modelmeta().custom_metadata_map)
+
+    def run(self, inputs: dict[str, NDArray[np.int64]]) -> list[NDArray[np.float32]]:
+        """Return the token embeddings of rows, and their pooled vectors if there are any.
+
+        Parameters
+        ----------
+        inputs
+            ``input_ids`` and ``attention_mask``, shape ``(n_rows, n_tokens)``, int64.
+        """
+        if self._typed:  # all tokens are of one text
+            inputs = {**inputs, _TYPES: np.zeros_like(inputs["input_ids"])}
+        found: list[NDArray[np.float32]] = self._session.run(self._outputs, inputs)
+        return found
+
+
+def _outputs(checkpoint: Checkpoint) -> dict[str, int]:
+    """Return the names of a model's outputs and their dimensions."""
+    if checkpoint.layout == "next-plaid":
+        return {"output": checkpoint.dim}
+    pooled = {} if checkpoint.pooled_dim is None else {"pooled": checkpoint.pooled_dim}
+    return {"token_embeddings": checkpoint.dim, **pooled}
+
+
+def load_session(checkpoint: Checkpoint) -> ort.InferenceSession:
+    """Load a checkpoint's model as a session; parameters and errors are those of `Model`."""
     session = open_session(checkpoint.model)
     _check_model(checkpoint, session)
     return session
@@ -94,14 +134,17 @@ def open_session(path: Path) -> ort.InferenceSession:
 
 def _check_model(checkpoint: Checkpoint, session: ort.InferenceSession) -> None:
     """Raise an error if the model's inputs, outputs or dimensions don't match the metadata."""
-    inputs = sorted(value.name for value in session.get_inputs())
+    inputs = {value.name for value in session.get_inputs()}
     dims = {value.name: value.shape[-1] for value in session.get_outputs()}
-    expected = {"token_embeddings": checkpoint.dim}
-    if checkpoint.pooled_dim is not None:
-        expected["pooled"] = checkpoint.pooled_dim
-    if inputs != ["attention_mask", "input_ids"] or dims != expected:
+    expected = _outputs(checkpoint)
+    optional = {_TYPES} if checkpoint.layout == "next-plaid" else set()
+    # Exporters may leave dimensions open: the first run would tell.
+    fits = dims.keys() == expected.keys() and all(
+        dims[name] == size or (optional and not isinstance(dims[name], int))
+        for name, size in expected.items()
+    )
+    if inputs - optional != set(_INPUTS) or not fits:
         raise CheckpointError(
-            f"{str(checkpoint.model)!r} maps {inputs} to {dims}; the checkpoint's metadata needs "
-            f"['attention_mask', 'input_ids'] to {expected}. Make the file again with "
-            "`rag-tools export`."
+            f"{str(checkpoint.model)!r} maps {sorted(inputs)} to {dims}; the checkpoint's metadata "
+            f"needs {list(_INPUTS)} to {expected}. Make the file again with `rag-tools export`."
         )

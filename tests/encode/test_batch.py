@@ -37,17 +37,17 @@ class Held:
     """A session whose first run waits to be let go; it notes the shapes of all."""
 
     def __init__(self, encoder: Encoder) -> None:
-        self.session: Any = encoder._session
+        self.session: Any = encoder._model
         self.shapes: list[tuple[int, int]] = []
         self.running, self.go = threading.Event(), threading.Event()
 
-    def run(self, outputs: list[str], inputs: dict[str, Any]) -> Any:
+    def run(self, inputs: dict[str, Any]) -> Any:
         first = not self.shapes
         self.shapes.append(inputs["input_ids"].shape)
         if first:
             self.running.set()
             assert self.go.wait(TIMEOUT)
-        return self.session.run(outputs, inputs)
+        return self.session.run(inputs)
 
     @property
     def rows(self) -> int:
@@ -61,13 +61,13 @@ def plain() -> Encoder:
 
 @pytest.fixture
 def encoder(plain: Encoder, monkeypatch: pytest.MonkeyPatch) -> Encoder:
-    monkeypatch.setattr(plain, "_session", Held(plain))
+    monkeypatch.setattr(plain, "_model", Held(plain))
     return plain
 
 
 @pytest.fixture
 def held(encoder: Encoder) -> Iterator[Held]:
-    session: Any = encoder._session
+    session: Any = encoder._model
     yield session
     session.go.set()
 
@@ -223,7 +223,7 @@ def hold(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Engine], Held]]:
         engine.warm()
         encoder = engine._opened.encoder
         session = Held(encoder)
-        monkeypatch.setattr(encoder, "_session", session)
+        monkeypatch.setattr(encoder, "_model", session)
         sessions.append(session)
         return session
 

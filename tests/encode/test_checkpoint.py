@@ -311,3 +311,103 @@ def test_a_failed_download_tells_the_way_out(monkeypatch):
     monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
     with pytest.raises(CheckpointError, match=r"somebody/some-model.*offline.*directory"):
         load_checkpoint("somebody/some-model")
+
+
+# -- next-plaid's layout -----------------------------------------------------------------------
+
+
+def exported(copy: Path, **changes: object) -> Path:
+    """The bundled checkpoint as next-plaid's exporter writes one, without the pooled vector."""
+    model = onnx.load(str(copy / "onnx/model_int8.onnx"))
+    graph = model.graph
+    for node in graph.node:
+        node.output[:] = ["output" if name == "token_embeddings" else name for name in node.output]
+        node.input[:] = ["output" if name == "token_embeddings" else name for name in node.input]
+    kept = [value for value in graph.output if value.name == "token_embeddings"]
+    del graph.output[:]
+    graph.output.extend(kept)
+    graph.output[0].name = "output"
+    graph.output[0].type.tensor_type.shape.dim[2].dim_param = "dim"  # left open
+    types = graph.input.add()
+    types.CopyFrom(graph.input[0])
+    types.name = "token_type_ids"
+    settings = {
+        "model_type": "ColBERT",
+        "model_name": "somebody/some-model",
+        "uses_token_type_ids": True,
+        "query_prefix": "",
+        "document_prefix": "",
+        "query_length": 32,
+        "document_length": 512,
+        "do_query_expansion": False,
+        "attend_to_expansion_tokens": False,
+        "skiplist_words": list(load_checkpoint(copy).document_skiplist),
+        "embedding_dim": 128,
+        "mask_token_id": 103,
+        "pad_token_id": 0,
+        "do_lower_case": False,
+    }
+    for path in [*copy.iterdir()]:
+        if path.name != "tokenizer.json":
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    onnx.save(model, str(copy / "model.onnx"))
+    return write(copy, {"onnx_config.json": {**settings, **changes}})
+
+
+def test_next_plaid_vectors_are_those_of_the_source(copy):
+    checkpoint = load_checkpoint(exported(copy))
+    assert checkpoint.layout == "next-plaid"
+    assert (checkpoint.dim, checkpoint.pooled_dim, checkpoint.max_tokens) == (128, None, 512)
+    assert (checkpoint.vocabulary_size, checkpoint.expansion) == (30522, None)
+    ours, theirs = Encoder(checkpoint), Encoder(load_checkpoint())
+    text = "The old mill, by the river: it grinds rye."
+    found, expected = ours.encode_passage(text), theirs.encode_passage(text)
+    assert np.array_equal(found.token_ids, expected.token_ids)
+    assert np.array_equal(found.spans, expected.spans)
+    assert np.abs(found.vectors - expected.vectors).max() < 1e-6
+
+
+def test_next_plaid_settings(copy):
+    directory = exported(
+        copy,
+        query_prefix="[unused0] ",
+        document_prefix="[unused1] ",
+        query_length=24,
+        document_length=180,
+        do_query_expansion=True,
+        attend_to_expansion_tokens=True,
+        skiplist_words=["!", "?"],
+        do_lower_case=True,
+    )
+    checkpoint = load_checkpoint(directory)
+    assert checkpoint.expansion == Expansion("[MASK]", 24, attend=True)
+    assert (checkpoint.query_tokens, checkpoint.max_tokens) == (24, 180)
+    assert checkpoint.markers == ("[unused0] ", "[unused1] ")
+    assert (checkpoint.query_skiplist, checkpoint.document_skiplist) == ((), ("!", "?"))
+    assert checkpoint.lowercase
+    assert len(Encoder(checkpoint).encode_query("mill").vectors) == 24
+
+
+def test_an_eight_bit_model_of_next_plaid_is_preferred(copy):
+    directory = exported(copy)
+    shutil.copy(directory / "model.onnx", directory / "model_int8.onnx")
+    assert load_checkpoint(directory).model.name == "model_int8.onnx"
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"embedding_dim": "many"}, "dim"),
+        ({"do_query_expansion": True, "mask_token_id": 999_999}, "999999"),
+        ({"document_length": [1]}, "positive integer"),
+    ],
+)
+def test_settings_of_next_plaid_that_make_no_sense(copy, changes, message):
+    with pytest.raises(CheckpointError, match=message):
+        load_checkpoint(exported(copy, **changes))
+
+
+def test_a_tokenizer_of_next_plaid_that_is_damaged(copy):
+    directory = write(exported(copy), {"tokenizer.json": {"model": {}}})
+    with pytest.raises(CheckpointError, match="no tokenizer file"):
+        load_checkpoint(directory)

@@ -276,15 +276,15 @@ class Counting:
     def __init__(self, session):
         self.session, self.shapes = session, []
 
-    def run(self, outputs, inputs):
+    def run(self, inputs):
         self.shapes.append(inputs["input_ids"].shape)
-        return self.session.run(outputs, inputs)
+        return self.session.run(inputs)
 
 
 def test_queries_of_about_one_length_take_one_run(monkeypatch):
     encoder = Encoder(load_checkpoint())
-    session = Counting(encoder._session)
-    monkeypatch.setattr(encoder, "_session", session)
+    session = Counting(encoder._model)
+    monkeypatch.setattr(encoder, "_model", session)
     assert encoder.encode_queries([]) == []
     encoder.encode_queries(["one", "stone " * 9, "two stones", LONG, "three", "stone " * 8])
     assert session.shapes[-2:] == [(3, 4), (2, 12)]
@@ -301,8 +301,8 @@ def test_a_model_that_is_not_marked_is_run_on_one_query_at_a_time(tmp_path, monk
     assert content.count(mark) == 1
     file.write_bytes(content.replace(mark, mark.swapcase()))
     encoder = Encoder(load_checkpoint(tmp_path / "copy"))
-    session = Counting(encoder._session)
-    monkeypatch.setattr(encoder, "_session", session)
+    session = Counting(encoder._model)
+    monkeypatch.setattr(encoder, "_model", session)
     texts = ["one", "two stones", "one"]
     for text, embeddings in zip(texts, encoder.encode_queries(texts), strict=True):
         assert_same(embeddings, encoder.encode_passage(text))

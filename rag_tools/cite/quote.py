@@ -28,11 +28,11 @@ from rag_tools.units import CONTEXT, JOINABLE, LEADING, Unit
 from rag_tools.units import units as units_of
 
 # How far below the best a sentence may score to be quoted, and how much further if it touches one
-# that is quoted, or two. 0.021, 0.018, -: 0.433 at 0.618 · 0.026, 0.025, -: 0.417 at 0.652 ·
-# 0.026, 0.022, 0.05: 0.429 at 0.655, and 0.424 at 0.653 if touching ones aren't joined
-MARGIN = 0.026
-BESIDE = 0.022
-BETWEEN = 0.05
+# that is quoted, or two; chosen together with the shares of a score, see `unit_scores`. If touching
+# ones aren't joined, IoU is lower by 0.005.
+MARGIN = 0.03
+BESIDE = 0.025
+BETWEEN = 0.041
 _LAXER = ((1, BESIDE), (2, BETWEEN))
 
 _GAP = 4  # characters between two sentences of a paragraph or a list: white space, marks

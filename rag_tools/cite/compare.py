@@ -31,6 +31,7 @@ RELATED = 0.34
 """The same share, from which a number or a date of a sentence bears on the claim."""
 
 
+_ARTICLES = frozenset(("a", "an", "the"))
 _MEASURED_IN = re.compile(r"\b(?:in|of|by)\s\Z")
 
 
@@ -215,11 +216,16 @@ def _in_place_of(other: Fact, fact: Fact, quote: Sense, claim: Sense) -> bool:
 
 
 def _around(span: Span, sense: Sense) -> set[tuple[int, str]]:
-    """Return the words before and after a place, but for those that carry a sentence."""
+    """Return the words before and after a place, but for those that carry a sentence.
+
+    What begins a text has no word before it: that is what the text is about.
+    """
     before = [token.stem for token in sense.tokens if token.span.end <= span.start]
     after = [token.stem for token in sense.tokens if token.span.start >= span.end]
     found = set()
     for side, words in ((-1, before[::-1]), (1, after)):
         content = [word for word in words[:3] if word in sense.content]
         found |= {(side, word) for word in content[:1]}
+    if set(before) <= _ARTICLES:
+        found.add((-1, ""))
     return found

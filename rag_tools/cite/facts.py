@@ -113,6 +113,7 @@ _WORD = re.compile(r"\w+(?:[.'+#-]\w+|[+#]{1,2}(?!\w))*")
 _OPTION = re.compile(r"(?<![\w$%/.+-])(?:--?[A-Za-z][\w-]*|%[A-Za-z](?!\w))")
 _DOTTED = re.compile(r"[^\W\d_]{2,}(?:[.-]\w+)*\.[^\W\d_]\w+")  # example.org, config.h2
 _PART = re.compile(r"[^\W_]+")
+_ACRONYM = re.compile(r"\b[A-Z]\.?(?:[A-Z]\.?)+(?![^\W_])")
 _LONGEST_ROW = 7  # names that an acronym is made of
 _ROW = re.compile(
     rf"(?:\b[A-Z][^\W_]*+\W{{1,2}}(?:(?:of|the|and|for|in|de)\s){{0,2}}){{1,{_LONGEST_ROW}}}[A-Z][^\W_]*+"
@@ -204,6 +205,12 @@ class Text:
         return frozenset(_OPTION.findall(f"{self._context} ; {self._folded.text}"))
 
     @cached_property
+    def _acronyms(self) -> frozenset[str]:
+        """Words in capitals, such as NASA and U.S."""
+        found = _ACRONYM.findall(f"{self._context} {self._folded.text}")
+        return frozenset(each.replace(".", "").lower() for each in found)
+
+    @cached_property
     def _initials(self) -> frozenset[str]:
         """Initials of names in a row, and of parts of such a row."""
         found = set()
@@ -235,7 +242,7 @@ class Text:
             return self._has_identifier(fact.words)
         return all(self._has_word(word) for word in fact.words) or (
             bool(fact.initials)
-            and (fact.initials in self._words or fact.words[0][0] in self._letters)
+            and (fact.initials in self._acronyms or fact.words[0][0] in self._letters)
         )
 
     def _has_identifier(self, words: tuple[str, ...]) -> bool:

@@ -292,6 +292,12 @@ def test_the_opposite_is_a_conflict(claim: str, quote: str):
     assert against(claim, quote)
 
 
+def test_a_name_that_another_sentence_has_doesnt_stand_for_the_one_that_begins_this_one():
+    quote = "The Tarn turns 12 mills on its way. The Tarn is shorter than the Isel."
+    assert against("The Isel turns 12 mills on its way.", quote) == ["Isel"]
+    assert against("The Tarn turns 12 mills on its way.", quote) == []
+
+
 @pytest.mark.parametrize(("claim", "quote"), ALIKE)
 def test_what_says_the_same_is_none(claim: str, quote: str):
     assert against(claim, quote) == []

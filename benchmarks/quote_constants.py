@@ -53,7 +53,7 @@ class Constants(NamedTuple):
         """Put the values in force."""
         quote.MARGIN = self.margin
         quote.BESIDE, quote.BETWEEN = self.beside, self.between
-        quote._LAXER = ((1, self.beside), (2, self.between))  # noqa: SLF001
+        quote._LAXER = ((1, self.beside), (2, self.between))
         unit_scores.OWN, unit_scores.MEAN = self.own, self.mean
         unit_scores.PASSAGE = 1 - self.own - self.mean
 
@@ -140,7 +140,7 @@ def _drawn(number: int) -> Iterator[Constants]:
 
 
 def _report(asked: Sequence[Asked], results: dict[Constants, list[dict[str, float]]]) -> None:
-    print("| fold | best on the others | chosen on, in use | chosen on, best | left out, in use | left out, best |")
+    print("| fold | best on the others | others, in use | others, best | own, in use | own, best |")
     print("|---|---|---|---|---|---|")
     left_out: dict[str, list[float]] = defaultdict(list)
     for fold in range(FOLDS):
@@ -187,9 +187,9 @@ def _means(
 def _keep(ask: Callable[[], Any], asked: Asked) -> Asked:
     """Ask a question; keep what `quotes` is given."""
     given: list[tuple[tuple[Any, ...], dict[str, Any]]] = []
-    original = hits.quotes
+    original: Callable[..., list[quote.Quote]] = hits.quotes
 
-    def keeping(*args: Any, **named: Any) -> list[quote.Quote]:
+    def keeping(*args: object, **named: object) -> list[quote.Quote]:
         given.append((args, named))
         return original(*args, **named)
 
@@ -245,7 +245,9 @@ def _squad(folder: Path, number: int) -> list[Asked]:
     def ask(engine: Engine) -> Iterator[Asked]:
         for each in chosen:
 
-            def measure(found: Sequence[Cited], answers: Any = each.answers) -> dict[str, float]:
+            def measure(
+                found: Sequence[Cited], answers: Sequence[str] = each.answers
+            ) -> dict[str, float]:
                 text = evidence.documents[found[0].document_id].text if found else ""
                 said = text[found[0].start : found[0].end] if found else ""
                 return {"answer": float(holds_answer(said, answers, budget=200))}
@@ -288,7 +290,7 @@ def _everyday(corpus: Path) -> list[Asked]:
         texts = {each.id: Text(engine.document(each.id).text) for each in engine.documents()}
         for each in read("questions.jsonl"):
 
-            def measure(cited: Sequence[Cited], gold: Any = each["gold"]) -> dict[str, float]:
+            def measure(cited: Sequence[Cited], gold: list[str] = each["gold"]) -> dict[str, float]:
                 first = cited[:1]
                 right = any(is_right(texts[c.document_id], gold, c.start, c.end) for c in first)
                 return {"first": float(right)}

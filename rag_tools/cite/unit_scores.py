@@ -20,9 +20,9 @@ from rag_tools.units import Unit, UnitKind
 # What a sentence's score is made of: MaxSim over its own tokens, how well its tokens match the
 # query on average, which favours sentences that are about it throughout, and the score of the
 # passage, which says what its pronouns mean. Chosen with the margins of `quote` by cross-validation
-# over documents of four sets (``benchmarks/quote_constants.py``). IoU and recall on Chroma's chunking
-# evaluation, first quote right on SQuAD, QED and everyday questions: 0.37, 0.24, 0.39 gave 0.434,
-# 0.652, 0.713, 0.620, 0.380; these give 0.438, 0.642, 0.747, 0.627, 0.405.
+# over documents of four sets (``benchmarks/quote_constants.py``). IoU and recall on Chroma's
+# chunking evaluation, first quote right on SQuAD, QED and everyday questions: 0.37, 0.24, 0.39 gave
+# 0.434, 0.652, 0.713, 0.620, 0.380; these give 0.438, 0.642, 0.747, 0.627, 0.405.
 OWN, MEAN, PASSAGE = 0.485, 0.09, 0.425
 
 # What a heading's score is handicapped by: it repeats a question's words and doesn't answer it, nor

@@ -6,7 +6,7 @@ DATA is the folder of development sets with Chroma's chunking evaluation, SQuAD 
 what ``everyday/fetch.py`` made. Each question is asked once. What `rag_tools.cite.quote.quotes` was
 given for each hit is kept, so that other constants can be tried without encoding or searching.
 
-Settings are drawn at random around the ones in use. In each of three folds, a third of the
+Settings are drawn at random. In each of three folds, a third of the
 documents of every set is left out: the setting that is best on the others, by the mean over the
 sets, is measured on those. The difference between what it has on the documents that it was chosen
 on and on those left out is what choosing flatters.

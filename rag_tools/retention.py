@@ -7,18 +7,24 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from rag_tools import __version__
 from rag_tools.audit.entry import recorded
 from rag_tools.audit.log import AuditLog
+from rag_tools.catalog.history import SETTING
 from rag_tools.catalog.schema import FILE_NAME
 from rag_tools.disk import described
 from rag_tools.errors import IndexAccessError, InvalidQueryError
 from rag_tools.indexer import Indexer
-from rag_tools.opened import OpenIndex
+from rag_tools.instants import now
+from rag_tools.opened import OpenIndex, patterns
 from rag_tools.purge.erase import dead_tokens, erase
 from rag_tools.purge.report import PurgeReport
 from rag_tools.purge.scan import files_in, scan
 from rag_tools.purge.traces import Traces
+from rag_tools.types import VersionRules
+from rag_tools.versioning import rules_of, trim
 from rag_tools.writer import Writer
 
 _LEAST_QUERY = 12  # characters of a query that counts as a quotation of the text that it is in
@@ -68,6 +74,59 @@ class Retention:
             when = int(when.timestamp())
         return self._set("expire", document_ids, {"expires": when})
 
+    def keep_versions(
+        self,
+        keep: bool | Sequence[str] | None = None,
+        *,
+        most: int | None = None,
+        days: float | None = None,
+    ) -> VersionRules:
+        """Set which earlier versions of documents are kept; return what counts from now on.
+
+        Versions that are there and exceed a limit are deleted, except those of documents that are
+        held. What else is there stays.
+
+        Parameters
+        ----------
+        keep
+            Whether versions are kept, or patterns as in a .gitignore of the paths of documents
+            whose versions are; None: as before.
+        most
+            The most earlier versions of a document; 0: no limit; None: as before.
+        days
+            How long a version is kept after it was replaced; 0: for ever; None: as before.
+
+        Raises
+        ------
+        InvalidQueryError
+            If a limit is negative.
+        IndexLockedError, IndexAccessError, AuditError
+            As for `hold`.
+        """
+        update: dict[str, Any] = {} if keep is None else {"keep": patterns(keep)}
+        update |= {"most": most or None} if most is not None else {}
+        update |= {"days": days or None} if days is not None else {}
+        with (
+            recorded(self._opened.audit, "versions", change=True) as entry,
+            self._indexer.session(None) as writer,
+        ):
+            writer.commit()
+            rules = rules_of(writer.catalog)
+            try:
+                rules = VersionRules.model_validate({**rules.model_dump(), **update})
+            except ValidationError as error:
+                raise InvalidQueryError(
+                    f"{most} versions for {days} days: give numbers above 0, or 0 for no limit"
+                ) from error
+            entry.detail = rules.model_dump(mode="json")
+            writer.set_setting(SETTING, rules.model_dump(mode="json"))
+            writer.commit()
+            with writer.catalog.transaction():
+                trim(writer.catalog, rules, now())
+        if keep is not None:
+            self._opened.keep_versions = None  # which was wanted before
+        return rules
+
     def purge(
         self,
         document_ids: Iterable[str] = (),
@@ -112,7 +171,7 @@ class Retention:
         with recorded(log, "purge", change=True) as entry:
             with self._indexer.session(None) as writer:
                 wanted, unknown = _wanted(writer, document_ids, uris)
-                held = tuple(id for id in wanted if writer.catalog.held(id))
+                held = tuple(id for id in wanted if writer.catalog.holds(id))
                 ids = [id for id in wanted if id not in held]
                 purged, remarks = erase(writer, opened.directory, ids, traces)
                 left = dead_tokens(writer, opened.directory, traces)
@@ -159,7 +218,7 @@ class Retention:
             passage_tokens=self._opened.settings.passage_tokens,
             bits=self._opened.settings.bits,
         ) as writer:
-            known = [id for id in ids if writer.catalog.document_key(id) is not None]
+            known = [id for id in ids if writer.catalog.knows(id)]
             erase(writer, directory, known, Traces())
         return bool(known)
 
@@ -169,9 +228,7 @@ class Retention:
             recorded(self._opened.audit, event, change=True) as entry,
             self._indexer.session(None) as writer,
         ):
-            entry.documents = known = [
-                id for id in ids if writer.catalog.document_key(id) is not None
-            ]
+            entry.documents = known = [id for id in ids if writer.catalog.knows(id)]
             entry.detail = dict(terms)
             writer.set_terms(known, terms)
         return len(known)
@@ -184,9 +241,9 @@ def _wanted(
     known: list[str] = []
     unknown: list[str] = []
     for id in dict.fromkeys(ids):
-        (unknown if writer.catalog.document_key(id) is None else known).append(id)
+        (known if writer.catalog.knows(id) else unknown).append(id)
     for uri in dict.fromkeys(uris):
-        found = writer.catalog.ids_of(uri)
+        found = [*writer.catalog.ids_of(uri), *writer.catalog.version_ids_of(uri)]
         known += found
         unknown += [] if found else [uri]
     return list(dict.fromkeys(known)), tuple(unknown)

@@ -21,6 +21,7 @@ def status(opened: OpenIndex) -> Status:
     with opened.reader.view() as view:
         counts = view.catalog.counts()
         version = view.catalog.format_version
+        versions = view.catalog.count_versions()
         roots = tuple(view.catalog.roots())
         snapshot = view.snapshot
     loss = mean_loss((segment.loss, segment.n_tokens) for segment in snapshot.segments.values())
@@ -35,6 +36,7 @@ def status(opened: OpenIndex) -> Status:
         documents=counts.documents,
         passages=counts.passages,
         tombstones=counts.tombstones,
+        versions=versions,
         tokens=sum(segment.n_tokens for segment in snapshot.segments.values()),
         segments=len(snapshot.segments),
         centroids=0 if snapshot.codebook is None else len(snapshot.codebook),

@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from rag_tools.catalog.catalog import RETIRED
 from rag_tools.catalog.rows import Known, SourceState
 from rag_tools.errors import IngestError, InvalidQueryError, UnreadableFileError
 from rag_tools.git_sync import GitOptions, is_repository_root, plan_revision
@@ -285,7 +286,7 @@ def _plan_root(
                 tally.retired += 1
                 continue
             retired -= {document_id(file.path.as_uri())}  # it was named by itself
-            writer.set_retired(retired)
+            writer.set_setting(RETIRED, sorted(retired))
         try:
             terms = labelling.terms(file.path, sidecar=file.sidecar)
         except IngestError as error:  # a document whose readers aren't known isn't indexed
@@ -306,6 +307,7 @@ def _plan_root(
             is_root=file.path == root,
             hidden=options.hidden,
             terms=terms,
+            root=name,
         )
         read_file = functools.partial(
             _read_if_changed,

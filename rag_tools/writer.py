@@ -22,8 +22,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rag_tools.carrying import Source, Wanted, assign, copies
-from rag_tools.catalog.catalog import RETIRED
-from rag_tools.catalog.restricted import DEFAULT_DENY
 from rag_tools.catalog.rows import (
     Address,
     NewPassage,
@@ -43,9 +41,9 @@ from rag_tools.ingest.chunk import chunk
 from rag_tools.ingest.seen import Seen, seen
 from rag_tools.integrity import explained
 from rag_tools.locking import acquire
-from rag_tools.quota import SETTING as QUOTA
 from rag_tools.quota import Room
-from rag_tools.types import Document, Progress, Quota
+from rag_tools.types import Document, Progress, Provenance
+from rag_tools.versioning import keep_versions, record_provenance
 
 HELD = "is held: it is kept as it is until it is released (rag-tools release ID)"
 
@@ -147,7 +145,10 @@ class Writer:
             self._lock.release()
 
     def prepare(
-        self, document: Document, source: tuple[str, SourceState] | None = None
+        self,
+        document: Document,
+        source: tuple[str, SourceState] | None = None,
+        provenance: Provenance | None = None,
     ) -> Prepared:
         """Split a document into passages and make it ready to be stored.
 
@@ -174,7 +175,7 @@ class Writer:
             columns = encode_document(document)
             size = len(columns.text) + len(columns.structure) + len(columns.metadata)
             self._room.take(document.id, size, len(passages) * self._passage_tokens)
-            return Prepared(document, passages, columns, source)
+            return Prepared(document, passages, columns, source, provenance)
         except IngestError:
             raise
         except Exception as error:
@@ -204,9 +205,14 @@ class Writer:
         ):
             self.commit()
 
-    def delete(self, document_id: str) -> None:
-        """Delete a document at the next commit; an unknown id is ignored."""
+    def delete(self, document_id: str, *, vanished: bool = False) -> None:
+        """Delete a document at the next commit; an unknown id is ignored.
+
+        Its earlier versions are deleted too, unless it `vanished`: because its file is gone.
+        """
         self._batch.deleted.add(document_id)
+        if vanished:
+            self._batch.vanished.add(document_id)
 
     def touch(self, document_id: str, state: SourceState) -> None:
         """Record the state of the file that a document was read from, at the next commit."""
@@ -221,17 +227,9 @@ class Writer:
         """Forget a synced path at the next commit."""
         self._batch.roots[path] = None
 
-    def set_url_template(self, template: str | None) -> None:
-        """Set the template for citations' URLs at the next commit; None removes it."""
-        self._batch.settings["url_template"] = template
-
-    def set_default_deny(self, *, denied: bool) -> None:
-        """Set at the next commit whether no caller may read documents without labels."""
-        self._batch.settings[DEFAULT_DENY] = denied
-
-    def set_quota(self, quota: Quota) -> None:
-        """Set what the index may hold, at the next commit."""
-        self._batch.settings[QUOTA] = quota.model_dump()
+    def set_setting(self, name: str, value: Any) -> None:  # noqa: ANN401 - JSON
+        """Store a setting of the index at the next commit."""
+        self._batch.settings[name] = value
 
     def set_terms(
         self, document_ids: Iterable[str], terms: Mapping[str, int | bool | None]
@@ -239,10 +237,6 @@ class Writer:
         """Set when documents expire, or whether they are held, at the next commit."""
         for id in document_ids:
             self._batch.terms[id] = terms
-
-    def set_retired(self, document_ids: Iterable[str]) -> None:
-        """Keep these documents from being indexed again by a sync, from the next commit on."""
-        self._batch.settings[RETIRED] = sorted(set(document_ids))
 
     def commit(self) -> None:
         """Make all changes since the last commit durable, and visible to readers at once."""
@@ -417,15 +411,17 @@ class Writer:
         freed = {id: catalog.encoded_rows(key) for id, key in deleted.items()}
         sources = self._copied(assign(wanted, freed, fresh, catalog))
         kept = {source.row for source in sources if source.row is not None}
+        since = keep_versions(catalog, batch, deleted)
         for key in deleted.values():
             catalog.delete_document(key, kept=kept)
         remaining = iter(
             NewPassage(passage, key, source.address, source.row)
             for (_, passage, key), source in zip(wanted, sources, strict=True)
         )
-        for (document, passages, columns, file), _ in batch.documents.values():
+        for (document, passages, columns, file, _), _ in batch.documents.values():
             rows = list(itertools.islice(remaining, len(passages)))
             catalog.insert_document(document, columns, rows, file)
+        record_provenance(catalog, batch, since)
         # Of what an interruption left, no document may want every passage.
         taken = {source.address for source in sources}
         catalog.insert_tombstones(item for item in fresh.items() if item[1] not in taken)

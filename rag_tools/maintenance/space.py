@@ -7,6 +7,7 @@ from pathlib import Path
 
 from rag_tools.catalog.catalog import Catalog
 from rag_tools.disk import bytes_on_disk, failures_named
+from rag_tools.quota import SETTING as QUOTA
 from rag_tools.quota import quota_of
 from rag_tools.types import CompactReport, Quota
 from rag_tools.writer import Writer
@@ -92,5 +93,5 @@ def set_quota(directory: Path, *, documents: int | None = None, size: int | None
     quota = quota.model_copy(update=update)
     if update:
         with failures_named(directory), Writer(directory, None) as writer:
-            writer.set_quota(quota)
+            writer.set_setting(QUOTA, quota.model_dump())
     return quota

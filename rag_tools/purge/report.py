@@ -12,11 +12,12 @@ from rag_tools.types import Value
 
 
 class Purged(Value):
-    """A document that was purged: its id, the hash of its text, and its number of passages."""
+    """A document that was purged: its id, the hash of its text, its passages, earlier versions."""
 
     id: str
     sha256: str
     passages: int
+    versions: int = 0
 
 
 class Scanned(Value):

@@ -21,7 +21,7 @@ MOST_LINES = 500
 # other, as long as there is no cycle.
 LAYERS = [
     {"errors", "limits", "closing", "cores", "tracing", "file_uri", "compaction", "processor"}
-    | {"handoff", "durations", "member_uri"},
+    | {"handoff", "durations", "instants", "member_uri"},
     {"types", "disk"},
     {"audit"},
     {"sentences", "units", "folding", "ingest", "encode", "index", "evidence", "wire", "screening"},
@@ -31,13 +31,13 @@ LAYERS = [
     {"reader"},
     {"restricted"},
     {"cite", "rerank", "duplicates", "second_stage"},
-    {"hits", "writer", "carrying", "gathered", "locking", "quota", "watching"},
+    {"hits", "writer", "carrying", "gathered", "locking", "quota", "watching", "versioning"},
     {"meter"},
     {"intake"},
     {"web_sync", "git_sync"},
     {"sync", "creation", "sources", "purge"},
     {"opened"},
-    {"searcher", "indexer", "documents", "status"},
+    {"searcher", "indexer", "documents", "status", "history"},
     {"checking", "aio", "maintenance", "watch", "retention"},
     {"engine"},
     {"client", "frameworks"},

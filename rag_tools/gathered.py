@@ -27,7 +27,8 @@ Recall = Callable[[Seen], Embeddings | None]
 class Prepared(NamedTuple):
     """A document that is ready to be put: its passages, its columns, the file it was read from.
 
-    And where it is from; None: a program added it.
+    And where it is from; None: a program added it. Since when its text is the current one, in
+    milliseconds; None: since the next commit.
     """
 
     document: Document
@@ -35,6 +36,16 @@ class Prepared(NamedTuple):
     columns: DocumentColumns
     source: tuple[str, SourceState] | None
     provenance: Provenance | None = None
+    since: int | None = None
+
+
+class EarlierVersion(NamedTuple):
+    """A version of a document from elsewhere: from when to when it was current, in milliseconds."""
+
+    columns: DocumentColumns
+    since: int | None
+    until: int
+    provenance: Provenance | None
 
 
 class Pending(NamedTuple):
@@ -87,6 +98,7 @@ class Batch:
     documents: dict[str, Pending] = field(default_factory=dict)
     deleted: set[str] = field(default_factory=set)
     vanished: set[str] = field(default_factory=set)
+    versions: list[EarlierVersion] = field(default_factory=list)
     touched: dict[str, SourceState] = field(default_factory=dict)
     roots: dict[str, dict[str, Any] | None] = field(default_factory=dict)
     settings: dict[str, Any] = field(default_factory=dict)
@@ -105,6 +117,7 @@ class Batch:
             or self.roots
             or self.settings
             or self.terms
+            or self.versions
         )
 
     def finished(self) -> Batch:

@@ -70,6 +70,7 @@ class Indexer:
         access: AccessRules | None = None,
         within: Sequence[str | Path] = (),
         web: WebOptions | None = None,
+        remote: bool = True,
         progress: Progress | None = None,
     ) -> SyncReport:
         """Bring the index up to date with files and folders.
@@ -110,6 +111,8 @@ class Indexer:
             were synced before keep their options. Nothing of other machines is read.
         web
             How pages are collected; `WebOptions.allow_private` counts for repositories too.
+        remote
+            Whether pages and repositories are looked at that were synced before, without `paths`.
         progress
             Called as work advances: with the stage ``scan`` while files are listed, then with
             ``index``, whose total doesn't change. If it raises, the work ends; what was committed
@@ -165,6 +168,7 @@ class Indexer:
                 meter=meter,
                 within=folders,
                 elsewhere=elsewhere,
+                remote=remote,
             )
             moment = int(time.time())
             expired = [

@@ -13,11 +13,17 @@ from rag_tools import __version__
 from rag_tools.audit.entry import recorded
 from rag_tools.audit.log import AuditLog
 from rag_tools.catalog.history import SETTING
-from rag_tools.catalog.schema import FILE_NAME
 from rag_tools.disk import described
-from rag_tools.errors import IndexAccessError, InvalidQueryError
+from rag_tools.errors import IndexAccessError, InvalidQueryError, RagToolsError
 from rag_tools.indexer import Indexer
 from rag_tools.instants import now
+from rag_tools.maintenance.backup_purge import (
+    Copies,
+    PurgedCopy,
+    copies_in,
+    purge_backup,
+    purge_index,
+)
 from rag_tools.opened import OpenIndex, patterns
 from rag_tools.purge.erase import dead_tokens, erase
 from rag_tools.purge.report import PurgeReport
@@ -149,7 +155,8 @@ class Retention:
         uris
             Or where they came from.
         backups
-            Directories: indexes in them are purged in the same way.
+            Directories: backups in them are made anew without the documents, whatever these were
+            when a backup was made, and copies of the index are purged in the same way.
         also
             Other files and directories to search, such as logs and exports.
 
@@ -178,11 +185,19 @@ class Retention:
                 content = traces.beside(writer.catalog) if ids else {}
             entry.documents = ids
             queries = _erase_queries(log, ids, traces) if ids else 0
-            also_purged = [str(path) for path in _indexes(backups) if self._purge_backup(path, ids)]
             logs = [] if log is None else log.files()
             places = [opened.directory, *logs, *map(Path, backups), *map(Path, also)]
             try:
-                files, found = scan(files_in(places), content)
+                copies, also_purged, more = _purge_copies(backups, [*ids, *unknown], traces)
+                unknown = tuple(
+                    name for name in unknown if not any(name in copy.names for copy in copies)
+                )
+                remarks += more
+                done = {Path(file.path) for copy in copies for file in copy.files}
+                rest = [path for path in files_in(places) if path not in done]
+                files, found = scan(rest, content)
+                files += [file for copy in copies for file in copy.files]
+                found += [finding for copy in copies for finding in copy.findings]
             except OSError as error:
                 raise IndexAccessError(
                     f"the documents were purged, but not everything could be searched: "
@@ -190,7 +205,7 @@ class Retention:
                 ) from error
             if found:
                 remarks.append(
-                    "make backups that hold findings anew or delete them, and purge again; if the "
+                    "delete files that hold findings, or make them anew, and purge again; if the "
                     "log of commits holds them, a process that reads still needs it: close it"
                 )
             report = PurgeReport(
@@ -209,18 +224,6 @@ class Retention:
             ).sign(None if log is None else log.key)
             entry.detail = {"findings": len(report.findings), "report": report.signature}
         return report
-
-    def _purge_backup(self, directory: Path, ids: Sequence[str]) -> bool:
-        """Purge an index in a backup; tell whether it held any of the documents."""
-        with Writer(
-            directory,
-            self._opened.encoder,
-            passage_tokens=self._opened.settings.passage_tokens,
-            bits=self._opened.settings.bits,
-        ) as writer:
-            known = [id for id in ids if writer.catalog.knows(id)]
-            erase(writer, directory, known, Traces())
-        return bool(known)
 
     def _set(self, event: str, document_ids: Iterable[str], terms: Mapping[str, Any]) -> int:
         ids = list(dict.fromkeys(document_ids))
@@ -249,6 +252,33 @@ def _wanted(
     return list(dict.fromkeys(known)), tuple(unknown)
 
 
+def _purge_copies(
+    folders: Sequence[str | Path], names: Sequence[str], traces: Traces
+) -> tuple[list[PurgedCopy], list[str], list[str]]:
+    """Purge the backups and the indexes in some folders.
+
+    Returns
+    -------
+    tuple
+        What became of them, the paths of those that held any of the documents, and remarks.
+    """
+    done: list[PurgedCopy] = []
+    held: list[str] = []
+    remarks: list[str] = []
+    found = copies_in(folders) if names else Copies([], [])
+    for purge, paths in ((purge_backup, found.backups), (purge_index, found.indexes)):
+        for path in paths:
+            try:
+                copy = purge(path, names, traces)
+            except RagToolsError as error:  # its files are searched as they are
+                remarks.append(f"{path} couldn't be purged: {error}")
+                continue
+            done.append(copy)
+            remarks += copy.remarks
+            held += [str(path)] if copy.documents else []
+    return done, held, remarks
+
+
 def _erase_queries(log: AuditLog | None, ids: Sequence[str], traces: Traces) -> int:
     if log is None:
         return 0
@@ -265,8 +295,3 @@ def _erase_queries(log: AuditLog | None, ids: Sequence[str], traces: Traces) -> 
         )
 
     return log.erase_queries(concerned, f"purge of {len(ids)} documents")
-
-
-def _indexes(folders: Iterable[str | Path]) -> list[Path]:
-    """Return the directories of indexes in some folders."""
-    return sorted({path.parent for folder in folders for path in Path(folder).rglob(FILE_NAME)})

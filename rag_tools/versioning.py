@@ -13,7 +13,7 @@ from rag_tools.catalog.rows import StoredDocument
 from rag_tools.catalog.writing import CatalogWriter
 from rag_tools.gathered import Batch
 from rag_tools.ingest.discover import is_wanted
-from rag_tools.instants import milliseconds, now, shown
+from rag_tools.instants import now, shown
 from rag_tools.types import Origin, Provenance, VersionRules
 
 _DAY = 86_400_000  # milliseconds
@@ -52,7 +52,9 @@ def keep_versions(
     rules = VersionRules.model_validate(batch.settings.get(SETTING, catalog.setting(SETTING, {})))
     wanted = is_wanted(rules.keep, ())
     moment = now()
-    since: dict[str, int | None] = dict.fromkeys(batch.documents, moment)
+    since: dict[str, int | None] = {
+        id: pending.prepared.since or moment for id, pending in batch.documents.items()
+    }
     kept = []
     for id in batch.deleted:
         pending, key = batch.documents.get(id), deleted.get(id)
@@ -97,14 +99,17 @@ def trim_old(catalog: CatalogWriter) -> None:
 def record_provenance(
     catalog: CatalogWriter, batch: Batch, since: Mapping[str, int | None]
 ) -> None:
-    """Record where the documents are from that a commit has inserted."""
+    """Record where the documents are from that a commit has inserted; insert its versions."""
     for id, pending in batch.documents.items():
-        told = pending.prepared.provenance
-        began = since[id]
-        if told is not None and told.imported is not None and began is not None:
-            began = min(began, milliseconds(told.at))  # its text was current there since then
-        told = provenance(None) if told is None else told
-        catalog.set_provenance(id, began, told.model_dump_json(exclude_none=True))
+        told = pending.prepared.provenance or provenance(None)
+        catalog.set_provenance(id, since[id], told.model_dump_json(exclude_none=True))
+    for version in batch.versions:
+        known = version.provenance
+        catalog.insert_version(
+            version.columns,
+            (version.since, version.until),
+            None if known is None else known.model_dump_json(exclude_none=True),
+        )
 
 
 def _path(row: StoredDocument) -> str:

@@ -34,7 +34,7 @@ from rag_tools.compaction import SegmentSize, paced, plan
 from rag_tools.disk import sweep
 from rag_tools.encode.encoder import Encoder
 from rag_tools.errors import HeldError, IngestError, fault
-from rag_tools.gathered import Batch, Pending, Prepared, Recall, addresses, halved
+from rag_tools.gathered import Batch, EarlierVersion, Pending, Prepared, Recall, addresses, halved
 from rag_tools.index.codebook import CODEBOOKS, Codebook
 from rag_tools.index.segment import SEGMENTS, Segment, compress, write_segment
 from rag_tools.ingest.chunk import chunk
@@ -203,6 +203,12 @@ class Writer:
             max(batch.passages, len(batch.documents)) >= _SEGMENT_PASSAGES
             or time.monotonic() - batch.began > _COMMIT_SECONDS
         ):
+            self.commit()
+
+    def put_version(self, version: EarlierVersion) -> None:
+        """Add an earlier version of a document at the next commit, unless it is there."""
+        self._batch.versions.append(version)
+        if len(self._batch.versions) >= _QUEUE_PASSAGES:
             self.commit()
 
     def delete(self, document_id: str, *, vanished: bool = False) -> None:
@@ -418,7 +424,7 @@ class Writer:
             NewPassage(passage, key, source.address, source.row)
             for (_, passage, key), source in zip(wanted, sources, strict=True)
         )
-        for (document, passages, columns, file, _), _ in batch.documents.values():
+        for (document, passages, columns, file, *_), _ in batch.documents.values():
             rows = list(itertools.islice(remaining, len(passages)))
             catalog.insert_document(document, columns, rows, file)
         record_provenance(catalog, batch, since)

@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-from rag_tools.catalog.rows import StoredDocument, decode_document
+from rag_tools.catalog.rows import DocumentColumns, StoredDocument, decode_document
 from rag_tools.types import Document
 
 SETTING = "versions"
@@ -198,11 +198,11 @@ class HistoryWriter(History):
         )
 
     def insert_version(
-        self, row: StoredDocument, characters: int, times: tuple[int | None, int], told: str | None
+        self, columns: DocumentColumns, times: tuple[int | None, int], told: str | None
     ) -> None:
         """Insert a version of an import, unless it is there; `times` are from when to when."""
         self._connection.execute(
-            "INSERT INTO labels (labels) VALUES (?) ON CONFLICT DO NOTHING", [row.labels]
+            "INSERT INTO labels (labels) VALUES (?) ON CONFLICT DO NOTHING", [columns.labels]
         )
         self._connection.execute(
             f"INSERT INTO version ({_STORED}, characters, labels, expires, hold, since, until, "
@@ -210,7 +210,7 @@ class HistoryWriter(History):
             "(SELECT key FROM labels WHERE labels = ?7), ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15 "
             "WHERE NOT EXISTS (SELECT 1 FROM version WHERE id = ?1 AND sha256 = ?5 "
             "AND until = ?11)",
-            [*row[:5], characters, *row[5:8], *times, told, *row[8:]],
+            [*columns[:9], *times, told, *columns[9:]],
         )
 
     def set_provenance(self, id: str, since: int | None, provenance: str) -> None:

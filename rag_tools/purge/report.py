@@ -55,7 +55,7 @@ class PurgeReport(Value):
     queries
         Texts of queries that were erased from the audit log.
     backups
-        Indexes among the backups that were purged too.
+        Backups, and copies of the index, that held any of the documents and were purged too.
     traces
         How many byte strings, and runs of token ids, were looked for.
     files

@@ -35,7 +35,7 @@ from rag_tools.watching import STATE, WATCH_LOCK
 
 _LOOK_SECONDS = 1.0  # between looks at what events don't tell: moved folders, single files, time
 _GATHER_MILLISECONDS = 1_000  # for which changes that follow each other are gathered at most
-# After which a group of changes is complete. A save is noticed after 0.07 s; with 100, after 0.16 s.
+# After which a group of changes is complete: a save is noticed after 0.07 s, with 100 after 0.16 s.
 _QUIET_MILLISECONDS = 40
 _POLL_MILLISECONDS = 1_000  # between two looks at every file, where there are no events
 _FIRST_WAIT, _LONGEST_WAIT = 1.0, 300.0  # seconds after a failure
@@ -167,7 +167,6 @@ class Watcher:
         folders, files
             The places as they were before they were watched and synced.
         """
-        until = None if self._every is None else time.monotonic() + self._every
         for any_changed in changed:
             now = self._places()
             if now[0] != folders:

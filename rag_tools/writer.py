@@ -25,18 +25,16 @@ from rag_tools.carrying import Source, Wanted, assign, copies
 from rag_tools.catalog.rows import (
     Address,
     NewPassage,
-    SegmentRow,
     SourceState,
     encode_document,
 )
 from rag_tools.catalog.writing import CatalogWriter
-from rag_tools.compaction import SegmentSize, paced, plan
-from rag_tools.disk import sweep
 from rag_tools.encode.encoder import Encoder
 from rag_tools.errors import HeldError, IngestError, fault
+from rag_tools.files import Files
 from rag_tools.gathered import Batch, EarlierVersion, Pending, Prepared, Recall, addresses, halved
 from rag_tools.index.codebook import CODEBOOKS, Codebook
-from rag_tools.index.segment import SEGMENTS, Segment, compress, write_segment
+from rag_tools.index.segment import Segment, compress, write_segment
 from rag_tools.ingest.chunk import chunk
 from rag_tools.ingest.seen import Seen, seen
 from rag_tools.integrity import explained
@@ -50,10 +48,9 @@ HELD = "is held: it is kept as it is until it is released (rag-tools release ID)
 _QUEUE_PASSAGES = 256  # encoded together, to keep all cores busy with short documents
 _SEGMENT_PASSAGES = 4096  # per commit: about 190 MB of half-precision embeddings in memory
 _COMMIT_SECONDS = 60.0  # maximum time between commits: the work that a kill can lose
-_MAX_CODEBOOK_PARTS = 8
 
 
-class Writer:
+class Writer(Files):
     """A session of changes to one index; a context manager.
 
     Parameters
@@ -272,65 +269,6 @@ class Writer:
         self._sweep()
         self._room.committed()
 
-    def compact(self, *, thorough: bool = False, throttle: float = 0.0) -> None:
-        """Merge segments if there are too many, and rewrite those with many dead passages.
-
-        The time is O(tokens of these segments), and nothing is encoded. Merged tokens keep their
-        codes, so no precision is lost however often segments are merged.
-
-        Parameters
-        ----------
-        thorough
-            As for `plan`.
-        throttle
-            Seconds to pause for each second of work.
-        """
-        if self._codebook is None:
-            return
-        self._drop_empty_segments()
-        rows = {row.id: row for row in self.catalog.segments()}
-        groups = plan(
-            [
-                SegmentSize(row.id, row.passages, row.tokens, len(self._live(row.id, row.passages)))
-                for row in rows.values()
-            ],
-            thorough=thorough,
-        )
-        if groups and len(self._codebook_files) > 1:  # a single part is mapped, not copied
-            self._write_codebook(self._codebook, first=0)
-        for group in groups:
-            self._merge([rows[id] for id in group], self._codebook, throttle)
-        self._sweep()
-
-    def drop_dead(self) -> None:
-        """Write every segment anew that holds anything deleted: O(tokens of these segments)."""
-        self._drop_empty_segments()
-        for row in self.catalog.segments():
-            if self._codebook is not None and len(self.catalog.tombstones(row.id)):
-                self._merge([row], self._codebook, throttle=0.0)
-        self._sweep()
-
-    def _merge(self, rows: list[SegmentRow], codebook: Codebook, throttle: float) -> None:
-        """Replace segments by one segment of their live passages."""
-        live = [self._live(row.id, row.passages) for row in rows]
-        file = f"{uuid.uuid4().hex}.seg"
-        runs = (
-            run
-            for row, positions in zip(rows, live, strict=True)
-            for run in Segment(self._path(row.file), codebook).runs(positions)
-        )
-        write_segment(self._path(file), paced(runs, throttle), codebook)
-        merged = Segment(self._path(file), codebook)
-        with self.catalog.transaction():
-            (id,) = self._insert_segments([(file, len(merged), merged.n_tokens)])
-            first = 0
-            for row, positions in zip(rows, live, strict=True):
-                self.catalog.move((row.id, positions), (id, first))
-                first += len(positions)
-            for row in rows:
-                self.catalog.delete_segment(row.id)
-            self._finish_transaction()
-
     # -- gathering -------------------------------------------------------------------------------
 
     def _queue(self, passage: Seen) -> bytes:
@@ -449,49 +387,3 @@ class Writer:
         return [
             Source(Address(id, next(positions))) if source.copied else source for source in sources
         ]
-
-    def _insert_segments(self, cuts: Iterable[tuple[str, int, int]]) -> list[int]:
-        return [
-            self.catalog.insert_segment(file, passages=passages, tokens=tokens)
-            for file, passages, tokens in cuts
-        ]
-
-    def _drop_empty_segments(self) -> None:
-        """Drop the segments without a live passage, which nothing in this session can use again."""
-        empty = self.catalog.empty_segments()
-        if empty:
-            with self.catalog.transaction():
-                for id in empty:
-                    self.catalog.delete_segment(id)
-                self._finish_transaction()
-
-    def _finish_transaction(self) -> None:
-        self.catalog.set_codebook_files(self._codebook_files)
-        generation = self.catalog.setting("generation", 0)
-        self.catalog.set_setting("generation", generation + 1)
-
-    def _write_codebook(self, codebook: Codebook, *, first: int) -> Codebook:
-        """Write the centroids from `first` on; `codebook` becomes that of the next commit."""
-        if len(self._codebook_files) >= _MAX_CODEBOOK_PARTS:
-            first = 0  # joins the parts
-        file = f"{uuid.uuid4().hex}.cb"
-        codebook.write(self._directory / CODEBOOKS / file, first=first)
-        files = [*(self._codebook_files if first else []), file]
-        # Set together: an interruption in between would leave parts that don't belong together.
-        self._codebook, self._codebook_files = codebook, files
-        return codebook
-
-    # -- files -----------------------------------------------------------------------------------
-
-    def _path(self, file: str) -> Path:
-        return self._directory / SEGMENTS / file
-
-    def _live(self, segment: int, passages: int) -> NDArray[np.intp]:
-        return np.setdiff1d(np.arange(passages), self.catalog.tombstones(segment))
-
-    def _sweep(self) -> None:
-        """Delete the files that the current commit doesn't refer to."""
-        known = {row.file for row in self.catalog.segments()}
-        known |= set(self.catalog.codebook_files())
-        for folder in (SEGMENTS, CODEBOOKS):
-            sweep(self._directory / folder, known)

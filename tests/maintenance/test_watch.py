@@ -15,8 +15,6 @@ from pathlib import Path
 
 import pytest
 
-from sites import serving
-
 from rag_tools import Engine
 from rag_tools.errors import ConfigurationError, IndexLockedError
 from rag_tools.locking import acquire
@@ -24,6 +22,7 @@ from rag_tools.opened import open_index
 from rag_tools.types import SyncReport, WatchState, WebOptions
 from rag_tools.watch import Watcher, is_remote
 from rag_tools.watching import STATE, watch_state
+from sites import serving
 
 SLOW = 60.0  # far more than anything takes; nothing here measures time
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from rag_tools.disk import bytes_on_disk
 from rag_tools.index.dispatch import kernel_name
 from rag_tools.index.distortion import mean as mean_loss
+from rag_tools.index.recoding import drift
 from rag_tools.opened import OpenIndex
 from rag_tools.types import Status
 from rag_tools.watching import watch_state
@@ -37,6 +38,7 @@ def status(opened: OpenIndex) -> Status:
         passages=counts.passages,
         tombstones=counts.tombstones,
         versions=versions,
+        drift=drift(snapshot.codebook, snapshot.segments),
         tokens=sum(segment.n_tokens for segment in snapshot.segments.values()),
         segments=len(snapshot.segments),
         centroids=0 if snapshot.codebook is None else len(snapshot.codebook),

@@ -106,12 +106,22 @@ def restore(
 
 
 def compact(
-    index: IndexOption = None, throttle: ThrottleOption = 0.0, json: JsonOption = False
+    index: IndexOption = None,
+    recluster: Annotated[
+        bool,
+        typer.Option(
+            "--recluster",
+            help="Train the codebook anew on what is stored, for an index whose documents have "
+            "changed in kind: see drift in status.",
+        ),
+    ] = False,
+    throttle: ThrottleOption = 0.0,
+    json: JsonOption = False,
 ) -> None:
     """Merge the segments of the index, and free the room of deleted passages."""
     from rag_tools.maintenance.space import compact
 
-    _show(compact(options.directory(index), throttle=throttle), json)
+    _show(compact(options.directory(index), recluster=recluster, throttle=throttle), json)
 
 
 def vacuum(index: IndexOption = None, json: JsonOption = False) -> None:

@@ -81,7 +81,7 @@ class Codebook:
     codec
         Fitted to the residuals seen in training.
     energy
-        Mean squared length of the residuals seen in training; None if an earlier release trained it.
+        Mean squared length of the residuals seen in training; None: an earlier release trained it.
     """
 
     quantized: NDArray[np.int8]

@@ -67,11 +67,10 @@ def retrained(codebook: Codebook, stored: Iterable[tuple[Segment, NDArray[np.int
         seen += np.bincount(ids[chosen], minlength=len(seen))
         # Every token needs a centroid, also one that the even sample leaves out.
         rare = np.flatnonzero((seen[ids] == 0) & ~chosen)
-        kinds, first = np.unique(ids[rare], return_index=True)
-        for offset in range(min(_RARE, len(rare))):
-            at = first + offset
-            at = at[at < len(rare)]
-            chosen[rare[at]] = True
+        rare = rare[np.argsort(ids[rare], kind="stable")]
+        kinds, starts, sizes = np.unique(ids[rare], return_index=True, return_counts=True)
+        rank = np.arange(len(rare)) - np.repeat(starts, sizes)
+        chosen[rare[rank < _RARE]] = True
         seen[kinds] += 1
         sampled += _decoded(segment, rows[chosen])
     return Codebook.train(

@@ -169,6 +169,9 @@ class Status(Value):
         Passages that were deleted and still take space.
     versions
         Earlier versions of documents, see `VersionRules`.
+    drift
+        How much farther the latest quarter of the tokens is from its centroids than what the
+        codebook was trained on was: 1 if it is of the same kind. None if it wasn't measured.
     centroids
         Of the codebook.
     cosine
@@ -207,6 +210,7 @@ class Status(Value):
     kernel: str
     watch: WatchState | None = None
     versions: int = 0
+    drift: float | None = None
 
 
 class Progress(Protocol):

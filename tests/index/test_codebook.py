@@ -12,6 +12,7 @@ from rag_tools.errors import IndexCorruptError
 from rag_tools.index import codebook as module
 from rag_tools.index import dispatch
 from rag_tools.index.codebook import Codebook, wanted_centroids
+from rag_tools.index.kmeans import kmeans
 from rag_tools.index.residual import ResidualCodec
 from rag_tools.index.segment import compress
 

@@ -28,6 +28,7 @@ from rag_tools.errors import (
     RagToolsError,
 )
 from rag_tools.index.arrayfile import open_atomically
+from rag_tools.index.recoding import worth_retraining
 from rag_tools.indexer import Indexer
 from rag_tools.opened import OpenIndex
 from rag_tools.types import SyncReport, WatchState
@@ -38,6 +39,8 @@ _GATHER_MILLISECONDS = 1_000  # for which changes that follow each other are gat
 # After which a group of changes is complete: a save is noticed after 0.07 s, with 100 after 0.16 s.
 _QUIET_MILLISECONDS = 40
 _POLL_MILLISECONDS = 1_000  # between two looks at every file, where there are no events
+_IDLE_SECONDS = 30.0  # without a change, after which the codebook may be trained anew
+_THROTTLE = 1.0  # seconds to pause for each second of that
 _FIRST_WAIT, _LONGEST_WAIT = 1.0, 300.0  # seconds after a failure
 
 # File systems whose changes by other machines cause no event here.
@@ -89,6 +92,7 @@ class Watcher:
         self._opened, self._indexer = opened, Indexer(opened)
         self._every, self._events, self._poll, self._report = every, events, poll, report
         self._state = WatchState(process=os.getpid(), events=events, every=every)
+        self._settled = False  # whether the codebook was looked at since the last change
         self._due: float | None = 0.0  # when pages and repositories are next looked at
 
     def run(self, stop: threading.Event) -> None:
@@ -128,6 +132,8 @@ class Watcher:
             report = self._indexer.sync(remote=everything)
             if everything:
                 self._due = None if self._every is None else time.monotonic() + self._every
+            if report.added or report.updated or report.removed:
+                self._settled = False
             update: dict[str, Any] = {
                 "synced": _at(time.time()),
                 "added": len(report.added),
@@ -167,6 +173,7 @@ class Watcher:
         folders, files
             The places as they were before they were watched and synced.
         """
+        since = time.monotonic()
         for any_changed in changed:
             now = self._places()
             if now[0] != folders:
@@ -175,7 +182,30 @@ class Watcher:
                 return False
             if self._due is not None and time.monotonic() >= self._due:
                 return False
+            if not self._settled and time.monotonic() >= since + _IDLE_SECONDS:
+                self._settled = True
+                self._retrain()
         return True
+
+    def _retrain(self) -> None:
+        """Train the codebook anew if documents have changed in kind; searches go on meanwhile.
+
+        A failure, such as a full disk or another writer, is reported. The index is as it was.
+        """
+        try:
+            with self._opened.reader.view() as view:
+                codebook, segments = view.snapshot.codebook, view.snapshot.segments
+            if worth_retraining(codebook, segments):
+                with self._indexer.session(None) as writer:
+                    writer.recluster(throttle=_THROTTLE)
+        except IndexMismatchError:
+            raise
+        except (RagToolsError, OSError) as error:
+            said = described(error) if isinstance(error, OSError) else str(error)
+            self._state = self._state.model_copy(update={"error": said})
+            with suppress(IndexAccessError):
+                self._write()
+            self._report(self._state, None)
 
     def _places(self) -> tuple[_Signature, _Signature]:
         """Return what identifies the folders that are watched, and the state of single files."""

@@ -17,6 +17,15 @@ from rag_tools.index.codebook import Codebook
 from rag_tools.index.distortion import Loss, mean_energy, residual_energy
 from rag_tools.index.segment import Segment, Tokens, compress
 
+MOST_DRIFT = 2.0
+"""Above this drift, training anew is worth its time.
+
+Measured on embeddings of a made-up topic that replaces another, in a search that looks at few
+passages: at a drift of 3.1, recall@10 is 0.21 instead of 0.58. Where documents only come on top, the
+codebook grows for them, the drift is below 1, and training anew gains nothing.
+"""
+_LEAST_TOKENS = 250_000  # every passage of a smaller index is scored, so that none is missed
+
 _RECENT = 0.25  # share of the tokens that are the latest ones
 _SAMPLE = 1 << 19  # tokens to train on, at 256 bytes each with the bundled checkpoint
 _CHUNK = 1 << 16  # tokens that are decoded at a time
@@ -45,6 +54,13 @@ def drift(codebook: Codebook | None, segments: Mapping[int, Segment]) -> float |
         latest.append((segment.energy, segment.n_tokens))
     energy = mean_energy(latest)
     return None if energy is None else energy / codebook.energy
+
+
+def worth_retraining(codebook: Codebook | None, segments: Mapping[int, Segment]) -> bool:
+    """Tell whether searches would find more if the codebook were trained anew."""
+    found = drift(codebook, segments)
+    large = sum(segment.n_tokens for segment in segments.values()) >= _LEAST_TOKENS
+    return large and found is not None and found > MOST_DRIFT
 
 
 def retrained(codebook: Codebook, stored: Iterable[tuple[Segment, NDArray[np.intp]]]) -> Codebook:

@@ -15,8 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from rag_tools import Engine
+from rag_tools import Engine, watch
 from rag_tools.errors import ConfigurationError, IndexLockedError
+from rag_tools.index import recoding
 from rag_tools.locking import acquire
 from rag_tools.opened import open_index
 from rag_tools.types import SyncReport, WatchState, WebOptions
@@ -235,3 +236,25 @@ def test_a_page_of_the_web_is_asked_for_at_intervals_and_only_sent_when_it_chang
             until(lambda: site.asked[-1] == ("/", 304))
             assert [status for path, status in site.asked if path == "/"].count(200) == 1
             assert seen[-1][0].next is not None
+
+
+def test_the_codebook_is_trained_anew_when_documents_changed_in_kind(
+    index: Path, notes: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def codebooks() -> set[str]:
+        return {path.name for path in (index / "codebooks").iterdir()}
+
+    monkeypatch.setattr(recoding, "_LEAST_TOKENS", 1)
+    monkeypatch.setattr(watch, "_IDLE_SECONDS", 0.0)
+    first = codebooks()
+    with watching(index), Engine.open(index) as engine:
+        (notes / "milk.md").write_text("Milk boils over.")
+        until(lambda: "Milk boils over." in texts(engine))
+        until(lambda: codebooks() >= first)
+        known = codebooks()  # grown, and not trained anew: the drift is small
+        monkeypatch.setattr(recoding, "MOST_DRIFT", 0.0)
+        (notes / "coffee.md").write_text("Coffee brews at ninety-five degrees.")
+        until(lambda: texts(engine) >= {"Coffee brews at ninety-five degrees."})
+        until(lambda: not codebooks() & known)
+        assert "Milk" in engine.search("what boils over?").results[0].text
+        engine.check()

@@ -20,8 +20,8 @@ from rag_tools.index.segment import Segment, Tokens, compress
 MOST_DRIFT = 2.0
 """Above this drift, training anew is worth its time.
 
-Measured on embeddings of a made-up topic that replaces another, in a search that looks at few
-passages: at a drift of 3.1, recall@10 is 0.21 instead of 0.58. Where documents only come on top, the
+Measured on embeddings of a made-up topic that replaces another, where a search looks at few
+passages: at a drift of 3.1, recall@10 is 0.21 instead of 0.58. Where documents are only added, the
 codebook grows for them, the drift is below 1, and training anew gains nothing.
 """
 _LEAST_TOKENS = 250_000  # every passage of a smaller index is scored, so that none is missed

@@ -200,7 +200,8 @@ def _held(found: Verification, version: DocumentVersion, how: str) -> Verificati
     return found.model_copy(
         update={
             "status": "stale",
-            "version": version,
+            # Who put it there is for whoever asks for the versions.
+            "version": version.model_copy(update={"provenance": None}),
             "detail": f"The document no longer holds the quote, but {how} in the version that was "
             f"current {since} to {version.until}.",
         }

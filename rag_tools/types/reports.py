@@ -32,7 +32,7 @@ class Verification(Value):
         One sentence for a person.
     version
         Of a ``stale`` or ``missing`` quote: the earlier version of the document in which it stands,
-        if the index keeps it; the latest, or that which was cited.
+        if the index keeps it; the latest, or that which was cited. Without its provenance.
     """
 
     status: VerificationStatus

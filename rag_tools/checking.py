@@ -11,13 +11,22 @@ from rag_tools.cite.answer import Quotation, quotations
 from rag_tools.cite.verify import parse_citations, verify
 from rag_tools.documents import Documents
 from rag_tools.errors import InvalidQueryError, NotFoundError
+from rag_tools.history import History, document_of, entry_of
 from rag_tools.limits import MAX_QUERY, check_answer
 from rag_tools.member_uri import split_locator
 from rag_tools.opened import OpenIndex
+from rag_tools.reader import View
 from rag_tools.searcher import Searcher
-from rag_tools.types import Citation, Verification, Verifications, document_id
-from rag_tools.wire.ids import Place, cited, is_short, resolve
+from rag_tools.types import (
+    Citation,
+    DocumentVersion,
+    Verification,
+    Verifications,
+    document_id,
+)
+from rag_tools.wire.ids import Place, cited, is_short, made_for, resolve
 
+_MOST_VERSIONS = 200  # in which a quote is looked for
 _VERDICTS = ("exact", "moved", "stale", "missing")  # best first
 
 
@@ -40,6 +49,7 @@ class Checker:
         self._audit = opened.audit
         self._searcher = searcher
         self._documents = documents
+        self._history = History(opened.reader)
 
     def verify(self, citation: Citation | Mapping[str, Any]) -> Verification:
         """Check that a quote is still where its citation says.
@@ -47,6 +57,9 @@ class Checker:
         The source itself is read if it is a file that can be read, else the indexed text. A source
         that changed is parsed within the limits of size, time and memory that indexing has; a
         source that exceeds them counts as one that can't be read.
+
+        A quote that isn't there any more is looked for in the earlier versions of the document, if
+        the index keeps them; then it is ``stale``, and `Verification.version` says which has it.
 
         Raises
         ------
@@ -64,12 +77,35 @@ class Checker:
             if key is None:  # the same text may be indexed under another id
                 key = view.catalog.document_key_by_text(citation.document_sha256)
             if key is None:
-                return verify(citation, indexed=None, source=None)
+                return self._in_versions(
+                    view, citation, verify(citation, indexed=None, source=None)
+                )
             indexed = self._reader.document(view, key)
             path, state = view.catalog.source(key)
             url_template = view.url_template
         source = self._sources.read(path, state, indexed)
-        return verify(citation, indexed=indexed, source=source, url_template=url_template)
+        found = verify(citation, indexed=indexed, source=source, url_template=url_template)
+        if found.status in ("exact", "moved"):
+            return found
+        with self._reader.view() as view:
+            return self._in_versions(view, citation, found)
+
+    def _in_versions(self, view: View, citation: Citation, found: Verification) -> Verification:
+        """Return what was found, and in which earlier version the quote stands, if in any."""
+        rows = [
+            row for row in view.catalog.versions_of(citation.document_id) if row.key is not None
+        ]
+        # That which was cited first, then the latest.
+        rows.sort(key=lambda row: (row.sha256 == citation.document_sha256, row.until), reverse=True)
+        moved = None
+        for row in rows[:_MOST_VERSIONS]:
+            document = document_of(self._reader, view, row)
+            status = verify(citation, indexed=document, source=None).status
+            if status == "exact":
+                return _held(found, entry_of(row), "it stands where it was cited")
+            if status == "moved" and moved is None:
+                moved = row
+        return found if moved is None else _held(found, entry_of(moved), "it stands")
 
     def verify_answer(self, answer: str) -> Verifications:
         """Check the quotations of an agent's finished answer, in order; see `quotations`.
@@ -100,6 +136,11 @@ class Checker:
     def _verify_id(self, id: str) -> Verification:
         """Check that the words that a short id was made for stand where it says."""
         place = self._place(id)
+        if place is not None and not place.intact:
+            held = self._history.cited(place.document_id, place.start, place.end, made_for(id))
+            if held is not None:
+                version, text = held
+                place = place._replace(document_sha256=version.sha256, text=text, intact=True)
         if place is not None and place.intact:
             return self.verify(
                 Citation(
@@ -151,6 +192,20 @@ class Checker:
         )
         verdicts = list(map(self.verify, citations))
         return min(verdicts, key=lambda each: _VERDICTS.index(each.status))
+
+
+def _held(found: Verification, version: DocumentVersion, how: str) -> Verification:
+    """Return that a quote is gone, and that an earlier version holds it."""
+    since = f"from {version.since}" if version.since else "from a time that isn't known"
+    return found.model_copy(
+        update={
+            "status": "stale",
+            # Who put it there is for whoever asks for the versions.
+            "version": version.model_copy(update={"provenance": None}),
+            "detail": f"The document no longer holds the quote, but {how} in the version that was "
+            f"current {since} to {version.until}.",
+        }
+    )
 
 
 def _uri(source: str) -> str:

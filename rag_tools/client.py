@@ -19,12 +19,14 @@ from pydantic import BaseModel, ValidationError
 from rag_tools.closing import Closing
 from rag_tools.errors import ConfigurationError, InvalidQueryError, ServerError
 from rag_tools.handoff import ClosedError, Worker
+from rag_tools.instants import milliseconds, shown
 from rag_tools.types import (
     Citation,
     CitedAnswer,
     Fetched,
     Filter,
     Hit,
+    Moment,
     Principal,
     SearchResults,
     Status,
@@ -220,13 +222,17 @@ class Client(Closing):
 
         return cited_answer(answer, lambda claim: self.cite(claim, limit=QUOTES, filter=filter))
 
-    def fetch(self, id: str, *, start: int = 0, end: int | None = None) -> Fetched:
+    def fetch(
+        self, id: str, *, start: int = 0, end: int | None = None, as_of: Moment | None = None
+    ) -> Fetched:
         """Return the same as `Engine.fetch`."""
-        return self._submit(self._fetch(id, start, end)).result()
+        return self._submit(self._fetch(id, start, end, as_of)).result()
 
-    async def afetch(self, id: str, *, start: int = 0, end: int | None = None) -> Fetched:
+    async def afetch(
+        self, id: str, *, start: int = 0, end: int | None = None, as_of: Moment | None = None
+    ) -> Fetched:
         """Return the same as `fetch`."""
-        return await asyncio.wrap_future(self._submit(self._fetch(id, start, end)))
+        return await asyncio.wrap_future(self._submit(self._fetch(id, start, end, as_of)))
 
     def verify(self, citation: Citation | Mapping[str, Any]) -> Verification:
         """Return the same as `Engine.verify`; the server reads the sources."""
@@ -290,10 +296,14 @@ class Client(Closing):
             )
         return Support.model_validate(page.model_dump(exclude={"left_out", "shortened", "notice"}))
 
-    async def _fetch(self, id: str, start: int, end: int | None) -> Fetched:
+    async def _fetch(self, id: str, start: int, end: int | None, as_of: Moment | None) -> Fetched:
+        moment: dict[str, str] = {}  # which earlier servers don't know
+        if as_of is not None:
+            moment["as_of"] = as_of if isinstance(as_of, str) else shown(milliseconds(as_of))
+
         async def read(id: str, start: int, end: int | None) -> Fetched:
             return await self._call(
-                Fetched, "fetch", id=id, start=start, end=end, max_chars=_MAX_CHARS
+                Fetched, "fetch", id=id, start=start, end=end, max_chars=_MAX_CHARS, **moment
             )
 
         fetched = await read(id, start, end)

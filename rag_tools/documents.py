@@ -10,10 +10,11 @@ from rag_tools.audit.log import AuditLog
 from rag_tools.catalog.filters import compile_filter
 from rag_tools.cite.locate import cite_span
 from rag_tools.errors import InvalidQueryError, NotFoundError
+from rag_tools.history import at
 from rag_tools.reader import Reader, View
 from rag_tools.restricted import RestrictedReader
 from rag_tools.screening.flags import flags
-from rag_tools.types import Document, DocumentEntry, Fetched, Filter, Span, Versions
+from rag_tools.types import Document, DocumentEntry, Fetched, Filter, Moment, Span, Versions
 
 _LISTED_TOGETHER = 16  # documents that are read from the catalog at a time
 _SCREENED = 100_000  # characters that are looked at for flags, in 20 ms
@@ -28,16 +29,26 @@ class Documents:
         self._last: tuple[int, Mapping[str, int]] | None = None  # generation and versions
         self._audit = audit
 
-    def document(self, id: str) -> Document:
+    def document(self, id: str, *, as_of: Moment | None = None) -> Document:
         """Return a whole document, as it was added.
+
+        Parameters
+        ----------
+        as_of
+            As it stood at this time, if the index keeps versions, see `rag_tools.history.at`.
+            Default: as it is now.
 
         Raises
         ------
         NotFoundError
-            If no document has this id.
+            If no document has this id, or no version is kept of that time.
+        InvalidQueryError
+            If the time can't be used.
         """
         with recorded(self._audit, "read") as entry, self._reader.view() as view:
             entry.documents = (id,)
+            if as_of is not None:
+                return at(self._reader, view, id, as_of)[0]
             key = view.catalog.document_key(id)
             if key is None:
                 raise NotFoundError(f"no document has the id {id!r}: search for it")
@@ -102,7 +113,14 @@ class Documents:
             return Versions(0, keys)
         return known if known.keys == keys else Versions(known.generation + 1, keys)
 
-    def fetch(self, id: str, *, start: int = 0, end: int | None = None) -> Fetched:
+    def fetch(
+        self,
+        id: str,
+        *,
+        start: int = 0,
+        end: int | None = None,
+        as_of: Moment | None = None,
+    ) -> Fetched:
         """Return the text of a document or of a passage.
 
         Parameters
@@ -112,6 +130,9 @@ class Documents:
         start, end
             Range of code points of the document; default: all of it. The range is ignored for a
             passage, which has its own.
+        as_of
+            As it stood at this time; see `document`. The metadata then have ``since`` and
+            ``until``, from when to when that version was the current one.
 
         Returns
         -------
@@ -122,19 +143,18 @@ class Documents:
         Raises
         ------
         NotFoundError
-            If nothing has this id.
+            If nothing has this id, or no version is kept of that time.
         InvalidQueryError
-            If the range isn't within the document.
+            If the range isn't within the document, or the time can't be used.
         """
         with recorded(self._audit, "read") as entry, self._reader.view() as view:
             entry.documents = (id,)
-            key = view.catalog.document_key(id)
-            if key is None and (passage := _passage_range(id)):
-                key = view.catalog.document_key(id.rpartition(":")[0])
+            owner = id
+            known = view.catalog.versions_of if as_of is not None else view.catalog.document_key
+            if not known(id) and (passage := _passage_range(id)):
+                owner = id.rpartition(":")[0]
                 start, end = passage
-            if key is None:
-                raise NotFoundError(f"no document or passage has the id {id!r}: search for it")
-            document = self._reader.document(view, key)
+            document, times = self._read(view, owner, as_of, asked=id)
         size = len(document.text)
         end = size if end is None else end
         if not 0 <= start <= end <= size:
@@ -159,9 +179,22 @@ class Documents:
                 "start": start,
                 "end": end,
                 "total_characters": size,
+                **times,
                 **({"flags": kinds} if kinds else {}),
             },
         )
+
+    def _read(
+        self, view: View, id: str, as_of: Moment | None, *, asked: str
+    ) -> tuple[Document, dict[str, str | None]]:
+        """Return a document, and from when to when it was so if it is one `as_of` some time."""
+        if as_of is not None:
+            document, version = at(self._reader, view, id, as_of)
+            return document, {"since": version.since, "until": version.until}
+        key = view.catalog.document_key(id)
+        if key is None:
+            raise NotFoundError(f"no document or passage has the id {asked!r}: search for it")
+        return self._reader.document(view, key), {}
 
     def _documents(
         self, condition: str, parameters: Sequence[str | int | float], after: str

@@ -22,6 +22,7 @@ from rag_tools.closing import Closing
 from rag_tools.creation import default_directory
 from rag_tools.documents import Documents
 from rag_tools.encode.embeddings import EncodedQuery
+from rag_tools.history import History
 from rag_tools.index.search import Quality, Signals
 from rag_tools.indexer import Indexer
 from rag_tools.opened import OpenIndex, open_index
@@ -36,6 +37,7 @@ from rag_tools.types import (
     DocumentEntry,
     Fetched,
     Filter,
+    Moment,
     Principal,
     Progress,
     SearchResults,
@@ -59,8 +61,8 @@ class Engine(Closing):
     ----------
     directory
         Directory of the index.
-    aio, retention
-        `search` and `cite` for an event loop; holding, expiring and purging documents.
+    aio, retention, history
+        `search` and `cite` for an event loop; holding, expiring and purging documents; versions.
     """
 
     def __init__(self, opened: OpenIndex) -> None:
@@ -72,6 +74,7 @@ class Engine(Closing):
         self._checker = Checker(opened, self._searcher, self._documents)
         self.aio = AsyncEngine(opened, self._searcher)
         self.retention = Retention(opened, self._indexer)
+        self.history = History(opened.reader, opened.audit)
 
     @classmethod
     def open(
@@ -87,27 +90,12 @@ class Engine(Closing):
         evidence: str | Path | None = None,
         principal: Principal | None = None,
         audit: AuditLog | None = None,
+        keep_versions: bool | Sequence[str] | None = None,
     ) -> Engine:
-        """Open the index in `directory`; errors are those of `rag_tools.opened.open_index`.
+        """Open the index in `directory`, by default ``$RAG_TOOLS_INDEX`` or ``.rag-tools``.
 
-        Parameters
-        ----------
-        directory
-            Default: ``$RAG_TOOLS_INDEX``, else ``.rag-tools`` in the working directory.
-        checkpoint
-            Directory or hub id of a ColBERT checkpoint. Default: the one that the index was made
-            with; for a new index, the bundled one.
-        create
-            Make the index if there is none.
-        principal, audit
-            As whom to read, see `as_`; default: everything, as the owner. Where everything done
-            with the engine is recorded; default: ``$RAG_TOOLS_AUDIT``, else nowhere.
-        passage_tokens, bits, dim
-            Fixed when the index is made: tokens per passage at most, default 180; bits per
-            dimension of a residual, 4, 2 or 1, default 4; dimensions of a token, default all.
-        signals, evidence
-            Weights of the signals that `search` adds to MaxSim, and the directory of the model that
-            its second stage reads passages with, see `SecondStage`; default: no second stage.
+        `create` makes it if there is none, and `principal` reads it as a caller, see `as_`. For the
+        other parameters, and errors, see `rag_tools.opened.open_index`.
         """
         return cls(
             open_index(
@@ -119,6 +107,7 @@ class Engine(Closing):
                 evidence=evidence,
                 principal=principal,
                 audit=audit,
+                keep_versions=keep_versions,
             )
         )
 
@@ -245,9 +234,9 @@ class Engine(Closing):
 
     # -- documents: rag_tools.documents ------------------------------------------------------------
 
-    def document(self, id: str) -> Document:
+    def document(self, id: str, *, as_of: Moment | None = None) -> Document:
         """Return a whole document, as it was added. See `Documents.document`."""
-        return self._documents.document(id)
+        return self._documents.document(id, as_of=as_of)
 
     def documents(
         self, *, filter: Filter | None = None, after: str = ""
@@ -263,9 +252,11 @@ class Engine(Closing):
         """Return which version of each document the index holds. See `Documents.versions`."""
         return self._documents.versions(known)
 
-    def fetch(self, id: str, *, start: int = 0, end: int | None = None) -> Fetched:
+    def fetch(
+        self, id: str, *, start: int = 0, end: int | None = None, as_of: Moment | None = None
+    ) -> Fetched:
         """Return the text of a document or of a passage. See `Documents.fetch`."""
-        return self._documents.fetch(id, start=start, end=end)
+        return self._documents.fetch(id, start=start, end=end, as_of=as_of)
 
     # -- checking: rag_tools.checking --------------------------------------------------------------
 

@@ -18,19 +18,34 @@ from numpy.typing import NDArray
 from rag_tools.catalog.rows import Address, DocumentColumns, SourceState
 from rag_tools.encode.embeddings import Embeddings
 from rag_tools.ingest.seen import Seen
-from rag_tools.types import Document, Passage
+from rag_tools.types import Document, Passage, Provenance
 
 Recall = Callable[[Seen], Embeddings | None]
 """Returns the embeddings of a passage that were made elsewhere; None if it doesn't have them."""
 
 
 class Prepared(NamedTuple):
-    """A document that is ready to be put: its passages, its columns, the file it was read from."""
+    """A document that is ready to be put: its passages, its columns, the file it was read from.
+
+    And where it is from; None: a program added it. Since when its text is the current one, in
+    milliseconds; None: since the next commit.
+    """
 
     document: Document
     passages: list[Passage]
     columns: DocumentColumns
     source: tuple[str, SourceState] | None
+    provenance: Provenance | None = None
+    since: int | None = None
+
+
+class EarlierVersion(NamedTuple):
+    """A version of a document from elsewhere: from when to when it was current, in milliseconds."""
+
+    columns: DocumentColumns
+    since: int | None
+    until: int
+    provenance: Provenance | None
 
 
 class Pending(NamedTuple):
@@ -65,6 +80,8 @@ class Batch:
 
     Attributes
     ----------
+    vanished
+        The ids of those among `deleted` whose files are gone.
     passages
         Of the documents, those that needn't be encoded included.
     queued
@@ -80,6 +97,8 @@ class Batch:
     began: float = field(default_factory=time.monotonic)
     documents: dict[str, Pending] = field(default_factory=dict)
     deleted: set[str] = field(default_factory=set)
+    vanished: set[str] = field(default_factory=set)
+    versions: list[EarlierVersion] = field(default_factory=list)
     touched: dict[str, SourceState] = field(default_factory=dict)
     roots: dict[str, dict[str, Any] | None] = field(default_factory=dict)
     settings: dict[str, Any] = field(default_factory=dict)
@@ -98,6 +117,7 @@ class Batch:
             or self.roots
             or self.settings
             or self.terms
+            or self.versions
         )
 
     def finished(self) -> Batch:

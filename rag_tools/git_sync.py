@@ -133,6 +133,8 @@ def plan_revision(
             file.size,
             metadata=_metadata(repository.url, commit, changes.get(file.path)),
             hidden=options.hidden,
+            root=root,
+            revision=commit,
         )
         planned.append((source, functools.partial(_read, revision, file, state, max_bytes)))
 

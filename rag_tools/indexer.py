@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from rag_tools.audit.entry import recorded
+from rag_tools.catalog.history import SETTING as VERSIONS
+from rag_tools.catalog.restricted import DEFAULT_DENY
 from rag_tools.cite.locate import check_url_template
 from rag_tools.disk import failures_named
 from rag_tools.errors import (
@@ -40,6 +42,7 @@ from rag_tools.types import (
     SyncReport,
     WebOptions,
 )
+from rag_tools.versioning import rules_of, trim_old
 from rag_tools.web_sync import is_page_root, page_root
 from rag_tools.writer import HELD, Writer
 
@@ -67,6 +70,7 @@ class Indexer:
         access: AccessRules | None = None,
         within: Sequence[str | Path] = (),
         web: WebOptions | None = None,
+        remote: bool = True,
         progress: Progress | None = None,
     ) -> SyncReport:
         """Bring the index up to date with files and folders.
@@ -107,6 +111,8 @@ class Indexer:
             were synced before keep their options. Nothing of other machines is read.
         web
             How pages are collected; `WebOptions.allow_private` counts for repositories too.
+        remote
+            Whether pages and repositories are looked at that were synced before, without `paths`.
         progress
             Called as work advances: with the stage ``scan`` while files are listed, then with
             ``index``, whose total doesn't change. If it raises, the work ends; what was committed
@@ -151,9 +157,9 @@ class Indexer:
             self.session(meter) as writer,
         ):
             if url_template is not None:
-                writer.set_url_template(url_template or None)
+                writer.set_setting("url_template", url_template or None)
             if access is not None and access.default_deny is not None:
-                writer.set_default_deny(denied=access.default_deny)
+                writer.set_setting(DEFAULT_DENY, access.default_deny)
             report = sync(
                 writer,
                 [(root, options) for root in roots],
@@ -162,9 +168,15 @@ class Indexer:
                 meter=meter,
                 within=folders,
                 elsewhere=elsewhere,
+                remote=remote,
             )
-            expired = writer.catalog.expired(int(time.time()))
+            moment = int(time.time())
+            expired = [
+                *writer.catalog.expired(moment),
+                *writer.catalog.expired_versions(moment),
+            ]
             erase(writer, self._opened.directory, expired, Traces())
+            trim_old(writer.catalog)
             report = report.model_copy(
                 update={"removed": (*report.removed, *expired), "expired": len(expired)}
             )
@@ -230,11 +242,9 @@ class Indexer:
             self.session(None) as writer,
         ):
             entry.documents = known = [
-                id
-                for id in dict.fromkeys(document_ids)
-                if writer.catalog.document_key(id) is not None
+                id for id in dict.fromkeys(document_ids) if writer.catalog.knows(id)
             ]
-            if held := [id for id in known if writer.catalog.held(id)]:
+            if held := [id for id in known if writer.catalog.holds(id)]:
                 raise HeldError(f"nothing was deleted: {', '.join(held[:10])} {HELD}")
             for id in known:
                 writer.delete(id)
@@ -275,6 +285,12 @@ class Indexer:
                 recall=recall,
             ) as writer,
         ):
+            wanted = opened.keep_versions
+            if wanted is not None:
+                rules = rules_of(writer.catalog)
+                if rules.keep != wanted:
+                    changed = rules.model_copy(update={"keep": wanted})
+                    writer.set_setting(VERSIONS, changed.model_dump())
             yield writer
 
 

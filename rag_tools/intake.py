@@ -24,11 +24,12 @@ from rag_tools.ingest.contents import Contents
 from rag_tools.ingest.discover import LeftOut, file_type
 from rag_tools.ingest.formats import format_suffix
 from rag_tools.ingest.labelling import labelled
-from rag_tools.ingest.load import lacks_grammar
+from rag_tools.ingest.load import lacks_grammar, loader_of
 from rag_tools.ingest.members import has_members
 from rag_tools.ingest.worker import Worker
 from rag_tools.meter import Meter
-from rag_tools.types import Document, Metadata, Skipped, SyncReport, document_id
+from rag_tools.types import Document, Metadata, Origin, Skipped, SyncReport, document_id
+from rag_tools.versioning import provenance
 from rag_tools.writer import HELD, Writer
 
 _TYPES_NAMED = 12  # maximum number of file types in a report of what was left out
@@ -70,6 +71,8 @@ class Source(NamedTuple):
         Whether members are read whose names start with a dot.
     terms
         What was laid down about it outside of it, see `SourceState`.
+    root, revision
+        The root that it is of, and the commit if that is a repository.
     """
 
     path: str
@@ -82,6 +85,8 @@ class Source(NamedTuple):
     is_root: bool = False
     hidden: bool = False
     terms: str | None = None
+    root: str | None = None
+    revision: str | None = None
 
     @property
     def shown(self) -> str:
@@ -184,15 +189,15 @@ class Intake:
             left = source.characters
         self._meter.settled(left)
 
-    def remove(self, gone: Iterable[Known]) -> None:
-        """Delete the documents of files that are gone."""
+    def remove(self, gone: Iterable[Known], *, vanished: bool = True) -> None:
+        """Delete the documents of files that are gone; see `Writer.delete`."""
         for known in gone:
             for id in known.ids:
                 if self._writer.catalog.held(id):
                     reason = f"its file is gone, and it {HELD}"
                     self.tally.skipped.append(Skipped(path=self._path(id), reason=reason))
                     continue
-                self._writer.delete(id)
+                self._writer.delete(id, vanished=vanished)
                 self.tally.removed.append(id)
 
     def _path(self, id: str) -> str:
@@ -234,12 +239,15 @@ class Intake:
                 if _has_expired(document):
                     self.tally.retired += 1
                     if not several:
-                        self.remove([source.known] if source.known else [])
+                        self.remove([source.known] if source.known else [], vanished=False)
                     continue
                 # Until all of them are in the index, the file counts as one that wasn't read.
+                loader = loader_of(name, None if several else data)
+                origin = Origin(root=source.root, revision=source.revision, loader=loader)
                 prepared = self._writer.prepare(
                     document,
                     (source.path, UNSETTLED._replace(terms=source.terms) if several else state),
+                    provenance(origin),
                 )
             except Exception as error:
                 if not several:

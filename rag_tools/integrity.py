@@ -7,6 +7,7 @@ checksum, such as the title of a document, can't be told from one that was writt
 from __future__ import annotations
 
 import contextlib
+import json
 import sqlite3
 import struct
 import zlib
@@ -135,6 +136,7 @@ def _damage(directory: Path) -> Iterator[Damage]:
             with catalog.state():
                 yield from _catalog(catalog)
                 yield from _documents(catalog)
+                yield from _versions(catalog)
                 yield from _files(directory, catalog)
         except (IndexCorruptError, *_SYMPTOMS) as error:
             _reraise_trouble(error)
@@ -213,6 +215,28 @@ def _documents(catalog: Catalog) -> Iterator[Damage]:
         except _SYMPTOMS as error:
             _reraise_trouble(error)
             yield _named("passage", name, error)
+
+
+def _versions(catalog: Catalog) -> Iterator[Damage]:
+    """Read every earlier version whole, and where the documents are from."""
+    for key in catalog.version_keys():
+        row = catalog.stored_version(key)
+        name = f"{row.id}, version {key}"
+        try:
+            if decode_document(row).sha256 != row.sha256:
+                problem = "its text isn't the one that its checksum was made of"
+                yield Damage(kind="version", name=name, problem=problem)
+        except (RagToolsError, *_SYMPTOMS) as error:
+            _reraise_trouble(error)
+            yield _named("version", name, error)
+    for key in catalog.all_keys():
+        try:
+            _, told = catalog.provenance(key)
+            if told is not None:
+                json.loads(told)
+        except _SYMPTOMS as error:
+            _reraise_trouble(error)
+            yield _named("version", f"where document #{key} is from", error)
 
 
 def covers(ranges: Iterable[tuple[int, int]], text: str) -> bool:

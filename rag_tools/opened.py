@@ -7,7 +7,7 @@ is done with them is in `searcher`, `indexer`, `documents` and `checking`, besid
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from copy import copy
 from pathlib import Path
 from typing import Any
@@ -42,13 +42,34 @@ def open_index(
     evidence: str | Path | None = None,
     principal: Principal | None = None,
     audit: AuditLog | None = None,
+    keep_versions: bool | Sequence[str] | None = None,
 ) -> OpenIndex:
-    """Open the index in a directory; parameters are those of `Engine.open`.
+    """Open the index in a directory.
 
     Parameters
     ----------
+    directory
+        `Engine.open` takes ``$RAG_TOOLS_INDEX`` by default, else ``.rag-tools`` in the working
+        directory.
+    checkpoint
+        Directory or hub id of a ColBERT checkpoint. Default: the one that the index was made with;
+        for a new index, the bundled one.
+    create
+        Make the index if there is none.
     asked
-        Values of ``passage_tokens``, ``bits`` and ``dim``; None leaves one to the index.
+        What is fixed when the index is made: ``passage_tokens``, tokens per passage at most,
+        default 180; ``bits`` per dimension of a residual, 4, 2 or 1, default 4; and ``dim``,
+        dimensions of a token, default all. None leaves one to the index.
+    signals, evidence
+        Weights of the signals that `search` adds to MaxSim, and the directory of the model that its
+        second stage reads passages with, see `SecondStage`; default: no second stage.
+    principal, audit
+        As whom to read; default: everything, as the owner. Where everything done with the engine is
+        recorded; default: ``$RAG_TOOLS_AUDIT``, else nowhere.
+    keep_versions
+        Whether earlier versions of documents are kept from the next change on, or patterns as in a
+        .gitignore of those whose are, see `VersionRules`. Stored with the index; default: as it was
+        stored, and in a new index, no.
 
     Raises
     ------
@@ -90,8 +111,14 @@ def open_index(
         signals=signals or Signals(),
         evidence=evidence,
         audit=audit and (audit if audit.index else audit.of(str(directory))),
+        keep_versions=None if keep_versions is None else patterns(keep_versions),
     )
     return opened if principal is None else opened.as_(principal, closes=True)
+
+
+def patterns(keep: bool | Sequence[str]) -> tuple[str, ...]:
+    """Return the patterns of documents whose earlier versions are kept, see `VersionRules`."""
+    return (("*",) if keep else ()) if isinstance(keep, bool) else tuple(keep)
 
 
 class OpenIndex(Closing):
@@ -114,6 +141,9 @@ class OpenIndex(Closing):
         Directory of the evidence model of the second stage; None leaves that stage out.
     audit
         Where what is done with the index is recorded; None: nowhere.
+    keep_versions
+        Patterns of the documents whose earlier versions are kept from the next change on; None: as
+        the index says.
     """
 
     def __init__(
@@ -126,9 +156,11 @@ class OpenIndex(Closing):
         signals: Signals,
         evidence: str | Path | None = None,
         audit: AuditLog | None = None,
+        keep_versions: tuple[str, ...] | None = None,
     ) -> None:
         self.directory = directory
         self.audit = audit
+        self.keep_versions = keep_versions
         self.reader = reader
         self.settings = settings
         self.signals = signals
@@ -204,6 +236,7 @@ class OpenIndex(Closing):
             "evidence": self.evidence,
             "principal": self.principal,
             "audit": self.audit,
+            "keep_versions": self.keep_versions,
         }
 
     @property

@@ -7,18 +7,30 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from rag_tools import __version__
 from rag_tools.audit.entry import recorded
 from rag_tools.audit.log import AuditLog
-from rag_tools.catalog.schema import FILE_NAME
+from rag_tools.catalog.history import SETTING
 from rag_tools.disk import described
-from rag_tools.errors import IndexAccessError, InvalidQueryError
+from rag_tools.errors import IndexAccessError, InvalidQueryError, RagToolsError
 from rag_tools.indexer import Indexer
-from rag_tools.opened import OpenIndex
+from rag_tools.instants import now
+from rag_tools.maintenance.backup_purge import (
+    Copies,
+    PurgedCopy,
+    copies_in,
+    purge_backup,
+    purge_index,
+)
+from rag_tools.opened import OpenIndex, patterns
 from rag_tools.purge.erase import dead_tokens, erase
 from rag_tools.purge.report import PurgeReport
 from rag_tools.purge.scan import files_in, scan
 from rag_tools.purge.traces import Traces
+from rag_tools.types import VersionRules
+from rag_tools.versioning import rules_of, trim
 from rag_tools.writer import Writer
 
 _LEAST_QUERY = 12  # characters of a query that counts as a quotation of the text that it is in
@@ -68,6 +80,59 @@ class Retention:
             when = int(when.timestamp())
         return self._set("expire", document_ids, {"expires": when})
 
+    def keep_versions(
+        self,
+        keep: bool | Sequence[str] | None = None,
+        *,
+        most: int | None = None,
+        days: float | None = None,
+    ) -> VersionRules:
+        """Set which earlier versions of documents are kept; return what counts from now on.
+
+        Versions that are there and exceed a limit are deleted, except those of documents that are
+        held. What else is there stays.
+
+        Parameters
+        ----------
+        keep
+            Whether versions are kept, or patterns as in a .gitignore of the paths of documents
+            whose versions are; None: as before.
+        most
+            The most earlier versions of a document; 0: no limit; None: as before.
+        days
+            How long a version is kept after it was replaced; 0: for ever; None: as before.
+
+        Raises
+        ------
+        InvalidQueryError
+            If a limit is negative.
+        IndexLockedError, IndexAccessError, AuditError
+            As for `hold`.
+        """
+        update: dict[str, Any] = {} if keep is None else {"keep": patterns(keep)}
+        update |= {"most": most or None} if most is not None else {}
+        update |= {"days": days or None} if days is not None else {}
+        with (
+            recorded(self._opened.audit, "versions", change=True) as entry,
+            self._indexer.session(None) as writer,
+        ):
+            writer.commit()
+            rules = rules_of(writer.catalog)
+            try:
+                rules = VersionRules.model_validate({**rules.model_dump(), **update})
+            except ValidationError as error:
+                raise InvalidQueryError(
+                    f"{most} versions for {days} days: give numbers above 0, or 0 for no limit"
+                ) from error
+            entry.detail = rules.model_dump(mode="json")
+            writer.set_setting(SETTING, rules.model_dump(mode="json"))
+            writer.commit()
+            with writer.catalog.transaction():
+                trim(writer.catalog, rules, now())
+        if keep is not None:
+            self._opened.keep_versions = None  # which was wanted before
+        return rules
+
     def purge(
         self,
         document_ids: Iterable[str] = (),
@@ -90,7 +155,8 @@ class Retention:
         uris
             Or where they came from.
         backups
-            Directories: indexes in them are purged in the same way.
+            Directories: backups in them are made anew without the documents, whatever these were
+            when a backup was made, and copies of the index are purged in the same way.
         also
             Other files and directories to search, such as logs and exports.
 
@@ -112,18 +178,26 @@ class Retention:
         with recorded(log, "purge", change=True) as entry:
             with self._indexer.session(None) as writer:
                 wanted, unknown = _wanted(writer, document_ids, uris)
-                held = tuple(id for id in wanted if writer.catalog.held(id))
+                held = tuple(id for id in wanted if writer.catalog.holds(id))
                 ids = [id for id in wanted if id not in held]
                 purged, remarks = erase(writer, opened.directory, ids, traces)
                 left = dead_tokens(writer, opened.directory, traces)
                 content = traces.beside(writer.catalog) if ids else {}
             entry.documents = ids
             queries = _erase_queries(log, ids, traces) if ids else 0
-            also_purged = [str(path) for path in _indexes(backups) if self._purge_backup(path, ids)]
             logs = [] if log is None else log.files()
             places = [opened.directory, *logs, *map(Path, backups), *map(Path, also)]
             try:
-                files, found = scan(files_in(places), content)
+                copies, also_purged, more = _purge_copies(backups, [*ids, *unknown], traces)
+                unknown = tuple(
+                    name for name in unknown if not any(name in copy.names for copy in copies)
+                )
+                remarks += more
+                done = {Path(file.path) for copy in copies for file in copy.files}
+                rest = [path for path in files_in(places) if path not in done]
+                files, found = scan(rest, content)
+                files += [file for copy in copies for file in copy.files]
+                found += [finding for copy in copies for finding in copy.findings]
             except OSError as error:
                 raise IndexAccessError(
                     f"the documents were purged, but not everything could be searched: "
@@ -131,7 +205,7 @@ class Retention:
                 ) from error
             if found:
                 remarks.append(
-                    "make backups that hold findings anew or delete them, and purge again; if the "
+                    "delete files that hold findings, or make them anew, and purge again; if the "
                     "log of commits holds them, a process that reads still needs it: close it"
                 )
             report = PurgeReport(
@@ -151,27 +225,13 @@ class Retention:
             entry.detail = {"findings": len(report.findings), "report": report.signature}
         return report
 
-    def _purge_backup(self, directory: Path, ids: Sequence[str]) -> bool:
-        """Purge an index in a backup; tell whether it held any of the documents."""
-        with Writer(
-            directory,
-            self._opened.encoder,
-            passage_tokens=self._opened.settings.passage_tokens,
-            bits=self._opened.settings.bits,
-        ) as writer:
-            known = [id for id in ids if writer.catalog.document_key(id) is not None]
-            erase(writer, directory, known, Traces())
-        return bool(known)
-
     def _set(self, event: str, document_ids: Iterable[str], terms: Mapping[str, Any]) -> int:
         ids = list(dict.fromkeys(document_ids))
         with (
             recorded(self._opened.audit, event, change=True) as entry,
             self._indexer.session(None) as writer,
         ):
-            entry.documents = known = [
-                id for id in ids if writer.catalog.document_key(id) is not None
-            ]
+            entry.documents = known = [id for id in ids if writer.catalog.knows(id)]
             entry.detail = dict(terms)
             writer.set_terms(known, terms)
         return len(known)
@@ -184,12 +244,39 @@ def _wanted(
     known: list[str] = []
     unknown: list[str] = []
     for id in dict.fromkeys(ids):
-        (unknown if writer.catalog.document_key(id) is None else known).append(id)
+        (known if writer.catalog.knows(id) else unknown).append(id)
     for uri in dict.fromkeys(uris):
-        found = writer.catalog.ids_of(uri)
+        found = [*writer.catalog.ids_of(uri), *writer.catalog.version_ids_of(uri)]
         known += found
         unknown += [] if found else [uri]
     return list(dict.fromkeys(known)), tuple(unknown)
+
+
+def _purge_copies(
+    folders: Sequence[str | Path], names: Sequence[str], traces: Traces
+) -> tuple[list[PurgedCopy], list[str], list[str]]:
+    """Purge the backups and the indexes in some folders.
+
+    Returns
+    -------
+    tuple
+        What became of them, the paths of those that held any of the documents, and remarks.
+    """
+    done: list[PurgedCopy] = []
+    held: list[str] = []
+    remarks: list[str] = []
+    found = copies_in(folders) if names else Copies([], [])
+    for purge, paths in ((purge_backup, found.backups), (purge_index, found.indexes)):
+        for path in paths:
+            try:
+                copy = purge(path, names, traces)
+            except RagToolsError as error:  # its files are searched as they are
+                remarks.append(f"{path} couldn't be purged: {error}")
+                continue
+            done.append(copy)
+            remarks += copy.remarks
+            held += [str(path)] if copy.documents else []
+    return done, held, remarks
 
 
 def _erase_queries(log: AuditLog | None, ids: Sequence[str], traces: Traces) -> int:
@@ -208,8 +295,3 @@ def _erase_queries(log: AuditLog | None, ids: Sequence[str], traces: Traces) -> 
         )
 
     return log.erase_queries(concerned, f"purge of {len(ids)} documents")
-
-
-def _indexes(folders: Iterable[str | Path]) -> list[Path]:
-    """Return the directories of indexes in some folders."""
-    return sorted({path.parent for folder in folders for path in Path(folder).rglob(FILE_NAME)})

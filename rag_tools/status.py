@@ -5,6 +5,7 @@ from __future__ import annotations
 from rag_tools.disk import bytes_on_disk
 from rag_tools.index.dispatch import kernel_name
 from rag_tools.index.distortion import mean as mean_loss
+from rag_tools.index.recoding import drift
 from rag_tools.opened import OpenIndex
 from rag_tools.types import Status
 from rag_tools.watching import watch_state
@@ -21,6 +22,7 @@ def status(opened: OpenIndex) -> Status:
     with opened.reader.view() as view:
         counts = view.catalog.counts()
         version = view.catalog.format_version
+        versions = view.catalog.count_versions()
         roots = tuple(view.catalog.roots())
         snapshot = view.snapshot
     loss = mean_loss((segment.loss, segment.n_tokens) for segment in snapshot.segments.values())
@@ -35,6 +37,8 @@ def status(opened: OpenIndex) -> Status:
         documents=counts.documents,
         passages=counts.passages,
         tombstones=counts.tombstones,
+        versions=versions,
+        drift=drift(snapshot.codebook, snapshot.segments),
         tokens=sum(segment.n_tokens for segment in snapshot.segments.values()),
         segments=len(snapshot.segments),
         centroids=0 if snapshot.codebook is None else len(snapshot.codebook),

@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from rag_tools.catalog.catalog import RETIRED
 from rag_tools.catalog.rows import Known, SourceState
 from rag_tools.errors import IngestError, InvalidQueryError, UnreadableFileError
 from rag_tools.git_sync import GitOptions, is_repository_root, plan_revision
@@ -90,6 +91,7 @@ def sync(
     meter: Meter,
     within: Sequence[Path] = (),
     elsewhere: Mapping[str, WebOptions | GitOptions] | None = None,
+    remote: bool = True,
 ) -> SyncReport:
     """Bring the index in step with the files under `roots`, and with what is `elsewhere`.
 
@@ -114,13 +116,15 @@ def sync(
         count, and so does a root around one of `roots`. Nothing `elsewhere` is synced then.
     elsewhere
         Pages of the web and repositories, as roots are stored, with their options.
+    remote
+        Whether those that were synced before count among everything.
     """
     started = time.monotonic()
     tally = Tally()
     intake = Intake(writer, worker, tally, meter, max_bytes=max_bytes)
-    remote: dict[str, WebOptions | GitOptions | None] = dict(elsewhere or {})
-    if not (roots or remote or within):
-        remote = dict.fromkeys(filter(is_remote, writer.catalog.roots()))
+    distant: dict[str, WebOptions | GitOptions | None] = dict(elsewhere or {})
+    if remote and not (roots or distant or within):
+        distant = dict.fromkeys(filter(is_remote, writer.catalog.roots()))
     stored = {
         path: (Path(path), SyncOptions.from_json(options))
         for path, options in writer.catalog.roots().items()
@@ -165,7 +169,7 @@ def sync(
             )
     with contextlib.ExitStack() as opened:
         finishing: list[Finish] = []
-        for path, chosen in remote.items():
+        for path, chosen in distant.items():
             if isinstance(chosen, WebOptions) or (chosen is None and is_page_root(path)):
                 found, finish = plan_pages(
                     writer, path, chosen, intake, meter=meter, max_bytes=max_bytes
@@ -285,7 +289,7 @@ def _plan_root(
                 tally.retired += 1
                 continue
             retired -= {document_id(file.path.as_uri())}  # it was named by itself
-            writer.set_retired(retired)
+            writer.set_setting(RETIRED, sorted(retired))
         try:
             terms = labelling.terms(file.path, sidecar=file.sidecar)
         except IngestError as error:  # a document whose readers aren't known isn't indexed
@@ -306,6 +310,7 @@ def _plan_root(
             is_root=file.path == root,
             hidden=options.hidden,
             terms=terms,
+            root=name,
         )
         read_file = functools.partial(
             _read_if_changed,

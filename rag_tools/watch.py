@@ -1,7 +1,8 @@
 """Keeping an index up to date: syncing when files change, and at intervals.
 
 Each sync is that of `rag_tools.indexer`: it compares all files with what is indexed, so that no
-event of the file system has to be right, only in time.
+event of the file system has to be right, only in time. What is on other machines is asked for at
+the beginning and at intervals, not whenever a file is saved.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from rag_tools.errors import (
     RagToolsError,
 )
 from rag_tools.index.arrayfile import open_atomically
+from rag_tools.index.recoding import worth_retraining
 from rag_tools.indexer import Indexer
 from rag_tools.opened import OpenIndex
 from rag_tools.types import SyncReport, WatchState
@@ -34,8 +36,11 @@ from rag_tools.watching import STATE, WATCH_LOCK
 
 _LOOK_SECONDS = 1.0  # between looks at what events don't tell: moved folders, single files, time
 _GATHER_MILLISECONDS = 1_000  # for which changes that follow each other are gathered at most
-_QUIET_MILLISECONDS = 100  # after which a group of changes is complete
+# After which a group of changes is complete: a save is noticed after 0.07 s, with 100 after 0.16 s.
+_QUIET_MILLISECONDS = 40
 _POLL_MILLISECONDS = 1_000  # between two looks at every file, where there are no events
+_IDLE_SECONDS = 30.0  # without a change, after which the codebook may be trained anew
+_THROTTLE = 1.0  # seconds to pause for each second of that
 _FIRST_WAIT, _LONGEST_WAIT = 1.0, 300.0  # seconds after a failure
 
 # File systems whose changes by other machines cause no event here.
@@ -55,7 +60,8 @@ class Watcher:
     opened
         The index. What is watched are the files and folders that were synced before.
     every
-        Seconds between syncs, whatever changes; None: only at changes.
+        Seconds between syncs with everything, whatever changes; None: only files are watched, and
+        pages of the web and repositories are looked at once.
     events
         Whether to watch for changes.
     poll
@@ -86,6 +92,8 @@ class Watcher:
         self._opened, self._indexer = opened, Indexer(opened)
         self._every, self._events, self._poll, self._report = every, events, poll, report
         self._state = WatchState(process=os.getpid(), events=events, every=every)
+        self._settled = False  # whether the codebook was looked at since the last change
+        self._due: float | None = 0.0  # when pages and repositories are next looked at
 
     def run(self, stop: threading.Event) -> None:
         """Sync now, and then at every change, until `stop` is set.
@@ -119,8 +127,13 @@ class Watcher:
         wait = min(_FIRST_WAIT * 2**failures, _LONGEST_WAIT)
         report = None
         now = time.time()
+        everything = self._due is not None and time.monotonic() >= self._due
         try:
-            report = self._indexer.sync()
+            report = self._indexer.sync(remote=everything)
+            if everything:
+                self._due = None if self._every is None else time.monotonic() + self._every
+            if report.added or report.updated or report.removed:
+                self._settled = False
             update: dict[str, Any] = {
                 "synced": _at(time.time()),
                 "added": len(report.added),
@@ -129,7 +142,9 @@ class Watcher:
                 "skipped": len(report.skipped),
                 "failures": 0,
                 "error": None,
-                "next": None if self._every is None else _at(now + self._every),
+                "next": None
+                if self._due is None
+                else _at(now + max(0.0, self._due - time.monotonic())),
             }
         except IndexMismatchError:  # it is another index now: whoever wants to can open it
             raise
@@ -158,16 +173,39 @@ class Watcher:
         folders, files
             The places as they were before they were watched and synced.
         """
-        until = None if self._every is None else time.monotonic() + self._every
+        since = time.monotonic()
         for any_changed in changed:
             now = self._places()
             if now[0] != folders:
                 return True
             if stop.is_set() or any_changed or now[1] != files:
                 return False
-            if until is not None and time.monotonic() >= until:
+            if self._due is not None and time.monotonic() >= self._due:
                 return False
+            if not self._settled and time.monotonic() >= since + _IDLE_SECONDS:
+                self._settled = True
+                self._retrain()
         return True
+
+    def _retrain(self) -> None:
+        """Train the codebook anew if documents have changed in kind; searches go on meanwhile.
+
+        A failure, such as a full disk or another writer, is reported. The index is as it was.
+        """
+        try:
+            with self._opened.reader.view() as view:
+                codebook, segments = view.snapshot.codebook, view.snapshot.segments
+            if worth_retraining(codebook, segments):
+                with self._indexer.session(None) as writer:
+                    writer.recluster(throttle=_THROTTLE)
+        except IndexMismatchError:
+            raise
+        except (RagToolsError, OSError) as error:
+            said = described(error) if isinstance(error, OSError) else str(error)
+            self._state = self._state.model_copy(update={"error": said})
+            with suppress(IndexAccessError):
+                self._write()
+            self._report(self._state, None)
 
     def _places(self) -> tuple[_Signature, _Signature]:
         """Return what identifies the folders that are watched, and the state of single files."""

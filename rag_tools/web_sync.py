@@ -98,6 +98,7 @@ def plan_pages(
             len(page.response.body),
             metadata=_metadata(page),
             is_root=page.asked == root,
+            root=root,
         )
         planned.append((source, functools.partial(_read, page, entry)))
 

@@ -22,40 +22,35 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rag_tools.carrying import Source, Wanted, assign, copies
-from rag_tools.catalog.catalog import RETIRED
-from rag_tools.catalog.restricted import DEFAULT_DENY
 from rag_tools.catalog.rows import (
     Address,
     NewPassage,
-    SegmentRow,
     SourceState,
     encode_document,
 )
 from rag_tools.catalog.writing import CatalogWriter
-from rag_tools.compaction import SegmentSize, paced, plan
-from rag_tools.disk import sweep
 from rag_tools.encode.encoder import Encoder
 from rag_tools.errors import HeldError, IngestError, fault
-from rag_tools.gathered import Batch, Pending, Prepared, Recall, addresses, halved
+from rag_tools.files import Files
+from rag_tools.gathered import Batch, EarlierVersion, Pending, Prepared, Recall, addresses, halved
 from rag_tools.index.codebook import CODEBOOKS, Codebook
-from rag_tools.index.segment import SEGMENTS, Segment, compress, write_segment
+from rag_tools.index.segment import Segment, compress, write_segment
 from rag_tools.ingest.chunk import chunk
 from rag_tools.ingest.seen import Seen, seen
 from rag_tools.integrity import explained
 from rag_tools.locking import acquire
-from rag_tools.quota import SETTING as QUOTA
 from rag_tools.quota import Room
-from rag_tools.types import Document, Progress, Quota
+from rag_tools.types import Document, Progress, Provenance
+from rag_tools.versioning import keep_versions, record_provenance
 
 HELD = "is held: it is kept as it is until it is released (rag-tools release ID)"
 
 _QUEUE_PASSAGES = 256  # encoded together, to keep all cores busy with short documents
 _SEGMENT_PASSAGES = 4096  # per commit: about 190 MB of half-precision embeddings in memory
 _COMMIT_SECONDS = 60.0  # maximum time between commits: the work that a kill can lose
-_MAX_CODEBOOK_PARTS = 8
 
 
-class Writer:
+class Writer(Files):
     """A session of changes to one index; a context manager.
 
     Parameters
@@ -147,7 +142,10 @@ class Writer:
             self._lock.release()
 
     def prepare(
-        self, document: Document, source: tuple[str, SourceState] | None = None
+        self,
+        document: Document,
+        source: tuple[str, SourceState] | None = None,
+        provenance: Provenance | None = None,
     ) -> Prepared:
         """Split a document into passages and make it ready to be stored.
 
@@ -174,7 +172,7 @@ class Writer:
             columns = encode_document(document)
             size = len(columns.text) + len(columns.structure) + len(columns.metadata)
             self._room.take(document.id, size, len(passages) * self._passage_tokens)
-            return Prepared(document, passages, columns, source)
+            return Prepared(document, passages, columns, source, provenance)
         except IngestError:
             raise
         except Exception as error:
@@ -204,9 +202,20 @@ class Writer:
         ):
             self.commit()
 
-    def delete(self, document_id: str) -> None:
-        """Delete a document at the next commit; an unknown id is ignored."""
+    def put_version(self, version: EarlierVersion) -> None:
+        """Add an earlier version of a document at the next commit, unless it is there."""
+        self._batch.versions.append(version)
+        if len(self._batch.versions) >= _QUEUE_PASSAGES:
+            self.commit()
+
+    def delete(self, document_id: str, *, vanished: bool = False) -> None:
+        """Delete a document at the next commit; an unknown id is ignored.
+
+        Its earlier versions are deleted too, unless it `vanished`: because its file is gone.
+        """
         self._batch.deleted.add(document_id)
+        if vanished:
+            self._batch.vanished.add(document_id)
 
     def touch(self, document_id: str, state: SourceState) -> None:
         """Record the state of the file that a document was read from, at the next commit."""
@@ -221,17 +230,9 @@ class Writer:
         """Forget a synced path at the next commit."""
         self._batch.roots[path] = None
 
-    def set_url_template(self, template: str | None) -> None:
-        """Set the template for citations' URLs at the next commit; None removes it."""
-        self._batch.settings["url_template"] = template
-
-    def set_default_deny(self, *, denied: bool) -> None:
-        """Set at the next commit whether no caller may read documents without labels."""
-        self._batch.settings[DEFAULT_DENY] = denied
-
-    def set_quota(self, quota: Quota) -> None:
-        """Set what the index may hold, at the next commit."""
-        self._batch.settings[QUOTA] = quota.model_dump()
+    def set_setting(self, name: str, value: Any) -> None:  # noqa: ANN401 - JSON
+        """Store a setting of the index at the next commit."""
+        self._batch.settings[name] = value
 
     def set_terms(
         self, document_ids: Iterable[str], terms: Mapping[str, int | bool | None]
@@ -239,10 +240,6 @@ class Writer:
         """Set when documents expire, or whether they are held, at the next commit."""
         for id in document_ids:
             self._batch.terms[id] = terms
-
-    def set_retired(self, document_ids: Iterable[str]) -> None:
-        """Keep these documents from being indexed again by a sync, from the next commit on."""
-        self._batch.settings[RETIRED] = sorted(set(document_ids))
 
     def commit(self) -> None:
         """Make all changes since the last commit durable, and visible to readers at once."""
@@ -271,65 +268,6 @@ class Writer:
             self._finish_transaction()
         self._sweep()
         self._room.committed()
-
-    def compact(self, *, thorough: bool = False, throttle: float = 0.0) -> None:
-        """Merge segments if there are too many, and rewrite those with many dead passages.
-
-        The time is O(tokens of these segments), and nothing is encoded. Merged tokens keep their
-        codes, so no precision is lost however often segments are merged.
-
-        Parameters
-        ----------
-        thorough
-            As for `plan`.
-        throttle
-            Seconds to pause for each second of work.
-        """
-        if self._codebook is None:
-            return
-        self._drop_empty_segments()
-        rows = {row.id: row for row in self.catalog.segments()}
-        groups = plan(
-            [
-                SegmentSize(row.id, row.passages, row.tokens, len(self._live(row.id, row.passages)))
-                for row in rows.values()
-            ],
-            thorough=thorough,
-        )
-        if groups and len(self._codebook_files) > 1:  # a single part is mapped, not copied
-            self._write_codebook(self._codebook, first=0)
-        for group in groups:
-            self._merge([rows[id] for id in group], self._codebook, throttle)
-        self._sweep()
-
-    def drop_dead(self) -> None:
-        """Write every segment anew that holds anything deleted: O(tokens of these segments)."""
-        self._drop_empty_segments()
-        for row in self.catalog.segments():
-            if self._codebook is not None and len(self.catalog.tombstones(row.id)):
-                self._merge([row], self._codebook, throttle=0.0)
-        self._sweep()
-
-    def _merge(self, rows: list[SegmentRow], codebook: Codebook, throttle: float) -> None:
-        """Replace segments by one segment of their live passages."""
-        live = [self._live(row.id, row.passages) for row in rows]
-        file = f"{uuid.uuid4().hex}.seg"
-        runs = (
-            run
-            for row, positions in zip(rows, live, strict=True)
-            for run in Segment(self._path(row.file), codebook).runs(positions)
-        )
-        write_segment(self._path(file), paced(runs, throttle), codebook)
-        merged = Segment(self._path(file), codebook)
-        with self.catalog.transaction():
-            (id,) = self._insert_segments([(file, len(merged), merged.n_tokens)])
-            first = 0
-            for row, positions in zip(rows, live, strict=True):
-                self.catalog.move((row.id, positions), (id, first))
-                first += len(positions)
-            for row in rows:
-                self.catalog.delete_segment(row.id)
-            self._finish_transaction()
 
     # -- gathering -------------------------------------------------------------------------------
 
@@ -417,15 +355,17 @@ class Writer:
         freed = {id: catalog.encoded_rows(key) for id, key in deleted.items()}
         sources = self._copied(assign(wanted, freed, fresh, catalog))
         kept = {source.row for source in sources if source.row is not None}
+        since = keep_versions(catalog, batch, deleted)
         for key in deleted.values():
             catalog.delete_document(key, kept=kept)
         remaining = iter(
             NewPassage(passage, key, source.address, source.row)
             for (_, passage, key), source in zip(wanted, sources, strict=True)
         )
-        for (document, passages, columns, file), _ in batch.documents.values():
+        for (document, passages, columns, file, *_), _ in batch.documents.values():
             rows = list(itertools.islice(remaining, len(passages)))
             catalog.insert_document(document, columns, rows, file)
+        record_provenance(catalog, batch, since)
         # Of what an interruption left, no document may want every passage.
         taken = {source.address for source in sources}
         catalog.insert_tombstones(item for item in fresh.items() if item[1] not in taken)
@@ -447,49 +387,3 @@ class Writer:
         return [
             Source(Address(id, next(positions))) if source.copied else source for source in sources
         ]
-
-    def _insert_segments(self, cuts: Iterable[tuple[str, int, int]]) -> list[int]:
-        return [
-            self.catalog.insert_segment(file, passages=passages, tokens=tokens)
-            for file, passages, tokens in cuts
-        ]
-
-    def _drop_empty_segments(self) -> None:
-        """Drop the segments without a live passage, which nothing in this session can use again."""
-        empty = self.catalog.empty_segments()
-        if empty:
-            with self.catalog.transaction():
-                for id in empty:
-                    self.catalog.delete_segment(id)
-                self._finish_transaction()
-
-    def _finish_transaction(self) -> None:
-        self.catalog.set_codebook_files(self._codebook_files)
-        generation = self.catalog.setting("generation", 0)
-        self.catalog.set_setting("generation", generation + 1)
-
-    def _write_codebook(self, codebook: Codebook, *, first: int) -> Codebook:
-        """Write the centroids from `first` on; `codebook` becomes that of the next commit."""
-        if len(self._codebook_files) >= _MAX_CODEBOOK_PARTS:
-            first = 0  # joins the parts
-        file = f"{uuid.uuid4().hex}.cb"
-        codebook.write(self._directory / CODEBOOKS / file, first=first)
-        files = [*(self._codebook_files if first else []), file]
-        # Set together: an interruption in between would leave parts that don't belong together.
-        self._codebook, self._codebook_files = codebook, files
-        return codebook
-
-    # -- files -----------------------------------------------------------------------------------
-
-    def _path(self, file: str) -> Path:
-        return self._directory / SEGMENTS / file
-
-    def _live(self, segment: int, passages: int) -> NDArray[np.intp]:
-        return np.setdiff1d(np.arange(passages), self.catalog.tombstones(segment))
-
-    def _sweep(self) -> None:
-        """Delete the files that the current commit doesn't refer to."""
-        known = {row.file for row in self.catalog.segments()}
-        known |= set(self.catalog.codebook_files())
-        for folder in (SEGMENTS, CODEBOOKS):
-            sweep(self._directory / folder, known)

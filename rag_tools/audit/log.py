@@ -234,7 +234,7 @@ class AuditLog:
                 some = numbers[start : start + _MAX_DOCUMENTS]
                 detail = {"records": some, "why": why[:_MAX_TEXT]}
                 self._append(
-                    {"event": "erase", "outcome": "ok", "actor": _actor().name, "detail": detail}
+                    {"event": "erase", "outcome": "ok", "actor": actor().name, "detail": detail}
                 )
             erased = frozenset(numbers)
             for file in chain.files(self.file):
@@ -355,7 +355,8 @@ def _remade(
     return AuditLog(file, queries=queries, key=key, max_bytes=max_bytes).of(index)
 
 
-def _actor() -> Actor:
+def actor() -> Actor:
+    """Return who acts in the current context."""
     return acting.get() or Actor(_user())
 
 

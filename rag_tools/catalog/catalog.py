@@ -17,6 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rag_tools.catalog import lexical, schema, upgrade
+from rag_tools.catalog.history import History
+from rag_tools.catalog.remains import Remains
 from rag_tools.catalog.rows import (
     UNSETTLED,
     Address,
@@ -36,7 +38,7 @@ RETIRED = "retired"
 """The setting with the ids of documents that a sync doesn't index again."""
 
 
-class Catalog:
+class Catalog(History, Remains):
     """An open catalog, for reading.
 
     What is read in one `state` is of one commit; outside of it, every call reads the last commit.
@@ -44,7 +46,7 @@ class Catalog:
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
-        self._earlier = self.format_version < FORMAT_VERSION
+        self._format = self.format_version
         self._hides_since: int | None = None
 
     @classmethod
@@ -60,14 +62,15 @@ class Catalog:
     def state(self) -> Iterator[None]:
         """Read one committed state for the length of a ``with`` block."""
         with self._transaction("BEGIN"):
-            if self._earlier and self.format_version == FORMAT_VERSION:
+            if self._format < FORMAT_VERSION and self.format_version == FORMAT_VERSION:
                 self._renew()
-                self._earlier = False
+                self._format = FORMAT_VERSION
             yield
 
     def _renew(self) -> None:
         """Read the current format, to which another process has upgraded the catalog."""
         upgrade.read_as_it_is(self._connection)
+        self._hides_since = None
 
     @contextmanager
     def _transaction(self, begin: str) -> Iterator[None]:
@@ -234,7 +237,7 @@ class Catalog:
 
     def expired_addresses(self, now: int) -> NDArray[np.int64]:
         """Return the addresses of the passages of expired documents, see `addresses`."""
-        if self._earlier:
+        if self._format < upgrade.TERMS:
             return np.empty((0, 2), np.int64)
         return self.columns(
             ("p.segment", "p.position"),
@@ -249,7 +252,7 @@ class Catalog:
         Returns the addresses of their passages. Without any, it costs one look into an index.
         """
         none = np.empty((0, 2), np.int64)
-        if self._earlier:
+        if self._format < upgrade.TERMS:
             return none
         found = self._connection.execute(
             f"SELECT max(d.expires) FROM main.document AS d WHERE {schema.EXPIRED}", [now]
@@ -267,31 +270,6 @@ class Catalog:
         """Return the ids of the documents that came from an address, in order: O(documents)."""
         rows = self._connection.execute("SELECT id FROM document WHERE uri = ? ORDER BY id", [uri])
         return [id_ for (id_,) in rows]
-
-    def stores(self, content: bytes) -> bool:
-        """Tell whether a document is stored with these bytes, compressed as it is: O(size)."""
-        row = self._connection.execute(
-            "SELECT EXISTS (SELECT 1 FROM document WHERE instr(text, ?1) OR instr(structure, ?1))",
-            [content],
-        ).fetchone()
-        return bool(row[0])
-
-    def shared(self, words: Iterable[str], values: Iterable[str]) -> set[str]:
-        """Return those of some words that passages hold, and of some values that rows hold.
-
-        Values are titles, addresses and values of metadata, or parts of them: O(documents) each.
-        """
-        held = {word for word in words if lexical.holds(self._connection, word)}
-        stated = (
-            "SELECT title || char(10) || uri || char(10) || metadata AS text FROM document "
-            "UNION ALL SELECT path FROM root UNION ALL SELECT path FROM passage"
-        )
-        found = f"SELECT EXISTS (SELECT 1 FROM ({stated}) WHERE instr(text, ?1) OR instr(text, ?2))"
-        for value in values:
-            escaped = json.dumps(value, ensure_ascii=False)[1:-1]
-            if self._connection.execute(found, [value, escaped]).fetchone()[0]:
-                held.add(value)
-        return held
 
     def document_key_by_text(self, sha256: str) -> int | None:
         """Return the key of the oldest document with this canonical text, or None."""

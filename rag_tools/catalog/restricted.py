@@ -16,7 +16,7 @@ from typing import NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from rag_tools.catalog import lexical, schema, seen_lexical
+from rag_tools.catalog import lexical, schema, seen_lexical, upgrade
 from rag_tools.catalog.catalog import Catalog
 from rag_tools.catalog.seen_lexical import Lengths, Passages
 
@@ -50,6 +50,12 @@ class RestrictedCatalog(Catalog):
         Unix time in seconds, by which documents expire; as `readable`.
     """
 
+    # Who may not read what came after a version may not read the version either.
+    _readable_version = (
+        "NOT EXISTS (SELECT 1 FROM version AS later WHERE later.id = v.id AND "
+        "(later.until, later.key) >= (v.until, v.key) AND NOT readable(later.labels))"
+    )
+
     def __init__(self, connection: sqlite3.Connection) -> None:
         super().__init__(connection)
         self.readable: Container[int] = frozenset()
@@ -70,7 +76,7 @@ class RestrictedCatalog(Catalog):
 
     def owners(self, segment: int, size: int) -> Owners:
         """Return whose the `size` passages of a segment are: O(its passages)."""
-        labels = "0" if self._earlier else "d.labels"
+        labels = "0" if self._format < upgrade.TERMS else "d.labels"
         found = self.columns(
             ("p.position", "p.key", labels),
             "main.passage AS p JOIN main.document AS d ON d.key = p.document WHERE p.segment = ?",

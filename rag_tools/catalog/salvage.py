@@ -18,6 +18,7 @@ from rag_tools.catalog import lexical, schema
 from rag_tools.catalog.catalog import Catalog
 from rag_tools.catalog.rows import (
     DocumentColumns,
+    decode_document,
     decode_structure,
     encode_document,
     heading,
@@ -261,6 +262,7 @@ class SalvagedCatalog(Catalog):
     def drop_document(self, key: int) -> None:
         """Delete a document and its passages."""
         self.drop_passages(key)
+        self._connection.execute("DELETE FROM provenance WHERE document = ?", [key])
         self._connection.execute("DELETE FROM document WHERE key = ?", [key])
 
     def drop_passages(self, document: int) -> None:
@@ -306,6 +308,25 @@ class SalvagedCatalog(Catalog):
                 dict(json.loads(options))
             except _UNREADABLE:
                 self._connection.execute("DELETE FROM root WHERE path = ?", [path])
+
+    def drop_unreadable_versions(self) -> int:
+        """Delete the earlier versions that can't be read, or by whom isn't known; return how many.
+
+        And what is known of where documents are from, if it can't be read.
+        """
+        run, dropped = self._connection.execute, 0
+        for key in self.version_keys():
+            try:
+                row = self.stored_version(key)
+                intact = decode_document(row).sha256 == row.sha256
+            except (IndexCorruptError, *_UNREADABLE):
+                intact = False
+            if not intact:
+                run("DELETE FROM version WHERE key = ?", [key])
+                dropped += 1
+        run("DELETE FROM provenance WHERE document NOT IN (SELECT key FROM document)")
+        run("DELETE FROM provenance WHERE NOT json_valid(provenance)")
+        return dropped
 
     def settle(self) -> None:
         """Delete what belongs to nothing, and list every position of a segment once."""

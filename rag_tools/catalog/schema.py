@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from rag_tools.catalog import lexical, seen_lexical, upgrade
+from rag_tools.catalog import history, lexical, seen_lexical, upgrade
 from rag_tools.catalog.tables import TABLES
 from rag_tools.disk import failures_named
 from rag_tools.errors import IndexCorruptError, IndexNotFoundError
@@ -69,7 +69,7 @@ def _fill(path: Path, settings: Mapping[str, Any]) -> None:
         connection.executescript(
             # Without a journal, which a crash would leave behind.
             "PRAGMA journal_mode = OFF; PRAGMA synchronous = FULL; BEGIN; "
-            f"{TABLES} {lexical.TABLE} "
+            f"{TABLES} {history.TABLES} {lexical.TABLE} "
             f"PRAGMA application_id = {_APPLICATION_ID}; "
             f"PRAGMA user_version = {FORMAT_VERSION}; COMMIT;"
         )
@@ -163,7 +163,7 @@ def _prepare(connection: sqlite3.Connection, path: Path, *, write: bool, restric
         connection.execute("PRAGMA foreign_keys = ON")
     else:
         connection.execute("PRAGMA temp_store = MEMORY")  # the disk may be one we can't write
-        if version < FORMAT_VERSION:
+        if version < upgrade.TERMS:
             # No document has labels there.
             upgrade.read_as_current(connection, "readable(0)" if restricted else "1")
         elif restricted:

@@ -3,6 +3,7 @@
 Format 4 added the number of characters of each document, the key of what the encoder saw of each
 passage, and put the large columns of a document last. Format 5 added who may read a document, when
 it expires and whether it is held, what was laid down about its file, and the revision of a segment.
+Format 6 added earlier versions of documents, and where documents are from.
 """
 
 from __future__ import annotations
@@ -11,11 +12,14 @@ import json
 import sqlite3
 import zlib
 
-from rag_tools.catalog import lexical
+from rag_tools.catalog import history, lexical
 from rag_tools.catalog.tables import DOCUMENT, DOCUMENT_INDEXES, ENCODED_INDEXES, LABELS
 from rag_tools.index.arrayfile import FORMAT_VERSION
 from rag_tools.ingest.seen import seen_in_format_3
 from rag_tools.types import Passage
+
+TERMS = 5
+"""The format that added who may read a document, and how long it is kept."""
 
 _COLUMNS_OF_3 = (
     "key, id, uri, title, media_type, sha256, source_path, source_size, source_mtime_ns, "
@@ -24,7 +28,7 @@ _COLUMNS_OF_3 = (
 
 
 def read_as_current(connection: sqlite3.Connection, condition: str = "1") -> None:
-    """Have a catalog of an earlier format read like one of the current; nothing in it is changed.
+    """Have a catalog of a format before `TERMS` read like one of it; nothing in it is changed.
 
     Views that only this connection sees take the place of the tables that lack columns. In format
     3, characters are counted where they are asked for.
@@ -53,7 +57,7 @@ def read_as_it_is(connection: sqlite3.Connection) -> None:
     """Undo `read_as_current`, because another process has upgraded the catalog."""
     connection.execute("PRAGMA query_only = OFF")
     for view in ("document", "labels", "segment"):
-        connection.execute(f"DROP VIEW temp.{view}")
+        connection.execute(f"DROP VIEW IF EXISTS temp.{view}")
     connection.execute("PRAGMA query_only = ON")
 
 
@@ -66,9 +70,12 @@ def upgrade(connection: sqlite3.Connection) -> None:
     connection.execute("BEGIN IMMEDIATE")
     try:
         version = _version(connection)
-        _run(connection, LABELS)
-        _documents(connection)
-        connection.execute("ALTER TABLE segment ADD COLUMN revision INTEGER NOT NULL DEFAULT 0")
+        if version < TERMS:
+            _run(connection, LABELS)
+            _documents(connection)
+            connection.execute("ALTER TABLE segment ADD COLUMN revision INTEGER NOT NULL DEFAULT 0")
+        if version < history.FORMAT:
+            _run(connection, history.TABLES)
         if version < 4:
             connection.execute("ALTER TABLE passage ADD COLUMN encoded BLOB")
             connection.execute("ALTER TABLE tombstone ADD COLUMN encoded BLOB")

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from rag_tools.catalog import lexical, schema
 from rag_tools.catalog.catalog import Catalog
 from rag_tools.catalog.copying import EPOCH
+from rag_tools.catalog.history import HistoryWriter
 from rag_tools.catalog.rows import Address, DocumentColumns, NewPassage, SourceState, heading
 from rag_tools.types import Document
 
@@ -25,7 +26,7 @@ _REWRITTEN_PER_REMOVED = 1000
 _REMOVED = "removed_passages"  # setting: how many, since the lexical index was written anew
 
 
-class CatalogWriter(Catalog):
+class CatalogWriter(Catalog, HistoryWriter):
     """An open catalog, for the one process that writes."""
 
     @classmethod
@@ -142,6 +143,7 @@ class CatalogWriter(Catalog):
             keys,
         )
         self._connection.executemany("DELETE FROM passage WHERE key = ?", keys)
+        self._connection.execute("DELETE FROM provenance WHERE document = ?", [key])
         self._connection.execute("DELETE FROM document WHERE key = ?", [key])
 
     def insert_tombstones(self, addresses: Iterable[tuple[bytes, Address]]) -> None:
@@ -159,7 +161,8 @@ class CatalogWriter(Catalog):
         """
         self._connection.execute(
             "DELETE FROM labels WHERE key <> 0 AND NOT EXISTS (SELECT 1 FROM document "
-            "WHERE document.labels = labels.key AND document.labels <> 0)"
+            "WHERE document.labels = labels.key AND document.labels <> 0) AND NOT EXISTS "
+            "(SELECT 1 FROM version WHERE version.labels = labels.key AND version.labels <> 0)"
         )
         removed = self.setting(_REMOVED, 0)
         if removed and removed * _REWRITTEN_PER_REMOVED >= self.counts().passages:
@@ -198,7 +201,8 @@ class CatalogWriter(Catalog):
         """Set when a document expires (``expires``), or whether it is held (``hold``)."""
         for name, value in terms.items():
             assert name in ("expires", "hold")
-            self._connection.execute(f"UPDATE document SET {name} = ? WHERE id = ?", [value, id])
+            for table in ("document", "version"):
+                self._connection.execute(f"UPDATE {table} SET {name} = ? WHERE id = ?", [value, id])
         self.set_setting(EPOCH, uuid.uuid4().hex)
 
     def move(self, old: tuple[int, NDArray[np.intp]], new: tuple[int, int]) -> None:

@@ -91,6 +91,15 @@ def index(
             show_default=False,
         ),
     ] = None,
+    keep_versions: Annotated[
+        bool | None,
+        typer.Option(
+            "--keep-versions/--no-keep-versions",
+            help="Whether earlier versions of documents are kept from now on, see the command "
+            "versions. Stored with the index.",
+            show_default=False,
+        ),
+    ] = None,
     passage_tokens: Annotated[
         int | None,
         typer.Option(help="Maximum tokens per passage, for a new index.", show_default=False),
@@ -138,6 +147,7 @@ def index(
                 passage_tokens=passage_tokens,
                 bits=bits,
                 dim=dim,
+                keep_versions=keep_versions,
             ) as engine,
             show.progress() as progress,
         ):

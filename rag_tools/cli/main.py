@@ -35,6 +35,7 @@ from rag_tools.cli.output import complain, replace_unprintable, write
 from rag_tools.cli.searching import explain, fetch, search
 from rag_tools.cli.serving import install, serve, uninstall
 from rag_tools.cli.train import average, export, mine, train, train_evidence
+from rag_tools.cli.versioning import versions
 from rag_tools.cli.watching import watch
 from rag_tools.errors import RagToolsError
 
@@ -148,6 +149,7 @@ app.command()(search)
 app.command()(explain)
 app.command()(cite)
 app.command()(fetch)
+app.command()(versions)
 app.command()(verify)
 app.command()(watch)
 app.command()(status)

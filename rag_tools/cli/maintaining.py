@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -25,7 +25,7 @@ BackupArgument = Annotated[
     Path, typer.Argument(metavar="BACKUP", help="Directory of the backup.", show_default=False)
 ]
 FileArgument = Annotated[
-    Path, typer.Argument(metavar="FILE", help="File of JSON lines.", show_default=False)
+    Path, typer.Argument(metavar="FILE", help="File of the export.", show_default=False)
 ]
 ThrottleOption = Annotated[
     float,
@@ -106,12 +106,22 @@ def restore(
 
 
 def compact(
-    index: IndexOption = None, throttle: ThrottleOption = 0.0, json: JsonOption = False
+    index: IndexOption = None,
+    recluster: Annotated[
+        bool,
+        typer.Option(
+            "--recluster",
+            help="Train the codebook anew on what is stored, for an index whose documents have "
+            "changed in kind: see drift in status.",
+        ),
+    ] = False,
+    throttle: ThrottleOption = 0.0,
+    json: JsonOption = False,
 ) -> None:
     """Merge the segments of the index, and free the room of deleted passages."""
     from rag_tools.maintenance.space import compact
 
-    _show(compact(options.directory(index), throttle=throttle), json)
+    _show(compact(options.directory(index), recluster=recluster, throttle=throttle), json)
 
 
 def vacuum(index: IndexOption = None, json: JsonOption = False) -> None:
@@ -152,15 +162,19 @@ def export_index(
             help="Write the embeddings too, so that an import needn't encode: 60 kB per passage.",
         ),
     ] = False,
+    format: Annotated[
+        Literal["jsonl", "parquet"],
+        typer.Option(help="JSON lines, or Parquet, which needs rag-tools[parquet]."),
+    ] = "jsonl",
     json: JsonOption = False,
 ) -> None:
-    """Write the documents of the index to a file of JSON lines."""
+    """Write the documents of the index to a file, with their versions and where they are from."""
     from rag_tools.cli import show
     from rag_tools.maintenance.transfer import export
     from rag_tools.opened import open_index
 
     with open_index(options.directory(index)) as opened, show.progress() as progress:
-        report = export(opened, file, embeddings=embeddings, progress=progress)
+        report = export(opened, file, embeddings=embeddings, format=format, progress=progress)
     _show(report, json)
     if report.skipped:
         raise typer.Exit(exits.SKIPPED)
@@ -178,7 +192,7 @@ def import_index(
     ] = None,
     json: JsonOption = False,
 ) -> None:
-    """Add the documents of a file of JSON lines to the index, which is made if there is none."""
+    """Add the documents of an export to the index, which is made if there is none."""
     from rag_tools.cli import show
     from rag_tools.maintenance.transfer import import_
     from rag_tools.opened import open_index

@@ -89,13 +89,21 @@ def fetch(
         int | None,
         typer.Option(min=0, help="Character to stop before. Default: the end of the document."),
     ] = None,
+    as_of: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TIME",
+            help="As the document stood then, if the index keeps versions: 2026-03-31 (the end of "
+            "that day, in UTC), or with a time and a zone.",
+        ),
+    ] = None,
     json: JsonOption = False,
 ) -> None:
     """Print the canonical text of a document, or its characters from START to END."""
     from rag_tools.engine import Engine
 
     with Engine.open(index) as engine:
-        document = engine.fetch(id, start=start, end=end)
+        document = engine.fetch(id, start=start, end=end, as_of=as_of)
     if json:
         write_json(document)
     else:

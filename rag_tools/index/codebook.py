@@ -11,8 +11,6 @@ trained codebook, and one for each extension.
 
 from __future__ import annotations
 
-import os
-import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -26,6 +24,7 @@ from numpy.typing import NDArray
 from rag_tools.errors import IndexCorruptError
 from rag_tools.index.arrayfile import ArrayFile, write_arrays
 from rag_tools.index.dispatch import NUMPY, kernel_name, native, thread_count
+from rag_tools.index.kmeans import kmeans, quantize
 from rag_tools.index.residual import ResidualCodec, fit_gains, pack, unpack
 from rag_tools.types import Progress
 
@@ -36,12 +35,8 @@ _KIND = "codebook"
 # Number of centroids beyond one for each vocabulary token, per square root of the number of tokens:
 # as in ColBERTv2. Twice as many gain 0.002 in recall@10, see docs/decisions.md.
 _PER_ROOT = 16
-# Residual energy on batches of other corpora: 0.239 with 32, 0.236 with 64, 0.235 with 128.
-_POINTS_PER_CENTROID = 64
 # A centroid for fewer tokens than this saves no space and fits them by chance.
 _LEAST_PER_CENTROID = 8
-# Residual energy on 451,000 tokens: 0.195 after 2 steps, 0.190 after 4, 0.188 after 8.
-_ITERATIONS = 4
 _UNSEEN = -2.0  # below any similarity
 _CHUNK = 1 << 16  # tokens that a thread takes at a time, which limits temporary floats
 _CODEC_LEAST = 20_000  # minimum number of tokens to train the codec on
@@ -85,12 +80,15 @@ class Codebook:
         ``(n_centroids,)`` int32: the vocabulary token each centroid belongs to.
     codec
         Fitted to the residuals seen in training.
+    energy
+        Mean squared length of the residuals seen in training; None: an earlier release trained it.
     """
 
     quantized: NDArray[np.int8]
     scales: NDArray[np.float32]
     token_ids: NDArray[np.int32]
     codec: ResidualCodec
+    energy: float | None = None
 
     def __len__(self) -> int:
         return len(self.token_ids)
@@ -112,6 +110,7 @@ class Codebook:
         token_ids: NDArray[np.int32],
         *,
         bits: int = 4,
+        n_tokens: int | None = None,
         seed: int = 0,
         progress: Progress | None = None,
     ) -> Codebook:
@@ -126,6 +125,8 @@ class Codebook:
             ``(n_tokens, dim)`` float16 or float32, unit rows.
         token_ids
             ``(n_tokens,)`` int32.
+        n_tokens
+            Number of tokens that the index has, if these are a sample of them.
         progress
             Called with the number of centroids made.
         """
@@ -137,18 +138,20 @@ class Codebook:
             np.zeros(0, np.int32),
             no_residuals,
         )
-        bare = empty.grow(vectors, token_ids, n_tokens=len(vectors), seed=seed, progress=progress)
+        total = len(vectors) if n_tokens is None else n_tokens
+        bare = empty.grow(vectors, token_ids, n_tokens=total, seed=seed, progress=progress)
         rng = np.random.default_rng(seed)
         sample = rng.permutation(len(vectors))[:_CODEC_SAMPLE]
         sampled = vectors[sample].astype(np.float32)
         residuals = sampled - bare.centroids[bare.assign(sampled, token_ids[sample])]
+        energy = float(np.einsum("ij,ij->", residuals, residuals)) / max(len(residuals), 1)
         # In a small first batch, most tokens are their own centroids. Residuals are drawn as they
         # will be later, in place of those that don't exist yet.
         n_drawn = max(_CODEC_LEAST - len(sample), 0)
         drawn = rng.normal(size=(n_drawn, dim)).astype(np.float32)
         drawn *= np.sqrt(rng.exponential(_USUAL_ENERGY / dim, (n_drawn, 1))).astype(np.float32)
         residuals = np.concatenate([residuals, drawn])
-        return replace(bare, codec=ResidualCodec.train(residuals, bits))
+        return replace(bare, codec=ResidualCodec.train(residuals, bits), energy=energy)
 
     def grow(
         self,
@@ -356,6 +359,7 @@ class Codebook:
             {
                 "first": first,
                 "bits": self.codec.bits,
+                "energy": self.energy,
             },
             {
                 "centroids": self.quantized[first:],
@@ -385,6 +389,7 @@ class Codebook:
             _joined(files, "scales"),
             _joined(files, "token_ids"),
             ResidualCodec(head.meta["bits"], head["values"], head["steps"]),
+            head.meta.get("energy"),
         )
 
 
@@ -446,7 +451,7 @@ def _cluster(
         if unseen[index] and budgets[index] == 1:
             return means[index : index + 1]
         own = slice(starts[index], starts[index] + counts[index])
-        return _kmeans(ordered[own], similarity[own], int(budgets[index]), seed=seed)
+        return kmeans(ordered[own], similarity[own], int(budgets[index]), seed=seed)
 
     fitted = np.flatnonzero(budgets)
     made = np.cumsum(budgets)
@@ -456,45 +461,4 @@ def _cluster(
             centroids.append(rows)
             if progress:
                 progress("cluster", int(made[index]), int(made[-1]))
-    return *_quantize(np.concatenate(centroids)), np.repeat(tokens, budgets).astype(np.int32)
-
-
-def _quantize(
-    rows: NDArray[np.float32],
-) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
-    """Return the unit vectors along `rows` as int8 and their scales."""
-    rows = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
-    scales = (np.abs(rows).max(axis=1, initial=0) / 127).astype(np.float32)
-    return np.round(rows / np.maximum(scales[:, None], 1e-12)).astype(np.int8), scales
-
-
-def _kmeans(
-    vectors: NDArray[np.floating[Any]], similarity: NDArray[np.float32], k: int, *, seed: int
-) -> NDArray[np.float32]:
-    """Spherical k-means (Dhillon and Modha 2001) by FAISS: unit centroids of the largest cosines.
-
-    The farther a point is from the existing centroids (by `similarity`), the higher its weight: new
-    centroids go where they are needed most. FAISS uses only the calling thread, now and in later
-    calls from it, so call this on a thread of a pool.
-    """
-    if sys.platform == "darwin":
-        # The wheels of FAISS and torch each contain an OpenMP runtime. Loading the second one ends
-        # the process (faiss-wheels, issue 73) unless this is set, which is safe on one thread.
-        os.environ.setdefault("KMP_DUPLICATE_LIB_OK", "TRUE")
-    import faiss  # takes 0.2 s, and is needed only here
-
-    faiss.omp_set_num_threads(1)  # for calls from this thread; others have their own number
-    some = np.random.default_rng(seed).permutation(len(vectors))[: k * _POINTS_PER_CENTROID]
-    weights = np.maximum(1 - similarity[some], 1e-6)
-    kmeans = faiss.Kmeans(
-        vectors.shape[1],
-        k,
-        niter=_ITERATIONS,
-        spherical=True,
-        seed=seed,
-        min_points_per_centroid=1,  # with fewer than the default, 39, it prints a warning
-    )
-    # FAISS gives an empty cluster half of a cluster that weighs more than 1, and searches for one
-    # endlessly. There always is one: the mean weight is 1, and there are more points than clusters.
-    kmeans.train(vectors[some].astype(np.float32), weights=weights / weights.mean())
-    return np.asarray(kmeans.centroids)
+    return *quantize(np.concatenate(centroids)), np.repeat(tokens, budgets).astype(np.int32)

@@ -19,6 +19,7 @@ from rag_tools.index.codebook import Codebook
 _PASSAGES = 200
 _QUERIES = 8
 _QUERY_TOKENS = 32
+_TOKENS = 20_000  # in a sample of residuals
 
 
 class Loss(NamedTuple):
@@ -76,6 +77,28 @@ def measure(
         cosine=float(np.einsum("ij,ij->i", exact, restored).mean()),
         maxsim=float(np.mean(errors)),
     )
+
+
+def residual_energy(
+    codebook: Codebook, vectors: NDArray[np.floating[Any]], centroids: NDArray[np.int32]
+) -> float | None:
+    """Return the mean squared distance of embeddings from their centroids, on an even sample.
+
+    None without embeddings. Compared with `Codebook.energy`, it tells how well a codebook fits what
+    it wasn't trained on.
+    """
+    if not len(vectors):
+        return None
+    rows = _evenly(len(vectors), _TOKENS)
+    residuals = vectors[rows].astype(np.float32) - codebook.centroids[centroids[rows]]
+    return float(np.einsum("ij,ij->", residuals, residuals)) / len(rows)
+
+
+def mean_energy(energies: Iterable[tuple[float | None, int]]) -> float | None:
+    """Return the mean of energies, weighted by numbers of tokens; None if there are none."""
+    known = [(energy, tokens) for energy, tokens in energies if energy is not None and tokens]
+    total = sum(tokens for _, tokens in known)
+    return sum(energy * tokens for energy, tokens in known) / total if total else None
 
 
 def mean(losses: Iterable[tuple[Loss | None, int]]) -> Loss | None:

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from rag_tools.index.arrayfile import ArrayFile, writing
 from rag_tools.index.codebook import Codebook
 from rag_tools.index.dispatch import NUMPY, kernel_name, native
-from rag_tools.index.distortion import Loss, mean, measure
+from rag_tools.index.distortion import Loss, mean, mean_energy, measure, residual_energy
 from rag_tools.index.residual import BLOCK_TOKENS, deinterleave, interleave
 
 SEGMENTS = "segments"
@@ -53,6 +53,8 @@ class Tokens(NamedTuple):
         ``(n_passages, pooled_dim)`` int8 and ``(n_passages,)`` float32 scales, or None.
     loss
         Loss of compression, measured on a sample; None if it wasn't measured.
+    energy
+        Residual energy, measured on a sample, likewise.
     """
 
     offsets: NDArray[np.int64]
@@ -63,6 +65,7 @@ class Tokens(NamedTuple):
     spans: NDArray[np.int32]
     pooled: tuple[NDArray[np.int8], NDArray[np.float32]] | None
     loss: Loss | None = None
+    energy: float | None = None
 
 
 def compress(
@@ -94,7 +97,8 @@ def compress(
         quantized = (np.round(pooled / scales[:, None]).astype(np.int8), scales)
     loss = measure(codebook, vectors, offsets, centroids, codes, gains, inverse_norms)
     offsets = offsets.astype(np.int64)
-    return Tokens(offsets, centroids, codes, gains, inverse_norms, spans, quantized, loss)
+    energy = residual_energy(codebook, vectors, centroids)
+    return Tokens(offsets, centroids, codes, gains, inverse_norms, spans, quantized, loss, energy)
 
 
 def write_segment(path: Path, runs: Iterable[Tokens], codebook: Codebook) -> None:
@@ -105,6 +109,7 @@ def write_segment(path: Path, runs: Iterable[Tokens], codebook: Codebook) -> Non
     """
     kept: dict[str, list[NDArray[Any]]] = {}
     losses: list[tuple[Loss | None, int]] = []
+    energies: list[tuple[float | None, int]] = []
 
     def packed() -> Iterator[NDArray[np.uint8]]:
         n_tokens = 0
@@ -113,6 +118,7 @@ def write_segment(path: Path, runs: Iterable[Tokens], codebook: Codebook) -> Non
                 kept.setdefault(name, []).append(column)
             n_tokens += len(run.centroids)
             losses.append((run.loss, len(run.centroids)))
+            energies.append((run.energy, len(run.centroids)))
             yield run.codes
 
     with writing(path, _KIND) as file:
@@ -133,6 +139,7 @@ def write_segment(path: Path, runs: Iterable[Tokens], codebook: Codebook) -> Non
         file.add("df_tokens", [tokens])
         file.add("df_counts", [np.diff(starts)])
         file.meta["loss"] = mean(losses)
+        file.meta["energy"] = mean_energy(energies)
 
 
 def _narrow(numbers: NDArray[np.integer[Any]], end: int) -> NDArray[np.unsignedinteger[Any]]:
@@ -250,6 +257,12 @@ class Segment:
         values = self.file.meta["loss"]
         return None if values is None else Loss(*values)
 
+    @property
+    def energy(self) -> float | None:
+        """Residual energy, measured on samples; None if it wasn't measured."""
+        energy: float | None = self.file.meta.get("energy")
+        return energy
+
     @cached_property
     def pooled(self) -> tuple[NDArray[np.int8], NDArray[np.float32]] | None:
         """``(n_passages, pooled_dim)`` int8 rows and their float32 scales, if stored."""
@@ -321,6 +334,7 @@ class Segment:
             spans=self._spans(low, high)[rows],
             pooled=None if pooled is None else (pooled[0][positions], pooled[1][positions]),
             loss=self.loss,
+            energy=self.energy,
         )
 
 

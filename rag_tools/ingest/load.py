@@ -267,6 +267,18 @@ def load_bytes(data: bytes, *, name: str, uri: str) -> Document:
     return document
 
 
+def loader_of(name: str, data: bytes | None) -> str | None:
+    """Return which loader reads a file: one of ours by its name, or the entry point of a plug-in.
+
+    Without its content, only its name tells.
+    """
+    suffix = format_suffix(name)
+    if suffix in _LOADERS:
+        return _LOADERS[suffix] if data is None else _loader(data, suffix, printable(name))
+    announced = plugin(suffix)
+    return None if announced is None else announced.value
+
+
 def _own(loader: str) -> Loader:
     module = import_module(f"rag_tools.ingest.{loader}")
     return cast(Loader, getattr(module, f"load_{loader}"))

@@ -26,7 +26,8 @@ from rag_tools.types import BackupReport, Progress, RestoreReport
 
 _ATTEMPTS = 10  # a writer may delete a file of a commit before it is copied
 _KINDS = {SEGMENTS: "segment", CODEBOOKS: "codebook"}
-_LOCK = "backup"
+LOCK = "backup"
+"""Name of the lock of a backup."""
 
 
 def backup(
@@ -65,7 +66,7 @@ def backup(
     if place == source or place.is_relative_to(source):
         raise BackupError(f"{target} lies in the index {directory}: name another directory")
     old = _prepared(target)
-    with acquire(target, name=f"{_LOCK}.lock"):
+    with acquire(target, name=f"{LOCK}.lock"):
         for _ in range(_ATTEMPTS):
             with contextlib.suppress(FileNotFoundError):
                 return _back_up(directory, target, old, verify=verify, progress=progress)
@@ -74,7 +75,7 @@ def backup(
 
 def _prepared(target: Path) -> Manifest | None:
     """Make the directory of a backup; return the manifest of the one that it contains."""
-    ours = {COMMITS, SEGMENTS, CODEBOOKS, f"{_LOCK}.lock"}
+    ours = {COMMITS, SEGMENTS, CODEBOOKS, f"{LOCK}.lock"}
     with failures_named(target):
         if target.exists() and not target.is_dir():
             raise BackupError(f"{target} is a file: name a directory for the backup")
@@ -124,7 +125,7 @@ def _back_up(
             there = _copy(directory / path, target, path)
             new.append(there)
         files.append(there)
-    size, sha256 = _measured(target / name)
+    size, sha256 = measured(target / name)
     catalog_file = BackupFile(path=name, bytes=size, sha256=sha256)
     manifest = Manifest(
         made=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -135,7 +136,7 @@ def _back_up(
         files=(catalog_file, *files),
     )
     manifest.write(target)
-    _sweep(target, manifest)
+    sweep_backup(target, manifest)
     return BackupReport(
         backup=str(target),
         generation=generation,
@@ -167,13 +168,14 @@ def _copy(source: Path, target: Path, path: str) -> BackupFile:
     return BackupFile(path=path, bytes=size, sha256=sha256)
 
 
-def _measured(path: Path) -> tuple[int, str]:
+def measured(path: Path) -> tuple[int, str]:
+    """Return the size and the SHA-256 of a file: O(its size)."""
     with failures_named(path), path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256")
         return file.tell(), digest.hexdigest()
 
 
-def _sweep(target: Path, manifest: Manifest) -> None:
+def sweep_backup(target: Path, manifest: Manifest) -> None:
     """Delete what the manifest doesn't name; what can't be deleted now is deleted the next time."""
     named = manifest.by_path
     for folder in (SEGMENTS, CODEBOOKS):

@@ -111,6 +111,7 @@ def _repaired(
             else:
                 catalog.drop_passages(key)
                 again.append(id)
+        lost_versions = catalog.drop_unreadable_versions()
         settings = _settings(work, catalog, checkpoint)
         quota = catalog.readable_setting(QUOTA)
         if again:
@@ -129,6 +130,7 @@ def _repaired(
         encoded=tuple(sorted(again)),
         restructured=tuple(sorted(restructured)),
         lost=tuple(sorted(lost)),
+        lost_versions=lost_versions,
     )
 
 
@@ -237,7 +239,7 @@ def _encode(
             path, state = writer.catalog.source(key)
             source = None if path is None else (path, state)
             writer.put(writer.prepare(writer.catalog.document(key), source))
-        writer.set_quota(quota)
+        writer.set_setting(QUOTA, quota.model_dump())
 
 
 def _move(work: Path, directory: Path) -> None:

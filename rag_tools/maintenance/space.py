@@ -7,12 +7,13 @@ from pathlib import Path
 
 from rag_tools.catalog.catalog import Catalog
 from rag_tools.disk import bytes_on_disk, failures_named
+from rag_tools.quota import SETTING as QUOTA
 from rag_tools.quota import quota_of
 from rag_tools.types import CompactReport, Quota
 from rag_tools.writer import Writer
 
 
-def compact(directory: Path, *, throttle: float = 0.0) -> CompactReport:
+def compact(directory: Path, *, recluster: bool = False, throttle: float = 0.0) -> CompactReport:
     """Merge the segments, and drop what was deleted: O(tokens of the index).
 
     Nothing is encoded, and readers go on meanwhile. It needs room for the merged segments beside
@@ -22,6 +23,10 @@ def compact(directory: Path, *, throttle: float = 0.0) -> CompactReport:
     ----------
     directory
         Directory of the index.
+    recluster
+        Whether to train the codebook anew on what is stored first, and code everything by it. That
+        is for an index to which other kinds of documents came after it was begun: what `Status`
+        calls drift.
     throttle
         Seconds to pause for each second of work, so that searches keep the processor: 1 takes twice
         as long.
@@ -37,6 +42,8 @@ def compact(directory: Path, *, throttle: float = 0.0) -> CompactReport:
     """
     before = _room(directory)
     with failures_named(directory), Writer(directory, None) as writer:
+        if recluster:
+            writer.recluster(throttle=throttle)
         writer.compact(thorough=True, throttle=throttle)
     return _report(before, _room(directory))
 
@@ -92,5 +99,5 @@ def set_quota(directory: Path, *, documents: int | None = None, size: int | None
     quota = quota.model_copy(update=update)
     if update:
         with failures_named(directory), Writer(directory, None) as writer:
-            writer.set_quota(quota)
+            writer.set_setting(QUOTA, quota.model_dump())
     return quota

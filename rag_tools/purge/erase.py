@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from rag_tools.catalog.catalog import RETIRED
 from rag_tools.index.codebook import CODEBOOKS, Codebook
 from rag_tools.index.segment import SEGMENTS, Segment
 from rag_tools.purge.report import Finding, Purged
@@ -23,20 +24,32 @@ def erase(
     remarks: list[str] = []
     codebook = _codebook(writer, directory)
     for id in ids:
-        key = writer.catalog.document_key(id)
-        assert key is not None, "it was looked up before"
-        document = writer.catalog.document(key)
-        traces.add(document, tokens_of(writer.catalog, directory, codebook, key))
-        passages = len(writer.catalog.encoded_rows(key))
-        purged.append(Purged(id=id, sha256=document.sha256, passages=passages))
-        path, _ = writer.catalog.source(key)
+        catalog = writer.catalog
+        texts = [catalog.version(each) for each in catalog.version_keys(id)]
+        for version in texts:
+            traces.add(version, ())
+        key, path, passages = catalog.document_key(id), None, 0
+        if key is not None:
+            texts.append(catalog.document(key))
+            traces.add(texts[-1], tokens_of(catalog, directory, codebook, key))
+            passages = len(catalog.encoded_rows(key))
+            path, _ = catalog.source(key)
+        assert texts, "it was looked up before"
+        purged.append(
+            Purged(
+                id=id,
+                sha256=texts[-1].sha256,
+                passages=passages,
+                versions=len(texts) - (key is not None),
+            )
+        )
         if path is not None:
             writer.forget_root(path)  # if it was synced by its own name
             if Path(path).exists():
                 remarks.append(f"{path} still exists; a sync indexes it again only if it is named")
         writer.delete(id)
     if ids:
-        writer.set_retired(writer.catalog.retired.union(ids))
+        writer.set_setting(RETIRED, sorted(writer.catalog.retired.union(ids)))
         writer.commit()
         writer.drop_dead()
         if not writer.catalog.scrub():

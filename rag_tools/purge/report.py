@@ -12,11 +12,12 @@ from rag_tools.types import Value
 
 
 class Purged(Value):
-    """A document that was purged: its id, the hash of its text, and its number of passages."""
+    """A document that was purged: its id, the hash of its text, its passages, earlier versions."""
 
     id: str
     sha256: str
     passages: int
+    versions: int = 0
 
 
 class Scanned(Value):
@@ -54,7 +55,7 @@ class PurgeReport(Value):
     queries
         Texts of queries that were erased from the audit log.
     backups
-        Indexes among the backups that were purged too.
+        Backups, and copies of the index, that held any of the documents and were purged too.
     traces
         How many byte strings, and runs of token ids, were looked for.
     files

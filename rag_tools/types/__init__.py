@@ -3,8 +3,8 @@
 Positions are half-open ``[start, end)`` in Unicode code points of a document's canonical text.
 ``document.text[span.start:span.end]`` is the span's text, always. Nothing here reads files,
 scores or stores. Every name is imported from here; the modules of this package divide them by
-subject: `documents`, `access` to them, `results` of a search, `claims`, `reports`, those of
-`maintenance`, and options for the `web`.
+subject: `documents`, their `history`, `access` to them, `results` of a search, `claims`, `reports`,
+those of `maintenance`, and options for the `web`.
 """
 
 from __future__ import annotations
@@ -37,6 +37,14 @@ from rag_tools.types.documents import (
     Versions,
     document_id,
     label,
+)
+from rag_tools.types.history import (
+    DocumentVersion,
+    DocumentVersions,
+    Moment,
+    Origin,
+    Provenance,
+    VersionRules,
 )
 from rag_tools.types.maintenance import (
     BackupReport,
@@ -94,6 +102,8 @@ __all__ = [
     "DamageKind",
     "Document",
     "DocumentEntry",
+    "DocumentVersion",
+    "DocumentVersions",
     "Element",
     "Fetched",
     "Filter",
@@ -103,11 +113,14 @@ __all__ = [
     "Hit",
     "Judgement",
     "Metadata",
+    "Moment",
+    "Origin",
     "Page",
     "Part",
     "Passage",
     "Principal",
     "Progress",
+    "Provenance",
     "Quota",
     "Recognised",
     "RepairReport",
@@ -125,6 +138,7 @@ __all__ = [
     "Verification",
     "VerificationStatus",
     "Verifications",
+    "VersionRules",
     "Versions",
     "WatchState",
     "WebOptions",

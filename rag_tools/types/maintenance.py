@@ -9,7 +9,9 @@ from pydantic import Field
 from rag_tools.types.reports import Skipped
 from rag_tools.types.values import Value
 
-DamageKind = Literal["catalog", "setting", "codebook", "segment", "document", "passage", "lexical"]
+DamageKind = Literal[
+    "catalog", "setting", "codebook", "segment", "document", "version", "passage", "lexical"
+]
 
 
 class Damage(Value):
@@ -71,6 +73,8 @@ class RepairReport(Value):
     lost
         Ids of the documents whose text is damaged. Files among them are read again by the next
         sync. A document of which not even the id can be read is counted by its key, as ``#7``.
+    lost_versions
+        How many earlier versions of documents couldn't be kept.
     """
 
     damage: tuple[Damage, ...] = ()
@@ -78,6 +82,7 @@ class RepairReport(Value):
     encoded: tuple[str, ...] = ()
     restructured: tuple[str, ...] = ()
     lost: tuple[str, ...] = ()
+    lost_versions: int = 0
 
 
 class BackupReport(Value):

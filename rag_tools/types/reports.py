@@ -6,6 +6,7 @@ from typing import Literal, Protocol
 
 from pydantic import Field
 
+from rag_tools.types.history import DocumentVersion
 from rag_tools.types.results import Citation
 from rag_tools.types.values import Value
 
@@ -29,12 +30,16 @@ class Verification(Value):
         The citation as it should read now (``exact`` and ``moved``), else as given.
     detail
         One sentence for a person.
+    version
+        Of a ``stale`` or ``missing`` quote: the earlier version of the document in which it stands,
+        if the index keeps it; the latest, or that which was cited. Without its provenance.
     """
 
     status: VerificationStatus
     checked: Literal["source", "index"]
     citation: Citation
     detail: str
+    version: DocumentVersion | None = None
 
 
 class Verifications(Value):
@@ -162,6 +167,11 @@ class Status(Value):
         Passages that can be found; tokens and segments as they are stored, tombstones included.
     tombstones
         Passages that were deleted and still take space.
+    versions
+        Earlier versions of documents, see `VersionRules`.
+    drift
+        How much farther the latest quarter of the tokens is from its centroids than what the
+        codebook was trained on was: 1 if it is of the same kind. None if it wasn't measured.
     centroids
         Of the codebook.
     cosine
@@ -199,6 +209,8 @@ class Status(Value):
     bytes: int
     kernel: str
     watch: WatchState | None = None
+    versions: int = 0
+    drift: float | None = None
 
 
 class Progress(Protocol):

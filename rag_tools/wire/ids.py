@@ -11,6 +11,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
+from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
 from rag_tools.errors import InvalidQueryError, NotFoundError
@@ -102,6 +103,11 @@ def is_short(id: str) -> bool:
     (True, False)
     """
     return _SHORT.fullmatch(id) is not None
+
+
+def made_for(id: str) -> Callable[[str], bool]:
+    """Return what tells whether a text is the one that a short id was made for, by its checksum."""
+    return lambda text: checksum(text) == id[-4:]
 
 
 def resolve(index: Documents, id: str) -> Place:

@@ -70,6 +70,12 @@ def verified(engine: Engine, given: GivenCitation) -> Verification:
             {**cited, "quote": place.text, "document_sha256": place.document_sha256}
         )
     if given.quote is None:
+        held = engine.history.cited(
+            place.document_id, place.start, place.end, ids.made_for(given.id)
+        )
+        if held is not None:
+            version, text = held
+            return engine.verify({**cited, "quote": text, "document_sha256": version.sha256})
         return _lost(
             "stale",
             given,

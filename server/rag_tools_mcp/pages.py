@@ -64,6 +64,8 @@ _RANGE = (
     "document_id",
     "document_sha256",
     "media_type",
+    "since",
+    "until",
     "start",
     "end",
     "total_characters",
@@ -195,7 +197,13 @@ def documents_page(found: Iterator[DocumentEntry], *, limit: int, max_chars: int
 
 
 def fetched_page(
-    engine: Engine, id: str, start: int, end: int | None, *, max_chars: int
+    engine: Engine,
+    id: str,
+    start: int,
+    end: int | None,
+    *,
+    as_of: str | None = None,
+    max_chars: int,
 ) -> Fetched:
     """Return as much as fits of a passage, or of the characters `start` to `end` of a document.
 
@@ -206,7 +214,7 @@ def fetched_page(
     InvalidQueryError
         If `max_chars` leaves no room for a single character.
     """
-    fetched = with_short_labels(read(engine, id, start, end), max_chars)
+    fetched = with_short_labels(read(engine, id, start, end, as_of=as_of), max_chars)
     metadata = dict(fetched.metadata, notice=NOTICE, next_start=fetched.metadata["end"])
     if json_size(fetched.model_copy(update={"text": "", "metadata": metadata})) > max_chars // 2:
         # The document's own metadata would leave too little room for its text.
@@ -224,7 +232,9 @@ def fetched_page(
     return fetched.model_copy(update={"text": text, "metadata": metadata})
 
 
-def read(engine: Engine, id: str, start: int, end: int | None) -> Fetched:
+def read(
+    engine: Engine, id: str, start: int, end: int | None, *, as_of: str | None = None
+) -> Fetched:
     """Return what `Engine.fetch` does, for short ids too; an end past the text means its end.
 
     Raises
@@ -236,23 +246,24 @@ def read(engine: Engine, id: str, start: int, end: int | None) -> Fetched:
     """
     if ids.is_short(id):
         place = ids.resolve(engine, id)
-        if not place.intact:
+        if not place.intact and as_of is None:
             raise InvalidQueryError(
                 f"document {place.document_id} changed after {id} was returned, and this place now "
                 "holds other words: search again, or fetch the document"
             )
-        fetched = engine.fetch(f"{place.document_id}:{place.start}-{place.end}")
+        passage = f"{place.document_id}:{place.start}-{place.end}"
+        fetched = engine.fetch(passage, as_of=as_of)
         return fetched.model_copy(update={"id": id})
     try:
-        whole = engine.fetch(id, start=start)
+        whole = engine.fetch(id, start=start, as_of=as_of)
     except NotFoundError:
         if (named := ids.document_of(engine, id)) == id:
             raise
         id = named
-        whole = engine.fetch(id, start=start)
+        whole = engine.fetch(id, start=start, as_of=as_of)
     if end is None or end >= whole.metadata["end"] or id != whole.metadata["document_id"]:
         return whole
-    return engine.fetch(id, start=start, end=end)
+    return engine.fetch(id, start=start, end=end, as_of=as_of)
 
 
 def status_page(found: Iterator[CollectionStatus], *, known: int, max_chars: int) -> StatusPage:

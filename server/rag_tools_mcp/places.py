@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 # The fields of results that hold places, alone or within a sentence.
 _FIELDS = frozenset(
-    {"uri", "url", "index", "roots", "path", "checkpoint", "error", "reason", "detail"}
+    {"uri", "url", "index", "root", "roots", "path", "checkpoint", "error", "reason", "detail"}
 )
 _FILE_URI = re.compile(r"file://[^\s\"'<>]*")
 # An absolute path of any system, as it stands in a message: up to what ends a word there.

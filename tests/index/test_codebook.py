@@ -12,6 +12,7 @@ from rag_tools.errors import IndexCorruptError
 from rag_tools.index import codebook as module
 from rag_tools.index import dispatch
 from rag_tools.index.codebook import Codebook, wanted_centroids
+from rag_tools.index.kmeans import kmeans
 from rag_tools.index.residual import ResidualCodec
 from rag_tools.index.segment import compress
 
@@ -72,7 +73,7 @@ def test_new_centroids_go_where_points_are_badly_off():
     missed = unit(far + 0.2 * rng.normal(size=(100, 32)) / np.sqrt(32))
     codebook = Codebook.train(made[:1], np.zeros(1, np.int32))
     points = np.concatenate([made, missed])
-    (centroid,) = module._kmeans(points, points @ codebook.centroids[0], 1, seed=0)
+    (centroid,) = kmeans(points, points @ codebook.centroids[0], 1, seed=0)
     assert centroid @ far[0] > 0.9
     assert np.linalg.norm(centroid) == pytest.approx(1, abs=1e-5)
 

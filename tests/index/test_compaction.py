@@ -209,7 +209,7 @@ def test_bits_and_dimensions_are_fixed_when_the_index_is_made(tmp_path):
 
 
 def test_parts_of_the_codebook_are_joined_when_there_are_many(tmp_path, monkeypatch):
-    monkeypatch.setattr("rag_tools.writer._MAX_CODEBOOK_PARTS", 3)
+    monkeypatch.setattr("rag_tools.files._MAX_CODEBOOK_PARTS", 3)
     words = ["alpha", "bravo", "charlie", "delta", "echo", "foxtrot", "golf", "hotel"]
     with Engine.open(tmp_path / "i", create=True) as engine:
         text = "The first words of this index are about rivers and hills. " * 40

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
 
-from rag_tools import Block, Document, Engine
-from rag_tools.errors import TransferError
+from rag_tools import AccessRules, Block, Document, Engine, Principal
+from rag_tools.errors import ConfigurationError, TransferError
 from rag_tools.maintenance.transfer import export, import_
 from rag_tools.opened import open_index
 
@@ -41,17 +42,19 @@ def documents(directory: Path) -> list[Document]:
         return [engine.document(entry.id) for entry in engine.documents()]
 
 
-def transfer(index: Path, target: Path, **options: bool):
+def transfer(index: Path, target: Path, **options):
+    file = target.with_suffix(".export")
     with open_index(index) as opened:
-        written = export(opened, target.with_suffix(".jsonl"), **options)
+        written = export(opened, file, **options)
     with open_index(target, create=True) as opened:
-        read = import_(opened, target.with_suffix(".jsonl"))
+        read = import_(opened, file)
     return written, read
 
 
+@pytest.mark.parametrize("format", ["jsonl", "parquet"])
 @pytest.mark.parametrize("embeddings", [False, True])
-def test_there_and_back(index: Path, tmp_path: Path, embeddings: bool):
-    written, read = transfer(index, tmp_path / "copy", embeddings=embeddings)
+def test_there_and_back(index: Path, tmp_path: Path, embeddings: bool, format: str):
+    written, read = transfer(index, tmp_path / "copy", embeddings=embeddings, format=format)
     assert written.documents == read.documents == len(documents(index))
     assert read.passages == written.passages > 5
     assert read.encoded_passages == (0 if embeddings else read.passages)
@@ -116,3 +119,75 @@ def test_files_that_are_no_exports(tmp_path: Path, content: str):
         for file in (tmp_path / "f", tmp_path, tmp_path / "none"):
             with pytest.raises(TransferError):
                 import_(opened, file)
+
+
+@pytest.mark.parametrize("format", ["jsonl", "parquet"])
+def test_what_belongs_to_documents_goes_with_them(tmp_path: Path, format: str):
+    with Engine.open(tmp_path / "index", create=True, keep_versions=["memo*"]) as engine:
+        folder = tmp_path / "notes"
+        folder.mkdir()
+        (folder / "memo.txt").write_text("Two tides a day.", encoding="utf-8")
+        denied = AccessRules(labels={"*": ["coast"]}, default_deny=True)
+        (gone,) = engine.sync([folder], access=denied).added
+        (folder / "memo.txt").unlink()
+        engine.sync()
+        engine.add([Document(uri="memo:1", id="one", text="The ferry leaves at noon.")])
+        engine.add([Document(uri="memo:1", id="one", text="The ferry leaves at one.")])
+        before = [engine.history.versions(id) for id in ("one", gone)]
+    transfer(tmp_path / "index", tmp_path / "copy", format=format)
+    with Engine.open(tmp_path / "copy") as engine:
+        found = [engine.history.versions(id) for id in ("one", gone)]
+        for old, new in zip(sum(before, ()), sum(found, ()), strict=True):
+            told = new.provenance.imported
+            assert new == old or told.root == (tmp_path / "copy.export").absolute().as_uri()
+            kept = new.provenance.model_copy(update={"imported": None})
+            assert new.model_copy(update={"provenance": kept}) == old
+        assert [len(each) for each in found] == [2, 1]
+        first = found[0][0]
+        assert engine.document("one", as_of=first.since).text == "The ferry leaves at noon."
+        # An index that is imported elsewhere doesn't become open.
+        ana = engine.as_(Principal(user="ana"))
+        assert list(ana.documents()) == []
+        assert not ana.search("ferry").results
+        sailor = engine.as_(Principal(user="bo", groups=("coast",)))
+        assert len(sailor.history.versions(gone)) == 1
+        # The rules go with it too.
+        engine.add([Document(uri="memo:1", id="one", text="The ferry leaves at two.")])
+        assert len(engine.history.versions("one")) == 3
+    with open_index(tmp_path / "copy") as opened:  # once more changes nothing
+        import_(opened, tmp_path / "copy.export")
+    with Engine.open(tmp_path / "copy") as engine:
+        assert len(engine.history.versions("one")) == 4
+        assert len(engine.history.versions(gone)) == 1
+
+
+def test_parquet_that_is_no_export_or_is_damaged(index: Path, tmp_path: Path):
+    import pyarrow
+    import pyarrow.parquet
+
+    other = tmp_path / "other.parquet"
+    pyarrow.parquet.write_table(pyarrow.table({"text": ["no export"]}), other)
+    with open_index(index) as opened:
+        export(opened, tmp_path / "e.parquet", format="parquet")
+    whole = (tmp_path / "e.parquet").read_bytes()
+    (tmp_path / "cut.parquet").write_bytes(whole[: len(whole) // 2])
+    table = pyarrow.parquet.read_table(tmp_path / "e.parquet")
+    at = table.schema.get_field_index("structure")
+    broken = table.set_column(at, "structure", pyarrow.array(["{}"] + ["["] * (len(table) - 1)))
+    pyarrow.parquet.write_table(broken, tmp_path / "broken.parquet")
+    with open_index(tmp_path / "n", create=True) as opened:
+        for file in (other, tmp_path / "cut.parquet"):
+            with pytest.raises(TransferError, match="isn't an export in Parquet"):
+                import_(opened, file)
+        report = import_(opened, tmp_path / "broken.parquet")
+        assert report.documents == 1
+        assert len(report.skipped) == len(documents(index)) - 1
+        assert all(skipped.path.startswith("row ") for skipped in report.skipped)
+
+
+def test_without_pyarrow_the_extra_is_named(index: Path, tmp_path: Path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with open_index(index) as opened:
+        with pytest.raises(ConfigurationError, match=r"rag-tools\[parquet\]"):
+            export(opened, tmp_path / "e.parquet", format="parquet")
+        assert not (tmp_path / "e.parquet").exists()

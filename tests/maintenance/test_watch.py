@@ -15,13 +15,15 @@ from pathlib import Path
 
 import pytest
 
-from rag_tools import Engine
+from rag_tools import Engine, watch
 from rag_tools.errors import ConfigurationError, IndexLockedError
+from rag_tools.index import recoding
 from rag_tools.locking import acquire
 from rag_tools.opened import open_index
-from rag_tools.types import SyncReport, WatchState
+from rag_tools.types import SyncReport, WatchState, WebOptions
 from rag_tools.watch import Watcher, is_remote
 from rag_tools.watching import STATE, watch_state
+from sites import serving
 
 SLOW = 60.0  # far more than anything takes; nothing here measures time
 
@@ -72,6 +74,8 @@ def texts(engine: Engine) -> set[str]:
 
 READER = """
 import sys, time
+from sites import serving
+
 from rag_tools import Engine
 
 with Engine.open(sys.argv[1]) as engine:
@@ -204,3 +208,53 @@ def test_one_watches_at_a_time_and_what_it_left_tells_nothing(index: Path):
 
 def test_local_folders_are_not_polled(tmp_path: Path):
     assert not is_remote(tmp_path)
+
+
+def test_a_page_of_the_web_is_asked_for_at_intervals_and_only_sent_when_it_changed(
+    index: Path, notes: Path
+):
+    page = "<title>Tides</title><p>Two tides a day, since the Earth turns.</p>"
+    here = WebOptions(delay=0, allow_private=True)
+    with serving({"/": page}) as site:
+        with Engine.open(index) as engine:
+            engine.sync([site.url], web=here)
+        site.paths()
+        with watching(index) as seen, Engine.open(index) as engine:
+            assert site.asked[-1] == ("/", 304)  # at the beginning
+            assert site.paths() == ["/"]
+            (notes / "milk.md").write_text("Milk boils over.")
+            until(lambda: "Milk boils over." in texts(engine))
+            until(lambda: any(report and report.added for _, report in seen))
+            assert site.asked == [], "a saved file is no reason to ask other servers"
+            assert seen[-1][0].next is None
+        site.paths()
+        with watching(index, every=0.2) as seen, Engine.open(index) as engine:
+            until(lambda: [status for _, status in site.asked].count(304) >= 3)
+            assert {status for path, status in site.asked if path == "/"} == {304}
+            site.pages["/"] = page.replace("Two", "Three")
+            until(lambda: any("Three tides" in text for text in texts(engine)))
+            until(lambda: site.asked[-1] == ("/", 304))
+            assert [status for path, status in site.asked if path == "/"].count(200) == 1
+            assert seen[-1][0].next is not None
+
+
+def test_the_codebook_is_trained_anew_when_documents_changed_in_kind(
+    index: Path, notes: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def codebooks() -> set[str]:
+        return {path.name for path in (index / "codebooks").iterdir()}
+
+    monkeypatch.setattr(recoding, "_LEAST_TOKENS", 1)
+    monkeypatch.setattr(watch, "_IDLE_SECONDS", 0.0)
+    first = codebooks()
+    with watching(index), Engine.open(index) as engine:
+        (notes / "milk.md").write_text("Milk boils over.")
+        until(lambda: "Milk boils over." in texts(engine))
+        until(lambda: codebooks() >= first)
+        known = codebooks()  # grown, and not trained anew: the drift is small
+        monkeypatch.setattr(recoding, "MOST_DRIFT", 0.0)
+        (notes / "coffee.md").write_text("Coffee brews at ninety-five degrees.")
+        until(lambda: texts(engine) >= {"Coffee brews at ninety-five degrees."})
+        until(lambda: not codebooks() & known)
+        assert "Milk" in engine.search("what boils over?").results[0].text
+        engine.check()

@@ -16,6 +16,7 @@ from rag_tools.catalog.catalog import Catalog
 from rag_tools.engine import Engine
 from rag_tools.index.codebook import CODEBOOKS, Codebook
 from rag_tools.index.segment import SEGMENTS, Segment
+from rag_tools.maintenance.backup import backup, restore
 from rag_tools.purge.report import PurgeReport
 from rag_tools.types import Document
 
@@ -110,6 +111,50 @@ def test_indexes_in_backups_are_purged_too(engine: Engine, tmp_path: Path):
     with Engine.open(backups / "monday") as backup:
         assert "secret" not in {entry.id for entry in backup.documents()}
         assert backup.status().documents == len(OTHERS)
+
+
+def test_backups_are_made_anew_without_what_was_purged(engine: Engine, tmp_path: Path):
+    backups = tmp_path / "backups"
+    earlier = "The word plumbago77 opened the vault of Zarquon until spring came over the hills."
+    engine.add([secret().model_copy(update={"text": earlier})])
+    backup(engine.directory, backups / "monday")
+    engine.add([secret(), *(other.model_copy(update={"id": f"x{other.id}"}) for other in OTHERS)])
+    backup(engine.directory, backups / "tuesday")
+    damaged = backups / "sunday"
+    shutil.copytree(backups / "monday", damaged)
+    next((damaged / SEGMENTS).iterdir()).write_bytes(b"")
+    assert b"plumbago77" in content(backups / "monday")
+    report = engine.retention.purge(["secret"], backups=[backups])
+    assert report.backups == (str(backups / "monday"), str(backups / "tuesday"))
+    assert any("sunday" in remark and "damaged" in remark for remark in report.remarks)
+    # The one that is damaged was searched as it is; nothing is left in the others.
+    assert report.findings and all("sunday" in finding.path for finding in report.findings)
+    assert report.holds(KEY)
+    searched = {Path(file.path).parent.parent for file in report.files}
+    assert {backups / "monday", backups / "tuesday", damaged} <= searched
+    for name, number in (("monday", len(OTHERS)), ("tuesday", 2 * len(OTHERS))):
+        for trace in (b"plumbago77", b"xylocanary42", b"Zarquon", b"zarquon"):
+            assert trace not in content(backups / name)
+        assert not list((backups / name).glob("purge-*"))
+        assert restore(backups / name, tmp_path / name).documents == number
+        assert {path.parent.name for path in (backups / name / "commits").rglob("*.sqlite")} == {
+            path.name for path in (backups / name / "commits").iterdir()
+        }
+        with Engine.open(tmp_path / name) as restored:
+            restored.check()
+            assert restored.search("tide of the estuary").results
+    # A backup is brought up to date afterwards as before.
+    backup(engine.directory, backups / "monday", verify=True)
+    assert restore(backups / "monday", tmp_path / "again").documents == 2 * len(OTHERS)
+
+
+def test_what_only_a_backup_holds_any_more_is_purged_from_it(engine: Engine, tmp_path: Path):
+    backup(engine.directory, tmp_path / "backups" / "monday")
+    engine.delete(["secret"])
+    report = engine.retention.purge(uris=[secret().uri], backups=[tmp_path / "backups"])
+    assert report.backups == (str(tmp_path / "backups" / "monday"),)
+    assert (report.unknown, report.findings) == ((), ())
+    assert b"xylocanary42" not in content(tmp_path / "backups")
 
 
 def test_queries_that_quote_a_purged_document_are_erased_from_the_audit_log(

@@ -1,0 +1,189 @@
+"""Keeping the files of an index in order during a session of changes.
+
+Segments are merged and written anew, and the codebook is trained anew; the catalog says with each
+commit which files count. `rag_tools.writer` adds what changes the documents.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rag_tools.catalog.rows import SegmentRow
+from rag_tools.catalog.writing import CatalogWriter
+from rag_tools.compaction import SegmentSize, paced, plan
+from rag_tools.disk import sweep
+from rag_tools.index.codebook import CODEBOOKS, Codebook
+from rag_tools.index.recoding import recoded, retrained
+from rag_tools.index.segment import SEGMENTS, Segment, write_segment
+
+_MAX_CODEBOOK_PARTS = 8
+
+
+class Files:
+    """The segments and the codebook of an index, for the one process that writes.
+
+    Attributes
+    ----------
+    catalog
+        The catalog.
+    """
+
+    catalog: CatalogWriter
+    _directory: Path
+    _codebook: Codebook | None
+    _codebook_files: list[str]
+
+    def compact(self, *, thorough: bool = False, throttle: float = 0.0) -> None:
+        """Merge segments if there are too many, and rewrite those with many dead passages.
+
+        The time is O(tokens of these segments), and nothing is encoded. Merged tokens keep their
+        codes, so no precision is lost however often segments are merged.
+
+        Parameters
+        ----------
+        thorough
+            As for `plan`.
+        throttle
+            Seconds to pause for each second of work.
+        """
+        if self._codebook is None:
+            return
+        self._drop_empty_segments()
+        rows = {row.id: row for row in self.catalog.segments()}
+        groups = plan(
+            [
+                SegmentSize(row.id, row.passages, row.tokens, len(self._live(row.id, row.passages)))
+                for row in rows.values()
+            ],
+            thorough=thorough,
+        )
+        if groups and len(self._codebook_files) > 1:  # a single part is mapped, not copied
+            self._write_codebook(self._codebook, first=0)
+        for group in groups:
+            self._merge([rows[id] for id in group], self._codebook, throttle)
+        self._sweep()
+
+    def drop_dead(self) -> None:
+        """Write every segment anew that holds anything deleted: O(tokens of these segments)."""
+        self._drop_empty_segments()
+        for row in self.catalog.segments():
+            if self._codebook is not None and len(self.catalog.tombstones(row.id)):
+                self._merge([row], self._codebook, throttle=0.0)
+        self._sweep()
+
+    def _merge(self, rows: list[SegmentRow], codebook: Codebook, throttle: float) -> None:
+        """Replace segments by one segment of their live passages."""
+        live = [self._live(row.id, row.passages) for row in rows]
+        file = f"{uuid.uuid4().hex}.seg"
+        runs = (
+            run
+            for row, positions in zip(rows, live, strict=True)
+            for run in Segment(self._path(row.file), codebook).runs(positions)
+        )
+        write_segment(self._path(file), paced(runs, throttle), codebook)
+        merged = Segment(self._path(file), codebook)
+        with self.catalog.transaction():
+            (id,) = self._insert_segments([(file, len(merged), merged.n_tokens)])
+            first = 0
+            for row, positions in zip(rows, live, strict=True):
+                self.catalog.move((row.id, positions), (id, first))
+                first += len(positions)
+            for row in rows:
+                self.catalog.delete_segment(row.id)
+            self._finish_transaction()
+
+    def recluster(self, *, throttle: float = 0.0) -> bool:
+        """Train the codebook anew on what is stored, and code everything by it: O(tokens).
+
+        Nothing is encoded. It needs room for a second set of segments, until they replace the first
+        one in one transaction: readers go on with what they see, and see the new one with their
+        next view.
+
+        Parameters
+        ----------
+        throttle
+            As for `compact`.
+
+        Returns
+        -------
+        bool
+            Whether there was anything to train on.
+        """
+        self._drop_empty_segments()
+        old, files = self._codebook, self._codebook_files
+        rows = self.catalog.segments()
+        if old is None or not rows:
+            return False
+        stored = [
+            (Segment(self._path(row.file), old), self._live(row.id, row.passages)) for row in rows
+        ]
+        new = retrained(old, stored)
+        made = []
+        for segment, live in stored:
+            path = self._path(f"{uuid.uuid4().hex}.seg")
+            write_segment(path, paced(recoded(old, new, segment.runs(live)), throttle), new)
+            made.append((path.name, len(live), Segment(path, new).n_tokens))
+        try:
+            self._write_codebook(new, first=0)
+            with self.catalog.transaction():
+                ids = self._insert_segments(made)
+                for row, (_, live), id in zip(rows, stored, ids, strict=True):
+                    self.catalog.move((row.id, live), (id, 0))
+                    self.catalog.delete_segment(row.id)
+                self._finish_transaction()
+        except BaseException:
+            self._codebook, self._codebook_files = old, files
+            raise
+        self._sweep()
+        return True
+
+    def _insert_segments(self, cuts: Iterable[tuple[str, int, int]]) -> list[int]:
+        return [
+            self.catalog.insert_segment(file, passages=passages, tokens=tokens)
+            for file, passages, tokens in cuts
+        ]
+
+    def _drop_empty_segments(self) -> None:
+        """Drop the segments without a live passage, which nothing in this session can use again."""
+        empty = self.catalog.empty_segments()
+        if empty:
+            with self.catalog.transaction():
+                for id in empty:
+                    self.catalog.delete_segment(id)
+                self._finish_transaction()
+
+    def _finish_transaction(self) -> None:
+        self.catalog.set_codebook_files(self._codebook_files)
+        generation = self.catalog.setting("generation", 0)
+        self.catalog.set_setting("generation", generation + 1)
+
+    def _write_codebook(self, codebook: Codebook, *, first: int) -> Codebook:
+        """Write the centroids from `first` on; `codebook` becomes that of the next commit."""
+        if len(self._codebook_files) >= _MAX_CODEBOOK_PARTS:
+            first = 0  # joins the parts
+        file = f"{uuid.uuid4().hex}.cb"
+        codebook.write(self._directory / CODEBOOKS / file, first=first)
+        files = [*(self._codebook_files if first else []), file]
+        # Set together: an interruption in between would leave parts that don't belong together.
+        self._codebook, self._codebook_files = codebook, files
+        return codebook
+
+    # -- files -----------------------------------------------------------------------------------
+
+    def _path(self, file: str) -> Path:
+        return self._directory / SEGMENTS / file
+
+    def _live(self, segment: int, passages: int) -> NDArray[np.intp]:
+        return np.setdiff1d(np.arange(passages), self.catalog.tombstones(segment))
+
+    def _sweep(self) -> None:
+        """Delete the files that the current commit doesn't refer to."""
+        known = {row.file for row in self.catalog.segments()}
+        known |= set(self.catalog.codebook_files())
+        for folder in (SEGMENTS, CODEBOOKS):
+            sweep(self._directory / folder, known)

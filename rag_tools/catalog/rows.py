@@ -51,10 +51,11 @@ class Known(NamedTuple):
 
 
 class SegmentRow(NamedTuple):
-    """A live segment."""
+    """A live segment; `lexical` is None in a catalog of an earlier format, see `Worded`."""
 
     id: int
     file: str
+    lexical: str | None
     passages: int
     tokens: int
     revision: int
@@ -73,6 +74,15 @@ class Address(NamedTuple):
 
     segment: int
     position: int
+
+
+class NewSegment(NamedTuple):
+    """A segment to insert: its files, with the embeddings and the lexical postings; its size."""
+
+    file: str
+    lexical: str
+    passages: int
+    tokens: int
 
 
 class EncodedRow(NamedTuple):

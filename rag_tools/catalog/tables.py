@@ -69,7 +69,8 @@ CREATE TABLE codebook (
 
 CREATE TABLE segment (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
-    file TEXT NOT NULL UNIQUE,
+    file TEXT NOT NULL UNIQUE,       -- token embeddings
+    lexical TEXT NOT NULL UNIQUE,    -- file of the lexical postings
     passages INTEGER NOT NULL,
     tokens INTEGER NOT NULL,
     revision INTEGER NOT NULL DEFAULT 0 -- grows when its passages come to belong to a document

@@ -34,7 +34,7 @@ from numpy.typing import NDArray
 from rag_tools.disk import failures_named
 from rag_tools.errors import IndexCorruptError, IndexVersionError
 
-FORMAT_VERSION = 5
+FORMAT_VERSION = 6
 OLDEST_VERSION = 3
 """The oldest format that is read. Binary files are the same in all of them."""
 MAGIC = b"RAGTOOLS"

@@ -15,7 +15,7 @@ from rag_tools.disk import described
 from rag_tools.errors import IndexAccessError, InvalidQueryError
 from rag_tools.indexer import Indexer
 from rag_tools.opened import OpenIndex
-from rag_tools.purge.erase import dead_tokens, erase
+from rag_tools.purge.erase import dead_tokens, erase, shared_words
 from rag_tools.purge.report import PurgeReport
 from rag_tools.purge.scan import files_in, scan
 from rag_tools.purge.traces import Traces
@@ -115,8 +115,9 @@ class Retention:
                 held = tuple(id for id in wanted if writer.catalog.held(id))
                 ids = [id for id in wanted if id not in held]
                 purged, remarks = erase(writer, opened.directory, ids, traces)
-                left = dead_tokens(writer, opened.directory, traces)
-                content = traces.beside(writer.catalog) if ids else {}
+                left = dead_tokens(writer, opened.directory, traces) if ids else []
+                shared = shared_words(writer, opened.directory, traces.words)
+                content = traces.beside(writer.catalog, shared) if ids else {}
             entry.documents = ids
             queries = _erase_queries(log, ids, traces) if ids else 0
             also_purged = [str(path) for path in _indexes(backups) if self._purge_backup(path, ids)]

@@ -16,7 +16,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from rag_tools.catalog import lexical, schema, upgrade
+from rag_tools.catalog import schema, upgrade
 from rag_tools.catalog.rows import (
     UNSETTLED,
     Address,
@@ -29,7 +29,9 @@ from rag_tools.catalog.rows import (
     StoredDocument,
     decode_document,
 )
+from rag_tools.catalog.wording import wording
 from rag_tools.index.arrayfile import FORMAT_VERSION
+from rag_tools.index.postings import Worded
 from rag_tools.types import Document, DocumentEntry, Passage
 
 RETIRED = "retired"
@@ -45,6 +47,7 @@ class Catalog:
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
         self._earlier = self.format_version < FORMAT_VERSION
+        self._governed = self.format_version >= upgrade.GOVERNED
         self._hides_since: int | None = None
 
     @classmethod
@@ -68,6 +71,7 @@ class Catalog:
     def _renew(self) -> None:
         """Read the current format, to which another process has upgraded the catalog."""
         upgrade.read_as_it_is(self._connection)
+        self._governed, self._hides_since = True, None
 
     @contextmanager
     def _transaction(self, begin: str) -> Iterator[None]:
@@ -86,10 +90,6 @@ class Catalog:
         """Return what SQLite finds wrong with the file: O(its size), and its logarithm."""
         found = [str(line) for (line,) in self._connection.execute("PRAGMA integrity_check(10)")]
         return [] if found == ["ok"] else found
-
-    def count_unsearchable(self) -> int:
-        """Return how many passages the lexical index lacks."""
-        return lexical.count_missing(self._connection)
 
     def count_homeless(self) -> int:
         """Return how many passages belong to a segment or a document that isn't there."""
@@ -234,7 +234,7 @@ class Catalog:
 
     def expired_addresses(self, now: int) -> NDArray[np.int64]:
         """Return the addresses of the passages of expired documents, see `addresses`."""
-        if self._earlier:
+        if not self._governed:
             return np.empty((0, 2), np.int64)
         return self.columns(
             ("p.segment", "p.position"),
@@ -249,7 +249,7 @@ class Catalog:
         Returns the addresses of their passages. Without any, it costs one look into an index.
         """
         none = np.empty((0, 2), np.int64)
-        if self._earlier:
+        if not self._governed:
             return none
         found = self._connection.execute(
             f"SELECT max(d.expires) FROM main.document AS d WHERE {schema.EXPIRED}", [now]
@@ -276,12 +276,16 @@ class Catalog:
         ).fetchone()
         return bool(row[0])
 
-    def shared(self, words: Iterable[str], values: Iterable[str]) -> set[str]:
-        """Return those of some words that passages hold, and of some values that rows hold.
+    def wording(self, segment: SegmentRow) -> Iterator[Worded | None]:
+        """Yield what is looked up of each passage of a segment, see `wording`."""
+        return wording(self._connection, segment.id, segment.passages)
 
-        Values are titles, addresses and values of metadata, or parts of them: O(documents) each.
+    def stated(self, values: Iterable[str]) -> set[str]:
+        """Return those of some values that rows hold: O(documents) each.
+
+        Values are titles, addresses and values of metadata, or parts of them.
         """
-        held = {word for word in words if lexical.holds(self._connection, word)}
+        held = set()
         stated = (
             "SELECT title || char(10) || uri || char(10) || metadata AS text FROM document "
             "UNION ALL SELECT path FROM root UNION ALL SELECT path FROM passage"
@@ -363,14 +367,20 @@ class Catalog:
             parameters,
         )
 
-    def addresses_of(self, keys: Sequence[int]) -> NDArray[np.int64]:
-        """Return the addresses of passages, in that order: ``(n, 2)`` int64, see `addresses`."""
+    def keys_at(self, addresses: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the keys of the passages at ``(n, 2)`` addresses, ``(n,)`` int64, in that order.
+
+        Keys stay as they are when compaction moves passages.
+        """
         found = self.columns(
-            ("wanted.key", "p.segment", "p.position"),
-            "json_each(?) AS wanted JOIN passage AS p ON p.key = wanted.value",
-            [json.dumps(list(keys))],
+            ("wanted.key", "p.key"),
+            "json_each(?) AS wanted JOIN main.passage AS p "
+            "ON p.segment = json_extract(wanted.value, '$[0]') "
+            "AND p.position = json_extract(wanted.value, '$[1]')",
+            [json.dumps(addresses.tolist())],
         )
-        return found[np.argsort(found[:, 0]), 1:]
+        keys: NDArray[np.int64] = found[np.argsort(found[:, 0]), 1]
+        return keys
 
     def columns(
         self,
@@ -433,7 +443,7 @@ class Catalog:
     def segments(self) -> list[SegmentRow]:
         """Return the live segments, oldest first."""
         rows = self._connection.execute(
-            "SELECT id, file, passages, tokens, revision FROM segment ORDER BY id"
+            "SELECT id, file, lexical, passages, tokens, revision FROM segment ORDER BY id"
         )
         return [SegmentRow(*row) for row in rows]
 
@@ -466,32 +476,3 @@ class Catalog:
                 "(SELECT count(*) FROM tombstone)"
             ).fetchone()
         )
-
-    def bm25(
-        self,
-        words: Iterable[str],
-        *,
-        condition: str = "1",
-        parameters: Sequence[str | int | float] = (),
-    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """Return the addresses of the passages that BM25 lists for some words, and their scores.
-
-        Parameters
-        ----------
-        condition, parameters
-            Restriction on ``document AS d`` from `compile_filter`.
-
-        Returns
-        -------
-        tuple
-            ``(n, 2)`` int64 segment ids and positions, and ``(n,)`` float32, best first.
-        """
-        listed = lexical.bm25(
-            self._connection,
-            words,
-            limit=lexical.LISTED,
-            condition=condition,
-            parameters=parameters,
-        )
-        scores = np.array([score for _, score in listed], dtype=np.float32)
-        return self.addresses_of([key for key, _ in listed]), scores

@@ -19,7 +19,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from rag_tools.index.postings import Postings, Worded, index
+from rag_tools.index.postings import Postings, Worded, merged, runs
 from rag_tools.index.terms import terms
 from rag_tools.tracing import stage
 
@@ -93,7 +93,7 @@ class Collection:
 
 def in_memory(texts: Iterable[str]) -> Collection:
     """Index texts in memory, as one segment."""
-    postings = Postings.of(index(Worded(text, "") for text in texts))
+    postings = Postings.of(merged(list(runs(Worded(text, "") for text in texts))))
     return Collection([postings], [np.ones(len(postings), np.bool_)])
 
 

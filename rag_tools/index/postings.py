@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from hashlib import blake2b
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -25,6 +26,9 @@ KIND = "lexical"
 
 BLOCK = 128
 """Postings of a term of which one bound is stored: no traversal scores a block below it."""
+
+
+_RUN_PASSAGES = 4096  # whose words are in memory as objects at a time
 
 
 class Worded(NamedTuple):
@@ -70,6 +74,13 @@ class Run(NamedTuple):
     lengths: NDArray[np.uint32]
     heading_lengths: NDArray[np.uint32]
     digests: NDArray[np.uint64]
+
+
+def runs(passages: Iterable[Worded | None]) -> Iterator[Run]:
+    """Yield the postings of passages, some thousands at a time, see `index`."""
+    waiting = iter(passages)
+    while some := list(islice(waiting, _RUN_PASSAGES)):
+        yield index(some)
 
 
 def index(passages: Iterable[Worded | None]) -> Run:
@@ -132,14 +143,9 @@ def merged(runs: Sequence[Run]) -> Run:
         ),
         postings.joined([run.frequencies for run in runs]),
         places.joined([run.places for run in runs]),
-        *(
-            np.concatenate([np.empty(0, kind), *columns]).astype(kind)
-            for kind, columns in (
-                (np.uint32, [run.lengths for run in runs]),
-                (np.uint32, [run.heading_lengths for run in runs]),
-                (np.uint64, [run.digests for run in runs]),
-            )
-        ),
+        np.concatenate([np.empty(0, np.uint32), *(run.lengths for run in runs)]),
+        np.concatenate([np.empty(0, np.uint32), *(run.heading_lengths for run in runs)]),
+        np.concatenate([np.empty(0, np.uint64), *(run.digests for run in runs)]),
     )
 
 
@@ -277,9 +283,7 @@ class Postings:
         start, end = self.term_offsets[number : number + 2].tolist()
         return self._terms[start : end - 1].tobytes()
 
-    def of_phrase(
-        self, phrase: Sequence[bytes]
-    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    def of_phrase(self, phrase: Sequence[bytes]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Return the passages with some terms in a row, ascending, and how often each has them."""
         numbers = [self.find(term) for term in phrase]
         none = np.empty(0, np.int64)
@@ -309,7 +313,8 @@ class Postings:
     @cached_property
     def counts(self) -> NDArray[np.int64]:
         """``(n_terms,)`` int64: passages that hold each term."""
-        return np.diff(self._posting_offsets.astype(np.int64))
+        counts: NDArray[np.int64] = np.diff(self._posting_offsets.astype(np.int64))
+        return counts
 
     def run(self, positions: NDArray[np.intp]) -> Run:
         """Return the postings of passages at ascending positions: O(postings)."""

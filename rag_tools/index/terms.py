@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from functools import cache, lru_cache
+from itertools import pairwise
 from pathlib import Path
 
 _TABLES = Path(__file__).with_name("words.txt")
@@ -157,7 +158,7 @@ def _vowels(word: bytes) -> list[bool]:
 def _measure(word: bytes) -> int:
     """Return how often a consonant follows a vowel: the ``m`` of Porter's conditions."""
     vowels = _vowels(word)
-    return sum(vowel and not after for vowel, after in zip(vowels, vowels[1:], strict=False))
+    return sum(vowel and not after for vowel, after in pairwise(vowels))
 
 
 def _has_vowel(word: bytes) -> bool:

@@ -4,8 +4,8 @@ What is counted are the live passages of a `Collection` and no others: how many 
 hold a term, how long they are. So scores are those of an index of these passages alone, and tell
 nothing about passages that a caller may not see.
 
-The functions here define what the traversal in ``native/lexical.h`` computes, and run where there
-was no compiler.
+`_Lists` defines what the traversal in ``native/lexical.h`` computes, to the last bit, and runs where
+there was no compiler.
 """
 
 from __future__ import annotations
@@ -15,10 +15,12 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
 
+from rag_tools.index.dispatch import NUMPY, kernel_name, native
 from rag_tools.index.postings import Postings, Worded, merged, runs
 from rag_tools.index.terms import terms
 from rag_tools.tracing import stage
@@ -151,10 +153,15 @@ def bm25(
         Of each segment, ``(n_passages,)`` bool: live passages that may be returned. The others
         count all the same. Default: all live ones.
     """
-    phrases = [terms(word) for word in dict.fromkeys(word.lower() for word in words)]
-    lists = _Lists(collection, [phrase for phrase in phrases if phrase])
-    chosen = collection.live if selected is None else selected
-    counts = lists.counts()
+    distinct = dict.fromkeys(word.lower() for word in words)
+    phrases = [phrase for phrase in map(terms, distinct) if phrase]
+    lists: _Lists | native.TermLists
+    if kernel_name() == NUMPY:
+        lists = _Lists(collection.postings, phrases)
+    else:
+        lists = native.TermLists(list(map(_native, collection.postings)), phrases)
+    chosen = list(collection.live if selected is None else selected)
+    counts = lists.counts(collection.holes)
     numbers = [number for number, count in enumerate(counts) if count]
     if len(phrases) > MAX_WORDS:
         rarest = sorted(numbers, key=lambda number: (min(counts[number], COUNTED), number))
@@ -173,17 +180,17 @@ def idf(n_passages: int, count: int) -> float:
 class _Lists:
     """The passages that hold each of some phrases, segment by segment."""
 
-    def __init__(self, collection: Collection, phrases: Sequence[Sequence[bytes]]) -> None:
-        self._collection = collection
-        self._found = [
-            [postings.of_phrase(phrase) for postings in collection.postings] for phrase in phrases
-        ]
+    def __init__(self, postings: Sequence[Postings], phrases: Sequence[Sequence[bytes]]) -> None:
+        self._postings = postings
+        self._found = [[each.of_phrase(phrase) for each in postings] for phrase in phrases]
 
-    def counts(self) -> list[int]:
-        """Return how many live passages hold each phrase."""
-        live = self._collection.live
+    def counts(self, live: Sequence[NDArray[np.bool_] | None]) -> list[int]:
+        """Return how many passages hold each phrase, of those marked, see `Collection.holes`."""
         return [
-            sum(int(np.count_nonzero(live[at][found])) for at, (found, _) in enumerate(segments))
+            sum(
+                len(found) if marks is None else int(np.count_nonzero(marks[found]))
+                for (found, _), marks in zip(segments, live, strict=True)
+            )
             for segments in self._found
         ]
 
@@ -197,7 +204,7 @@ class _Lists:
     ) -> Found:
         """Return the best passages by some of the phrases, with their weights; see `bm25`."""
         places, scores = [np.empty((0, 2), np.int64)], [np.empty(0)]
-        for at, postings in enumerate(self._collection.postings):
+        for at, postings in enumerate(self._postings):
             sums = np.zeros(len(postings))
             for number, weight in zip(numbers, weights, strict=True):
                 passages, times = self._found[number][at]
@@ -209,6 +216,21 @@ class _Lists:
             places.append(np.stack([np.full(len(found), at), found], axis=1))
             scores.append(sums[found])
         return _first(np.concatenate(places), np.concatenate(scores), limit)
+
+
+def _native(postings: Postings) -> native.Postings:
+    found = _handed.get(postings)
+    if found is None:
+        found = _handed[postings] = native.Postings(*(postings.arrays[name] for name in _HANDED))
+    return found
+
+
+_HANDED = (
+    *("terms", "term_offsets", "posting_offsets", "block_offsets"),
+    *("block_last", "block_places", "block_frequency", "block_ratio"),
+    *("passages", "frequencies", "places", "lengths"),
+)
+_handed: WeakKeyDictionary[Postings, native.Postings] = WeakKeyDictionary()
 
 
 def _first(places: NDArray[np.int64], scores: NDArray[np.float64], limit: int) -> Found:

@@ -313,8 +313,8 @@ class Postings:
     @cached_property
     def counts(self) -> NDArray[np.int64]:
         """``(n_terms,)`` int64: passages that hold each term."""
-        counts: NDArray[np.int64] = np.diff(self._posting_offsets.astype(np.int64))
-        return counts
+        offsets = self._posting_offsets.astype(np.int64)
+        return offsets[1:] - offsets[:-1]
 
     def run(self, positions: NDArray[np.intp]) -> Run:
         """Return the postings of passages at ascending positions: O(postings)."""

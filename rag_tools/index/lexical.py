@@ -4,8 +4,8 @@ What is counted are the live passages of a `Collection` and no others: how many 
 hold a term, how long they are. So scores are those of an index of these passages alone, and tell
 nothing about passages that a caller may not see.
 
-`_Lists` defines what the traversal in ``native/lexical.h`` computes, to the last bit, and runs where
-there was no compiler.
+`_Lists` defines what the traversal in ``native/lexical.h`` computes, to the last bit, and runs
+where there was no compiler.
 """
 
 from __future__ import annotations

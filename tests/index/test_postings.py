@@ -6,6 +6,7 @@ import math
 import random
 import re
 import sqlite3
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -54,8 +55,7 @@ def queries(passages):
 def cut(passages, *borders):
     """The postings of segments between some borders."""
     ends = [0, *borders, len(passages)]
-    pairs = zip(ends, ends[1:], strict=False)
-    return [Postings.of(index(passages[low:high])) for low, high in pairs]
+    return [Postings.of(index(passages[low:high])) for low, high in pairwise(ends)]
 
 
 def whole(postings):
@@ -73,7 +73,7 @@ def test_merging_is_indexing_what_is_left(passages):
     ends = [0, *borders, len(passages)]
     some = [
         part.run(np.array([at - low for at in kept if low <= at < high], np.intp))
-        for part, low, high in zip(parts, ends, ends[1:], strict=False)
+        for part, (low, high) in zip(parts, pairwise(ends), strict=True)
     ]
     assert same(merged(some), index([passages[at] for at in kept]))
     assert same(merged(list(runs(passages))), index(passages))

@@ -31,7 +31,7 @@ LAYERS = [
     {"reader"},
     {"restricted"},
     {"cite", "rerank", "duplicates", "second_stage"},
-    {"hits", "writer", "carrying", "gathered", "locking", "quota", "watching"},
+    {"hits", "writer", "carrying", "gathered", "locking", "quota", "segment_files", "watching"},
     {"meter"},
     {"intake"},
     {"web_sync", "git_sync"},

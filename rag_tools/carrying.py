@@ -20,11 +20,24 @@ from rag_tools.types import Passage
 
 
 class Wanted(NamedTuple):
-    """A passage to insert: the id of its document, its range, the key of what the encoder sees."""
+    """A passage to insert.
+
+    Attributes
+    ----------
+    document
+        The id of its document.
+    passage
+        Its range and heading path.
+    encoded
+        The key of what the encoder sees of it.
+    digest
+        Of what is looked up of it, see `Worded`.
+    """
 
     document: str
     passage: Passage
     encoded: bytes
+    digest: int
 
 
 class Source(NamedTuple):
@@ -37,7 +50,8 @@ class Source(NamedTuple):
     row
         Key of the row that the passage takes over, see `NewPassage`.
     copied
-        Whether the address is another passage's, so that the embeddings must be copied.
+        Whether the address is another passage's, or has other words, so that the embeddings must be
+        copied.
     """
 
     address: Address
@@ -50,6 +64,7 @@ def assign(
     freed: Mapping[str, Sequence[EncodedRow]],
     fresh: Mapping[bytes, Address],
     catalog: Catalog,
+    digest: Callable[[Address], int],
 ) -> list[Source]:
     """Choose where each passage takes its embeddings from: O(passages wanted and freed).
 
@@ -63,6 +78,8 @@ def assign(
         Where the embeddings stand that were made for this commit.
     catalog
         As it stands before the commit.
+    digest
+        Of what is looked up at an address.
 
     Returns
     -------
@@ -78,7 +95,7 @@ def assign(
         for id, row in rows:
             if row.encoded is not None and row.address not in taken:
                 offered[likeness(id, row.path, row.encoded)].append(row)
-        for at, (id, passage, encoded) in enumerate(wanted):
+        for at, (id, passage, encoded, _) in enumerate(wanted):
             found = offered.get(likeness(id, passage.path, encoded))
             if at not in sources and found:
                 row = found.popleft()
@@ -104,7 +121,14 @@ def assign(
             address = first.get(encoded) or catalog.address_of(encoded)
             assert address is not None, "a passage that was neither queued nor encoded before"
             sources[at] = Source(address, copied=True)
-    return [sources[at] for at in range(len(wanted))]
+    # What the encoder sees is the same for some passages whose words are looked up apart: of the
+    # path ("Guide",) in a document "Guide", and of no path.
+    return [
+        source
+        if source.row is not None or source.copied or digest(source.address) == wish.digest
+        else source._replace(copied=True)
+        for source, wish in ((sources[at], wish) for at, wish in enumerate(wanted))
+    ]
 
 
 def _in_document(id: str, path: tuple[str, ...], encoded: bytes) -> Hashable:

@@ -13,13 +13,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from rag_tools.catalog.rows import SegmentRow
+from rag_tools.catalog.rows import NewSegment, SegmentRow
 from rag_tools.catalog.writing import CatalogWriter
-from rag_tools.compaction import SegmentSize, paced, plan
+from rag_tools.compaction import SegmentSize, plan
 from rag_tools.disk import sweep
 from rag_tools.index.codebook import CODEBOOKS, Codebook
-from rag_tools.index.recoding import recoded, retrained
-from rag_tools.index.segment import SEGMENTS, Segment, write_segment
+from rag_tools.index.recoding import retrained
+from rag_tools.index.segment import SEGMENTS, Segment
+from rag_tools.segment_files import SegmentFiles
 
 _MAX_CODEBOOK_PARTS = 8
 
@@ -35,6 +36,7 @@ class Files:
 
     catalog: CatalogWriter
     _directory: Path
+    _files: SegmentFiles
     _codebook: Codebook | None
     _codebook_files: list[str]
 
@@ -79,16 +81,9 @@ class Files:
     def _merge(self, rows: list[SegmentRow], codebook: Codebook, throttle: float) -> None:
         """Replace segments by one segment of their live passages."""
         live = [self._live(row.id, row.passages) for row in rows]
-        file = f"{uuid.uuid4().hex}.seg"
-        runs = (
-            run
-            for row, positions in zip(rows, live, strict=True)
-            for run in Segment(self._path(row.file), codebook).runs(positions)
-        )
-        write_segment(self._path(file), paced(runs, throttle), codebook)
-        merged = Segment(self._path(file), codebook)
+        merged = self._files.merge(rows, live, codebook, throttle)
         with self.catalog.transaction():
-            (id,) = self._insert_segments([(file, len(merged), merged.n_tokens)])
+            (id,) = self._insert_segments([merged])
             first = 0
             for row, positions in zip(rows, live, strict=True):
                 self.catalog.move((row.id, positions), (id, first))
@@ -119,21 +114,19 @@ class Files:
         rows = self.catalog.segments()
         if old is None or not rows:
             return False
-        stored = [
-            (Segment(self._path(row.file), old), self._live(row.id, row.passages)) for row in rows
+        live = [self._live(row.id, row.passages) for row in rows]
+        stored = [Segment(self._directory / SEGMENTS / row.file, old) for row in rows]
+        new = retrained(old, zip(stored, live, strict=True))
+        made = [
+            self._files.recode(row, positions, old, new, throttle)
+            for row, positions in zip(rows, live, strict=True)
         ]
-        new = retrained(old, stored)
-        made = []
-        for segment, live in stored:
-            path = self._path(f"{uuid.uuid4().hex}.seg")
-            write_segment(path, paced(recoded(old, new, segment.runs(live)), throttle), new)
-            made.append((path.name, len(live), Segment(path, new).n_tokens))
         try:
             self._write_codebook(new, first=0)
             with self.catalog.transaction():
                 ids = self._insert_segments(made)
-                for row, (_, live), id in zip(rows, stored, ids, strict=True):
-                    self.catalog.move((row.id, live), (id, 0))
+                for row, positions, id in zip(rows, live, ids, strict=True):
+                    self.catalog.move((row.id, positions), (id, 0))
                     self.catalog.delete_segment(row.id)
                 self._finish_transaction()
         except BaseException:
@@ -142,11 +135,8 @@ class Files:
         self._sweep()
         return True
 
-    def _insert_segments(self, cuts: Iterable[tuple[str, int, int]]) -> list[int]:
-        return [
-            self.catalog.insert_segment(file, passages=passages, tokens=tokens)
-            for file, passages, tokens in cuts
-        ]
+    def _insert_segments(self, cuts: Iterable[NewSegment]) -> list[int]:
+        return [self.catalog.insert_segment(cut) for cut in cuts]
 
     def _drop_empty_segments(self) -> None:
         """Drop the segments without a live passage, which nothing in this session can use again."""
@@ -175,15 +165,12 @@ class Files:
 
     # -- files -----------------------------------------------------------------------------------
 
-    def _path(self, file: str) -> Path:
-        return self._directory / SEGMENTS / file
-
     def _live(self, segment: int, passages: int) -> NDArray[np.intp]:
         return np.setdiff1d(np.arange(passages), self.catalog.tombstones(segment))
 
     def _sweep(self) -> None:
         """Delete the files that the current commit doesn't refer to."""
-        known = {row.file for row in self.catalog.segments()}
+        known = {file for row in self.catalog.segments() for file in row.files}
         known |= set(self.catalog.codebook_files())
         for folder in (SEGMENTS, CODEBOOKS):
             sweep(self._directory / folder, known)

@@ -15,8 +15,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from rag_tools.catalog.rows import Address, DocumentColumns, SourceState
+from rag_tools.catalog.rows import Address, DocumentColumns, NewSegment, SourceState
 from rag_tools.encode.embeddings import Embeddings
+from rag_tools.index.postings import Worded
 from rag_tools.ingest.seen import Seen
 from rag_tools.types import Document, Passage, Provenance
 
@@ -55,22 +56,31 @@ class Pending(NamedTuple):
     keys: list[bytes]
 
 
+class Queued(NamedTuple):
+    """A passage that waits to be encoded, and what is looked up of it."""
+
+    seen: Seen
+    worded: Worded
+
+
 class Encoded(NamedTuple):
-    """Embeddings of a passage, vectors in float16."""
+    """Embeddings of a passage, vectors in float16, and what is looked up of it."""
 
     vectors: NDArray[np.float16]
     token_ids: NDArray[np.int32]
     spans: NDArray[np.int32]
     pooled: NDArray[np.float32] | None
+    worded: Worded
 
 
-def halved(embeddings: Embeddings) -> Encoded:
+def halved(embeddings: Embeddings, worded: Worded) -> Encoded:
     """Return the embeddings in half precision: they wait in memory until a segment is cut."""
     return Encoded(
         embeddings.vectors.astype(np.float16),
         embeddings.token_ids,
         embeddings.spans,
         embeddings.pooled,
+        worded,
     )
 
 
@@ -91,7 +101,7 @@ class Batch:
     encoded
         Those that wait to be cut into a segment.
     cuts
-        File, number of passages and number of tokens of each segment that was cut.
+        The segments that were cut.
     """
 
     began: float = field(default_factory=time.monotonic)
@@ -105,9 +115,9 @@ class Batch:
     terms: dict[str, Mapping[str, int | bool | None]] = field(default_factory=dict)
     passages: int = 0
     queued: dict[bytes, int] = field(default_factory=dict)
-    queue: list[Seen] = field(default_factory=list)
+    queue: list[Queued] = field(default_factory=list)
     encoded: list[Encoded] = field(default_factory=list)
-    cuts: list[tuple[str, int, int]] = field(default_factory=list)
+    cuts: list[NewSegment] = field(default_factory=list)
 
     def __bool__(self) -> bool:
         return bool(
@@ -126,7 +136,7 @@ class Batch:
         It is nothing if a segment was cut that holds passages of such a document only. Files that
         were touched are left out, since their documents may be: they are read again.
         """
-        cut = sum(passages for _, passages, _ in self.cuts)
+        cut = sum(each.passages for each in self.cuts)
         encoded = cut + len(self.encoded)
         ends = {
             id: max((self.queued.get(key, -1) + 1 for key in pending.keys), default=0)

@@ -24,6 +24,7 @@ from rag_tools.disk import failures_named
 from rag_tools.errors import IndexCorruptError, RagToolsError
 from rag_tools.index.arrayfile import ArrayFile
 from rag_tools.index.codebook import CODEBOOKS, Codebook
+from rag_tools.index.postings import KIND, Postings
 from rag_tools.index.segment import SEGMENTS, Segment
 from rag_tools.types import Damage
 
@@ -180,10 +181,6 @@ def _catalog(catalog: Catalog) -> Iterator[Damage]:
         catalog.roots()
     except _SYMPTOMS as error:
         yield _named("setting", "roots", error)
-    missing = catalog.count_unsearchable()
-    if missing:
-        problem = f"the words of {missing} passages are missing"
-        yield Damage(kind="lexical", name="", problem=problem)
 
 
 def _documents(catalog: Catalog) -> Iterator[Damage]:
@@ -277,6 +274,10 @@ def _files(directory: Path, catalog: Catalog) -> Iterator[Damage]:
         problem = problem or _places(catalog, row)
         if problem:
             yield Damage(kind="segment", name=row.file, problem=problem)
+        if row.lexical is None:  # in an earlier format, words are looked up in the texts
+            continue
+        if problem := lexical_damage(directory / SEGMENTS / row.lexical, row, catalog):
+            yield Damage(kind="lexical", name=row.lexical, problem=problem)
     if lost := catalog.count_homeless():
         problem = f"{lost} passages stand in a segment that isn't listed"
         yield Damage(kind="passage", name="", problem=problem)
@@ -316,6 +317,22 @@ def segment_damage(path: Path, row: SegmentRow, codebook: Codebook | None) -> st
     except (IndexCorruptError, *_SYMPTOMS) as error:
         return _named("segment", path.name, error).problem
     return None
+
+
+def lexical_damage(path: Path, row: SegmentRow, catalog: Catalog) -> str | None:
+    """Return what is wrong with a segment's lexical postings, or None: O(size of its texts)."""
+    if problem := array_file_damage(path, KIND):
+        return problem
+    try:
+        digests = Postings.open(path).digests.tolist()
+        if len(digests) != row.passages:
+            return f"it holds {len(digests)} passages, and the catalog lists {row.passages}"
+        pairs = zip(digests, catalog.wording(row), strict=True)
+        missing = sum(words is not None and digest != words.digest for digest, words in pairs)
+    except (IndexCorruptError, *_SYMPTOMS) as error:
+        _reraise_trouble(error)
+        return _named("lexical", path.name, error).problem
+    return f"the words of {missing} passages are missing" if missing else None
 
 
 def _places(catalog: Catalog, row: SegmentRow) -> str | None:

@@ -13,7 +13,7 @@ SETTING = "quota"
 
 # Bytes of a token beside its codes: centroid, gain, norm, span, and its share of the postings.
 _TOKEN_BYTES = 16
-_CATALOG_FACTOR = 2  # the words of a text in the lexical index, beside the text
+_TEXT_FACTOR = 3  # the words of a text in the lexical postings, beside the text, compressed
 
 
 def quota_of(catalog: Catalog) -> Quota:
@@ -68,7 +68,7 @@ class Room:
                 f"the index may hold {most:,} documents, and it does: delete some, or raise the "
                 "quota (rag-tools quota --documents)"
             )
-        size = int(_CATALOG_FACTOR * text_bytes + tokens * self._token_bytes)
+        size = int(_TEXT_FACTOR * text_bytes + tokens * self._token_bytes)
         if self._quota.bytes and self._bytes + self._gathered + size > self._quota.bytes:
             raise QuotaError(
                 f"the index may take {self._quota.bytes:,} bytes, it takes {self._bytes:,}, and "

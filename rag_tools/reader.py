@@ -24,14 +24,13 @@ from rag_tools.catalog.copying import EPOCH
 from rag_tools.catalog.schema import FILE_NAME
 from rag_tools.disk import failures_named
 from rag_tools.errors import IndexCorruptError, IndexMismatchError
+from rag_tools.index import lexical
 from rag_tools.index.codebook import CODEBOOKS, Codebook
+from rag_tools.index.postings import Postings, merged, runs
 from rag_tools.index.segment import SEGMENTS, Segment
 from rag_tools.index.snapshot import Selection, Snapshot
 from rag_tools.integrity import corrupt, damage, explained
 from rag_tools.types import Document
-
-Restriction = tuple[str, Sequence[str | int | float]]
-"""SQL condition on documents and its parameters, from `compile_filter`."""
 
 _Catalog = TypeVar("_Catalog", bound=Catalog)
 
@@ -53,36 +52,38 @@ class View:
         sources.
     epoch
         Changes when the documents behind known keys may have, see `EPOCH`; None at first.
-    expired
-        ``(n, 2)`` int64: addresses of the passages that aren't in the snapshot because their
-        documents have expired.
     """
 
     catalog: Catalog
     snapshot: Snapshot
     url_template: str | None
     epoch: str | None
-    expired: NDArray[np.int64]
 
     def bm25(
-        self, words: Sequence[str], restriction: Restriction, selection: Selection
+        self, words: Sequence[str], selection: Selection
     ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """Return the addresses and scores of the passages that BM25 lists, see `Catalog.bm25`.
+        """Return the passages of a selection that BM25 lists for some words, and their scores.
 
-        Parameters
-        ----------
-        restriction
-            On the documents whose passages are listed.
-        selection
-            Their passages.
+        Of those that tie with the last one, the oldest are listed, wherever compaction put them.
+
+        Returns
+        -------
+        tuple
+            ``(n, 2)`` int64 addresses and ``(n,)`` float32, best first.
         """
-        condition, parameters = restriction
-        listed, scores = self.catalog.bm25(words, condition=condition, parameters=parameters)
-        if not len(self.expired):
-            return listed, scores
-        expired = set(map(tuple, self.expired.tolist()))
-        kept = np.array([tuple(each) not in expired for each in listed.tolist()], np.bool_)
-        return listed[kept], scores[kept]
+        segments = self.snapshot.segments
+        bitmaps = [selection.bitmaps[id] for id in segments]
+        places, scores = lexical.bm25(
+            self.snapshot.words, words, limit=lexical.LISTED, selected=bitmaps
+        )
+        ids = np.fromiter(segments, np.int64, len(segments))
+        addresses = np.stack([ids[places[:, 0]], places[:, 1]], axis=1)
+        if len(scores) > lexical.LISTED:
+            tied = np.flatnonzero(scores == scores[-1])
+            first = np.argsort(self.catalog.keys_at(addresses[tied]), kind="stable")
+            listed = np.append(np.arange(tied[0]), tied[first])[: lexical.LISTED]
+            addresses, scores = addresses[listed], scores[listed]
+        return addresses, scores.astype(np.float32)
 
 
 class Reader:
@@ -127,7 +128,7 @@ class Reader:
         with self.state(Catalog) as (catalog, snapshot):
             expired = catalog.hide_expired(int(time.time()))
             template, epoch = catalog.setting("url_template"), catalog.setting(EPOCH)
-            yield View(catalog, snapshot.without(expired), template, epoch, expired)
+            yield View(catalog, snapshot.without(expired), template, epoch)
 
     @contextlib.contextmanager
     def state(self, kind: type[_Catalog]) -> Iterator[tuple[_Catalog, Snapshot]]:
@@ -241,14 +242,20 @@ class Reader:
             files = catalog.codebook_files()
             paths = [self._directory / CODEBOOKS / file for file in files]
             codebook = Codebook.read(paths) if paths else None
-            segments, live = {}, {}
+            segments, live, postings = {}, {}, {}
             for row in catalog.segments() if codebook else ():
                 assert codebook is not None
                 segment = Segment(self._directory / SEGMENTS / row.file, codebook)
                 segments[row.id] = segment
                 live[row.id] = np.ones(len(segment), dtype=np.bool_)
                 live[row.id][catalog.tombstones(row.id)] = False
-            snapshot = Snapshot(generation, codebook, segments, live)
+                postings[row.id] = (
+                    # In a catalog of an earlier format, which a first write upgrades.
+                    Postings.of(merged(list(runs(catalog.wording(row)))))
+                    if row.lexical is None
+                    else Postings.open(self._directory / SEGMENTS / row.lexical)
+                )
+            snapshot = Snapshot(generation, codebook, segments, live, postings)
             if known is None or known.generation < generation:
                 self._snapshot = snapshot
             return snapshot

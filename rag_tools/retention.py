@@ -25,7 +25,7 @@ from rag_tools.maintenance.backup_purge import (
     purge_index,
 )
 from rag_tools.opened import OpenIndex, patterns
-from rag_tools.purge.erase import dead_tokens, erase
+from rag_tools.purge.erase import dead_tokens, erase, shared_words
 from rag_tools.purge.report import PurgeReport
 from rag_tools.purge.scan import files_in, scan
 from rag_tools.purge.traces import Traces
@@ -181,8 +181,9 @@ class Retention:
                 held = tuple(id for id in wanted if writer.catalog.holds(id))
                 ids = [id for id in wanted if id not in held]
                 purged, remarks = erase(writer, opened.directory, ids, traces)
-                left = dead_tokens(writer, opened.directory, traces)
-                content = traces.beside(writer.catalog) if ids else {}
+                left = dead_tokens(writer, opened.directory, traces) if ids else []
+                shared = shared_words(writer, opened.directory, traces.words)
+                content = traces.beside(writer.catalog, shared) if ids else {}
             entry.documents = ids
             queries = _erase_queries(log, ids, traces) if ids else 0
             logs = [] if log is None else log.files()

@@ -14,7 +14,6 @@ from functools import partial
 from itertools import chain
 
 from rag_tools.audit.entry import recorded
-from rag_tools.catalog import lexical
 from rag_tools.catalog.filters import compile_filter
 from rag_tools.cite import support
 from rag_tools.cite.asked import Asked
@@ -25,12 +24,13 @@ from rag_tools.encode.embeddings import EncodedQuery
 from rag_tools.encode.encoder import BATCH
 from rag_tools.errors import InvalidQueryError
 from rag_tools.hits import hits
+from rag_tools.index import lexical
 from rag_tools.index.dispatch import thread_count, use_one_thread
 from rag_tools.index.search import EFFORTS, Match, Quality, Query, Signals, search, weigh
 from rag_tools.index.snapshot import Selection
 from rag_tools.limits import check_query
 from rag_tools.opened import OpenIndex
-from rag_tools.reader import Restriction, View
+from rag_tools.reader import View
 from rag_tools.types import Citation, CitedAnswer, Filter, Hit, SearchResults, Support
 
 
@@ -100,8 +100,10 @@ class Searcher:
         signals = opened.signals.adapted(pieces)
         restriction = compile_filter(filter or {})
         with opened.reader.view() as view:
-            selection = _selection(view, restriction) if filter else view.snapshot.everything
-            prepared = _prepared(view, encoded, signals, restriction, selection)
+            selection = view.snapshot.everything
+            if filter:
+                selection = view.snapshot.select(view.catalog.addresses(*restriction))
+            prepared = _prepared(view, encoded, signals, selection)
 
             def find(wanted: int) -> list[Match]:
                 return search(
@@ -244,13 +246,7 @@ def quoted(results: Sequence[Hit], limit: int) -> tuple[list[Citation], list[Aro
     return citations, [places[each.document_id, each.start, each.end] for each in citations]
 
 
-def _prepared(
-    view: View,
-    encoded: EncodedQuery,
-    signals: Signals,
-    restriction: Restriction,
-    selection: Selection,
-) -> Query:
+def _prepared(view: View, encoded: EncodedQuery, signals: Signals, selection: Selection) -> Query:
     """Return the query for the stages: with the weights of its tokens and the results of BM25."""
     embeddings, snapshot = encoded.embeddings, view.snapshot
     frequencies = snapshot.document_frequencies(embeddings.token_ids)
@@ -259,13 +255,8 @@ def _prepared(
         vectors=embeddings.vectors,
         weights=weigh(frequencies, snapshot.n_passages, exponent=signals.idf),
         pooled=embeddings.pooled,
-        lexical=view.bm25(words, restriction, selection),
+        lexical=view.bm25(words, selection),
     )
-
-
-def _selection(view: View, restriction: Restriction) -> Selection:
-    """Return the live passages of the documents that match a filter."""
-    return view.snapshot.select(view.catalog.addresses(*restriction))
 
 
 def _words(query: str | EncodedQuery) -> str:

@@ -9,10 +9,8 @@ a crash after it loses nothing.
 from __future__ import annotations
 
 import contextlib
-import functools
 import itertools
 import time
-import uuid
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
@@ -21,25 +19,37 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from rag_tools.carrying import Source, Wanted, assign, copies
+from rag_tools.carrying import Source, Wanted, assign
 from rag_tools.catalog.rows import (
     Address,
     NewPassage,
     SourceState,
     encode_document,
+    worded,
 )
 from rag_tools.catalog.writing import CatalogWriter
 from rag_tools.encode.encoder import Encoder
 from rag_tools.errors import HeldError, IngestError, fault
 from rag_tools.files import Files
-from rag_tools.gathered import Batch, EarlierVersion, Pending, Prepared, Recall, addresses, halved
+from rag_tools.gathered import (
+    Batch,
+    EarlierVersion,
+    Pending,
+    Prepared,
+    Queued,
+    Recall,
+    addresses,
+    halved,
+)
 from rag_tools.index.codebook import CODEBOOKS, Codebook
-from rag_tools.index.segment import Segment, compress, write_segment
+from rag_tools.index.postings import Worded
+from rag_tools.index.segment import compress
 from rag_tools.ingest.chunk import chunk
-from rag_tools.ingest.seen import Seen, seen
+from rag_tools.ingest.seen import seen
 from rag_tools.integrity import explained
 from rag_tools.locking import acquire
 from rag_tools.quota import Room
+from rag_tools.segment_files import SegmentFiles
 from rag_tools.types import Document, Progress, Provenance
 from rag_tools.versioning import keep_versions, record_provenance
 
@@ -96,6 +106,7 @@ class Writer(Files):
     ) -> None:
         self.encoded_passages = 0
         self._directory = directory
+        self._files = SegmentFiles(directory)
         self._given_encoder = encoder
         self._recall = recall
         self._passage_tokens = passage_tokens
@@ -192,7 +203,8 @@ class Writer(Files):
         batch.documents[document.id] = pending
         batch.deleted.add(document.id)
         for passage in prepared.passages:
-            pending.keys.append(self._queue(seen(document, passage)))
+            queued = Queued(seen(document, passage), worded(document, passage))
+            pending.keys.append(self._queue(queued))
             if len(batch.encoded) >= 2 * _SEGMENT_PASSAGES:  # one huge document
                 self._cut()
         batch.passages += len(prepared.passages)
@@ -253,7 +265,7 @@ class Writer(Files):
         batch, self._batch = self._batch, Batch()
         with self.catalog.transaction():
             ids = self._insert_segments(batch.cuts)
-            self._replace_documents(batch, addresses(ids, [n for _, n, _ in batch.cuts]))
+            self._replace_documents(batch, addresses(ids, [cut.passages for cut in batch.cuts]))
             for id, state in batch.touched.items():
                 self.catalog.touch_source(id, state)
             for path, options in batch.roots.items():
@@ -271,10 +283,10 @@ class Writer(Files):
 
     # -- gathering -------------------------------------------------------------------------------
 
-    def _queue(self, passage: Seen) -> bytes:
+    def _queue(self, passage: Queued) -> bytes:
         """Put a passage on the queue unless it was encoded before; return its key."""
         batch = self._batch
-        key = passage.key(self._encoder.checkpoint.fingerprint)
+        key = passage.seen.key(self._encoder.checkpoint.fingerprint)
         if key not in batch.queued and self.catalog.address_of(key) is None:
             batch.queued[key] = len(batch.queued)
             batch.queue.append(passage)
@@ -286,11 +298,11 @@ class Writer(Files):
         batch = self._batch
         if not batch.queue:
             return
-        known = [self._recall(passage) if self._recall else None for passage in batch.queue]
-        unknown = (one for one, each in zip(batch.queue, known, strict=True) if each is None)
+        known = [self._recall(passage.seen) if self._recall else None for passage in batch.queue]
+        unknown = (one.seen for one, each in zip(batch.queue, known, strict=True) if each is None)
         with contextlib.closing(self._encoder.encode_passages(unknown)) as fresh:
-            for each in known:
-                batch.encoded.append(halved(next(fresh) if each is None else each))
+            for (_, words), each in zip(batch.queue, known, strict=True):
+                batch.encoded.append(halved(next(fresh) if each is None else each, words))
                 self.encoded_passages += each is None
                 if self._progress:
                     self._progress("encode", self.encoded_passages, 0)
@@ -319,9 +331,7 @@ class Writer(Files):
             np.cumsum([0, *(len(item.token_ids) for item in encoded)]),
             np.stack(pooled) if pooled else None,
         )
-        file = f"{uuid.uuid4().hex}.seg"
-        write_segment(self._path(file), [tokens], codebook)
-        cut = (file, len(encoded), len(token_ids))
+        cut = self._files.cut(tokens, (item.worded for item in encoded), codebook)
         encoded.clear()  # first: an interruption in between must not count passages twice
         self._batch.cuts.append(cut)
 
@@ -334,7 +344,7 @@ class Writer(Files):
             codebook = Codebook.train(vectors, token_ids, bits=self._bits, progress=self._progress)
             return self._write_codebook(codebook, first=0)
         stored = sum(row.tokens for row in self.catalog.segments())
-        gathered = sum(tokens for _, _, tokens in self._batch.cuts)
+        gathered = sum(cut.tokens for cut in self._batch.cuts)
         n_tokens = stored + gathered + len(token_ids)
         grown = known.grow(vectors, token_ids, n_tokens=n_tokens, progress=self._progress)
         return known if grown is known else self._write_codebook(grown, first=len(known))
@@ -347,20 +357,27 @@ class Writer(Files):
         keys = ((id, catalog.document_key(id)) for id in sorted(batch.deleted))
         deleted = {id: key for id, key in keys if key is not None}
         fresh = {key: address(number) for key, number in batch.queued.items()}
+        words = [
+            worded(pending.prepared.document, passage)
+            for pending in batch.documents.values()
+            for passage in pending.prepared.passages
+        ]
+        digests = iter([own.digest for own in words])
         wanted = [
-            Wanted(id, passage, key)
+            Wanted(id, passage, key, next(digests))
             for id, pending in batch.documents.items()
             for passage, key in zip(pending.prepared.passages, pending.keys, strict=True)
         ]
         freed = {id: catalog.encoded_rows(key) for id, key in deleted.items()}
-        sources = self._copied(assign(wanted, freed, fresh, catalog))
+        digest_at = self._files.digests(catalog.segments())
+        sources = self._copied(assign(wanted, freed, fresh, catalog, digest_at), words)
         kept = {source.row for source in sources if source.row is not None}
         since = keep_versions(catalog, batch, deleted)
         for key in deleted.values():
             catalog.delete_document(key, kept=kept)
         remaining = iter(
             NewPassage(passage, key, source.address, source.row)
-            for (_, passage, key), source in zip(wanted, sources, strict=True)
+            for (_, passage, key, _), source in zip(wanted, sources, strict=True)
         )
         for (document, passages, columns, file, *_), _ in batch.documents.values():
             rows = list(itertools.islice(remaining, len(passages)))
@@ -370,19 +387,15 @@ class Writer(Files):
         taken = {source.address for source in sources}
         catalog.insert_tombstones(item for item in fresh.items() if item[1] not in taken)
 
-    def _copied(self, sources: list[Source]) -> list[Source]:
+    def _copied(self, sources: list[Source], words: list[Worded]) -> list[Source]:
         """Copy the embeddings that another passage has as well; return where all are then."""
-        addresses = [source.address for source in sources if source.copied]
-        if not addresses:
+        chosen = [pair for pair in zip(sources, words, strict=True) if pair[0].copied]
+        if not chosen:
             return sources
-        codebook = self._codebook
-        assert codebook is not None, "nothing was ever encoded"
-        file = f"{uuid.uuid4().hex}.seg"
-        files = {row.id: row.file for row in self.catalog.segments()}
-        open_segment = functools.cache(lambda id: Segment(self._path(files[id]), codebook))
-        write_segment(self._path(file), copies(addresses, open_segment), codebook)
-        copy = Segment(self._path(file), codebook)
-        (id,) = self._insert_segments([(file, len(copy), copy.n_tokens)])
+        assert self._codebook is not None, "nothing was ever encoded"
+        addresses, theirs = [source.address for source, _ in chosen], [each for _, each in chosen]
+        rows = self.catalog.segments()
+        (id,) = self._insert_segments([self._files.copy(addresses, theirs, rows, self._codebook)])
         positions = itertools.count()
         return [
             Source(Address(id, next(positions))) if source.copied else source for source in sources

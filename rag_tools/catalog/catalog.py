@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
@@ -16,7 +16,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from rag_tools.catalog import lexical, schema, upgrade
+from rag_tools.catalog import schema, upgrade
 from rag_tools.catalog.history import History
 from rag_tools.catalog.remains import Remains
 from rag_tools.catalog.rows import (
@@ -31,7 +31,9 @@ from rag_tools.catalog.rows import (
     StoredDocument,
     decode_document,
 )
+from rag_tools.catalog.wording import wording
 from rag_tools.index.arrayfile import FORMAT_VERSION
+from rag_tools.index.postings import Worded
 from rag_tools.types import Document, DocumentEntry, Passage
 
 RETIRED = "retired"
@@ -89,10 +91,6 @@ class Catalog(History, Remains):
         """Return what SQLite finds wrong with the file: O(its size), and its logarithm."""
         found = [str(line) for (line,) in self._connection.execute("PRAGMA integrity_check(10)")]
         return [] if found == ["ok"] else found
-
-    def count_unsearchable(self) -> int:
-        """Return how many passages the lexical index lacks."""
-        return lexical.count_missing(self._connection)
 
     def count_homeless(self) -> int:
         """Return how many passages belong to a segment or a document that isn't there."""
@@ -271,6 +269,10 @@ class Catalog(History, Remains):
         rows = self._connection.execute("SELECT id FROM document WHERE uri = ? ORDER BY id", [uri])
         return [id_ for (id_,) in rows]
 
+    def wording(self, segment: SegmentRow) -> Iterator[Worded | None]:
+        """Yield what is looked up of each passage of a segment, see `wording`."""
+        return wording(self._connection, segment.id, segment.passages)
+
     def document_key_by_text(self, sha256: str) -> int | None:
         """Return the key of the oldest document with this canonical text, or None."""
         row = self._connection.execute(
@@ -341,14 +343,20 @@ class Catalog(History, Remains):
             parameters,
         )
 
-    def addresses_of(self, keys: Sequence[int]) -> NDArray[np.int64]:
-        """Return the addresses of passages, in that order: ``(n, 2)`` int64, see `addresses`."""
+    def keys_at(self, addresses: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the keys of the passages at ``(n, 2)`` addresses, ``(n,)`` int64, in that order.
+
+        Keys stay as they are when compaction moves passages.
+        """
         found = self.columns(
-            ("wanted.key", "p.segment", "p.position"),
-            "json_each(?) AS wanted JOIN passage AS p ON p.key = wanted.value",
-            [json.dumps(list(keys))],
+            ("wanted.key", "p.key"),
+            "json_each(?) AS wanted JOIN main.passage AS p "
+            "ON p.segment = json_extract(wanted.value, '$[0]') "
+            "AND p.position = json_extract(wanted.value, '$[1]')",
+            [json.dumps(addresses.tolist())],
         )
-        return found[np.argsort(found[:, 0]), 1:]
+        keys: NDArray[np.int64] = found[np.argsort(found[:, 0]), 1]
+        return keys
 
     def columns(
         self,
@@ -411,7 +419,7 @@ class Catalog(History, Remains):
     def segments(self) -> list[SegmentRow]:
         """Return the live segments, oldest first."""
         rows = self._connection.execute(
-            "SELECT id, file, passages, tokens, revision FROM segment ORDER BY id"
+            "SELECT id, file, lexical, passages, tokens, revision FROM segment ORDER BY id"
         )
         return [SegmentRow(*row) for row in rows]
 
@@ -444,32 +452,3 @@ class Catalog(History, Remains):
                 "(SELECT count(*) FROM tombstone)"
             ).fetchone()
         )
-
-    def bm25(
-        self,
-        words: Iterable[str],
-        *,
-        condition: str = "1",
-        parameters: Sequence[str | int | float] = (),
-    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """Return the addresses of the passages that BM25 lists for some words, and their scores.
-
-        Parameters
-        ----------
-        condition, parameters
-            Restriction on ``document AS d`` from `compile_filter`.
-
-        Returns
-        -------
-        tuple
-            ``(n, 2)`` int64 segment ids and positions, and ``(n,)`` float32, best first.
-        """
-        listed = lexical.bm25(
-            self._connection,
-            words,
-            limit=lexical.LISTED,
-            condition=condition,
-            parameters=parameters,
-        )
-        scores = np.array([score for _, score in listed], dtype=np.float32)
-        return self.addresses_of([key for key, _ in listed]), scores

@@ -6,8 +6,6 @@ import json
 import sqlite3
 from collections.abc import Iterable
 
-from rag_tools.catalog import lexical
-
 
 class Remains:
     """A part of `rag_tools.catalog.catalog.Catalog`, for a session of changes."""
@@ -26,12 +24,12 @@ class Remains:
         ).fetchone()
         return bool(row[0])
 
-    def shared(self, words: Iterable[str], values: Iterable[str]) -> set[str]:
-        """Return those of some words that passages hold, and of some values that rows hold.
+    def stated(self, values: Iterable[str]) -> set[str]:
+        """Return those of some values that rows hold: O(documents) each.
 
-        Values are titles, addresses and values of metadata, or parts of them: O(documents) each.
+        Values are titles, addresses and values of metadata, or parts of them.
         """
-        held = {word for word in words if lexical.holds(self._connection, word)}
+        held = set()
         stated = (
             "SELECT title || char(10) || uri || char(10) || metadata AS text FROM document "
             "UNION ALL SELECT title || char(10) || uri || char(10) || metadata FROM version "

@@ -9,34 +9,18 @@ from __future__ import annotations
 import hashlib
 import json
 import sqlite3
-from collections.abc import Container, Iterable
+from collections.abc import Container
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rag_tools.catalog import lexical, schema, seen_lexical, upgrade
+from rag_tools.catalog import schema, upgrade
 from rag_tools.catalog.catalog import Catalog
-from rag_tools.catalog.seen_lexical import Lengths, Passages
 
 DEFAULT_DENY = "default_deny"
 """The setting of an index by which no caller may read a document without labels."""
-
-
-class Owners(NamedTuple):
-    """Whose the passages of a segment are, whoever may read them.
-
-    Attributes
-    ----------
-    keys
-        ``(n_passages,)`` int64: of their rows; 0 of tombstones.
-    labels
-        ``(n_passages,)`` int64: keys of the sets of labels of their documents.
-    """
-
-    keys: NDArray[np.int64]
-    labels: NDArray[np.int64]
 
 
 class RestrictedCatalog(Catalog):
@@ -74,30 +58,20 @@ class RestrictedCatalog(Catalog):
         rows = self._connection.execute("SELECT key, labels FROM labels")
         return {key: tuple(json.loads(labels)) for key, labels in rows}
 
-    def owners(self, segment: int, size: int) -> Owners:
-        """Return whose the `size` passages of a segment are: O(its passages)."""
+    def labels(self, segment: int, size: int) -> NDArray[np.int64]:
+        """Return the keys of the sets of labels of the passages of a segment: O(its passages).
+
+        Those of passages that the caller may not read are among them.
+        """
         labels = "0" if self._format < upgrade.TERMS else "d.labels"
         found = self.columns(
-            ("p.position", "p.key", labels),
+            ("p.position", labels),
             "main.passage AS p JOIN main.document AS d ON d.key = p.document WHERE p.segment = ?",
             [segment],
-        ).reshape(-1, 3)
-        owners = Owners(np.zeros(size, np.int64), np.zeros(size, np.int64))
-        owners.keys[found[:, 0]], owners.labels[found[:, 0]] = found[:, 1], found[:, 2]
-        return owners
-
-    def lengths(self, known: Lengths, keys: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Return how many words passages have, see `Lengths.of`."""
-        return known.of(self._connection, keys)
-
-    def bm25_among(
-        self, words: Iterable[str], passages: Passages, chosen: NDArray[np.bool_]
-    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """Return what `bm25` does, for an index of `passages` alone, of which some are chosen."""
-        best, scores = seen_lexical.bm25(
-            self._connection, words, passages, chosen, limit=lexical.LISTED
-        )
-        return passages.addresses[best], scores
+        ).reshape(-1, 2)
+        keys = np.zeros(size, np.int64)
+        keys[found[:, 0]] = found[:, 1]
+        return keys
 
     def document_keys(self) -> dict[str, int]:
         """Return a number for each document by id, which changes with its content.

@@ -7,6 +7,7 @@ import zlib
 from typing import Any, NamedTuple
 
 from rag_tools.errors import IndexCorruptError
+from rag_tools.index.postings import Worded
 from rag_tools.types import Block, Document, Hidden, Passage, SourceMap
 
 
@@ -51,13 +52,19 @@ class Known(NamedTuple):
 
 
 class SegmentRow(NamedTuple):
-    """A live segment."""
+    """A live segment; `lexical` is None in a catalog of an earlier format, see `wording`."""
 
     id: int
     file: str
+    lexical: str | None
     passages: int
     tokens: int
     revision: int
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The names of its files."""
+        return (self.file,) if self.lexical is None else (self.file, self.lexical)
 
 
 class PassageRow(NamedTuple):
@@ -73,6 +80,15 @@ class Address(NamedTuple):
 
     segment: int
     position: int
+
+
+class NewSegment(NamedTuple):
+    """A segment to insert: its files, with the embeddings and the lexical postings; its size."""
+
+    file: str
+    lexical: str
+    passages: int
+    tokens: int
 
 
 class EncodedRow(NamedTuple):
@@ -150,6 +166,11 @@ class Counts(NamedTuple):
 def heading(passage: Passage) -> str:
     """Return the heading path of a passage as the lexical index and people read it."""
     return " > ".join(passage.path)
+
+
+def worded(document: Document, passage: Passage) -> Worded:
+    """Return what is looked up of a passage of a document."""
+    return Worded(document.text[passage.start : passage.end], heading(passage))
 
 
 def encode_document(document: Document) -> DocumentColumns:

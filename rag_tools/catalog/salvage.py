@@ -14,14 +14,13 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from rag_tools.catalog import lexical, schema
+from rag_tools.catalog import schema
 from rag_tools.catalog.catalog import Catalog
 from rag_tools.catalog.rows import (
     DocumentColumns,
     decode_document,
     decode_structure,
     encode_document,
-    heading,
 )
 from rag_tools.disk import failures_named
 from rag_tools.errors import IndexCorruptError
@@ -37,6 +36,10 @@ _TROUBLE = (
     *(sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_NOMEM, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM),
 )
 _UNREADABLE = (zlib.error, ValueError, LookupError, TypeError, RecursionError)
+
+
+# Columns that earlier formats lack, until they are made anew.
+_FILLED = {"document": {"characters": "0"}, "segment": {"lexical": "hex(randomblob(16))"}}
 
 
 class Salvaged(NamedTuple):
@@ -100,7 +103,7 @@ def copy_rows(directory: Path, target: Path) -> list[int]:
 
 def _tables(connection: sqlite3.Connection) -> set[str]:
     rows = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
-    internal = ("sqlite_", "lexical")
+    internal = ("sqlite_", "lexical")  # of FTS5, which formats before 6 used
     return {name for (name,) in rows if isinstance(name, str) and not name.startswith(internal)}
 
 
@@ -108,10 +111,9 @@ def _copy_table(old: sqlite3.Connection, new: sqlite3.Connection, table: str) ->
     """Copy what can be read of a table; return the integer keys of rows that can't be read."""
     columns = [name for name in _columns(new, table) if name in _columns(old, table)]
     ours = ", ".join(f'"{name}"' for name in columns)
-    fill: dict[str, Any] = {"characters": 0} if table == "document" else {}
-    fill = {name: value for name, value in fill.items() if name not in columns}
+    fill = {name: value for name, value in _FILLED.get(table, {}).items() if name not in columns}
     into = ", ".join([ours, *fill])
-    marks = ", ".join("?" * (len(columns) + len(fill)))
+    marks = ", ".join(["?"] * len(columns) + list(fill.values()))
     insert = f"INSERT OR IGNORE INTO {table} ({into}) VALUES ({marks})"
     select = f"SELECT {ours} FROM {table}"
     keyed = columns[0] in ("key", "id", "part")
@@ -123,7 +125,7 @@ def _copy_table(old: sqlite3.Connection, new: sqlite3.Connection, table: str) ->
             if row is None:
                 return False
             with contextlib.suppress(sqlite3.IntegrityError):  # a column holds nothing usable
-                new.execute(insert, [*row, *fill.values()])
+                new.execute(insert, row)
         return True
 
     if read():
@@ -352,13 +354,6 @@ class SalvagedCatalog(Catalog):
                 [(segment.id, at) for at in range(segment.passages) if at not in known],
             )
 
-    def index_words(self) -> None:
-        """Fill the lexical index from the documents: O(their size)."""
-        for key in self.all_keys():
-            lexical.add(self._connection, self._words(key))
-
-    def _words(self, key: int) -> Iterator[tuple[int, str, str]]:
-        text = self.document(key).text
-        for row in self.passages_of(key):
-            passage = row.passage
-            yield row.key, text[passage.start : passage.end], heading(passage)
+    def set_lexical(self, segment: int, file: str) -> None:
+        """Name the file with the lexical postings of a segment."""
+        self._connection.execute("UPDATE segment SET lexical = ? WHERE id = ?", [file, segment])

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from rag_tools.catalog import history, lexical, seen_lexical, upgrade
+from rag_tools.catalog import history, upgrade
 from rag_tools.catalog.tables import TABLES
 from rag_tools.disk import failures_named
 from rag_tools.errors import IndexCorruptError, IndexNotFoundError
@@ -69,7 +69,7 @@ def _fill(path: Path, settings: Mapping[str, Any]) -> None:
         connection.executescript(
             # Without a journal, which a crash would leave behind.
             "PRAGMA journal_mode = OFF; PRAGMA synchronous = FULL; BEGIN; "
-            f"{TABLES} {history.TABLES} {lexical.TABLE} "
+            f"{TABLES} {history.TABLES} "
             f"PRAGMA application_id = {_APPLICATION_ID}; "
             f"PRAGMA user_version = {FORMAT_VERSION}; COMMIT;"
         )
@@ -159,16 +159,15 @@ def _prepare(connection: sqlite3.Connection, path: Path, *, write: bool, restric
         # What is deleted is overwritten with zeros, however SQLite was built.
         connection.execute("PRAGMA secure_delete = ON")
         if version < FORMAT_VERSION:
-            upgrade.upgrade(connection)
+            upgrade.upgrade(connection, path.parent)
         connection.execute("PRAGMA foreign_keys = ON")
     else:
         connection.execute("PRAGMA temp_store = MEMORY")  # the disk may be one we can't write
-        if version < upgrade.TERMS:
-            # No document has labels there.
+        if version < FORMAT_VERSION:
+            # No document has labels in the earliest ones.
             upgrade.read_as_current(connection, "readable(0)" if restricted else "1")
-        elif restricted:
+        if restricted and version >= upgrade.TERMS:
             connection.execute(READABLE_DOCUMENTS)
         if restricted:
             connection.execute(_READABLE_PASSAGES)
-            connection.execute(seen_lexical.INSTANCES)
         connection.execute("PRAGMA query_only = ON")

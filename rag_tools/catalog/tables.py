@@ -33,6 +33,17 @@ CREATE INDEX document_labels ON document (labels) WHERE labels <> 0;
 CREATE INDEX document_expires ON document (expires) WHERE expires IS NOT NULL;
 """
 
+SEGMENT = """
+CREATE TABLE {name} (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    file TEXT NOT NULL UNIQUE,       -- token embeddings
+    lexical TEXT NOT NULL UNIQUE,    -- file of the lexical postings
+    passages INTEGER NOT NULL,
+    tokens INTEGER NOT NULL,
+    revision INTEGER NOT NULL DEFAULT 0 -- grows when its passages come to belong to a document
+);
+"""
+
 # Documents have few different sets of labels, so a set is stored once.
 LABELS = """
 CREATE TABLE labels (
@@ -67,14 +78,7 @@ CREATE TABLE codebook (
     file TEXT NOT NULL
 );
 
-CREATE TABLE segment (
-    id INTEGER PRIMARY KEY AUTOINCREMENT,
-    file TEXT NOT NULL UNIQUE,
-    passages INTEGER NOT NULL,
-    tokens INTEGER NOT NULL,
-    revision INTEGER NOT NULL DEFAULT 0 -- grows when its passages come to belong to a document
-);
-
+{SEGMENT.format(name="segment")}
 CREATE TABLE passage (
     key INTEGER PRIMARY KEY AUTOINCREMENT,
     document INTEGER NOT NULL REFERENCES document (key),

@@ -3,7 +3,8 @@
 Format 4 added the number of characters of each document, the key of what the encoder saw of each
 passage, and put the large columns of a document last. Format 5 added who may read a document, when
 it expires and whether it is held, what was laid down about its file, and the revision of a segment.
-Format 6 added earlier versions of documents, and where documents are from.
+Format 6 has lexical postings beside each segment instead of an index by FTS5 in the catalog, and it
+added earlier versions of documents, and where documents are from.
 """
 
 from __future__ import annotations
@@ -11,10 +12,21 @@ from __future__ import annotations
 import json
 import sqlite3
 import zlib
+from pathlib import Path
 
-from rag_tools.catalog import history, lexical
-from rag_tools.catalog.tables import DOCUMENT, DOCUMENT_INDEXES, ENCODED_INDEXES, LABELS
+from rag_tools.catalog import history
+from rag_tools.catalog.tables import (
+    DOCUMENT,
+    DOCUMENT_INDEXES,
+    ENCODED_INDEXES,
+    LABELS,
+    SEGMENT,
+)
+from rag_tools.catalog.wording import wording
+from rag_tools.errors import IndexCorruptError
 from rag_tools.index.arrayfile import FORMAT_VERSION
+from rag_tools.index.postings import Postings, runs, write_postings
+from rag_tools.index.segment import SEGMENTS
 from rag_tools.ingest.seen import seen_in_format_3
 from rag_tools.types import Passage
 
@@ -36,9 +48,15 @@ def read_as_current(connection: sqlite3.Connection, condition: str = "1") -> Non
     Parameters
     ----------
     condition
-        Leaves out documents.
+        Leaves out documents, in formats before `TERMS`.
     """
     connection.execute("PRAGMA temp_store = MEMORY")  # the disk may be one that can't be written
+    if _version(connection) >= TERMS:
+        connection.execute(
+            "CREATE TEMP VIEW segment AS SELECT id, file, NULL AS lexical, passages, tokens, "
+            "revision FROM main.segment"
+        )
+        return
     connection.execute(
         f"CREATE TEMP VIEW document AS SELECT {_COLUMNS_OF_3}, {_characters(connection)} AS "
         "characters, NULL AS source_terms, 0 AS labels, NULL AS expires, 0 AS hold "
@@ -47,7 +65,7 @@ def read_as_current(connection: sqlite3.Connection, condition: str = "1") -> Non
     connection.execute("CREATE TEMP VIEW labels AS SELECT 0 AS key, '[]' AS labels")
     connection.execute(
         # Earlier releases count no revisions: every commit may be one. Those counted are positive.
-        "CREATE TEMP VIEW segment AS SELECT id, file, passages, tokens, "
+        "CREATE TEMP VIEW segment AS SELECT id, file, NULL AS lexical, passages, tokens, "
         "-(SELECT CAST(value AS INTEGER) FROM setting WHERE key = 'generation') AS revision "
         "FROM main.segment"
     )
@@ -61,11 +79,17 @@ def read_as_it_is(connection: sqlite3.Connection) -> None:
     connection.execute("PRAGMA query_only = ON")
 
 
-def upgrade(connection: sqlite3.Connection) -> None:
+def upgrade(connection: sqlite3.Connection, directory: Path) -> None:
     """Make a catalog of the current format of an earlier one: O(its size), in one transaction.
 
     Until it is committed, every reader sees the old one, and a crash leaves it as it was. What was
     deleted in format 3 is no longer in the file afterwards.
+
+    Parameters
+    ----------
+    directory
+        Directory of the index, where lexical postings are written. Those that an upgrade wrote
+        before it was interrupted aren't written again.
     """
     connection.execute("BEGIN IMMEDIATE")
     try:
@@ -81,7 +105,7 @@ def upgrade(connection: sqlite3.Connection) -> None:
             connection.execute("ALTER TABLE tombstone ADD COLUMN encoded BLOB")
             _passages(connection)
             _run(connection, ENCODED_INDEXES)
-            lexical.rewrite(connection)
+        _segments(connection, directory / SEGMENTS)
         connection.execute(f"PRAGMA user_version = {FORMAT_VERSION}")
         connection.execute("COMMIT")
     except BaseException:
@@ -145,6 +169,44 @@ def _passages(connection: sqlite3.Connection) -> None:
                 for key, passage in passages
             ),
         )
+
+
+def _segments(connection: sqlite3.Connection, folder: Path) -> None:
+    """Write the lexical postings of every segment from the stored texts; FTS5 isn't used any more.
+
+    The files are named after the commit: what an interrupted upgrade of the same state wrote is
+    what this one would write.
+    """
+    used = connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'segment'").fetchall()
+    (generation,) = connection.execute(
+        "SELECT max(CAST(value AS INTEGER)) FROM setting WHERE key = 'generation'"
+    ).fetchone()
+    rows = connection.execute("SELECT id, file, passages, tokens, revision FROM segment").fetchall()
+    _run(connection, SEGMENT.format(name="upgraded"))
+    folder.mkdir(exist_ok=True)
+    for id, file, passages, tokens, revision in rows:
+        path = folder / f"{Path(file).stem}_{generation or 0}.lex"
+        if not _written(path, passages):
+            write_postings(path, runs(wording(connection, id, passages)))
+        connection.execute(
+            "INSERT INTO upgraded (id, file, lexical, passages, tokens, revision) "
+            "VALUES (?, ?, ?, ?, ?, ?)",
+            [id, file, path.name, passages, tokens, revision],
+        )
+    connection.execute("DROP TABLE segment")
+    connection.execute("ALTER TABLE upgraded RENAME TO segment")
+    connection.execute("DELETE FROM sqlite_sequence WHERE name IN ('segment', 'upgraded')")
+    connection.executemany("INSERT INTO sqlite_sequence VALUES ('segment', ?)", used)
+    connection.execute("DROP TABLE lexical")
+    connection.execute("DELETE FROM setting WHERE key = 'removed_passages'")
+
+
+def _written(path: Path, passages: int) -> bool:
+    """Tell whether a file with the postings of this many passages is there, whole."""
+    try:
+        return len(Postings.open(path)) == passages
+    except IndexCorruptError:
+        return False
 
 
 def _run(connection: sqlite3.Connection, statements: str) -> None:

@@ -12,18 +12,18 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from rag_tools.catalog import lexical, schema
+from rag_tools.catalog import schema
 from rag_tools.catalog.catalog import Catalog
 from rag_tools.catalog.copying import EPOCH
 from rag_tools.catalog.history import HistoryWriter
-from rag_tools.catalog.rows import Address, DocumentColumns, NewPassage, SourceState, heading
+from rag_tools.catalog.rows import (
+    Address,
+    DocumentColumns,
+    NewPassage,
+    NewSegment,
+    SourceState,
+)
 from rag_tools.types import Document
-
-# The lexical index is written anew when this many times the passages removed are as many as it
-# holds. Writing takes 0.1 ms for each passage, so a passage removed costs 0.1 s on average, about
-# what encoding one costs.
-_REWRITTEN_PER_REMOVED = 1000
-_REMOVED = "removed_passages"  # setting: how many, since the lexical index was written anew
 
 
 class CatalogWriter(Catalog, HistoryWriter):
@@ -90,7 +90,6 @@ class CatalogWriter(Catalog, HistoryWriter):
             [*columns, path, *state],
         )
         owner = cursor.lastrowid
-        added = []
         for passage, encoded, address, row in passages:
             if row is not None:
                 cursor.execute(
@@ -104,17 +103,9 @@ class CatalogWriter(Catalog, HistoryWriter):
                 "VALUES (?, ?, ?, ?, ?, ?, ?)",
                 [owner, passage.start, passage.end, json.dumps(passage.path), *address, encoded],
             )
-            added.append((int(cursor.lastrowid or 0), passage))
         self._connection.executemany(
             "UPDATE segment SET revision = revision + 1 WHERE id = ?",
             ([id] for id in {new.address.segment for new in passages}),
-        )
-        lexical.add(
-            self._connection,
-            (
-                (key, document.text[passage.start : passage.end], heading(passage))
-                for key, passage in added
-            ),
         )
 
     def delete_document(self, key: int, *, kept: Container[int] = ()) -> None:
@@ -125,18 +116,8 @@ class CatalogWriter(Catalog, HistoryWriter):
         kept
             Keys of the passages that other documents take over in the same transaction.
         """
-        rows = [row for row in self._passages("p.document = ?", [key]) if row.key not in kept]
-        if rows:
-            text = self.document(key).text
-            lexical.remove(
-                self._connection,
-                (
-                    (row.key, text[row.passage.start : row.passage.end], heading(row.passage))
-                    for row in rows
-                ),
-            )
-            self.set_setting(_REMOVED, self.setting(_REMOVED, 0) + len(rows))
-        keys = [[row.key] for row in rows]
+        rows = self._passages("p.document = ?", [key])
+        keys = [[row.key] for row in rows if row.key not in kept]
         self._connection.executemany(
             "INSERT INTO tombstone (segment, position, encoded) "
             "SELECT segment, position, encoded FROM passage WHERE key = ?",
@@ -156,19 +137,13 @@ class CatalogWriter(Catalog, HistoryWriter):
     def erase(self) -> None:
         """Take what was deleted out of the files of the catalog, as far as no reader needs it.
 
-        SQLite overwrites with zeros what is deleted. Left are the words in the lexical index and
-        the log of commits.
+        SQLite overwrites with zeros what is deleted. Left is the log of commits.
         """
         self._connection.execute(
             "DELETE FROM labels WHERE key <> 0 AND NOT EXISTS (SELECT 1 FROM document "
             "WHERE document.labels = labels.key AND document.labels <> 0) AND NOT EXISTS "
             "(SELECT 1 FROM version WHERE version.labels = labels.key AND version.labels <> 0)"
         )
-        removed = self.setting(_REMOVED, 0)
-        if removed and removed * _REWRITTEN_PER_REMOVED >= self.counts().passages:
-            with self.transaction():
-                lexical.rewrite(self._connection)
-                self.set_setting(_REMOVED, 0)
         # Where a reader still needs the log, a later session cuts it off.
         self._connection.execute("PRAGMA busy_timeout = 0")
         try:
@@ -183,16 +158,13 @@ class CatalogWriter(Catalog, HistoryWriter):
     def scrub(self) -> bool:
         """Leave nothing of what was deleted in the files of the catalog: O(its size).
 
-        The lexical index and all pages are written anew, and the log of commits is cut off.
+        All pages are written anew, and the log of commits is cut off.
 
         Returns
         -------
         bool
             Whether the log was cut off. It isn't as long as a reader needs it.
         """
-        with self.transaction():
-            lexical.rewrite(self._connection)
-            self.set_setting(_REMOVED, 0)
         self._connection.execute("VACUUM")
         (busy, _, _) = self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
         return not busy
@@ -224,11 +196,10 @@ class CatalogWriter(Catalog, HistoryWriter):
             ),
         )
 
-    def insert_segment(self, file: str, *, passages: int, tokens: int) -> int:
+    def insert_segment(self, segment: NewSegment) -> int:
         """Insert a live segment; return its id, which is never used again."""
         cursor = self._connection.execute(
-            "INSERT INTO segment (file, passages, tokens) VALUES (?, ?, ?)",
-            [file, passages, tokens],
+            "INSERT INTO segment (file, lexical, passages, tokens) VALUES (?, ?, ?, ?)", segment
         )
         return int(cursor.lastrowid or 0)
 

@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rag_tools.catalog import lexical
 from rag_tools.encode.embeddings import Embeddings
 from rag_tools.encode.encoder import Encoder
 from rag_tools.evaluate.citation_measures import Range
 from rag_tools.evaluate.evidence import EvidenceSet
+from rag_tools.index import lexical
 from rag_tools.types import Hit
 
 Scores = NDArray[np.floating[Any]]
@@ -93,7 +93,7 @@ class Baselines:
 
     def _bm25(self, question: str, query: Embeddings, keys: Sequence[int]) -> Scores:
         words = (word[0] for word in lexical.words(question))
-        scores = dict(lexical.bm25(self._lexical, words, limit=len(self._sentences)))
+        scores = dict(lexical.listed(self._lexical, words, limit=len(self._sentences)))
         return np.array([scores.get(key, 0.0) for key in keys])
 
     def _dense(self, question: str, query: Embeddings, keys: Sequence[int]) -> Scores:

@@ -6,7 +6,6 @@ nothing is missed and nothing is rounded.
 
 from __future__ import annotations
 
-import sqlite3
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -15,12 +14,12 @@ from itertools import tee
 import numpy as np
 from numpy.typing import NDArray
 
-from rag_tools.catalog import lexical
 from rag_tools.creation import DEFAULT_PASSAGE_TOKENS
 from rag_tools.encode.embeddings import Embeddings
 from rag_tools.encode.encoder import Encoder
 from rag_tools.evaluate.dataset import Dataset
 from rag_tools.evaluate.measures import DEPTH, Run
+from rag_tools.index import lexical
 from rag_tools.index.search import Signals, weigh
 from rag_tools.ingest.chunk import chunk
 from rag_tools.types import Document, Progress
@@ -146,7 +145,7 @@ def run_maxsim(
     encoder
         The encoder that encoded `passages`.
     """
-    connection = lexical.in_memory(passages.texts)
+    words = lexical.in_memory(passages.texts)
     run: dict[str, dict[str, float]] = {}
     for queries in _batches(dataset):
         encoded = [encoder.encode_query(text) for text in queries.values()]
@@ -156,13 +155,12 @@ def run_maxsim(
             scores += signals.of_pooled(vectors @ passages.pooled.vectors.T)
         if signals.lexical:
             for row, text, query in zip(scores, queries.values(), encoded, strict=True):
-                keys, bm25 = _bm25(connection, passages, text, query)
+                keys, bm25 = _bm25(words, passages, text, query)
                 adapted = signals.adapted(encoder.pieces_per_word(text, query))
                 row[keys] += adapted.of_words(bm25)
         run |= _ranked(dataset, list(queries), scores, passages.owners)
         if progress:
             progress("search", len(run), len(dataset.queries))
-    connection.close()
     return run
 
 
@@ -216,12 +214,12 @@ def _blocks(offsets: NDArray[np.int64], most: int) -> Iterator[tuple[int, int]]:
 
 
 def _bm25(
-    connection: sqlite3.Connection, passages: Passages, text: str, query: Embeddings
+    stored: lexical.Collection, passages: Passages, text: str, query: Embeddings
 ) -> tuple[list[int], Vectors]:
     """Return the numbers of the passages that BM25 lists, and their scores."""
     frequencies = passages.frequencies[query.token_ids]
     words = lexical.telling_words(text, query.spans, frequencies, len(passages.texts))
-    listed = lexical.bm25(connection, words, limit=lexical.LISTED)
+    listed = lexical.listed(stored, words, limit=lexical.LISTED)
     return [key for key, _ in listed], np.array([score for _, score in listed], np.float32)
 
 

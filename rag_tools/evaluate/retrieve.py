@@ -10,11 +10,11 @@ from pathlib import Path
 
 import numpy as np
 
-from rag_tools.catalog import lexical
 from rag_tools.engine import Engine
 from rag_tools.evaluate.dataset import Dataset
 from rag_tools.evaluate.exhaustive import Pooled, documents
 from rag_tools.evaluate.measures import DEPTH, Run
+from rag_tools.index import lexical
 from rag_tools.index.search import Quality
 from rag_tools.reader import Reader
 from rag_tools.types import Progress
@@ -45,14 +45,14 @@ def run_engine(
 
 
 def run_bm25(dataset: Dataset) -> Run:
-    """Return the run of SQLite's BM25 over whole documents."""
+    """Return the run of BM25 over whole documents."""
     ids = list(dataset.corpus)
-    connection = lexical.in_memory(dataset.corpus[id] for id in ids)
+    words = lexical.in_memory(dataset.corpus[id] for id in ids)
     return {
         id: {
             ids[key]: score
-            for key, score in lexical.bm25(
-                connection, (word[0] for word in lexical.words(query)), limit=DEPTH
+            for key, score in lexical.listed(
+                words, (word[0] for word in lexical.words(query)), limit=DEPTH
             )
         }
         for id, query in dataset.queries.items()

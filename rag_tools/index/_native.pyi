@@ -5,6 +5,8 @@ a mapped file. A disagreement in shape raises ValueError, an index that points o
 array IndexError.
 """
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -107,3 +109,45 @@ def postings(
     ids: NDArray[np.int32], token_offsets: NDArray[np.int64], n_ids: int
 ) -> tuple[NDArray[np.uint32], NDArray[np.uint32]]:
     """Return where the passages of each id start, ``(n_ids + 1,)``, and the passages, rising."""
+
+class Postings:
+    """The arrays of a segment's lexical postings; numbers may be uint8, uint16 or uint32."""
+
+    def __init__(
+        self,
+        terms: NDArray[np.uint8],
+        term_offsets: NDArray[np.uint32],
+        posting_offsets: NDArray[np.uint32],
+        block_offsets: NDArray[np.uint32],
+        block_last: NDArray[np.uint32],
+        block_places: NDArray[np.uint32],
+        block_frequency: NDArray[np.uint32],
+        block_ratio: NDArray[np.float32],
+        passages: NDArray[np.unsignedinteger[Any]],
+        frequencies: NDArray[np.unsignedinteger[Any]],
+        places: NDArray[np.unsignedinteger[Any]],
+        lengths: NDArray[np.unsignedinteger[Any]],
+    ) -> None: ...
+
+class TermLists:
+    """The passages that hold each of some phrases; see `rag_tools.index.lexical`."""
+
+    def __init__(self, segments: list[Postings], phrases: list[list[bytes]]) -> None: ...
+    def counts(self, live: list[NDArray[np.bool_] | None]) -> list[int]:
+        """Return how many passages hold each phrase, of those marked; None: of all."""
+
+    def best(
+        self,
+        numbers: list[int],
+        weights: list[float],
+        mean: float,
+        selected: list[NDArray[np.bool_]],
+        limit: int,
+    ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """Return the places and scores of the best passages, see `rag_tools.index.lexical.bm25`.
+
+        Raises
+        ------
+        ValueError
+            If the arrays are damaged.
+        """

@@ -8,7 +8,7 @@ of id, and the position: what the stages of a search and the kernels compute wit
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Self
 
@@ -16,6 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rag_tools.index.codebook import Codebook
+from rag_tools.index.lexical import Collection
+from rag_tools.index.postings import Postings
 from rag_tools.index.segment import Segment
 
 
@@ -69,12 +71,15 @@ class Snapshot:
         Segment id → segment, in ascending order of id, which is the order of age.
     live
         Segment id → ``(n_passages,)`` bool: the passages that aren't tombstones.
+    postings
+        Segment id → lexical postings.
     """
 
     generation: int
     codebook: Codebook | None
     segments: Mapping[int, Segment]
     live: Mapping[int, NDArray[np.bool_]]
+    postings: Mapping[int, Postings] = field(default_factory=dict)
 
     @cached_property
     def everything(self) -> Selection:
@@ -85,6 +90,13 @@ class Snapshot:
     def n_passages(self) -> int:
         """Number of live passages."""
         return self.everything.n_passages
+
+    @cached_property
+    def words(self) -> Collection:
+        """The words of the live passages, as BM25 counts them."""
+        return Collection(
+            [self.postings[id] for id in self.segments], [self.live[id] for id in self.segments]
+        )
 
     @property
     def n_stored(self) -> int:
@@ -118,7 +130,7 @@ class Snapshot:
         return self._with_live(live)
 
     def _with_live(self, live: Mapping[int, NDArray[np.bool_]]) -> Self:
-        return type(self)(self.generation, self.codebook, self.segments, live)
+        return type(self)(self.generation, self.codebook, self.segments, live, self.postings)
 
     def select(self, addresses: NDArray[np.int64]) -> Selection:
         """Return the selection of the live passages at ``(n, 2)`` int64 addresses."""

@@ -25,7 +25,7 @@ from rag_tools.maintenance.manifest import COMMITS, BackupFile, Manifest, checke
 from rag_tools.types import BackupReport, Progress, RestoreReport
 
 _ATTEMPTS = 10  # a writer may delete a file of a commit before it is copied
-_KINDS = {SEGMENTS: "segment", CODEBOOKS: "codebook"}
+_KINDS = {".seg": "segment", ".lex": "lexical", ".cb": "codebook"}
 LOCK = "backup"
 """Name of the lock of a backup."""
 
@@ -116,7 +116,7 @@ def _back_up(
             )
         generation, documents = catalog.setting("generation"), catalog.counts().documents
         listed = [f"{CODEBOOKS}/{file}" for file in catalog.codebook_files()]
-        listed += [f"{SEGMENTS}/{row.file}" for row in catalog.segments()]
+        listed += [f"{SEGMENTS}/{file}" for row in catalog.segments() for file in row.files]
     for number, path in enumerate(listed):
         if progress:
             progress("copy", number, len(listed))
@@ -158,7 +158,7 @@ def _is_there(path: Path, wanted: BackupFile, *, verify: bool) -> bool:
 def _copy(source: Path, target: Path, path: str) -> BackupFile:
     size, sha256 = copied(source, target / path)
     # The copy, so that what was read from the disk of the index is checked, and what was written.
-    if problem := array_file_damage(target / path, _KINDS[path.split("/")[0]]):
+    if problem := array_file_damage(target / path, _KINDS[Path(path).suffix]):
         with failures_named(target):
             (target / path).unlink()
         raise IndexCorruptError(

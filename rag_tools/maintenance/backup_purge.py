@@ -33,7 +33,7 @@ from rag_tools.maintenance.manifest import (
     copied,
     damaged,
 )
-from rag_tools.purge.erase import dead_tokens, erase
+from rag_tools.purge.erase import dead_tokens, erase, shared_words
 from rag_tools.purge.report import Finding, Purged, Scanned
 from rag_tools.purge.scan import files_in, scan
 from rag_tools.purge.traces import Traces
@@ -160,7 +160,8 @@ def _erase(directory: Path, names: Sequence[str], traces: Traces) -> _Erased:
         found = {name: _named(writer, name) for name in names}
         known = list(dict.fromkeys(id for ids in found.values() for id in ids))
         documents, remarks = erase(writer, directory, known, own)
-        content = own.beside(writer.catalog)
+        shared = shared_words(writer, directory, own.words)
+        content = own.beside(writer.catalog, shared)
         left = dead_tokens(writer, directory, own) if writer.catalog.codebook_files() else []
     given = frozenset(name for name, ids in found.items() if ids)
     return _Erased(documents, given, content, left, remarks)

@@ -4,7 +4,8 @@ A backup is a directory::
 
     manifest.json                     names everything below; written last, replaced in one step
     commits/NAME/catalog.sqlite       the catalog of the commit
-    segments/*.seg, codebooks/*.cb    as in an index; files that several backups name exist once
+    segments/*.seg, segments/*.lex, codebooks/*.cb
+                                      as in an index; files that several backups name exist once
 
 What the manifest doesn't name is left over from an interrupted backup.
 """
@@ -30,7 +31,7 @@ COMMITS = "commits"
 _MOST_BYTES = 64 * 1024 * 1024  # of a manifest: about 400,000 files
 _PIECE = 1 << 20
 # Only names that a backup gives: one from elsewhere must not lead out of its directory.
-_PATH = re.compile(r"(segments/\w+\.seg|codebooks/\w+\.cb|commits/[\w-]+/catalog\.sqlite)")
+_PATH = re.compile(r"(segments/\w+\.(seg|lex)|codebooks/\w+\.cb|commits/[\w-]+/catalog\.sqlite)")
 
 
 class BackupFile(Value):

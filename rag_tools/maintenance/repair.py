@@ -26,8 +26,15 @@ from rag_tools.encode.encoder import Encoder
 from rag_tools.errors import IndexCorruptError, IndexMismatchError
 from rag_tools.index.arrayfile import ArrayFile
 from rag_tools.index.codebook import CODEBOOKS, Codebook
+from rag_tools.index.postings import runs, write_postings
 from rag_tools.index.segment import SEGMENTS
-from rag_tools.integrity import array_file_damage, covers, damage, segment_damage
+from rag_tools.integrity import (
+    array_file_damage,
+    covers,
+    damage,
+    lexical_damage,
+    segment_damage,
+)
 from rag_tools.locking import acquire
 from rag_tools.quota import SETTING as QUOTA
 from rag_tools.types import Damage, Progress, Quota, RepairReport
@@ -116,7 +123,7 @@ def _repaired(
         quota = catalog.readable_setting(QUOTA)
         if again:
             catalog.set_setting(QUOTA, {})  # what was in the index must be in it again
-        catalog.index_words()
+        _keep_words(directory, work, catalog)
         catalog.finish()
     except BaseException:
         catalog.close()
@@ -165,6 +172,19 @@ def _keep_files(directory: Path, work: Path, catalog: SalvagedCatalog) -> None:
             catalog.drop_segment(row.id)
         else:
             _link(path, work / SEGMENTS / row.file)
+
+
+def _keep_words(directory: Path, work: Path, catalog: SalvagedCatalog) -> None:
+    """Put the intact lexical postings into the new state; make the others anew of the texts."""
+    for row in catalog.segments():
+        assert row.lexical is not None, "the new catalog has the current format"
+        path = directory / SEGMENTS / row.lexical
+        if lexical_damage(path, row, catalog) is None:
+            _link(path, work / SEGMENTS / row.lexical)
+            continue
+        file = f"{uuid.uuid4().hex}.lex"
+        write_postings(work / SEGMENTS / file, runs(catalog.wording(row)))
+        catalog.set_lexical(row.id, file)
 
 
 def _link(source: Path, target: Path) -> None:

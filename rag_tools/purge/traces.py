@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass, field
 
 from rag_tools.catalog.catalog import Catalog
@@ -75,13 +75,20 @@ class Traces:
         """Return the pieces of the texts that are looked for."""
         return [content for content, kind in self.content.items() if kind == "text"]
 
-    def beside(self, catalog: Catalog) -> dict[bytes, str]:
-        """Return the bytes to look for: none that stand in a document that is still there."""
+    def beside(self, catalog: Catalog, shared: Container[str]) -> dict[bytes, str]:
+        """Return the bytes to look for: none that stand in a document that is still there.
+
+        Parameters
+        ----------
+        shared
+            The words that other documents hold.
+        """
         kept = dict(self.content)
         kept |= {run: "stored document" for run in self.stored if not catalog.stores(run)}
-        without = catalog.shared(self.words, self.values)
-        for kind, texts in (("word", self.words), ("metadata", self.values)):
-            for text in texts - without:
+        words = {word for word in self.words if word not in shared}
+        values = self.values - catalog.stated(self.values)
+        for kind, texts in (("word", words), ("metadata", values)):
+            for text in texts:
                 if len(text.encode()) >= _LEAST:
                     kept[text.encode()] = kind
                     kept[json.dumps(text)[1:-1].encode()] = kind

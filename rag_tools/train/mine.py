@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 
-from rag_tools.catalog import lexical
 from rag_tools.closing import Closing
 from rag_tools.encode.checkpoint import load_checkpoint
 from rag_tools.encode.encoder import Encoder
@@ -20,6 +19,7 @@ from rag_tools.evaluate.dataset import Dataset
 from rag_tools.evaluate.exhaustive import encode, run_maxsim
 from rag_tools.evaluate.measures import Run, measure
 from rag_tools.evaluate.retrieve import index_dataset, run_engine
+from rag_tools.index import lexical
 from rag_tools.index.search import Signals
 from rag_tools.train.leakage import near_duplicates
 from rag_tools.train.pairs import Example, read_examples, write_example
@@ -171,8 +171,7 @@ class _Corpus(Closing):
         self._engine = _indexed(self._texts, work, checkpoint, progress)
 
     def close(self) -> None:
-        """Close the indexes of the passages."""
-        self._lexical.close()
+        """Close the index of the passages."""
         self._engine.close()
 
     def tuples(
@@ -198,7 +197,7 @@ class _Corpus(Closing):
     ) -> list[str]:
         """Return the positive, and passages that may be negatives in a random order."""
         words = (word[0] for word in lexical.words(pair.query))
-        found = lexical.bm25(self._lexical, words, limit=settings.depth)
+        found = lexical.listed(self._lexical, words, limit=settings.depth)
         best = [int(id) for id in sorted(scores, key=lambda id: (-scores[id], id))]
         keys = dict.fromkeys([*best[: settings.depth], *(key for key, _ in found)])
         answers = self._answers[pair.query]

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from rag_tools import Document, Engine
-from rag_tools.catalog import lexical
 from rag_tools.encode.recurring import without_recurring_lines
+from rag_tools.index import lexical
 
 NAMES = ["cart", "stock", "label", "token", "queue", "price"]
 PYTHON = "Traceback (most recent call last):\n" + "".join(
@@ -81,17 +81,17 @@ def test_the_error_at_the_end_of_a_stack_trace_is_what_is_asked_for(tmp_path):
 
 def test_of_many_words_bm25_looks_for_the_rarest():
     common = [f"common{n}" for n in range(100)]
-    connection = lexical.in_memory([" ".join(common)] * 20 + ["A zygote fails."])
+    stored = lexical.in_memory([" ".join(common)] * 20 + ["A zygote fails."])
     words = [*common, *(f"missing{n}" for n in range(100)), "zygote"]
-    assert lexical.bm25(connection, words, limit=1)[0][0] == 20
+    assert lexical.listed(stored, words, limit=1)[0][0] == 20
 
 
 def test_an_identifier_is_a_term_as_a_whole():
     texts = ["part 7-0923 of 12", "part 0923-7 of 12", "12 of 7 parts, 0923"]
-    connection = lexical.in_memory(texts)
+    stored = lexical.in_memory(texts)
     empty = np.zeros((0, 2), np.int32)
     for query, first in (("7-0923", 0), ("0923-7", 1)):
         terms = lexical.telling_words(query, empty, np.zeros(0, np.int64), 3)
-        assert lexical.bm25(connection, terms, limit=1)[0][0] == first
+        assert lexical.listed(stored, terms, limit=1)[0][0] == first
     prose = lexical.telling_words("well-known and/or v1.2", empty, np.zeros(0, np.int64), 3)
     assert prose == ["well", "known", "and", "or", "v1", "2", "v1.2"]

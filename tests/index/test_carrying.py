@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from rag_tools import Document, Engine
 from rag_tools.carrying import Wanted, assign
-from rag_tools.catalog.rows import Address, EncodedRow
+from rag_tools.catalog.rows import Address, EncodedRow, worded
 from rag_tools.catalog.schema import FILE_NAME
 from rag_tools.encode.encoder import Encoder
 from rag_tools.types import Passage
@@ -256,8 +256,10 @@ def test_no_two_passages_have_one_place(wanted, rows, fresh):
     freed = {"x": [], "y": []}
     for n, (id, path, key) in enumerate(rows):
         freed[id].append(EncodedRow(n, key, path, Address(1, n)))
-    asked = [Wanted(id, Passage(n, n + 1, path), key) for n, (id, path, key) in enumerate(wanted)]
-    sources = assign(asked, freed, fresh, Nothing())
+    asked = [
+        Wanted(id, Passage(n, n + 1, path), key, 1) for n, (id, path, key) in enumerate(wanted)
+    ]
+    sources = assign(asked, freed, fresh, Nothing(), lambda address: 1)
     assert len(sources) == len(wanted)
     own = [source.address for source in sources if not source.copied]
     assert len(own) == len(set(own))
@@ -273,6 +275,31 @@ def test_no_two_passages_have_one_place(wanted, rows, fresh):
             assert all(
                 row.address in own for some in freed.values() for row in some if row.encoded == key
             )
+
+
+def test_embeddings_without_their_words_are_copied():
+    row = EncodedRow(1, b"a", ("P",), Address(1, 0))
+    wanted = [Wanted("x", Passage(0, 1, ()), b"a", 2)]  # of another path, which is looked up too
+    assert assign(wanted, {"x": [row]}, {}, Nothing(), lambda address: 1)[0].copied
+    assert not assign(wanted, {"x": [row]}, {}, Nothing(), lambda address: 2)[0].copied
+
+
+def test_words_are_those_of_the_heading_path_that_a_passage_has_now(index, encoded):
+    """The encoder sees the same of a title and no path as of a path that is the title."""
+    text = "Fill it with water.\n"
+    titled = Document(uri="test:a", id="a", title="Kettle", text=text)
+    index.add([titled])
+    index.delete(["a"])
+    index.add([Document(uri="test:b", id="b", title="Kettle", text=f"# Kettle\n\n{text}")])
+    index.add([titled])
+    with index._opened.reader.view() as view:
+        for id, segment in view.snapshot.segments.items():
+            for position in np.flatnonzero(view.snapshot.live[id]).tolist():
+                row = view.catalog.passage_at(id, position)
+                document = view.catalog.document(row.document)
+                words = worded(document, row.passage)
+                assert view.snapshot.postings[id].digests[position] == words.digest
+            assert len(view.snapshot.postings[id]) == len(segment)
 
 
 # -- deleted text --------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from zipfile import ZipFile
 import pytest
 
 from rag_tools import Document, Engine, NotFoundError, Principal
+from rag_tools.catalog import upgrade
 from rag_tools.catalog.schema import FILE_NAME
 from rag_tools.index.arrayfile import FORMAT_VERSION, OLDEST_VERSION
 
@@ -229,10 +230,46 @@ def test_an_upgrade_killed_at_any_step_leaves_one_of_the_two(earlier, tmp_path):
             assert {entry.id: entry.characters for entry in engine.documents()} == CHARACTERS
             assert engine.search("how long are backups kept?").results[0].document_id == "backups"
             engine.check()
+            engine.retention.release(["keys"])  # format 5 holds it
             engine.delete(["keys"])
             assert engine.status().format_version == FORMAT_VERSION
             assert engine.status().documents == 2
     assert sorted(versions) == versions and set(versions) == {written_as, FORMAT_VERSION}
+
+
+def test_an_upgrade_writes_the_words_of_every_passage_and_no_index_of_fts5(earlier):
+    with Engine.open(earlier) as engine:
+        before = [engine.search(words).model_dump() for words in ("two weeks", "100", "kettle")]
+        engine.delete([])
+        assert [path.suffix for path in earlier.rglob("*.lex")] == [".lex"] * 3
+        assert [engine.search(words).model_dump() for words in ("two weeks", "100", "kettle")] == (
+            before
+        )
+        engine.check()
+    connection = sqlite3.connect(earlier / FILE_NAME)
+    names = [name for (name,) in connection.execute("SELECT name FROM sqlite_schema")]
+    connection.close()
+    assert not [name for name in names if "lexical" in name and "segment" not in name]
+
+
+def test_an_upgrade_takes_what_an_interrupted_one_wrote(earlier, monkeypatch):
+    written = upgrade.write_postings
+
+    def interrupted(path, runs):
+        if list(path.parent.glob("*.lex")):
+            raise KeyboardInterrupt
+        written(path, runs)
+
+    monkeypatch.setattr(upgrade, "write_postings", interrupted)
+    with Engine.open(earlier) as engine, pytest.raises(KeyboardInterrupt):
+        engine.delete([])
+    (first,) = earlier.rglob("*.lex")
+    made = first.stat().st_mtime_ns
+    monkeypatch.setattr(upgrade, "write_postings", written)
+    with Engine.open(earlier) as engine:
+        engine.delete([])
+        assert first.stat().st_mtime_ns == made
+        engine.check()
 
 
 def test_a_text_that_is_damaged_does_not_keep_the_others_from_being_upgraded(earlier):
@@ -255,6 +292,7 @@ def test_a_caller_reads_an_earlier_index_and_labels_count_once_it_is_upgraded(ea
     with Engine.open(earlier, principal=ana) as seen, Engine.open(earlier) as writer:
         assert {entry.id for entry in seen.documents()} == set(CHARACTERS)
         assert seen.search("how long are backups kept?").results[0].document_id == "backups"
+        writer.retention.release(["keys"])  # format 5 holds it
         keys = writer.document("keys")
         writer.add([keys.model_copy(update={"labels": ("board",)})])  # which upgrades the index
         assert {entry.id for entry in seen.documents()} == set(CHARACTERS) - {"keys"}

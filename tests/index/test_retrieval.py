@@ -8,12 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rag_tools.catalog import lexical
 from rag_tools.engine import Engine
 from rag_tools.evaluate.dataset import read
 from rag_tools.evaluate.measures import measure
 from rag_tools.evaluate.retrieve import index_dataset, run_bm25, run_engine
+from rag_tools.index import lexical
 from rag_tools.reader import Reader
+from rag_tools.types import Document
 
 DATA = Path(__file__).parents[1] / "data"
 
@@ -54,27 +55,36 @@ def test_first_citation_holds_the_answer(dataset, indexed):
     assert held >= 0.72 * len(questions)  # 37 of 48 when written
 
 
-def test_the_catalog_lists_passages_in_the_order_promised(indexed):
+def test_bm25_lists_passages_in_the_order_promised(indexed):
     """Many rows come from SQLite as one, and the rows of an aggregate have no order."""
     with Reader(indexed.directory).view() as view:
         words = ["the", "of", "in", "and", "was"]
-        connection = view.catalog._connection
-        listed = lexical.bm25(connection, words, limit=50)
-        rows = connection.execute(
-            "SELECT rowid, -rank FROM lexical WHERE lexical MATCH ? ORDER BY rank, rowid LIMIT 50",
-            [" OR ".join(words)],
-        ).fetchall()
-        assert [key for key, _ in listed] == [key for key, _ in rows]
-        assert [score for _, score in listed] == pytest.approx([score for _, score in rows])
-        keys = [key for key, _ in listed][::-1]
-        assert len(keys) > 20
-        one_by_one = [view.catalog.addresses_of([key])[0].tolist() for key in keys]
-        assert view.catalog.addresses_of(keys).tolist() == one_by_one
-        assert view.catalog.addresses_of([]).shape == (0, 2)
+        whole, scores = view.bm25(words, view.snapshot.everything)
+        assert len(whole) > 20 and (np.diff(scores) <= 0).all()
+        keys = view.catalog.keys_at(whole)
+        one_by_one = [view.catalog.keys_at(address[None])[0] for address in whole]
+        assert keys.tolist() == one_by_one
+        assert view.catalog.keys_at(whole[:0]).shape == (0,)
         everything = view.catalog.addresses("1", [])
-        assert {tuple(place) for place in one_by_one} <= {
+        assert {tuple(place) for place in whole.tolist()} <= {
             tuple(place) for place in everything.tolist()
         }
+
+
+def test_of_passages_that_tie_with_the_last_the_oldest_are_listed(tmp_path, monkeypatch):
+    monkeypatch.setattr(lexical, "LISTED", 3)
+    with Engine.open(tmp_path / "i", create=True) as engine:
+        for at in range(6):
+            engine.add([Document(uri=f"t:{at}", id=f"t{at}", text=f"A harbour, number {at}.\n")])
+        engine.compact()
+        # Its passage has the lowest address of all, and the highest key.
+        engine.delete(["t0"])
+        engine.add([Document(uri="t:6", id="t6", text="A harbour, number 0.\n")])
+        with engine._opened.reader.view() as view:
+            found, _ = view.bm25(["harbour"], view.snapshot.everything)
+            rows = [view.catalog.passage_at(*address) for address in found.tolist()]
+            ids = [view.catalog.document(row.document).id for row in rows]
+        assert ids == ["t1", "t2", "t3"]
 
 
 NOUNS = ["ποταμός", "γέφυρα", "μύλος", "κήπος", "πύργος", "δάσος", "λιμάνι", "αγορά"]

@@ -131,13 +131,22 @@ def test_a_missing_codebook_has_everything_encoded_again(index: Path):
     assert texts(index) == TEXTS
 
 
-def test_lost_words_are_found_again(index: Path):
-    connection = sqlite3.connect(index / "catalog.sqlite", isolation_level=None)
-    connection.execute("DELETE FROM lexical_docsize")
-    connection.close()
-    assert [each.kind for each in check(index).damage] == ["lexical"]
-    assert repair(index).kept == 5
+@pytest.mark.parametrize("how", ["missing", "flipped", "of another segment"])
+def test_lost_words_are_found_again(index: Path, how: str):
+    first, second = sorted(index.rglob("*.lex"))[:2]
+    if how == "missing":
+        first.unlink()
+    elif how == "flipped":
+        data = bytearray(first.read_bytes())
+        data[70] ^= 0x40  # in the first array: a letter of a term
+        first.write_bytes(data)
+    else:
+        shutil.copyfile(second, first)
+    assert [(each.kind, each.name) for each in check(index).damage] == [("lexical", first.name)]
+    report = repair(index)
+    assert (report.kept, report.encoded) == (5, ())
     assert texts(index) == TEXTS
+    assert not check(index).damage
 
 
 def test_lost_passages_and_settings(index: Path):

@@ -38,6 +38,7 @@ LAYERS = [
         "gathered",
         "locking",
         "quota",
+        "segment_files",
         "watching",
         "versioning",
         "files",

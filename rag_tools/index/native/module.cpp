@@ -263,9 +263,11 @@ class NativeKernel {
 }  // namespace
 
 void add_compress(nb::module_& m);   // module_compress.cpp
+void add_lexical(nb::module_& m);    // module_lexical.cpp
 
 NB_MODULE(_native, m) {
     add_compress(m);
+    add_lexical(m);
     // Arguments must have the right type already: converting would copy a mapped file.
     m.def("available", &available);
     m.def("missing_instructions", &missing_instructions);

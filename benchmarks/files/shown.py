@@ -67,7 +67,7 @@ def _office(kind: str) -> Callable[[Path], str]:
 
 
 # All sheets, as they are shown, separated by tabs.
-_SHEETS = "csv:Text - txt - csv (StarCalc):9,34,76,1,,0,false,true,false,false,false,-1"
+_SHEETS = "csv:Text - txt - csv (StarCalc):9,34,76,1,,0,false,false,true,false,false,-1"
 
 
 def _pptx(path: Path) -> str:

@@ -211,7 +211,6 @@ def _csv(data: bytes) -> object:
 
 
 PEERS: dict[str, tuple[tuple[str, ...], dict[str, Extract]]] = {
-    "pdf": ((".pdf",), {"pypdf": _pypdf, "pdfminer.six": _pdfminer}),
     "docx": ((".docx",), {"python-docx": _python_docx}),
     "xlsx": ((".xlsx",), {"openpyxl": _openpyxl}),
     "xls": ((".xls",), {"xlrd": _xlrd}),
@@ -229,6 +228,7 @@ PEERS: dict[str, tuple[tuple[str, ...], dict[str, Extract]]] = {
     "toml": ((".toml",), {"tomllib": _tomllib}),
     "xml": ((".xml",), {"ElementTree": _elementtree}),
     "csv": ((".csv", ".tab"), {"csv": _csv}),
+    "pdf": ((".pdf",), {"pypdf": _pypdf, "pdfminer.six": _pdfminer}),
 }
 """Format → the suffixes that are measured, and the extractors. Code that isn't parsed has none."""
 

@@ -2,9 +2,10 @@
 
     python benchmarks/files/ask.py FILES --index FOLDER [--split fit|check|all] [--failures]
 
-FILES is what ``fetch.py`` made. What is counted stands in ``../everyday/README.md``. Files of more
-than `LARGEST` bytes that no question is about aren't indexed, so that this takes minutes. The index
-is kept in FOLDER; give another folder after a change of what makes indexes.
+FILES is what ``fetch.py`` made. What is counted stands in ``../everyday/README.md``. So that this
+takes minutes, formats that no question is about aren't indexed, and no files of more than `LARGEST`
+bytes but those that a question is about. The index is kept in FOLDER; give another folder after a
+change of what makes indexes.
 """
 
 from __future__ import annotations
@@ -63,7 +64,7 @@ def _row(kind: str, found: list[dict[str, bool]]) -> None:
 
 
 def _fill(engine: Engine, files: Path, asked: set[str]) -> None:
-    for folder in sorted(files.iterdir()):
+    for folder in sorted(files / each for each in {name.partition("/")[0] for name in asked}):
         chosen = [
             each
             for each in sorted(folder.iterdir())

@@ -13,11 +13,13 @@ stands, or what is a heading, a row or a cell. They are installed with:
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import time
 import warnings
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -54,7 +56,8 @@ def _row(
     ours, theirs, size = 0.0, 0.0, 0
     for name, data in held:
         try:
-            extract(data)
+            with contextlib.redirect_stdout(io.StringIO()):  # some print what they can't parse
+                extract(data)
             load_bytes(data, name=name, uri=f"memory:{name}")
         except ImportError as error:
             print(f"{kind:10} {peer:14} isn't installed: {error}")
@@ -64,7 +67,8 @@ def _row(
         except Exception as error:
             print(f"  {peer} can't read {name}: {type(error).__name__}: {str(error)[:60]}")
             continue
-        runs = [_times(name, data, extract) for _ in range(repeat)]
+        with contextlib.redirect_stdout(io.StringIO()):
+            runs = [_times(name, data, extract) for _ in range(repeat)]
         ours += min(first for first, _ in runs)
         theirs += min(second for _, second in runs)
         size += len(data)
@@ -112,10 +116,10 @@ def _openpyxl(data: bytes) -> object:
     return [row for sheet in book for row in sheet.iter_rows(values_only=True)]
 
 
-def _xlrd(data: bytes) -> object:
+def _xlrd(data: bytes, *, formatted: bool = False) -> object:
     from xlrd import open_workbook
 
-    book = open_workbook(file_contents=data)
+    book = open_workbook(file_contents=data, formatting_info=formatted)
     return [sheet.row_values(row) for sheet in book.sheets() for row in range(sheet.nrows)]
 
 
@@ -213,7 +217,7 @@ def _csv(data: bytes) -> object:
 PEERS: dict[str, tuple[tuple[str, ...], dict[str, Extract]]] = {
     "docx": ((".docx",), {"python-docx": _python_docx}),
     "xlsx": ((".xlsx",), {"openpyxl": _openpyxl}),
-    "xls": ((".xls",), {"xlrd": _xlrd}),
+    "xls": ((".xls",), {"xlrd": _xlrd, "xlrd formatted": partial(_xlrd, formatted=True)}),
     "pptx": ((".pptx",), {"python-pptx": _python_pptx}),
     "odt": ((".odt",), {"odfpy": _odfpy}),
     "ods": ((".ods",), {"odfpy": _odfpy}),

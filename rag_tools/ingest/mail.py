@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from email import message_from_bytes, policy
 from email.errors import MessageError
-from email.header import decode_header, make_header
+from email.header import decode_header
 from email.message import Message
 from pathlib import PurePath
 from typing import NamedTuple
@@ -27,6 +27,13 @@ from rag_tools.ingest.properties import iso_time
 from rag_tools.ingest.text import load_text
 from rag_tools.types import Document, Metadata
 
+_SUPERSETS = {
+    "euc-kr": "cp949",
+    "gb2312": "gb18030",
+    "gbk": "gb18030",
+    "ks_c_5601-1987": "cp949",
+    "shift_jis": "cp932",
+}
 _MEDIA_TYPES = {".mbox": "application/mbox", ".eml": "message/rfc822"}
 _SHOWN = ("From", "To", "Cc", "Date")
 _FIELDS = {
@@ -260,16 +267,35 @@ def _header(message: Message, name: str) -> str:
     raw = message.get(name)
     if raw is None:
         return ""
-    stated = str(raw)[:_LONGEST_HEADER]
-    with suppress(MessageError, LookupError, ValueError):  # then it is shown as it stands
-        stated = str(make_header(decode_header(stated)))
-    return valid(" ".join(stated.split()))
+    return valid(" ".join(_decoded(str(raw)[:_LONGEST_HEADER]).split()))
+
+
+def _decoded(stated: str) -> str:
+    """Return what a header says; one whose encoded words can't be decoded, as it stands."""
+    with suppress(MessageError, LookupError, ValueError):
+        return "".join(  # what isn't encoded comes as that, if other words of the header are
+            each if isinstance(each, str) else _characters(each, charset or "raw-unicode-escape")
+            for each, charset in decode_header(stated)
+        )
+    return stated
+
+
+def _characters(content: bytes, charset: str) -> str:
+    """Return bytes as characters, of which damaged ones are replaced.
+
+    Programs name the smaller one of two character sets although they use the larger one.
+
+    Raises
+    ------
+    LookupError
+        There is no such character set.
+    """
+    return content.decode(_SUPERSETS.get(charset.lower(), charset), "replace")
 
 
 def _file_name(part: Message) -> str:
     try:
-        stated = part.get_filename() or ""
-        stated = str(make_header(decode_header(stated)))
+        stated = _decoded(part.get_filename() or "")
     except (MessageError, LookupError, TypeError, ValueError):
         return ""
     return PurePath(valid(" ".join(stated.replace("\\", "/").split()))).name[:200]
@@ -285,7 +311,7 @@ def _text(part: Message, name: str) -> str:
     charset = part.get_content_charset()
     if charset:
         try:
-            return valid(content.decode(charset, "replace"))
+            return valid(_characters(content, charset))
         except (LookupError, UnicodeError, ValueError):
             pass
     try:

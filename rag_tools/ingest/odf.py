@@ -2,11 +2,14 @@
 
 Of a text, the headings, paragraphs, lists, tables, text boxes and notes in document order, with the
 alternative texts of pictures; of a spreadsheet, the cells as they were shown when it was saved; of
-a presentation, the slides with their notes. Deleted text, comments and hidden sheets are left out.
+a presentation, the slides with their notes. Tables and charts that are embedded as documents of
+their own are read where they are shown, those of spreadsheets excepted, which show its cells.
+Deleted text, comments and hidden sheets are left out.
 """
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import Iterator
 from typing import Any
 
@@ -28,6 +31,8 @@ _DRAW = "{" + _NAMESPACE.format("drawing") + "}"
 _PRESENTATION = "{" + _NAMESPACE.format("presentation") + "}"
 _OFFICE = "{" + _NAMESPACE.format("office") + "}"
 _STYLE = "{" + _NAMESPACE.format("style") + "}"
+_CHART = "{" + _NAMESPACE.format("chart") + "}"
+_LINK = "{http://www.w3.org/1999/xlink}href"
 
 _CONTAINERS = frozenset(
     ("section", "index-body", "custom-shape", "frame", "text-box", "g", "a", "rect", "ellipse")
@@ -37,6 +42,7 @@ _INDEXES = frozenset(
 )
 _REPEATED = frozenset(("page-number", "date-time", "footer", "header", "page"))  # on each slide
 _LEFT_OUT = frozenset(("tracked-changes", "annotation", "annotation-end", "ruby-text", "forms"))
+_UNKNOWN_PAGE = "<number>"  # what LibreOffice writes for a number that only a page has
 _MOST_SPACES = 1000
 _DEEPEST = 60
 _TITLE_LEVEL = 0  # above every heading
@@ -66,9 +72,9 @@ def load_odf(data: bytes, *, uri: str, name: str) -> Document:
             if local(content) == "spreadsheet":
                 _sheets(content, _hidden_sheets(root), out, name)
             elif local(content) in ("presentation", "drawing"):
-                _slides(content, out)
+                _slides(content, out, _Objects(archive))
             else:
-                flow = _Flow(out, titles=_title_styles(root))
+                flow = _Flow(out, _Objects(archive), titles=_title_styles(root))
                 flow.read(content, "text")
                 flow.notes()
     meta = core_properties(archive.xml_if_any("meta.xml"))
@@ -82,13 +88,37 @@ def load_odf(data: bytes, *, uri: str, name: str) -> Document:
     )
 
 
+class _Objects:
+    """The documents that are embedded in a file; each is read once, wherever else it is shown."""
+
+    def __init__(self, archive: Archive) -> None:
+        self._archive = archive
+        self._taken: set[str] = set()
+
+    def take(self, link: str) -> Iterator[Any]:
+        """Yield what the body of a document contains, if it is here and wasn't taken before."""
+        member = posixpath.normpath(posixpath.join(link, "content.xml"))
+        if member == "content.xml" or member in self._taken:
+            return
+        self._taken.add(member)
+        root = self._archive.xml_if_any(member)
+        for body in () if root is None else root.iterfind(_OFFICE + "body"):
+            yield from body.iterchildren("*")
+
+
 class _Flow:
-    """Reads paragraphs, lists and tables in the order of the document."""
+    """Reads paragraphs, lists, tables and embedded documents in the order of the document."""
 
     def __init__(
-        self, out: Extraction, *, level: int = 0, titles: frozenset[str] = frozenset()
+        self,
+        out: Extraction,
+        objects: _Objects | None = None,
+        *,
+        level: int = 0,
+        titles: frozenset[str] = frozenset(),
     ) -> None:
         self._out = out
+        self._objects = objects
         self._level = level  # of the section around it
         self._titles = titles  # styles of the document's title
         self._notes: list[str] = []
@@ -108,9 +138,24 @@ class _Flow:
                 self._table(element, inner)
             elif step in _INDEXES:
                 self._index(element, inner)
+            elif step == "object" and self._objects is not None:
+                for content in self._objects.take(element.get(_LINK, "")):
+                    self._embedded(content, inner)
             elif step in _CONTAINERS and depth < _DEEPEST:
                 self.described(element, inner)
                 self.read(element, inner, depth + 1)
+
+    def _embedded(self, content: Any, path: str) -> None:  # noqa: ANN401
+        """Add an embedded document: the titles of a chart, and the tables that it shows."""
+        if local(content) == "text":
+            self.read(content, path, _DEEPEST - 1)
+            return
+        for number, title in enumerate(content.iter(_CHART + "title", _CHART + "subtitle"), 1):
+            if words := " ".join(self.plain(title).split()):
+                self._out.start_block("paragraph")
+                self._out.write(words, f"{path}/title[{number}]")
+        for number, table in enumerate(content.iter(_TABLE + "table"), 1):
+            self._table(table, f"{path}/table[{number}]")
 
     def notes(self) -> None:
         """Add the footnotes and endnotes that the text refers to."""
@@ -193,6 +238,8 @@ class _Flow:
                     yield f"[{len(self._notes)}]"
                 case "frame" | "custom-shape" | "g" | "rect":
                     boxes.append(child)
+                case "page-number" if child.text == _UNKNOWN_PAGE:
+                    pass
                 case _ if step not in _LEFT_OUT and depth < _DEEPEST:
                     yield from self.inline(child, boxes, depth + 1)
             if child.tail:
@@ -266,12 +313,12 @@ def _rows(table: Any) -> Iterator[Row]:  # noqa: ANN401
         number += repeated
 
 
-def _slides(content: Any, out: Extraction) -> None:  # noqa: ANN401
+def _slides(content: Any, out: Extraction, objects: _Objects) -> None:  # noqa: ANN401
     for number, page in enumerate(content.iterchildren(_DRAW + "page"), 1):
         path = f"slides[{number}]"
         start = out.length
         out.sections.close(1)
-        flow = _Flow(out, level=1)
+        flow = _Flow(out, objects, level=1)
         frames = list(page.iterchildren(_DRAW + "frame", _DRAW + "custom-shape", _DRAW + "g"))
         title = next((each for each in frames if _class_of(each) == "title"), None)
         words = "" if title is None else " ".join(flow.plain(title).split())

@@ -140,6 +140,22 @@ def test_odd_headers_do_not_stop_the_message(header):
     assert "date" not in document.metadata
 
 
+@pytest.mark.parametrize(
+    ("header", "shown"),
+    [
+        # A character is cut in two, and another one isn't in the set that is named.
+        ("=?gb2312?B?uNu/2tbs5me7?= =?gb2312?B?+Q==?=", "港口朱鎔基"),
+        ("=?gb2312?B?uNu/2v8=?=", "港口\ufffd"),
+        ("=?iso-8859-1?q?H=F6fn?= is deep", "Höfn is deep"),
+        ("Re: =?utf-8?q?H=C3=B6fn?=", "Re: Höfn"),
+        ("=?x-unknown?q?a?=", "=?x-unknown?q?a?="),
+    ],
+)
+def test_encoded_words(header, shown):
+    document = opened("a.eml", f"Subject: {header}\n\nThe text.\n".encode())
+    assert document.title == shown
+
+
 def test_what_is_no_message_is_named():
     with pytest.raises(UnreadableFileError, match=r"a\.eml: not a message"):
         opened("a.eml", b"Just some words on a line\n")

@@ -80,3 +80,49 @@ def test_entities_are_not_expanded():
 
     document = opened("a.pptx", changed("harbour.pptx", "ppt/slides/slide2.xml", declare))
     assert "xxx" not in document.text
+
+
+CHART = b"""<office:document-content
+ xmlns:office="urn:oasis:names:tc:opendocument:xmlns:office:1.0"
+ xmlns:chart="urn:oasis:names:tc:opendocument:xmlns:chart:1.0"
+ xmlns:table="urn:oasis:names:tc:opendocument:xmlns:table:1.0"
+ xmlns:text="urn:oasis:names:tc:opendocument:xmlns:text:1.0"><office:body><office:chart>
+ <chart:chart><chart:title><text:p>Boats a year</text:p></chart:title>
+ <table:table table:name="local-table">
+ <table:table-header-rows><table:table-row><table:table-cell/><table:table-cell><text:p>Ferries
+ </text:p></table:table-cell></table:table-row></table:table-header-rows>
+ <table:table-rows><table:table-row><table:table-cell><text:p>2024</text:p></table:table-cell>
+ <table:table-cell><text:p>17</text:p></table:table-cell></table:table-row></table:table-rows>
+ </table:table></chart:chart></office:chart></office:body></office:document-content>"""
+
+
+def with_object(link: bytes, times: int) -> bytes:
+    """Return the slides of the test data with a chart, which the first of them shows."""
+    shown = b'<draw:frame><draw:object xmlns:xlink="http://www.w3.org/1999/xlink" xlink:href="'
+    shown += link + b'"/></draw:frame>'
+    data = changed(
+        "harbour.odp",
+        "content.xml",
+        lambda content: content.replace(b"</draw:page>", shown * times + b"</draw:page>", 1),
+    )
+    result = io.BytesIO(data)
+    with zipfile.ZipFile(result, "a") as archive:
+        archive.writestr("Object 1/content.xml", CHART)
+    return result.getvalue()
+
+
+@pytest.mark.parametrize("times", [1, 1000])
+def test_charts_that_a_slide_embeds_are_read_once_where_they_are_shown(times):
+    found = said(opened("a.odp", with_object(b"./Object 1", times)))
+    shown = [(each.kind, each.quote, each.part) for each in found if each.part == "slide 1"]
+    assert shown[-3:] == [
+        ("sentence", "Boats a year", "slide 1"),
+        ("header", "Ferries", "slide 1"),
+        ("row", "2024\t17", "slide 1"),
+    ]
+
+
+@pytest.mark.parametrize("link", [b"", b".", b"./Object 2", b"../other", b"https://example.com/"])
+def test_an_object_that_is_not_in_the_file_is_left_out(link):
+    found = said(opened("a.odp", with_object(link, 1)))
+    assert [each.quote for each in found] == [each.quote for each in said(opened("harbour.odp"))]

@@ -294,6 +294,7 @@ def test_a_caller_reads_an_earlier_index_and_labels_count_once_it_is_upgraded(ea
         assert seen.search("how long are backups kept?").results[0].document_id == "backups"
         writer.retention.release(["keys"])  # format 5 holds it
         keys = writer.document("keys")
+        writer.retention.release(["keys"])  # format 5 holds it
         writer.add([keys.model_copy(update={"labels": ("board",)})])  # which upgrades the index
         assert {entry.id for entry in seen.documents()} == set(CHARACTERS) - {"keys"}
         found = seen.search("when are keys rotated?").results
@@ -303,3 +304,15 @@ def test_a_caller_reads_an_earlier_index_and_labels_count_once_it_is_upgraded(ea
         assert seen.status().passages == 2
         writer.add([keys.model_copy(update={"labels": ("user:ana",)})])
         assert seen.search("when are keys rotated?").results[0].document_id == "keys"
+
+
+def test_an_earlier_index_has_one_version_of_each_document_until_it_keeps_more(earlier):
+    with Engine.open(earlier) as reader, Engine.open(earlier, keep_versions=True) as writer:
+        (known,) = reader.history.versions("backups")
+        assert (known.since, known.until, known.provenance) == (None, None, None)
+        text = reader.document("backups", as_of="2020-01-01").text
+        writer.add([Document(uri="notes:backups", id="backups", text="There are none.\n")])
+        first, second = reader.history.versions("backups")
+        assert (first.since, first.until) == (None, second.since)
+        assert reader.document("backups", as_of="2020-01-01").text == text
+        writer.check()

@@ -142,15 +142,15 @@ def test_the_traversal_returns_what_the_definition_says(
     passages, queries, borders, restricted, monkeypatch
 ):
     rng = np.random.default_rng(5)
-    many = passages * (1 if restricted else 9)  # several windows, and ties
+    many = passages * (1 if restricted else 5)  # several windows, and ties
     postings = cut(many, *borders)
     live = [rng.random(len(each)) < (0.6 if restricted else 1) for each in postings]
     selected = [marks & (rng.random(len(marks)) < 0.7) for marks in live]
     collection = Collection(postings, live)
-    for limit in (1, 10, 100):
-        for query in queries:
+    for limit in (1, 50):
+        for query in queries[::4] + queries[-5:]:
             found = {}
-            for kernel in kernel_names()[-2:]:
+            for kernel in (kernel_names()[0], NUMPY):
                 monkeypatch.setenv("RAG_TOOLS_KERNEL", kernel)
                 found[kernel] = bm25(collection, query, limit=limit, selected=selected)
             (places, scores), (expected, values) = found.values()
@@ -158,7 +158,7 @@ def test_the_traversal_returns_what_the_definition_says(
             assert np.array_equal(scores, values)
 
 
-@pytest.mark.parametrize("kernel", kernel_names())
+@pytest.mark.parametrize("kernel", sorted({NUMPY, kernel_names()[0]}))
 def test_what_is_not_live_does_not_count(passages, queries, kernel, monkeypatch):
     monkeypatch.setenv("RAG_TOOLS_KERNEL", kernel)
     postings = cut(passages, 400)
@@ -166,9 +166,10 @@ def test_what_is_not_live_does_not_count(passages, queries, kernel, monkeypatch)
     alone = [passage for each, at in zip((passages[:400], passages[400:]), (0, 1), strict=True)
              for passage, seen in zip(each, live[at], strict=True) if seen]  # fmt: skip
     collection = Collection(postings, live)
-    for query in queries:
+    same_alone = whole(cut(alone))
+    for query in queries[::4]:
         _, scores = bm25(collection, query, limit=50)
-        _, expected = bm25(whole(cut(alone)), query, limit=50)
+        _, expected = bm25(same_alone, query, limit=50)
         assert scores.tolist() == expected.tolist()
 
 
@@ -185,7 +186,7 @@ def test_a_common_word_still_counts():
 
 
 @pytest.mark.skipif(not NATIVE, reason="the native kernels aren't built")
-@pytest.mark.parametrize("seed", range(30))
+@pytest.mark.parametrize("seed", range(20))
 def test_damaged_arrays_end_in_an_error_or_in_other_results(passages, queries, seed):
     """Never outside of the arrays, which the sanitizers of the build tell."""
     rng = np.random.default_rng(seed)
@@ -199,7 +200,7 @@ def test_damaged_arrays_end_in_an_error_or_in_other_results(passages, queries, s
     postings = Postings(damaged)
     live = [np.ones(len(passages), np.bool_)]
     live[0][0] = False
-    for query in queries[:40]:
+    for query in queries[:20]:
         try:
             places, _ = bm25(Collection([postings], live), query, limit=20)
         except ValueError:

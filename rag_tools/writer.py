@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from rag_tools.carrying import Source, Wanted, assign, copies
 from rag_tools.catalog.catalog import RETIRED
+from rag_tools.catalog.copying import sweep_unlisted
 from rag_tools.catalog.restricted import DEFAULT_DENY
 from rag_tools.catalog.rows import (
     Address,
@@ -33,7 +34,6 @@ from rag_tools.catalog.rows import (
 )
 from rag_tools.catalog.writing import CatalogWriter
 from rag_tools.compaction import SegmentSize, paced, plan
-from rag_tools.disk import sweep
 from rag_tools.encode.encoder import Encoder
 from rag_tools.errors import HeldError, IngestError, fault
 from rag_tools.gathered import Batch, Pending, Prepared, Recall, addresses, halved
@@ -110,7 +110,7 @@ class Writer:
         self._lock = acquire(directory)
         try:
             self.catalog = CatalogWriter.open(directory)
-            self._sweep()
+            sweep_unlisted(self._directory, self.catalog)
             token_bytes = encoder.dim * bits / 8 if encoder else 0.0
             self._room = Room(directory, self.catalog, token_bytes=token_bytes)
             self._codebook_files = self.catalog.codebook_files()
@@ -269,7 +269,7 @@ class Writer:
             for id, terms in batch.terms.items():
                 self.catalog.set_terms(id, terms)
             self._finish_transaction()
-        self._sweep()
+        sweep_unlisted(self._directory, self.catalog)
         self._room.committed()
 
     def compact(self, *, thorough: bool = False, throttle: float = 0.0) -> None:
@@ -300,7 +300,7 @@ class Writer:
             self._write_codebook(self._codebook, first=0)
         for group in groups:
             self._merge([rows[id] for id in group], self._codebook, throttle)
-        self._sweep()
+        sweep_unlisted(self._directory, self.catalog)
 
     def drop_dead(self) -> None:
         """Write every segment anew that holds anything deleted: O(tokens of these segments)."""
@@ -308,7 +308,7 @@ class Writer:
         for row in self.catalog.segments():
             if self._codebook is not None and len(self.catalog.tombstones(row.id)):
                 self._merge([row], self._codebook, throttle=0.0)
-        self._sweep()
+        sweep_unlisted(self._directory, self.catalog)
 
     def _merge(self, rows: list[SegmentRow], codebook: Codebook, throttle: float) -> None:
         """Replace segments by one segment of their live passages."""
@@ -486,10 +486,3 @@ class Writer:
 
     def _live(self, segment: int, passages: int) -> NDArray[np.intp]:
         return np.setdiff1d(np.arange(passages), self.catalog.tombstones(segment))
-
-    def _sweep(self) -> None:
-        """Delete the files that the current commit doesn't refer to."""
-        known = {row.file for row in self.catalog.segments()}
-        known |= set(self.catalog.codebook_files())
-        for folder in (SEGMENTS, CODEBOOKS):
-            sweep(self._directory / folder, known)

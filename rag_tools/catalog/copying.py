@@ -81,7 +81,7 @@ def put_in_place(copy: Path, directory: Path) -> None:
 
 
 def sweep_unlisted(directory: Path, catalog: Catalog) -> None:
-    """Delete the files of an index that its commit doesn't list, and catalogs that weren't finished.
+    """Delete the files of an index that its commit doesn't list, and unfinished catalogs.
 
     The caller holds the lock for writing.
 

@@ -486,6 +486,15 @@ class Export(Operation):
         return [super().state(), [json.loads(line) for line in lines]]
 
 
+class _Careless(Operation):
+    """Not one of ours: it changes three documents in three commits, and says it is one."""
+
+    def operate(self) -> None:
+        with self.engine() as engine:
+            for name in "abd":
+                engine.add(documents(random.Random(self.seed + 1), name))
+
+
 def operations() -> Iterator[type[Operation]]:
     """Yield every operation that has a name."""
     waiting = [Operation]
@@ -497,3 +506,5 @@ def operations() -> Iterator[type[Operation]]:
 
 
 OPERATIONS = {kind.name: kind for kind in operations()}
+RUN = OPERATIONS | {"careless": _Careless}
+"""Those that a server runs."""

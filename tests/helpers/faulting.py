@@ -306,7 +306,7 @@ def serve(path: str) -> None:
             os.close(reads)
             code = 1
             try:
-                operation = faulted.OPERATIONS[question["operation"]](
+                operation = faulted.RUN[question["operation"]](
                     Path(question["place"]), question["seed"]
                 )
                 answer = _answered(question, operation, armed)

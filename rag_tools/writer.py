@@ -289,9 +289,10 @@ class Writer:
             return
         self._drop_empty_segments()
         rows = {row.id: row for row in self.catalog.segments()}
+        dead = self.catalog.tombstone_counts()
         groups = plan(
             [
-                SegmentSize(row.id, row.passages, row.tokens, len(self._live(row.id, row.passages)))
+                SegmentSize(row.id, row.passages, row.tokens, row.passages - dead.get(row.id, 0))
                 for row in rows.values()
             ],
             thorough=thorough,
@@ -485,4 +486,6 @@ class Writer:
         return self._directory / SEGMENTS / file
 
     def _live(self, segment: int, passages: int) -> NDArray[np.intp]:
-        return np.setdiff1d(np.arange(passages), self.catalog.tombstones(segment))
+        live = np.ones(passages, dtype=np.bool_)
+        live[self.catalog.tombstones(segment)] = False
+        return np.flatnonzero(live)

@@ -84,3 +84,8 @@ def test_a_restore_deletes_what_no_commit_lists(server: Server):
     """Segments of the state before, and what a restore that was killed had copied."""
     assert not first(server, "replace", "rename", ".cb", "kill").problem
     assert not first(server, "restore", "write", ".tmp", "kill").problem
+
+
+def test_a_restore_that_was_interrupted_can_be_done_again(server: Server):
+    """Even if all that is missing is the name of the catalog."""
+    assert not first(server, "restore", "rename", "catalog.new", "kill").problem

@@ -339,12 +339,12 @@ class Compact(Operation):
 
 
 class _Upgrade(Operation):
-    """Writing to an index of an earlier format."""
+    """Writing to an index of some format, which is upgraded if it is an earlier one."""
 
-    version = 0
+    archive = Path()
 
     def prepare(self) -> None:
-        with ZipFile(FORMATS / f"format-{self.version}.zip") as archive:
+        with ZipFile(self.archive) as archive:
             archive.extractall(self.index)
 
     def operate(self) -> None:
@@ -352,16 +352,10 @@ class _Upgrade(Operation):
             engine.add(documents(self.rng, "t", 12))
 
 
-class Upgrade3(_Upgrade):
-    name, version = "upgrade3", 3
-
-
-class Upgrade4(_Upgrade):
-    name, version = "upgrade4", 4
-
-
-class Upgrade5(_Upgrade):
-    name, version = "upgrade5", 5
+UPGRADES = [
+    type("Upgrade", (_Upgrade,), {"name": f"upgrade{path.stem.partition('-')[2]}", "archive": path})
+    for path in sorted(FORMATS.glob("format-*.zip"))
+]
 
 
 class Backup(Operation):

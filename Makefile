@@ -18,7 +18,7 @@ test: $(STAMP)
 
 # For the edit loop: without the tests that start programs and servers.
 PROGRAMS := cli client client_exit clients contract demo disk docs_run durability evaluate \
-	evaluate_citations examples examples_code_search examples_model examples_support hosts http \
+	evaluate_citations examples examples_code_search examples_model examples_support faults hosts http \
 	langchain llama_index mcp mcp_collections mcp_compact mcp_documents mcp_pages mcp_viewer program \
 	progress readme release retrieval settings text_fragments train worker
 quick: $(STAMP)

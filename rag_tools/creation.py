@@ -162,11 +162,13 @@ def prepare_directory(directory: Path) -> None:
     IndexCorruptError
         If the directory contains something else, which isn't changed.
     """
-    ours = {LOCK, SEGMENTS, CODEBOOKS, schema.FILE_NAME, schema.NEW_FILE_NAME, WATCH_LOCK, STATE}
+    ours = {LOCK, SEGMENTS, CODEBOOKS, schema.FILE_NAME, WATCH_LOCK, STATE}
     if directory.exists():
         if not directory.is_dir():
             raise IndexCorruptError(f"{directory} is a file: name a directory for the index")
-        foreign = sorted({entry.name for entry in directory.iterdir()} - ours)
+        names = {entry.name for entry in directory.iterdir()} - ours
+        # What an interruption left of a catalog that wasn't finished doesn't count.
+        foreign = sorted(name for name in names if not name.startswith(schema.NEW_FILE_NAME))
         if foreign and not (directory / schema.FILE_NAME).exists():
             raise IndexCorruptError(
                 f"{directory} isn't an index and isn't empty (it holds {foreign[0]!r}): "

@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from rag_tools.catalog.copying import sweep_unlisted
 from rag_tools.catalog.rows import NewSegment, SegmentRow
 from rag_tools.catalog.writing import CatalogWriter
 from rag_tools.compaction import SegmentSize, plan
-from rag_tools.disk import sweep
 from rag_tools.index.codebook import CODEBOOKS, Codebook
 from rag_tools.index.recoding import retrained
 from rag_tools.index.segment import SEGMENTS, Segment
@@ -57,9 +57,10 @@ class Files:
             return
         self._drop_empty_segments()
         rows = {row.id: row for row in self.catalog.segments()}
+        dead = self.catalog.tombstone_counts()
         groups = plan(
             [
-                SegmentSize(row.id, row.passages, row.tokens, len(self._live(row.id, row.passages)))
+                SegmentSize(row.id, row.passages, row.tokens, row.passages - dead.get(row.id, 0))
                 for row in rows.values()
             ],
             thorough=thorough,
@@ -68,7 +69,7 @@ class Files:
             self._write_codebook(self._codebook, first=0)
         for group in groups:
             self._merge([rows[id] for id in group], self._codebook, throttle)
-        self._sweep()
+        sweep_unlisted(self._directory, self.catalog)
 
     def drop_dead(self) -> None:
         """Write every segment anew that holds anything deleted: O(tokens of these segments)."""
@@ -76,7 +77,7 @@ class Files:
         for row in self.catalog.segments():
             if self._codebook is not None and len(self.catalog.tombstones(row.id)):
                 self._merge([row], self._codebook, throttle=0.0)
-        self._sweep()
+        sweep_unlisted(self._directory, self.catalog)
 
     def _merge(self, rows: list[SegmentRow], codebook: Codebook, throttle: float) -> None:
         """Replace segments by one segment of their live passages."""
@@ -132,7 +133,7 @@ class Files:
         except BaseException:
             self._codebook, self._codebook_files = old, files
             raise
-        self._sweep()
+        sweep_unlisted(self._directory, self.catalog)
         return True
 
     def _insert_segments(self, cuts: Iterable[NewSegment]) -> list[int]:
@@ -166,11 +167,6 @@ class Files:
     # -- files -----------------------------------------------------------------------------------
 
     def _live(self, segment: int, passages: int) -> NDArray[np.intp]:
-        return np.setdiff1d(np.arange(passages), self.catalog.tombstones(segment))
-
-    def _sweep(self) -> None:
-        """Delete the files that the current commit doesn't refer to."""
-        known = {file for row in self.catalog.segments() for file in row.files}
-        known |= set(self.catalog.codebook_files())
-        for folder in (SEGMENTS, CODEBOOKS):
-            sweep(self._directory / folder, known)
+        live = np.ones(passages, dtype=np.bool_)
+        live[self.catalog.tombstones(segment)] = False
+        return np.flatnonzero(live)

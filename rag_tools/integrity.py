@@ -59,6 +59,7 @@ def explained(directory: Path, sound: set[tuple[int, ...]] | None = None) -> Ite
     """Run a block that reads an index; if an error in it is due to damage, say so.
 
     Only if the block raises an error that damaged data could cause, the index is checked: O(size).
+    An error by which SQLite names trouble, such as a full disk, is raised as it is.
 
     Parameters
     ----------
@@ -76,6 +77,7 @@ def explained(directory: Path, sound: set[tuple[int, ...]] | None = None) -> Ite
     except RagToolsError:  # some are a ValueError as well
         raise
     except _SYMPTOMS as error:
+        _reraise_trouble(error)
         state = _state(directory)
         if sound is not None and state in sound:
             raise

@@ -283,6 +283,9 @@ class Watcher:
                     f"another process watches for {directory}: stop it, or leave it to it"
                 ) from None
         try:
+            for path in directory.glob(f"{STATE}.*.tmp"):  # of a process that was killed
+                with suppress(OSError):
+                    path.unlink()
             self._write()
             yield
         finally:

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rag_tools.carrying import Source, Wanted, assign
+from rag_tools.catalog.copying import sweep_unlisted
 from rag_tools.catalog.rows import (
     Address,
     NewPassage,
@@ -116,7 +117,7 @@ class Writer(Files):
         self._lock = acquire(directory)
         try:
             self.catalog = CatalogWriter.open(directory)
-            self._sweep()
+            sweep_unlisted(self._directory, self.catalog)
             token_bytes = encoder.dim * bits / 8 if encoder else 0.0
             self._room = Room(directory, self.catalog, token_bytes=token_bytes)
             self._codebook_files = self.catalog.codebook_files()
@@ -278,7 +279,7 @@ class Writer(Files):
             for id, terms in batch.terms.items():
                 self.catalog.set_terms(id, terms)
             self._finish_transaction()
-        self._sweep()
+        sweep_unlisted(self._directory, self.catalog)
         self._room.committed()
 
     # -- gathering -------------------------------------------------------------------------------

@@ -6,12 +6,15 @@ import json
 import os
 import sqlite3
 import uuid
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 from rag_tools.catalog import schema
-from rag_tools.disk import failures_named
-from rag_tools.errors import IndexCorruptError
+from rag_tools.catalog.catalog import Catalog
+from rag_tools.disk import failures_named, sweep
+from rag_tools.errors import IndexCorruptError, RagToolsError
+from rag_tools.index.codebook import CODEBOOKS
+from rag_tools.index.segment import SEGMENTS
 
 EPOCH = "restored"
 """The setting that is new when the documents behind known keys may have changed.
@@ -51,7 +54,7 @@ def put_in_place(copy: Path, directory: Path) -> None:
     are replaced in one transaction, so open readers go on with the old state and see the new one
     with their next view. The numbers of commits, documents, passages and segments go on from the
     higher of both states, so that none is ever used for something else. Another catalog, which is
-    damaged, is replaced by the file.
+    damaged, is replaced by the file. Then what the new commit doesn't list is deleted.
 
     Raises
     ------
@@ -62,12 +65,38 @@ def put_in_place(copy: Path, directory: Path) -> None:
     with failures_named(directory):
         if path.exists() and _replace_pages(copy, directory):
             copy.unlink()
-            return
-        # The log belongs to the damaged file: SQLite must not apply it to the new one.
-        for suffix in ("-wal", "-shm"):
-            path.with_name(path.name + suffix).unlink(missing_ok=True)
-        copy.replace(path)
-        _flush(directory)
+        else:
+            # The log belongs to the damaged file: SQLite must not apply it to the new one.
+            for suffix in ("-wal", "-shm"):
+                path.with_name(path.name + suffix).unlink(missing_ok=True)
+            copy.replace(path)
+            _flush(directory)
+    # What can't be deleted now is deleted by the next session of changes.
+    with (
+        suppress(RagToolsError),
+        failures_named(directory),
+        closing(Catalog.open(directory)) as catalog,
+    ):
+        sweep_unlisted(directory, catalog)
+
+
+def sweep_unlisted(directory: Path, catalog: Catalog) -> None:
+    """Delete the files of an index that its commit doesn't list, and unfinished catalogs.
+
+    The caller holds the lock for writing.
+
+    Raises
+    ------
+    IndexAccessError
+        If the directory can't be read. What can't be deleted is left for the next time.
+    """
+    listed = {file for row in catalog.segments() for file in row.files}
+    listed |= set(catalog.codebook_files())
+    for folder in (SEGMENTS, CODEBOOKS):
+        sweep(directory / folder, listed)
+    for path in directory.glob(f"{schema.NEW_FILE_NAME}*"):
+        with suppress(OSError):
+            path.unlink()
 
 
 def _replace_pages(copy: Path, directory: Path) -> bool:

@@ -152,7 +152,9 @@ def _readable(
 ) -> Iterator[tuple[Any, ...] | None]:
     """Yield rows of a damaged catalog; None, and no more, where the next one can't be read."""
     try:
-        yield from old.execute(query, parameters)
+        # Not delegated: the cursor would be closed with this, after its connection.
+        for row in old.execute(query, parameters):  # noqa: UP028
+            yield row
     except (sqlite3.DatabaseError, OverflowError) as error:
         _require_damage(error)
         yield None

@@ -134,6 +134,11 @@ class CatalogWriter(Catalog, HistoryWriter):
             ((encoded, *address) for encoded, address in addresses),
         )
 
+    def tombstone_counts(self) -> dict[int, int]:
+        """Return how many tombstones each segment has that has any: O(tombstones)."""
+        rows = self._connection.execute("SELECT segment, count(*) FROM tombstone GROUP BY segment")
+        return dict(rows.fetchall())
+
     def erase(self) -> None:
         """Take what was deleted out of the files of the catalog, as far as no reader needs it.
 

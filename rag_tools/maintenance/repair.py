@@ -17,7 +17,7 @@ from typing import Any
 
 from rag_tools.catalog import schema
 from rag_tools.catalog.catalog import Catalog
-from rag_tools.catalog.copying import put_in_place
+from rag_tools.catalog.copying import put_in_place, sweep_unlisted
 from rag_tools.catalog.salvage import SalvagedCatalog, copy_rows
 from rag_tools.creation import DEFAULT_PASSAGE_TOKENS, IndexSettings
 from rag_tools.disk import failures_named
@@ -77,6 +77,7 @@ def repair(
             shutil.rmtree(path, ignore_errors=True)
         if not found:
             with contextlib.closing(Catalog.open(directory)) as catalog:
+                sweep_unlisted(directory, catalog)
                 return RepairReport(kept=catalog.counts().documents)
         work = directory / f"{_WORK}{uuid.uuid4().hex}"
         try:

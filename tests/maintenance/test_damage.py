@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from rag_tools import Document, Engine
+from rag_tools.catalog.salvage import _readable
 from rag_tools.errors import IndexCorruptError
 from rag_tools.maintenance.checking import check
 from rag_tools.maintenance.repair import repair
@@ -331,3 +332,12 @@ def test_what_raised_an_exception_of_another_kind_is_a_message(
     change(index, f"UPDATE document SET {name} = ? WHERE uri = 'test:pike'", value)
     with Engine.open(index) as engine, pytest.raises(IndexCorruptError, match="rag-tools repair"):
         engine.fetch(Document(uri="test:pike", text="").id)
+
+
+def test_reading_rows_can_end_after_their_catalog_was_closed(index: Path):
+    """As where the disk is full meanwhile: nothing but that is said."""
+    connection = sqlite3.connect(index / "catalog.sqlite")
+    rows = _readable(connection, "SELECT key FROM document", ())
+    next(rows)
+    connection.close()
+    rows.close()

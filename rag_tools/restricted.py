@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from rag_tools.catalog.copying import EPOCH
 from rag_tools.catalog.restricted import DEFAULT_DENY, Owners, RestrictedCatalog
 from rag_tools.catalog.seen_lexical import Lengths, Passages
+from rag_tools.catalog.selecting import Table
 from rag_tools.errors import AccessError
 from rag_tools.index.restricted import RestrictedSnapshot
 from rag_tools.index.snapshot import Selection, Snapshot
@@ -135,6 +136,12 @@ class RestrictedView(View):
     scope: Scope
     scopes: Scopes
 
+    def _seen(self, table: Table) -> NDArray[np.bool_]:
+        most = int(table.labels.max(initial=0))
+        readable = np.zeros(most + 1, np.bool_)
+        readable[[key for key in self.scope.readable if key <= most]] = True
+        return readable[table.labels]
+
     def bm25(
         self, words: Sequence[str], restriction: Restriction, selection: Selection
     ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
@@ -175,7 +182,17 @@ class RestrictedReader(Reader):
             expired = catalog.expired_addresses(catalog.now)
             template, epoch = catalog.setting("url_template"), catalog.setting(EPOCH)
             snapshot = scope.snapshot.without(expired)
-            yield RestrictedView(catalog, snapshot, template, epoch, expired, scope, self._scopes)
+            yield RestrictedView(
+                catalog,
+                snapshot,
+                template,
+                epoch,
+                expired,
+                self._whole.columns,
+                catalog.now,
+                scope,
+                self._scopes,
+            )
 
     def document(self, view: View, key: int) -> Document:
         """Return a document by its key, which `view` gave; see `Reader.document`."""

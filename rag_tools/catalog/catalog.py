@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rag_tools.catalog import lexical, schema, upgrade
+from rag_tools.catalog.numbers import StoredNumbers
 from rag_tools.catalog.rows import (
     UNSETTLED,
     Address,
@@ -36,15 +37,14 @@ RETIRED = "retired"
 """The setting with the ids of documents that a sync doesn't index again."""
 
 
-class Catalog:
+class Catalog(StoredNumbers):
     """An open catalog, for reading.
 
     What is read in one `state` is of one commit; outside of it, every call reads the last commit.
     """
 
     def __init__(self, connection: sqlite3.Connection) -> None:
-        self._connection = connection
-        self._earlier = self.format_version < FORMAT_VERSION
+        super().__init__(connection, earlier=_version(connection) < FORMAT_VERSION)
         self._hides_since: int | None = None
 
     @classmethod
@@ -111,7 +111,7 @@ class Catalog:
     @property
     def format_version(self) -> int:
         """The format that the catalog is in: an earlier one until something is written."""
-        return int(self._connection.execute("PRAGMA user_version").fetchone()[0])
+        return _version(self._connection)
 
     def setting(self, key: str, default: Any = None) -> Any:  # noqa: ANN401
         """Return a setting's value, or `default`."""
@@ -148,22 +148,23 @@ class Catalog:
         rows = self._connection.execute("SELECT key FROM document ORDER BY key")
         return [key for (key,) in rows]
 
-    def entries(
-        self,
-        condition: str,
-        parameters: Sequence[str | int | float],
-        *,
-        after: str,
-        limit: int,
-    ) -> list[DocumentEntry]:
-        """Return the first documents that meet the condition and whose id is greater than `after`.
+    def entries(self, *, after: str, limit: int) -> list[DocumentEntry]:
+        """Return the first documents whose id is greater than `after`, in order of id.
 
-        In order of id. None of their texts is read.
+        None of their texts is read.
         """
+        return self._entries("d.id > ? ORDER BY d.id LIMIT ?", [after, limit])
+
+    def listed(self, keys: Sequence[int]) -> list[DocumentEntry]:
+        """Return documents by key, in order of id; see `entries`."""
+        condition = "d.key IN (SELECT value FROM json_each(?)) ORDER BY d.id"
+        return self._entries(condition, [json.dumps(list(keys))])
+
+    def _entries(self, condition: str, parameters: Sequence[str | int]) -> list[DocumentEntry]:
         rows = self._connection.execute(
             "SELECT d.id, d.title, d.uri, d.media_type, d.characters, d.metadata "
-            f"FROM document AS d WHERE d.id > ? AND ({condition}) ORDER BY d.id LIMIT ?",
-            [after, *parameters, limit],
+            f"FROM document AS d WHERE {condition}",
+            parameters,
         )
         return [
             DocumentEntry(
@@ -347,22 +348,6 @@ class Catalog:
         ).fetchone()
         return str(id)
 
-    def addresses(
-        self, condition: str, parameters: Sequence[str | int | float]
-    ) -> NDArray[np.int64]:
-        """Return the addresses of the live passages whose document meets the condition.
-
-        Returns
-        -------
-        NDArray
-            ``(n, 2)`` int64: segment ids and positions.
-        """
-        return self.columns(
-            ("p.segment", "p.position"),
-            f"passage AS p JOIN document AS d ON d.key = p.document WHERE {condition}",
-            parameters,
-        )
-
     def addresses_of(self, keys: Sequence[int]) -> NDArray[np.int64]:
         """Return the addresses of passages, in that order: ``(n, 2)`` int64, see `addresses`."""
         found = self.columns(
@@ -371,23 +356,6 @@ class Catalog:
             [json.dumps(list(keys))],
         )
         return found[np.argsort(found[:, 0]), 1:]
-
-    def columns(
-        self,
-        names: Sequence[str],
-        source: str,
-        parameters: Sequence[str | int | float],
-    ) -> NDArray[np.int64]:
-        """Return columns of whole numbers, ``(n_rows, n_columns)`` int64, the rows in any order.
-
-        They come from SQLite in a single row: it gives up the interpreter at every row, and where
-        other threads are at work, has to wait for it again.
-        """
-        arrays = ", ".join(f"json_group_array({name})" for name in names)
-        row = self._connection.execute(
-            f"SELECT {arrays} FROM {source}", list(parameters)
-        ).fetchone()
-        return np.array([json.loads(each) for each in row], dtype=np.int64).T
 
     def _passages(self, condition: str, parameters: Sequence[Any]) -> Iterator[PassageRow]:
         rows = self._connection.execute(
@@ -479,7 +447,7 @@ class Catalog:
         Parameters
         ----------
         condition, parameters
-            Restriction on ``document AS d`` from `compile_filter`.
+            Restriction on ``document AS d``.
 
         Returns
         -------
@@ -495,3 +463,7 @@ class Catalog:
         )
         scores = np.array([score for _, score in listed], dtype=np.float32)
         return self.addresses_of([key for key, _ in listed]), scores
+
+
+def _version(connection: sqlite3.Connection) -> int:
+    return int(connection.execute("PRAGMA user_version").fetchone()[0])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 
 from rag_tools.audit.entry import recorded
 from rag_tools.audit.log import AuditLog
@@ -16,9 +16,7 @@ from rag_tools.screening.flags import flags
 from rag_tools.types import (
     Document,
     DocumentEntry,
-    Facet,
     Fetched,
-    FieldEntry,
     Filter,
     Span,
     Versions,
@@ -77,36 +75,6 @@ class Documents:
                 with self._reader.view() as view:
                     view.selecting.documents(condition)
         return self._documents(condition, after)
-
-    def facets(self, fields: Sequence[str], *, filter: Filter | None = None) -> tuple[Facet, ...]:
-        """Return how many documents have each value of some fields.
-
-        Parameters
-        ----------
-        fields
-            Their names, 20 at most.
-        filter
-            Restriction on documents, see `Filter`.
-
-        Raises
-        ------
-        InvalidQueryError
-            If the filter can't be used, or no document has such a field.
-        """
-        with recorded(self._audit, "list"), self._reader.view() as view:
-            chosen = view.selecting.documents(parse_filter(filter or {}))
-            return view.selecting.facets(fields, chosen)
-
-    def fields(self, *, filter: Filter | None = None) -> tuple[FieldEntry, ...]:
-        """Return the fields of the documents, in order of name; parameters are those of `facets`.
-
-        Raises
-        ------
-        InvalidQueryError
-            If the filter can't be used.
-        """
-        with recorded(self._audit, "list"), self._reader.view() as view:
-            return view.selecting.fields(view.selecting.documents(parse_filter(filter or {})))
 
     def document_ids(self, text: str, *, limit: int, titles: bool = True) -> tuple[str, ...]:
         """Return the first `limit` ids that begin with `text`, or whose title contains it.

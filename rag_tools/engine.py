@@ -22,6 +22,7 @@ from rag_tools.closing import Closing
 from rag_tools.creation import default_directory
 from rag_tools.documents import Documents
 from rag_tools.encode.embeddings import EncodedQuery
+from rag_tools.fields import Fields
 from rag_tools.index.search import Quality, Signals
 from rag_tools.indexer import Indexer
 from rag_tools.opened import OpenIndex, open_index
@@ -59,8 +60,8 @@ class Engine(Closing):
     ----------
     directory
         Directory of the index.
-    aio, retention
-        `search` and `cite` for an event loop; holding, expiring and purging documents.
+    aio, retention, fields
+        `search` and `cite` for an event loop; holding and purging documents; their metadata.
     """
 
     def __init__(self, opened: OpenIndex) -> None:
@@ -72,6 +73,7 @@ class Engine(Closing):
         self._checker = Checker(opened, self._searcher, self._documents)
         self.aio = AsyncEngine(opened, self._searcher)
         self.retention = Retention(opened, self._indexer)
+        self.fields = Fields(opened, self._indexer)
 
     @classmethod
     def open(
@@ -88,26 +90,23 @@ class Engine(Closing):
         principal: Principal | None = None,
         audit: AuditLog | None = None,
     ) -> Engine:
-        """Open the index in `directory`; errors are those of `rag_tools.opened.open_index`.
+        """Open the index in `directory`; see `rag_tools.opened.open_index` for errors.
 
         Parameters
         ----------
         directory
             Default: ``$RAG_TOOLS_INDEX``, else ``.rag-tools`` in the working directory.
-        checkpoint
-            Directory or hub id of a ColBERT checkpoint. Default: the one that the index was made
-            with; for a new index, the bundled one.
+        checkpoint, passage_tokens, bits, dim
+            Fixed when the index is made: a ColBERT checkpoint, default the bundled one; tokens per
+            passage, default 180; bits per dimension, 4, 2 or 1, default 4; dimensions, default all.
         create
             Make the index if there is none.
         principal, audit
             As whom to read, see `as_`; default: everything, as the owner. Where everything done
             with the engine is recorded; default: ``$RAG_TOOLS_AUDIT``, else nowhere.
-        passage_tokens, bits, dim
-            Fixed when the index is made: tokens per passage at most, default 180; bits per
-            dimension of a residual, 4, 2 or 1, default 4; dimensions of a token, default all.
         signals, evidence
-            Weights of the signals that `search` adds to MaxSim, and the directory of the model that
-            its second stage reads passages with, see `SecondStage`; default: no second stage.
+            Weights of the signals that `search` adds to MaxSim, and the directory of the model of
+            its second stage, see `SecondStage`; default: no second stage.
         """
         return cls(
             open_index(
@@ -188,11 +187,13 @@ class Engine(Closing):
         explain: bool = False,
         quality: Quality = "balanced",
         cite: bool = True,
+        facets: Sequence[str] = (),
     ) -> SearchResults:
         """Return the passages that answer `query` best, with citations. See `Searcher.search`."""
-        return self._searcher.search(
-            query, limit=limit, filter=filter, explain=explain, quality=quality, cite=cite
+        shown = functools.partial(
+            self._searcher.search, query, explain=explain, cite=cite, facets=facets
         )
+        return shown(limit=limit, filter=filter, quality=quality)
 
     async def asearch(
         self,

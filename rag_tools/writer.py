@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from rag_tools.carrying import Source, Wanted, assign, copies
 from rag_tools.catalog.catalog import RETIRED
+from rag_tools.catalog.filters import DECLARED
 from rag_tools.catalog.restricted import DEFAULT_DENY
 from rag_tools.catalog.rows import (
     Address,
@@ -45,7 +46,7 @@ from rag_tools.integrity import explained
 from rag_tools.locking import acquire
 from rag_tools.quota import SETTING as QUOTA
 from rag_tools.quota import Room
-from rag_tools.types import Document, Progress, Quota
+from rag_tools.types import Document, FieldType, Progress, Quota
 
 HELD = "is held: it is kept as it is until it is released (rag-tools release ID)"
 
@@ -243,6 +244,10 @@ class Writer:
     def set_retired(self, document_ids: Iterable[str]) -> None:
         """Keep these documents from being indexed again by a sync, from the next commit on."""
         self._batch.settings[RETIRED] = sorted(set(document_ids))
+
+    def set_declared(self, types: Mapping[str, FieldType]) -> None:
+        """Set the declared types of fields, at the next commit."""
+        self._batch.settings[DECLARED] = dict(types)
 
     def commit(self) -> None:
         """Make all changes since the last commit durable, and visible to readers at once."""

@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
 from rag_tools.errors import InvalidQueryError
-from rag_tools.types import Filter
+from rag_tools.types import FieldType, Filter
 
 Scalar = str | int | float | bool
+
+DECLARED = "fields"
+"""The setting of an index with the declared types of fields."""
 
 RANGES = (">", ">=", "<", "<=")
 OPERATORS = ("=", "in", "not", *RANGES, "exists", "prefix", "glob")
@@ -81,6 +84,26 @@ def check_field(field: object) -> str:
     if not isinstance(field, str) or not _FIELD.fullmatch(field):
         raise InvalidQueryError(f"filter field {field!r}: use letters, digits, '_', '-', '.'")
     return field
+
+
+def check_declared(types: Mapping[str, FieldType | None]) -> dict[str, FieldType | None]:
+    """Return the types that are declared for fields.
+
+    Raises
+    ------
+    InvalidQueryError
+        If a name or a type isn't one, or the field is of every document.
+    """
+    if len(types) > _MOST:
+        raise InvalidQueryError(f"{len(types)} fields: declare {_MOST} at most")
+    for field, type in types.items():
+        if check_field(field) in ("document_id", "title", "media_type", "path"):
+            raise InvalidQueryError(f"the type of {field!r} is fixed")
+        if type is not None and type not in get_args(FieldType):
+            raise InvalidQueryError(
+                f"field {field!r}: {type!r} is none of {', '.join(get_args(FieldType))}"
+            )
+    return dict(types)
 
 
 class _Parser:

@@ -19,15 +19,22 @@ from numpy.typing import NDArray
 from rag_tools.catalog import fields
 from rag_tools.catalog.columns import Bound, Column
 from rag_tools.catalog.copying import EPOCH
-from rag_tools.catalog.filters import RANGES, All, Any, Condition, Has, Not, Test, check_field
+from rag_tools.catalog.filters import (
+    DECLARED,
+    RANGES,
+    All,
+    Any,
+    Condition,
+    Has,
+    Not,
+    Test,
+    check_field,
+)
 from rag_tools.errors import InvalidQueryError
 from rag_tools.types import Facet, FacetValue, FieldEntry, FieldType
 
 if TYPE_CHECKING:
     from rag_tools.catalog.catalog import Catalog
-
-DECLARED = "fields"
-"""The setting with the declared types of fields."""
 
 
 _KEPT_ROWS = 8_000_000  # of columns: 12 bytes each, and their different values

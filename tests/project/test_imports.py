@@ -38,7 +38,7 @@ LAYERS = [
     {"sync", "creation", "sources", "purge"},
     {"opened"},
     {"searcher", "indexer", "documents", "status"},
-    {"checking", "aio", "maintenance", "watch", "retention"},
+    {"checking", "aio", "maintenance", "watch", "retention", "fields"},
     {"engine"},
     {"client", "frameworks"},
     {"evaluate"},

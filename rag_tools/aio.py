@@ -6,7 +6,7 @@ result, such as making a page of JSON, is done on the same thread.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from anyio import CapacityLimiter, to_thread
@@ -66,6 +66,7 @@ class AsyncEngine:
         filter: Filter | None = None,
         explain: bool = False,
         quality: Quality = "balanced",
+        facets: Sequence[str] = (),
         then: Callable[[SearchResults], _Result],
     ) -> _Result:
         """Return what `then` returns for the results of `Searcher.search`."""
@@ -73,7 +74,12 @@ class AsyncEngine:
             query,
             lambda encoded: then(
                 self._searcher.search(
-                    encoded, limit=limit, filter=filter, explain=explain, quality=quality
+                    encoded,
+                    limit=limit,
+                    filter=filter,
+                    explain=explain,
+                    quality=quality,
+                    facets=facets,
                 )
             ),
         )

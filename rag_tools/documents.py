@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 
 from rag_tools.audit.entry import recorded
 from rag_tools.audit.log import AuditLog
-from rag_tools.catalog.filters import compile_filter
+from rag_tools.catalog.filters import All, Condition, parse_filter
 from rag_tools.cite.locate import cite_span
 from rag_tools.errors import InvalidQueryError, NotFoundError
 from rag_tools.history import at
 from rag_tools.reader import Reader, View
 from rag_tools.restricted import RestrictedReader
 from rag_tools.screening.flags import flags
-from rag_tools.types import Document, DocumentEntry, Fetched, Filter, Moment, Span, Versions
+from rag_tools.types import (
+    Document,
+    DocumentEntry,
+    Fetched,
+    Filter,
+    Moment,
+    Span,
+    Versions,
+)
 
 _LISTED_TOGETHER = 16  # documents that are read from the catalog at a time
 _SCREENED = 100_000  # characters that are looked at for flags, in 20 ms
@@ -74,8 +82,11 @@ class Documents:
             If the filter can't be used.
         """
         with recorded(self._audit, "list"):
-            condition, parameters = compile_filter(filter or {})
-        return self._documents(condition, parameters, after)
+            condition = parse_filter(filter or {})
+            if condition != All():
+                with self._reader.view() as view:
+                    view.selecting.documents(condition)
+        return self._documents(condition, after)
 
     def document_ids(self, text: str, *, limit: int, titles: bool = True) -> tuple[str, ...]:
         """Return the first `limit` ids that begin with `text`, or whose title contains it.
@@ -196,15 +207,16 @@ class Documents:
             raise NotFoundError(f"no document or passage has the id {asked!r}: search for it")
         return self._reader.document(view, key), {}
 
-    def _documents(
-        self, condition: str, parameters: Sequence[str | int | float], after: str
-    ) -> Iterator[DocumentEntry]:
+    def _documents(self, condition: Condition, after: str) -> Iterator[DocumentEntry]:
         # Not in one view: a slow reader would prevent the write-ahead log from being emptied.
         while True:
             with self._reader.view() as view:
-                entries = view.catalog.entries(
-                    condition, parameters, after=after, limit=_LISTED_TOGETHER
-                )
+                if condition == All():
+                    entries = view.catalog.entries(after=after, limit=_LISTED_TOGETHER)
+                else:
+                    chosen = view.selecting.documents(condition)
+                    first = view.selecting.by_id(chosen, after=after, limit=_LISTED_TOGETHER)
+                    entries = view.catalog.listed(first)
             yield from entries
             if len(entries) < _LISTED_TOGETHER:
                 return

@@ -22,6 +22,7 @@ from rag_tools.closing import Closing
 from rag_tools.creation import default_directory
 from rag_tools.documents import Documents
 from rag_tools.encode.embeddings import EncodedQuery
+from rag_tools.fields import Fields
 from rag_tools.history import History
 from rag_tools.index.search import Quality, Signals
 from rag_tools.indexer import Indexer
@@ -61,8 +62,8 @@ class Engine(Closing):
     ----------
     directory
         Directory of the index.
-    aio, retention, history
-        `search` and `cite` for an event loop; holding, expiring and purging documents; versions.
+    aio, retention, history, fields
+        `search` and `cite` for an event loop; holding and purging; versions; metadata.
     """
 
     def __init__(self, opened: OpenIndex) -> None:
@@ -75,6 +76,7 @@ class Engine(Closing):
         self.aio = AsyncEngine(opened, self._searcher)
         self.retention = Retention(opened, self._indexer)
         self.history = History(opened.reader, opened.audit)
+        self.fields = Fields(opened, self._indexer)
 
     @classmethod
     def open(
@@ -177,11 +179,13 @@ class Engine(Closing):
         explain: bool = False,
         quality: Quality = "balanced",
         cite: bool = True,
+        facets: Sequence[str] = (),
     ) -> SearchResults:
         """Return the passages that answer `query` best, with citations. See `Searcher.search`."""
-        return self._searcher.search(
-            query, limit=limit, filter=filter, explain=explain, quality=quality, cite=cite
+        shown = functools.partial(
+            self._searcher.search, query, explain=explain, cite=cite, facets=facets
         )
+        return shown(limit=limit, filter=filter, quality=quality)
 
     async def asearch(
         self,

@@ -70,3 +70,21 @@ def hit_metadata(hit: Hit, confidence: float | None) -> dict[str, Any]:
         "flags": [flag.model_dump(mode="json") for flag in hit.flags],
         "confidence": confidence,
     }
+
+
+def containing(text: str, *, case: bool = True) -> str:
+    """Return the glob of what contains a text; `case` says whether its case matters.
+
+    Examples
+    --------
+    >>> containing("a*b"), containing("Ab", case=False)
+    ('*a[*]b*', '*[aA][bB]*')
+    """
+    return f"*{''.join(_in_glob(character, case) for character in text)}*"
+
+
+def _in_glob(character: str, case: bool) -> str:
+    forms = character if case else "".join(sorted({character.lower(), character.upper()}))[::-1]
+    if len(forms) == 2 and forms.isalpha():
+        return f"[{forms}]"
+    return f"[{character}]" if character in "*?[" else character

@@ -121,7 +121,6 @@ def _assembled(
     cite: bool,
 ) -> tuple[Hit, ...]:
     """Return a hit for each group of passages with the same content, with its citations."""
-    # All of one hit together, because line starts are cached for a few documents only.
     located = [
         (
             _citations(view, best, query, query_spans, asked, ceiling) if cite else (),
@@ -162,6 +161,7 @@ def _distinct(
 ) -> list[list[_Found]]:
     """Return the `limit` best matches that aren't duplicates, each with its duplicates."""
     known: dict[tuple[int, int], _Found] = {}
+    documents: dict[int, Document] = {}  # each is read once, however small the reader's cache
     wanted = limit + _SPARE
     while True:
         ranked = _ranked(view, find(wanted))[:wanted]
@@ -171,8 +171,9 @@ def _distinct(
             address = match.segment, match.position
             if address not in known:
                 row = view.catalog.passage_at(*address)
-                document = reader.document(view, row.document)
-                known[address] = _Found(match, document, row.passage, id)
+                if row.document not in documents:
+                    documents[row.document] = reader.document(view, row.document)
+                known[address] = _Found(match, documents[row.document], row.passage, id)
             found = known[address]
             candidate = _candidate(found)
             number = distinguished.find(candidate)

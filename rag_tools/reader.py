@@ -13,6 +13,7 @@ import time
 from collections import OrderedDict, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
 
@@ -22,6 +23,7 @@ from numpy.typing import NDArray
 from rag_tools.catalog.catalog import Catalog
 from rag_tools.catalog.copying import EPOCH
 from rag_tools.catalog.schema import FILE_NAME
+from rag_tools.catalog.selecting import Columns, Selecting, Table
 from rag_tools.disk import failures_named
 from rag_tools.errors import IndexCorruptError, IndexMismatchError
 from rag_tools.index import lexical
@@ -52,12 +54,32 @@ class View:
         sources.
     epoch
         Changes when the documents behind known keys may have, see `EPOCH`; None at first.
+    columns
+        What filters are compared with, kept by the reader.
+    now
+        Unix time in seconds, by which documents expire.
     """
 
     catalog: Catalog
     snapshot: Snapshot
     url_template: str | None
     epoch: str | None
+    columns: Columns
+    now: int
+
+    @cached_property
+    def selecting(self) -> Selecting:
+        """Finds the documents of this state that meet a condition, among those that are seen."""
+        table = self.columns.table(self.catalog, self.snapshot.generation)
+        seen = self._seen(table)
+        gone = self.catalog.expired_keys(self.now)
+        if len(gone):
+            seen &= ~np.isin(table.keys, gone)
+        return Selecting(self.columns, self.catalog, table, seen)
+
+    def _seen(self, table: Table) -> NDArray[np.bool_]:
+        """Return which documents of a commit are seen in this view, expired ones aside."""
+        return np.ones(len(table.keys), np.bool_)
 
     def bm25(
         self, words: Sequence[str], selection: Selection
@@ -109,6 +131,7 @@ class Reader:
         self._documents: OrderedDict[tuple[str | None, int], Document] = OrderedDict()
         self._cached_characters = 0
         self._sound: set[tuple[int, ...]] = set()
+        self.columns = Columns()
         with self._catalog(Catalog):  # raises if the index can't be opened
             self._opened = self._identity()
 
@@ -126,9 +149,11 @@ class Reader:
             If the index was deleted or replaced since it was opened.
         """
         with self.state(Catalog) as (catalog, snapshot):
-            expired = catalog.hide_expired(int(time.time()))
+            now = int(time.time())
+            expired = catalog.hide_expired(now)
             template, epoch = catalog.setting("url_template"), catalog.setting(EPOCH)
-            yield View(catalog, snapshot.without(expired), template, epoch)
+            shown = snapshot.without(expired)
+            yield View(catalog, shown, template, epoch, self.columns, now)
 
     @contextlib.contextmanager
     def state(self, kind: type[_Catalog]) -> Iterator[tuple[_Catalog, Snapshot]]:

@@ -12,12 +12,14 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rag_tools.catalog.copying import EPOCH
 from rag_tools.catalog.restricted import DEFAULT_DENY, RestrictedCatalog
+from rag_tools.catalog.selecting import Table
 from rag_tools.errors import AccessError
 from rag_tools.index.restricted import RestrictedSnapshot
 from rag_tools.index.snapshot import Snapshot
@@ -102,6 +104,19 @@ class Scopes:
         return {row.id: self._labels[row.id, row.revision] for row in rows}
 
 
+@dataclass(frozen=True)
+class RestrictedView(View):
+    """What a caller sees of one committed state."""
+
+    scope: Scope
+
+    def _seen(self, table: Table) -> NDArray[np.bool_]:
+        most = int(table.labels.max(initial=0))
+        readable = np.zeros(most + 1, np.bool_)
+        readable[[key for key in self.scope.readable if key <= most]] = True
+        return readable[table.labels]
+
+
 class RestrictedReader(Reader):
     """Reads an index as a caller who may not read all of it.
 
@@ -127,7 +142,9 @@ class RestrictedReader(Reader):
             expired = catalog.expired_addresses(catalog.now)
             template, epoch = catalog.setting("url_template"), catalog.setting(EPOCH)
             snapshot = scope.snapshot.without(expired)
-            yield View(catalog, snapshot, template, epoch)
+            yield RestrictedView(
+                catalog, snapshot, template, epoch, self._whole.columns, catalog.now, scope
+            )
 
     def document(self, view: View, key: int) -> Document:
         """Return a document by its key, which `view` gave; see `Reader.document`."""

@@ -13,6 +13,7 @@ from langchain_core.documents import Document
 from langchain_core.retrievers import BaseRetriever, LangSmithRetrieverParams
 from pydantic import Field, ValidationInfo, field_validator
 
+from langchain_rag_tools.filters import to_filter
 from langchain_rag_tools.retrieved import RetrievedDocument
 from rag_tools.client import Client, open_index
 from rag_tools.engine import Engine
@@ -38,8 +39,8 @@ class RagToolsRetriever(BaseRetriever):
     k
         The most passages to return; also an argument of `invoke` and `ainvoke`.
     filter
-        Which documents to search, see `rag_tools.types.Filter`. As an argument of `invoke` and
-        `ainvoke` it replaces this one.
+        Which documents to search, see `rag_tools.types.Filter`; LangChain's operators (``$gte`` and
+        the like) are read too. As an argument of `invoke` and `ainvoke` it replaces this one.
 
     Raises
     ------
@@ -80,7 +81,7 @@ class RagToolsRetriever(BaseRetriever):
         return self.engine.search(
             query,
             limit=self.k if k is None else k,
-            filter=self.filter if filter is None else filter,
+            filter=to_filter(self.filter if filter is None else filter),
         )
 
     async def asearch(
@@ -90,7 +91,7 @@ class RagToolsRetriever(BaseRetriever):
         return await self.engine.asearch(
             query,
             limit=self.k if k is None else k,
-            filter=self.filter if filter is None else filter,
+            filter=to_filter(self.filter if filter is None else filter),
         )
 
     def _get_relevant_documents(

@@ -15,6 +15,7 @@ from langchain_core.embeddings import Embeddings
 from langchain_core.runnables import run_in_executor
 from langchain_core.vectorstores import VectorStore
 
+from langchain_rag_tools.filters import to_filter
 from rag_tools.client import open_to_write
 from rag_tools.engine import Engine
 from rag_tools.errors import NotFoundError
@@ -163,7 +164,8 @@ class RagToolsVectorStore(VectorStore):
         k
             The most documents to return.
         filter
-            Which documents to search, see `rag_tools.types.Filter`.
+            Which documents to search, see `rag_tools.types.Filter`; LangChain's operators (``$gte``
+            and the like) are read too.
 
         Raises
         ------
@@ -180,7 +182,7 @@ class RagToolsVectorStore(VectorStore):
         self, query: str, k: int = 4, filter: Filter | None = None
     ) -> list[tuple[Document, float]]:
         """Return the same as `similarity_search`, with scores; higher is better."""
-        found = self.engine.search(query, limit=k, filter=filter)
+        found = self.engine.search(query, limit=k, filter=to_filter(filter))
         return [(_found(hit), hit.score) for hit in found.results]
 
     def max_marginal_relevance_search(
@@ -209,7 +211,7 @@ class RagToolsVectorStore(VectorStore):
         better passage quotes counts only for that one.
         """
         _refuse("similarity_search_with_relevance_scores", kwargs)
-        found = self.engine.search(query, limit=k, filter=filter)
+        found = self.engine.search(query, limit=k, filter=to_filter(filter))
         return [(_found(hit), _evidence(hit)) for hit in found.results]
 
     async def _asimilarity_search_with_relevance_scores(

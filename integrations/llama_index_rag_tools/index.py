@@ -12,6 +12,7 @@ from llama_index.core.data_structs.data_structs import IndexDict
 from llama_index.core.indices.managed.base import BaseManagedIndex
 from llama_index.core.schema import BaseNode, Document, TransformComponent
 from llama_index.core.storage.storage_context import StorageContext
+from llama_index.core.vector_stores.types import MetadataFilters
 
 from llama_index_rag_tools.nodes import to_document
 from llama_index_rag_tools.retriever import RagToolsRetriever
@@ -209,16 +210,20 @@ class RagToolsIndex(BaseManagedIndex):
         self,
         *,
         similarity_top_k: int = 10,
-        filter: Filter | None = None,
+        filter: Filter | MetadataFilters | None = None,
+        filters: MetadataFilters | None = None,
         principal: Principal | None = None,
         **kwargs: Any,  # noqa: ANN401 - LlamaIndex passes those of a query engine
     ) -> RagToolsRetriever:
-        """Return a retriever with the same engine; `similarity_top_k` is its `k`."""
+        """Return a retriever with the same engine; `similarity_top_k` is its `k`.
+
+        `filters` is LlamaIndex's name for `filter`.
+        """
         return RagToolsRetriever(
             self.engine,
             principal=principal,
             k=similarity_top_k,
-            filter=filter,
+            filter=filter if filters is None else filters,
             callback_manager=self._callback_manager,
         )
 

@@ -7,7 +7,9 @@ from pathlib import Path
 from llama_index.core.base.base_retriever import BaseRetriever
 from llama_index.core.callbacks import CallbackManager
 from llama_index.core.schema import NodeWithScore, QueryBundle
+from llama_index.core.vector_stores.types import MetadataFilters
 
+from llama_index_rag_tools.filters import to_filter
 from llama_index_rag_tools.nodes import to_node
 from rag_tools.client import Client, open_index
 from rag_tools.engine import Engine
@@ -37,7 +39,7 @@ class RagToolsRetriever(BaseRetriever):
     k
         The most passages to return.
     filter
-        Which documents to search, see `rag_tools.types.Filter`.
+        Which documents to search: a `rag_tools.types.Filter`, or LlamaIndex's `MetadataFilters`.
     callback_manager, verbose
         As for every retriever of LlamaIndex.
 
@@ -58,14 +60,14 @@ class RagToolsRetriever(BaseRetriever):
         *,
         principal: Principal | None = None,
         k: int = 10,
-        filter: Filter | None = None,
+        filter: Filter | MetadataFilters | None = None,
         callback_manager: CallbackManager | None = None,
         verbose: bool = False,
     ) -> None:
         super().__init__(callback_manager=callback_manager, verbose=verbose)
         self.engine = open_index(index, principal)
         self.k = k
-        self.filter = filter
+        self.filter = to_filter(filter)
 
     def _retrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
         return _nodes(self.engine.search(query_bundle.query_str, limit=self.k, filter=self.filter))

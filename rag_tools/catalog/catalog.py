@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from rag_tools.catalog import schema, upgrade
 from rag_tools.catalog.history import History
+from rag_tools.catalog.numbers import StoredNumbers
 from rag_tools.catalog.remains import Remains
 from rag_tools.catalog.rows import (
     UNSETTLED,
@@ -40,7 +41,7 @@ RETIRED = "retired"
 """The setting with the ids of documents that a sync doesn't index again."""
 
 
-class Catalog(History, Remains):
+class Catalog(StoredNumbers, History, Remains):
     """An open catalog, for reading.
 
     What is read in one `state` is of one commit; outside of it, every call reads the last commit.
@@ -149,22 +150,23 @@ class Catalog(History, Remains):
         rows = self._connection.execute("SELECT key FROM document ORDER BY key")
         return [key for (key,) in rows]
 
-    def entries(
-        self,
-        condition: str,
-        parameters: Sequence[str | int | float],
-        *,
-        after: str,
-        limit: int,
-    ) -> list[DocumentEntry]:
-        """Return the first documents that meet the condition and whose id is greater than `after`.
+    def entries(self, *, after: str, limit: int) -> list[DocumentEntry]:
+        """Return the first documents whose id is greater than `after`, in order of id.
 
-        In order of id. None of their texts is read.
+        None of their texts is read.
         """
+        return self._entries("d.id > ? ORDER BY d.id LIMIT ?", [after, limit])
+
+    def listed(self, keys: Sequence[int]) -> list[DocumentEntry]:
+        """Return documents by key, in order of id; see `entries`."""
+        condition = "d.key IN (SELECT value FROM json_each(?)) ORDER BY d.id"
+        return self._entries(condition, [json.dumps(list(keys))])
+
+    def _entries(self, condition: str, parameters: Sequence[str | int]) -> list[DocumentEntry]:
         rows = self._connection.execute(
             "SELECT d.id, d.title, d.uri, d.media_type, d.characters, d.metadata "
-            f"FROM document AS d WHERE d.id > ? AND ({condition}) ORDER BY d.id LIMIT ?",
-            [after, *parameters, limit],
+            f"FROM document AS d WHERE {condition}",
+            parameters,
         )
         return [
             DocumentEntry(
@@ -327,22 +329,6 @@ class Catalog(History, Remains):
         ).fetchone()
         return str(id)
 
-    def addresses(
-        self, condition: str, parameters: Sequence[str | int | float]
-    ) -> NDArray[np.int64]:
-        """Return the addresses of the live passages whose document meets the condition.
-
-        Returns
-        -------
-        NDArray
-            ``(n, 2)`` int64: segment ids and positions.
-        """
-        return self.columns(
-            ("p.segment", "p.position"),
-            f"passage AS p JOIN document AS d ON d.key = p.document WHERE {condition}",
-            parameters,
-        )
-
     def keys_at(self, addresses: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return the keys of the passages at ``(n, 2)`` addresses, ``(n,)`` int64, in that order.
 
@@ -357,23 +343,6 @@ class Catalog(History, Remains):
         )
         keys: NDArray[np.int64] = found[np.argsort(found[:, 0]), 1]
         return keys
-
-    def columns(
-        self,
-        names: Sequence[str],
-        source: str,
-        parameters: Sequence[str | int | float],
-    ) -> NDArray[np.int64]:
-        """Return columns of whole numbers, ``(n_rows, n_columns)`` int64, the rows in any order.
-
-        They come from SQLite in a single row: it gives up the interpreter at every row, and where
-        other threads are at work, has to wait for it again.
-        """
-        arrays = ", ".join(f"json_group_array({name})" for name in names)
-        row = self._connection.execute(
-            f"SELECT {arrays} FROM {source}", list(parameters)
-        ).fetchone()
-        return np.array([json.loads(each) for each in row], dtype=np.int64).T
 
     def _passages(self, condition: str, parameters: Sequence[Any]) -> Iterator[PassageRow]:
         rows = self._connection.execute(

@@ -9,16 +9,14 @@ from __future__ import annotations
 import re
 import string
 import unicodedata
-import zlib
-from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
-from functools import lru_cache
+from itertools import islice
 from urllib.parse import quote as percent_encode
 
 import numpy as np
-from numpy.typing import NDArray
 
+from rag_tools.cite import derived
 from rag_tools.cite.cutting import trimmed
 from rag_tools.cite.permalinks import permalink
 from rag_tools.errors import InvalidQueryError
@@ -82,7 +80,7 @@ def cite_span(
     _check_span(document, span)
     url_template = url_template or permalink(document)
     lines, columns = line_columns(document.text, span)
-    page, boxes = _page_boxes(document, span)
+    page = _page_at(document, span.start)
     citation = Citation(
         document_id=document.id,
         document_sha256=document.sha256,
@@ -97,7 +95,7 @@ def cite_span(
         page=None if page is None else page.number,
         page_label=None if page is None else page.label,
         part=_part_name(_parts(document, span)),
-        boxes=boxes,
+        boxes=_boxes(document, span),
         recognised=_confidence(document, span),
         heading=_heading_at(document, span.start),
         header=_header_at(document, span.start),
@@ -122,7 +120,7 @@ def line_columns(text: str, span: Span) -> tuple[tuple[int, int], tuple[int, int
     >>> line_columns("ab\ncdef\n", Span(1, 5))
     ((1, 2), (2, 3))
     """
-    starts = _line_starts(text)
+    starts = derived.lines(text).starts
     first = bisect_right(starts, span.start)
     last = bisect_right(starts, span.end - 1)
     return (first, last), (span.start - starts[first - 1] + 1, span.end - starts[last - 1] + 1)
@@ -143,23 +141,27 @@ def _heading_at(document: Document, position: int) -> str | None:
     return " > ".join(path) or None
 
 
-def _page_boxes(document: Document, span: Span) -> tuple[Page | None, tuple[Box, ...]]:
-    """Return the page that a span starts on, and one rectangle per line of glyphs.
+def _page_at(document: Document, position: int) -> Page | None:
+    """Return the page that a position is on; None for a source without pages."""
+    pages = document.source_map.pages if document.source_map else ()
+    at = bisect_right(pages, position, key=lambda page: page.start) - 1
+    return pages[max(at, 0)] if pages else None
 
-    ``(None, ())`` for a source without pages.
-    """
+
+def _boxes(document: Document, span: Span) -> tuple[Box, ...]:
+    """Return one rectangle per line of glyphs; none for a source without geometry."""
     source_map = document.source_map
-    if source_map is None or not source_map.pages:
-        return None, ()
-    page_starts = [page.start for page in source_map.pages]
-    first_page = source_map.pages[bisect_right(page_starts, span.start) - 1]
-    if not source_map.boxes:
-        return first_page, ()
-    boxes = _character_boxes(source_map.boxes)[span.start : span.end]  # (n_characters, 4)
+    if source_map is None or not source_map.boxes:
+        return ()
+    boxes = derived.character_boxes(source_map.boxes)[span.start : span.end]  # (n_characters, 4)
     glyphs = np.flatnonzero(boxes.any(axis=1))
     if not len(glyphs):
-        return first_page, ()
+        return ()
     boxes = boxes[glyphs]
+    first = bisect_right(source_map.pages, span.start, key=lambda page: page.start) - 1
+    last = bisect_left(source_map.pages, span.end, key=lambda page: page.start)
+    of_span = source_map.pages[max(first, 0) : last]
+    page_starts = [page.start for page in of_span]
     pages = np.searchsorted(page_starts, glyphs + span.start, side="right") - 1
     line_ends = [match.start() for match in _LINE_END.finditer(span.of(document.text))]
     lines = np.searchsorted(line_ends, glyphs)
@@ -173,8 +175,8 @@ def _page_boxes(document: Document, span: Span) -> tuple[Page | None, tuple[Box,
     firsts = np.concatenate([[0], np.flatnonzero(breaks) + 1])
     top_left = np.minimum.reduceat(boxes[:, :2], firsts) / 10
     bottom_right = np.maximum.reduceat(boxes[:, 2:], firsts) / 10
-    return first_page, tuple(
-        Box(source_map.pages[page].number, *corner.tolist(), *opposite.tolist())
+    return tuple(
+        Box(of_span[page].number, *corner.tolist(), *opposite.tolist())
         for page, corner, opposite in zip(pages[firsts], top_left, bottom_right, strict=True)
     )
 
@@ -228,7 +230,7 @@ def source_url(document: Document, span: Span) -> str:
     if scheme not in ("file", "http", "https") and not is_member(document.uri):
         return document.uri
     fragment = ""
-    page, _ = _page_boxes(document, span)
+    page = _page_at(document, span.start)
     parts = _parts(document, span)
     if page is not None:
         fragment = f"page={page.number}"
@@ -268,13 +270,11 @@ def text_directive(text: str, span: Span) -> str:
         head = _first_words(head, _RANGE_WORDS)
         tail = _last_words(tail, _RANGE_WORDS)
         terms = [head, tail]
-        quote = _searchable(text[start:end])
-        after_head = quote.find(_searchable(tail), len(_searchable(head)))
-        end_is_ambiguous = 0 <= after_head < len(quote) - len(_searchable(tail))
+        quote, ending = derived.folded(text[start:end]), derived.folded(tail)
+        after_head = quote.find(ending, len(derived.folded(head)))
+        end_is_ambiguous = 0 <= after_head < len(quote) - len(ending)
     encoded = [_encode_term(term) for term in terms]
-    page = _searchable(text)
-    first_match = page.find(_searchable(head))
-    if end_is_ambiguous or page.find(_searchable(head), first_match + 1) >= 0:
+    if end_is_ambiguous or derived.searchable(text).repeats(derived.folded(head)):
         before = _BLOCK_BOUNDARY.split(text[max(0, start - _CONTEXT_WINDOW) : start].rstrip())[-1]
         after = _BLOCK_BOUNDARY.split(text[end : end + _CONTEXT_WINDOW].lstrip())[0]
         if before := _last_words(before, _CONTEXT_WORDS):
@@ -290,31 +290,6 @@ def _check_span(document: Document, span: Span) -> None:
             f"span [{span.start}, {span.end}) is empty or outside of document {document.id} "
             f"of {len(document.text)} characters"
         )
-
-
-# Citations come in bursts from the few documents that a query hit; each entry keeps a text alive.
-@lru_cache(maxsize=4)
-def _line_starts(text: str) -> array[int]:
-    # A regular expression over every line takes a tenth of a search's time; this, a hundredth.
-    characters = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype="<u4")
-    ends = characters == ord("\n")
-    returns = np.flatnonzero(characters == ord("\r"))
-    # The line feed after it, if there is one, ends the line.
-    ends[returns] = np.append(characters, 0)[returns + 1] != ord("\n")
-    return array("q", [0, *(np.flatnonzero(ends) + 1).tolist()])
-
-
-@lru_cache(maxsize=4)
-def _searchable(text: str) -> str:
-    """Return the text as find-in-page compares it: without case, white space collapsed."""
-    return " ".join(text.casefold().split())
-
-
-@lru_cache(maxsize=4)
-def _character_boxes(packed: bytes) -> NDArray[np.int16]:
-    """Return the boxes of :class:`SourceMap`, shape (len(text), 4), tenths of a point."""
-    boxes: NDArray[np.int16] = np.frombuffer(zlib.decompress(packed), dtype="<i2").reshape(-1, 4)
-    return boxes
 
 
 def _anchor_at(document: Document, position: int) -> str:
@@ -364,13 +339,14 @@ def _is_of_word(character: str) -> bool:
 
 
 def _first_words(text: str, count: int) -> str:
-    words = [match.span() for match in _WORD.finditer(text)][:count]
+    words = [match.span() for match in islice(_WORD.finditer(text), count)]
     return text[words[0][0] : words[-1][1]] if words else ""
 
 
 def _last_words(text: str, count: int) -> str:
-    words = [match.span() for match in _WORD.finditer(text)][-count:]
-    return text[words[0][0] : words[-1][1]] if words else ""
+    text = text.rstrip()
+    before = text.rsplit(None, count)[:-count]
+    return text[len(before[0]) :].lstrip() if before else text.lstrip()
 
 
 def _encode_term(term: str) -> str:

@@ -35,7 +35,16 @@ FilterOption = Annotated[
     typer.Option(
         "--filter",
         metavar="FIELD=VALUE",
-        help="Only documents whose metadata has this value; `path` takes a glob. Repeatable.",
+        help="Only documents whose metadata has this value; `path` takes a glob. Or a filter as "
+        "JSON. Repeatable.",
+    ),
+]
+FacetsOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--facets",
+        metavar="FIELD",
+        help="Count the values of this field in the documents that match the filter. Repeatable.",
     ),
 ]
 ExplainOption = Annotated[
@@ -93,26 +102,43 @@ def seconds(value: str) -> float:
         raise typer.BadParameter(str(error)) from None
 
 
-def filters(values: Iterable[str]) -> dict[str, list[str | int | float | bool]]:
+def filters(values: Iterable[str]) -> dict[str, Any]:
     """Return ``FIELD=VALUE`` options as a filter; a field given twice matches either value.
 
     A value that can be read as a number or a truth value matches metadata of that type as well as
-    text, because a command line can't tell them apart.
+    text, because a command line can't tell them apart. An option that begins with a brace is a
+    filter itself, as JSON; it must match too.
 
     Examples
     --------
     >>> filters(["lang=en", "lang=fr", "year=2020"])
     {'lang': ['en', 'fr'], 'year': ['2020', 2020]}
+    >>> filters(["lang=en", '{"year": {">=": 2020}}'])
+    {'and': [{'lang': ['en']}, {'year': {'>=': 2020}}]}
     """
     wanted: dict[str, list[str | int | float | bool]] = {}
+    stated: list[dict[str, Any]] = []
     for option in values:
+        if option.startswith("{"):
+            stated.append(_filter(option))
+            continue
         field, equals, value = option.partition("=")
         if not equals or not field:
             raise typer.BadParameter(f"{option!r} is not of the form FIELD=VALUE")
         wanted.setdefault(field, []).append(value)
         if field not in _TEXT_FIELDS:
             wanted[field].extend(_scalar(value))
-    return wanted
+    if not stated:
+        return wanted
+    return {"and": [*([wanted] if wanted else []), *stated]}
+
+
+def _filter(option: str) -> dict[str, Any]:
+    try:
+        found: dict[str, Any] = json.loads(option)
+    except (ValueError, RecursionError) as error:
+        raise typer.BadParameter(f"{option!r} is no JSON: {error}") from None
+    return found
 
 
 def collections(values: Iterable[str]) -> dict[str, Path]:

@@ -11,6 +11,7 @@ import typer
 from rag_tools.cli import options
 from rag_tools.cli.options import (
     ExplainOption,
+    FacetsOption,
     FilterOption,
     IndexOption,
     JsonOption,
@@ -26,6 +27,7 @@ def search(
     filter: FilterOption = None,
     explain: ExplainOption = False,
     quality: QualityOption = "balanced",
+    facets: FacetsOption = None,
     json: JsonOption = False,
 ) -> None:
     """Find passages, each with the quotes that answer the query."""
@@ -34,7 +36,12 @@ def search(
     wanted = options.filters(filter or ())
     with Engine.open(index) as engine:
         found = engine.search(
-            query, limit=limit, filter=wanted or None, explain=explain, quality=quality
+            query,
+            limit=limit,
+            filter=wanted or None,
+            explain=explain,
+            quality=quality,
+            facets=facets or (),
         )
     if json:
         write_json(found)

@@ -132,11 +132,7 @@ class Snapshot:
     def _with_live(self, live: Mapping[int, NDArray[np.bool_]]) -> Self:
         return type(self)(self.generation, self.codebook, self.segments, live, self.postings)
 
-    def select(self, addresses: NDArray[np.int64]) -> Selection:
-        """Return the selection of the live passages at ``(n, 2)`` int64 addresses."""
-        selection = {}
-        for id, bitmap in self.live.items():
-            chosen = np.zeros_like(bitmap)
-            chosen[addresses[addresses[:, 0] == id, 1]] = True
-            selection[id] = chosen & bitmap
-        return Selection(self.segments, selection)
+    def select(self, bitmaps: Mapping[int, NDArray[np.bool_]]) -> Selection:
+        """Return the selection of those live passages that bitmaps mark, one for each segment."""
+        chosen = {id: live & bitmaps[id] for id, live in self.live.items()}
+        return Selection(self.segments, chosen)

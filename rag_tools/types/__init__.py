@@ -3,8 +3,8 @@
 Positions are half-open ``[start, end)`` in Unicode code points of a document's canonical text.
 ``document.text[span.start:span.end]`` is the span's text, always. Nothing here reads files,
 scores or stores. Every name is imported from here; the modules of this package divide them by
-subject: `documents`, their `history`, `access` to them, `results` of a search, `claims`, `reports`,
-those of `maintenance`, and options for the `web`.
+subject: `documents`, their `history`, `access` to them, `filters` on them, `results` of a search,
+`claims`, `reports`, those of `maintenance`, and options for the `web`.
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ from rag_tools.types.documents import (
     document_id,
     label,
 )
+from rag_tools.types.filters import Facet, FacetValue, FieldEntry, FieldType, Filter
 from rag_tools.types.history import (
     DocumentVersion,
     DocumentVersions,
@@ -71,7 +72,6 @@ from rag_tools.types.results import (
     Aligned,
     Citation,
     Copy,
-    Filter,
     Flag,
     FlagKind,
     Hit,
@@ -105,7 +105,11 @@ __all__ = [
     "DocumentVersion",
     "DocumentVersions",
     "Element",
+    "Facet",
+    "FacetValue",
     "Fetched",
+    "FieldEntry",
+    "FieldType",
     "Filter",
     "Flag",
     "FlagKind",

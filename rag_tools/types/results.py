@@ -2,21 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from typing import Literal
 
 from pydantic import Field
 
 from rag_tools.types.documents import Box
+from rag_tools.types.filters import Facet
 from rag_tools.types.values import Metadata, Value
-
-Filter = Mapping[str, str | int | float | bool | Sequence[str | int | float | bool]]
-"""Metadata field → value, or sequence of values any of which may match; fields are and-ed.
-
-``document_id``, ``title`` and ``media_type`` are fields of every document; ``path`` takes a path as
-it is, or a glob.
-"""
-
 
 FlagKind = Literal["hidden", "invisible characters", "instructions"]
 
@@ -222,9 +214,12 @@ class SearchResults(Value):
         None if that can't be told: no hit, or settings that it wasn't fitted to.
     low_confidence
         It is below 0.4: the hits are the nearest passages there are, and hardly an answer.
+    facets
+        The values of the fields that were asked for, counted over the documents searched.
     """
 
     query: str
     results: tuple[Hit, ...] = ()
+    facets: tuple[Facet, ...] = ()
     confidence: float | None = None
     low_confidence: bool = False

@@ -19,6 +19,7 @@ from rag_tools.member_uri import member_path
 from rag_tools.types import (
     Citation,
     CitedAnswer,
+    Facet,
     Flag,
     Hit,
     SearchResults,
@@ -26,7 +27,15 @@ from rag_tools.types import (
     Support,
     Verification,
 )
-from rag_tools.wire.fitting import COUNTS, fitting, json_cut, json_size, label, too_small
+from rag_tools.wire.fitting import (
+    COUNTS,
+    fitted_facets,
+    fitting,
+    json_cut,
+    json_size,
+    label,
+    too_small,
+)
 from rag_tools.wire.ids import ShortIds
 from rag_tools.wire.results import MAX_CURSOR, NOTICE
 
@@ -88,6 +97,7 @@ class BriefSearch(_Brief):
 
     notice: str = NOTICE
     results: tuple[BriefHit, ...] = ()
+    facets: tuple[Facet, ...] | None = None
     low_confidence: bool | None = None
     left_out: int | None = None
     next_cursor: str | None = None
@@ -154,7 +164,8 @@ def brief_search(
         If not even the first of them fits.
     """
     hits = found.results[skip : skip + limit]
-    page = BriefSearch(low_confidence=found.low_confidence or None)
+    facets = fitted_facets(found.facets, max_chars) or None
+    page = BriefSearch(low_confidence=found.low_confidence or None, facets=facets)
     room = max_chars - json_size(page) - len(',"left_out":,"next_cursor":""') - COUNTS
     each = min(HIT, max(_LEAST, room // max(1, len(hits)) - 1))
     results: list[BriefHit] = []

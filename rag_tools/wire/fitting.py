@@ -16,6 +16,7 @@ from typing import Any, Generic, TypeVar
 from pydantic import BaseModel
 
 from rag_tools.errors import InvalidQueryError
+from rag_tools.types import Facet
 
 COUNTS = 16
 """Characters that the counts and the cursor of a page may add to those of an empty one."""
@@ -45,6 +46,24 @@ def label(text: str, most: int = LABEL) -> str:
     ('Boiling water', 'abab…')
     """
     return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
+def fitted_facets(facets: Sequence[Facet], max_chars: int) -> tuple[Facet, ...]:
+    """Return facets with as many of their values as fit into a quarter of a result."""
+    room = max_chars // 4
+    kept: list[Facet] = []
+    for facet in facets:
+        values = []
+        room -= json_size(facet.model_copy(update={"values": ()})) + 1
+        for value in facet.values:
+            room -= json_size(value) + 1
+            if room < 0:
+                break
+            values.append(value)
+        if room < 0 and not values:
+            break
+        kept.append(facet.model_copy(update={"values": tuple(values)}))
+    return tuple(kept)
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from rag_tools.types import (
     DocumentEntry,
+    Facet,
     SearchResults,
     Skipped,
     Status,
@@ -79,6 +80,9 @@ class DocumentsPage(BaseModel):
 
     notice: str = NOTICE
     documents: tuple[DocumentEntry, ...] = ()
+    facets: tuple[Facet, ...] | None = Field(
+        default=None, description="Counts over all documents that match the filter."
+    )
     next_cursor: str | None = Field(
         default=None, description="Pass it as cursor to get the next documents."
     )

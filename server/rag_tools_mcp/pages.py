@@ -18,6 +18,7 @@ from rag_tools.errors import InvalidQueryError, NotFoundError
 from rag_tools.types import (
     Citation,
     DocumentEntry,
+    Facet,
     Fetched,
     Hit,
     SearchResults,
@@ -32,6 +33,7 @@ from rag_tools.wire.fitting import (
     MAX_ESCAPED,
     Cut,
     Fitted,
+    fitted_facets,
     fitting,
     json_cut,
     json_size,
@@ -117,7 +119,8 @@ def search_page(found: SearchResults, *, skip: int, limit: int, max_chars: int) 
         If the first of them doesn't fit even when it is shortened.
     """
     hits = [_unaligned(hit) for hit in found.results[skip : skip + limit]]
-    page = SearchPage(**{**dict(found), "results": ()})
+    facets = fitted_facets(found.facets, max_chars)
+    page = SearchPage(**{**dict(found), "results": (), "facets": facets})
     kept = fitting(page, hits, max_chars, "passage", _shorter_hit)
     after = skip + len(kept)
     more = len(kept) < len(hits) or (len(hits) == limit and after <= MAX_CURSOR)
@@ -170,7 +173,9 @@ def verify_page(found: Iterator[Verification], *, given: int, max_chars: int) ->
     )
 
 
-def documents_page(found: Iterator[DocumentEntry], *, limit: int, max_chars: int) -> DocumentsPage:
+def documents_page(
+    found: Iterator[DocumentEntry], *, limit: int, max_chars: int, facets: Sequence[Facet] = ()
+) -> DocumentsPage:
     """Return the first `limit` documents, or as many of them as fit into `max_chars`.
 
     The cursor is the id of the last document, so that it stays valid when the index changes.
@@ -181,7 +186,8 @@ def documents_page(found: Iterator[DocumentEntry], *, limit: int, max_chars: int
         If the first of them doesn't fit even when it is shortened.
     """
     kept: Fitted[DocumentEntry] = Fitted()
-    size = json_size(DocumentsPage()) + COUNTS
+    counted = fitted_facets(facets, max_chars) or None
+    size = json_size(DocumentsPage(facets=counted)) + COUNTS
     cursor = None
     for whole in islice(found, limit + 1):
         own = len(json.dumps(whole.id, ensure_ascii=False))  # as the cursor of this page
@@ -193,7 +199,9 @@ def documents_page(found: Iterator[DocumentEntry], *, limit: int, max_chars: int
             cursor = kept.items[-1].id
             break
         kept = kept.with_entry(entry, whole)
-    return DocumentsPage(documents=kept.items, next_cursor=cursor, shortened=kept.shortened)
+    return DocumentsPage(
+        documents=kept.items, facets=counted, next_cursor=cursor, shortened=kept.shortened
+    )
 
 
 def fetched_page(

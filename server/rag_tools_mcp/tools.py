@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from itertools import count
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from mcp.server.apps import client_supports_apps
 from mcp.server.mcpserver.tools import Tool
@@ -62,15 +62,21 @@ MAX_TEXT = 50_000
 FETCHED = {"id": str, "title": str, "text": str, "url": str}
 """The fields that every result of `fetch` has."""
 
-_Scalar = str | int | float | bool
-
 Query = Annotated[str, Field(description="A question or keywords.", max_length=MAX_QUERY)]
 Filter = Annotated[
-    dict[str, _Scalar | list[_Scalar]] | None,
+    dict[str, Any] | None,
     Field(
         description="Search only documents whose metadata have these values. Each field has a "
-        "value, or a list of values of which one must match. document_id and title are fields too; "
-        "path may be a glob."
+        "value, a list of values of which one must match, or operators: in, not, >, >=, <, <=, "
+        'exists, prefix, glob, such as {"date": {">=": "2026-01"}}. and, or and not combine '
+        "filters. document_id and title are fields too; path may be a glob."
+    ),
+]
+Facets = Annotated[
+    list[Annotated[str, Field(max_length=100)]] | None,
+    Field(
+        max_length=20,
+        description="Fields whose values to count over the documents that match the filter.",
     ),
 ]
 MaxChars = Annotated[int, Field(ge=1_000, description="Maximum length of the returned JSON.")]
@@ -114,6 +120,7 @@ class Tools:
         cursor: Annotated[
             Id | None, Field(description="next_cursor of the previous page of this search.")
         ] = None,
+        facets: Facets = None,
         detail: Detail = "compact",
         max_chars: MaxChars = _MAX_CHARS,
         collection: Collection = None,
@@ -138,7 +145,12 @@ class Tools:
             return tool_result(page, view=heatmap.hits(found.query, hits) if shown else None)
 
         return await engine.aio.search(
-            query, limit=skip + limit, filter=filter, explain=shown, then=answer
+            query,
+            limit=skip + limit,
+            filter=filter,
+            explain=shown,
+            facets=facets or (),
+            then=answer,
         )
 
     def fetch(
@@ -289,12 +301,17 @@ class Tools:
         cursor: Annotated[
             Id | None, Field(description="next_cursor of the previous page of this list.")
         ] = None,
+        facets: Facets = None,
         max_chars: MaxChars = _MAX_CHARS,
         collection: Collection = None,
     ) -> CallToolResult:
         """List which documents and files there are, with titles and metadata, without searching."""
-        entries = self._engine(context, collection).documents(filter=filter, after=cursor or "")
-        page = documents_page(cancellable(entries), limit=limit, max_chars=max_chars)
+        engine = self._engine(context, collection)
+        counted = engine.fields.facets(facets, filter=filter) if facets else ()
+        entries = engine.documents(filter=filter, after=cursor or "")
+        page = documents_page(
+            cancellable(entries), limit=limit, max_chars=max_chars, facets=counted
+        )
         return tool_result(page)
 
     def status(self, context: Call, max_chars: MaxChars = _MAX_CHARS) -> CallToolResult:

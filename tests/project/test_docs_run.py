@@ -83,6 +83,7 @@ PAGES = {
     "docs/evaluation.md": Page(
         questions, (r"\A0\.\d+ \(0\.\d+, 0\.\d+\)\n\Z",), needs="ir_measures"
     ),
+    "docs/filters.md": Page(nothing, (r"\['Tea is hot\.'\]", "documents=1")),
     "docs/governance.md": Page(nothing, (r"\['add', 'add', 'search'\]",)),
     "docs/langchain.md": Page(
         small_index,

@@ -49,7 +49,7 @@ LAYERS = [
     {"sync", "creation", "sources", "purge"},
     {"opened"},
     {"searcher", "indexer", "documents", "status", "history"},
-    {"checking", "aio", "maintenance", "watch", "retention"},
+    {"checking", "aio", "maintenance", "watch", "retention", "fields"},
     {"engine"},
     {"client", "frameworks"},
     {"evaluate"},

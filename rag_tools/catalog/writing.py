@@ -22,6 +22,8 @@ from rag_tools.types import Document
 # holds. Writing takes 0.1 ms for each passage, so a passage removed costs 0.1 s on average, about
 # what encoding one costs.
 _REWRITTEN_PER_REMOVED = 1000
+_LOG_PAGES = 4096  # of 4 kB: a longer log of commits is cut off even if readers must be waited for
+_READERS_MILLISECONDS = 2_000  # for which they are
 _REMOVED = "removed_passages"  # setting: how many, since the lexical index was written anew
 
 
@@ -171,12 +173,20 @@ class CatalogWriter(Catalog):
             with self.transaction():
                 lexical.rewrite(self._connection)
                 self.set_setting(_REMOVED, 0)
-        # Where a reader still needs the log, a later session cuts it off.
-        self._connection.execute("PRAGMA busy_timeout = 0")
+        # Where a reader still needs the log, a later session cuts it off. Where readers follow each
+        # other without a gap, none ever could: then those that read already are waited for.
+        busy, pages = self._cut_log(0)
+        if busy and pages > _LOG_PAGES:
+            self._cut_log(_READERS_MILLISECONDS)
+
+    def _cut_log(self, milliseconds: int) -> tuple[bool, int]:
+        """Cut off the log of commits; return whether a reader needs it, and its number of pages."""
+        self._connection.execute(f"PRAGMA busy_timeout = {milliseconds}")
         try:
-            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            busy, pages, _ = self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
         finally:
             self._connection.execute(f"PRAGMA busy_timeout = {schema.BUSY_MILLISECONDS}")
+        return bool(busy), int(pages)
 
     def vacuum(self) -> None:
         """Pack the file: O(its size). Readers go on with what they see."""

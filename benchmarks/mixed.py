@@ -152,8 +152,10 @@ def write(directory: str, changes: int, seed: int, library: str) -> None:
                 try:
                     _change(engine, some)
                 except RagToolsError as error:
+                    if faults is not None:
+                        faults.disarm()
                     damage = isinstance(error, IndexCorruptError)
-                    said = {"problem": str(error)} if damage else {"failed": type(error).__name__}
+                    said = {"problem": str(error)} if damage else {"failed": versions(engine)}
                     print(json.dumps(said), flush=True)
                 else:
                     print(json.dumps({"done": some}), flush=True)
@@ -261,7 +263,7 @@ class Run:
                 self.begun = {}
             elif "failed" in said:
                 self.failures += 1
-                self._settle()
+                self._settle({int(group): found for group, found in said["failed"].items()})
             else:
                 self.problems.append(said["problem"])
         code = writer.wait()
@@ -269,12 +271,14 @@ class Run:
         self.kills += code == -9
         if code not in (0, -9):
             self.problems.append(f"the writer ended with {code}")
-        self._settle()
+        self._settle(self._versions())
 
-    def _settle(self) -> None:
-        """After a failure, what was begun is there or isn't, and what was done is there."""
+    def _versions(self) -> dict[int, int]:
         with Engine.open(self.directory) as engine:
-            now = versions(engine)
+            return versions(engine)
+
+    def _settle(self, now: dict[int, int]) -> None:
+        """After a failure, what was begun is there or isn't, and what was done is there."""
         for group, version in self.committed.items():
             allowed = {version, self.begun.get(group, version)}
             if now.get(int(group)) not in allowed:
@@ -292,11 +296,13 @@ class Run:
             thread.join(60)
         with Engine.open(self.directory) as engine:
             engine.check()
-        self._settle()
+        self._settle(self._versions())
 
     def figures(self) -> dict[str, float]:
         """Return memory in MiB and open files, the most of a reader and those of the writer."""
         figures = {"index": bytes_on_disk(self.directory) / 2**20}
+        log = self.directory / "catalog.sqlite-wal"
+        figures["log"] = log.stat().st_size / 2**20 if log.exists() else 0.0
         for name, some in (("reader", self.readers), ("writer", [self.writer])):
             with_figures = [each for each in map(_figures, (p.pid for p in some)) if each]
             figures[f"{name} MiB"] = max((each[0] for each in with_figures), default=0.0)

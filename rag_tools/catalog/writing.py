@@ -25,6 +25,9 @@ from rag_tools.catalog.rows import (
 )
 from rag_tools.types import Document
 
+_LOG_PAGES = 4096  # of 4 kB: a longer log of commits is cut off even if readers must be waited for
+_READERS_MILLISECONDS = 2_000  # for which they are
+
 
 class CatalogWriter(Catalog, HistoryWriter):
     """An open catalog, for the one process that writes."""
@@ -149,12 +152,20 @@ class CatalogWriter(Catalog, HistoryWriter):
             "WHERE document.labels = labels.key AND document.labels <> 0) AND NOT EXISTS "
             "(SELECT 1 FROM version WHERE version.labels = labels.key AND version.labels <> 0)"
         )
-        # Where a reader still needs the log, a later session cuts it off.
-        self._connection.execute("PRAGMA busy_timeout = 0")
+        # Where a reader still needs the log, a later session cuts it off. Where readers follow each
+        # other without a gap, none ever could: then those that read already are waited for.
+        busy, pages = self._cut_log(0)
+        if busy and pages > _LOG_PAGES:
+            self._cut_log(_READERS_MILLISECONDS)
+
+    def _cut_log(self, milliseconds: int) -> tuple[bool, int]:
+        """Cut off the log of commits; return whether a reader needs it, and its number of pages."""
+        self._connection.execute(f"PRAGMA busy_timeout = {milliseconds}")
         try:
-            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            busy, pages, _ = self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
         finally:
             self._connection.execute(f"PRAGMA busy_timeout = {schema.BUSY_MILLISECONDS}")
+        return bool(busy), int(pages)
 
     def vacuum(self) -> None:
         """Pack the file: O(its size). Readers go on with what they see."""

@@ -13,6 +13,7 @@ from rag_tools.index import segment as module
 from rag_tools.index.codebook import Codebook
 from rag_tools.index.distortion import Loss, mean
 from rag_tools.index.segment import Segment, Tokens, compress, write_segment
+from rag_tools.writer import Writer
 
 
 def unit(rows):
@@ -232,3 +233,21 @@ def test_a_run_of_no_passages(tmp_path):
     write_segment(tmp_path / "b", [none, *segment.runs(np.arange(2)), none], codebook)
     copy = Segment(tmp_path / "b", codebook)
     assert np.array_equal(copy.vectors(0, 11), segment.vectors(0, 11))
+
+
+def test_a_commit_looks_at_no_passage_of_the_segments_that_stay(tmp_path, monkeypatch):
+    """So that adding a document takes no longer in a large index; it counts tombstones."""
+    with Engine.open(tmp_path / "i", create=True) as engine:
+        engine.add(
+            Document(uri=f"test:{n}", id=f"d{n}", text=f"River {n} flows.") for n in range(9)
+        )
+        looked = []
+        live = Writer._live
+        monkeypatch.setattr(Writer, "_live", lambda *given: looked.append(given) or live(*given))
+        engine.delete(["d0", "d1"])
+        engine.add([Document(uri="test:a", text="A lake stays.")])
+        assert not looked
+        engine.delete(["d2"])  # more than 30 % of the first segment are dead now
+        assert len(looked) == 1
+        assert engine.status().tombstones == 0
+        assert engine.status().documents == 7

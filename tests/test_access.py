@@ -50,6 +50,10 @@ def doors(engine: Engine) -> dict[str, Any]:
     told["exact"] = engine.search(QUERIES[1], quality="exact", explain=True, limit=3)
     told["fast"] = engine.search(QUERIES[2], quality="fast", cite=False)
     told["filter"] = engine.search(QUERIES[2], filter={"half": "odd"}, cite=False)
+    told["facets"] = engine.search(QUERIES[1], facets=["half"], cite=False).facets
+    told["fields"] = engine.fields.list()
+    told["not"] = list(engine.documents(filter={"not": {"half": "odd"}}))
+    told["unknown"] = outcome(lambda: engine.search(QUERIES[0], filter={"halff": "odd"}))
     told["one"] = engine.search(QUERIES[0], filter={"document_id": list(TEXTS)[:4]})
     told["batch"] = engine.search_batch(QUERIES, limit=2, cite=False)
     told["asearch"] = asyncio.run(engine.asearch(QUERIES[1]))

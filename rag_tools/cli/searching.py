@@ -46,9 +46,10 @@ def search(
     if json:
         write_json(found)
     else:
-        from rag_tools.cli import show
+        from rag_tools.cli import counts, show
 
         show.search_results(found, console())
+        counts.facets(found.facets, console())
 
 
 def explain(

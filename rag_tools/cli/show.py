@@ -72,13 +72,6 @@ def search_results(found: SearchResults, out: Console) -> None:
             out.print(Text(f"   also in {copies}", style="dim"), soft_wrap=True)
         out.print(Text(f"   {one_line(hit.id)}", style="dim"), soft_wrap=True)
         out.print()
-    for facet in found.facets:
-        counts = ", ".join(
-            f"{one_line(str(each.value))} ({each.documents:,})" for each in facet.values
-        )
-        more = facet.distinct - len(facet.values)
-        rest = f" and {more:,} more" if more else ""
-        out.print(Text(f"{one_line(facet.field)}: {counts or 'none'}{rest}"), soft_wrap=True)
     if not found.results:
         complain("nothing found")
 

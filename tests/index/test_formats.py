@@ -63,6 +63,18 @@ def test_a_golden_index_is_read(index):
         engine.check()
 
 
+def test_earlier_versions_are_read(index):
+    """Formats before 6 kept none."""
+    with Engine.open(index) as engine:
+        kept = engine.history.versions("kettle")
+        if engine.status().format_version < 6:
+            assert len(kept) == 1
+            return
+        assert [version.until is None for version in kept] == [False, True]
+        before = engine.document("kettle", as_of=kept[0].since)
+    assert before.text.endswith("boils at 99 °C.\n")
+
+
 def test_who_may_read_and_what_is_kept_is_read(index):
     """Formats before 5 knew neither."""
     with Engine.open(index) as engine:

@@ -23,6 +23,8 @@ TEXTS = {
     "gone": "# Gone\n\nThis document was deleted.\n",
 }
 
+EARLIER = {"kettle": "# Kettle\n\nPure water boils at 99 °C.\n"}
+
 GOVERNED = {
     "keys": {"labels": ("ops", "user:ana"), "expires": 4_102_444_800, "hold": True},
     "gone": {"labels": ("nobody",)},
@@ -35,8 +37,8 @@ def main() -> None:
     if target.exists():
         sys.exit(f"{target} exists: a golden index is never replaced")
     with TemporaryDirectory() as folder:
-        with Engine.open(folder, create=True) as engine:
-            for name, text in TEXTS.items():  # one segment each
+        with Engine.open(folder, create=True, keep_versions=True) as engine:
+            for name, text in [*EARLIER.items(), *TEXTS.items()]:  # one segment each
                 metadata = {"team": "ops" if name != "kettle" else "kitchen"}
                 document = Document(uri=f"notes:{name}", id=name, text=text, metadata=metadata)
                 engine.add([document.model_copy(update=GOVERNED.get(name, {}))])

@@ -871,12 +871,12 @@ def damage_newer(directory):
 
 
 def damage_segment(directory):
-    (path,) = (directory / "segments").iterdir()
+    (path,) = (directory / "segments").glob("*.seg")
     path.write_bytes(path.read_bytes()[:-1])
 
 
 def damage_missing_segment(directory):
-    (path,) = (directory / "segments").iterdir()
+    (path,) = (directory / "segments").glob("*.seg")
     path.unlink()
 
 

@@ -254,7 +254,7 @@ def test_a_file_on_the_way_to_the_index(folder: Path):
 
 
 def test_a_folder_in_place_of_a_file_is_damage(index: Path):
-    (segment,) = (index / "segments").iterdir()
+    (segment,) = (index / "segments").glob("*.seg")
     segment.unlink()
     segment.mkdir()
     with pytest.raises(IndexCorruptError, match="is a folder"):

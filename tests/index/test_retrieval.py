@@ -71,17 +71,21 @@ def test_bm25_lists_passages_in_the_order_promised(indexed):
 
 def test_of_passages_that_tie_with_the_last_the_oldest_are_listed(tmp_path, monkeypatch):
     monkeypatch.setattr(lexical, "LISTED", 3)
+
+    def harbour(name, number):
+        text = f"A harbour, number {number}.\n"
+        return Document(uri=f"t:{name}", id=f"t{name}", title="Harbour", text=text)
+
     with Engine.open(tmp_path / "i", create=True) as engine:
-        for at in range(6):
-            engine.add([Document(uri=f"t:{at}", id=f"t{at}", text=f"A harbour, number {at}.\n")])
-        engine.compact()
-        # Its passage has the lowest address of all, and the highest key.
+        engine.add(harbour(at, at) for at in range(6))
         engine.delete(["t0"])
-        engine.add([Document(uri="t:6", id="t6", text="A harbour, number 0.\n")])
+        engine.add([harbour(6, 0)])  # in the place of the first one, with the highest key
         with engine._opened.reader.view() as view:
             found, _ = view.bm25(["harbour"], view.snapshot.everything)
             rows = [view.catalog.passage_at(*address) for address in found.tolist()]
             ids = [view.catalog.document(row.document).id for row in rows]
+            (newest,) = view.catalog.encoded_rows(view.catalog.document_key("t6"))
+        assert newest.address.position == 0
         assert ids == ["t1", "t2", "t3"]
 
 

@@ -114,7 +114,7 @@ def test_what_belongs_to_a_text_is_damaged(index: Path, name: str):
 def test_a_damaged_segment_is_encoded_again_from_the_texts(index: Path):
     with Engine.open(index) as engine:
         (wanted,) = [hit.text for hit in engine.search("pike", limit=1).results]
-    path = sorted((index / "segments").iterdir())[0]
+    path = min((index / "segments").glob("*.seg"))
     path.write_bytes(flipped(path.read_bytes(), 200))
     assert [each.kind for each in check(index).damage] == ["segment"]
     report = repair(index)

@@ -115,7 +115,7 @@ class _Parser:
 
     def filter(self, filter: Filter, depth: int) -> Condition:
         self._descend(depth)
-        parts = []
+        parts: list[Condition] = []
         for name, stated in filter.items():
             if name in ("and", "or") and _is_filters(stated):
                 within = tuple(self.filter(each, depth + 1) for each in stated)
@@ -136,7 +136,8 @@ class _Parser:
         self._descend(depth)
         if not stated:
             raise InvalidQueryError(f"filter {field!r}: give a value or one of {_known()}")
-        tests, parts = [], []
+        tests: list[Test] = []
+        parts: list[Condition] = []
         for operator, operand in stated.items():
             if operator == "not":
                 parts.append(Not(self._field(field, operand, depth + 1)))

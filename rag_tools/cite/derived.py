@@ -12,7 +12,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from functools import wraps
 from threading import Lock
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,7 +34,7 @@ _MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)  # odd, its bits well mixed (the gol
 
 
 def _kept(
-    characters: int, size: Callable[[_Derived], int]
+    characters: int, size: Callable[[Any], int]
 ) -> Callable[[Callable[[_Whole], _Derived]], Callable[[_Whole], _Derived]]:
     """Have a function's last results kept, by what they were derived of.
 

@@ -77,7 +77,7 @@ class Values:
             assert not isinstance(operand, tuple)
             order = self._by_value[TEXT if isinstance(operand, str) else NUMBER]
             side = bisect_left if operator in (">=", "<") else bisect_right
-            at = side(order, operand, key=self.values.__getitem__)  # type: ignore[arg-type]
+            at = side(order, operand, key=self.values.__getitem__)
             mask[order[at:] if operator in (">=", ">") else order[:at]] = True
         return mask
 
@@ -127,7 +127,7 @@ class Values:
     def _by_value(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Numbers of the texts and of the numbers, each in ascending order of value."""
         of_kind = ([n for n, each in enumerate(self.kinds) if each == kind] for kind in (0, 1))
-        texts, numbers = (sorted(each, key=self.values.__getitem__) for each in of_kind)  # type: ignore[arg-type]
+        texts, numbers = (sorted(each, key=self.values.__getitem__) for each in of_kind)
         return np.array(texts, np.int64), np.array(numbers, np.int64)
 
     @cached_property

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 
 from rag_tools.audit.entry import recorded
 from rag_tools.audit.log import AuditLog
-from rag_tools.catalog.filters import All, Condition, parse_filter
+from rag_tools.catalog.filters import Condition, is_everything, parse_filter
 from rag_tools.cite.locate import cite_span
 from rag_tools.errors import InvalidQueryError, NotFoundError
 from rag_tools.history import at
@@ -83,7 +83,7 @@ class Documents:
         """
         with recorded(self._audit, "list"):
             condition = parse_filter(filter or {})
-            if condition != All():
+            if not is_everything(condition):
                 with self._reader.view() as view:
                     view.selecting.documents(condition)
         return self._documents(condition, after)
@@ -211,7 +211,7 @@ class Documents:
         # Not in one view: a slow reader would prevent the write-ahead log from being emptied.
         while True:
             with self._reader.view() as view:
-                if condition == All():
+                if is_everything(condition):
                     entries = view.catalog.entries(after=after, limit=_LISTED_TOGETHER)
                 else:
                     chosen = view.selecting.documents(condition)

@@ -79,6 +79,11 @@ def parse_filter(filter: Filter) -> Condition:
     return _Parser().filter(filter, 0)
 
 
+def is_everything(condition: Condition) -> bool:
+    """Tell whether a condition leaves out nothing, because it states nothing."""
+    return isinstance(condition, All) and not condition.conditions
+
+
 def check_field(field: object) -> str:
     """Return the name of a field; raise `InvalidQueryError` if it can't be one."""
     if not isinstance(field, str) or not _FIELD.fullmatch(field):

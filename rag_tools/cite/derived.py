@@ -34,8 +34,7 @@ _MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)  # odd, its bits well mixed (the gol
 
 
 def _kept(
-    characters: int,
-    size: Callable[[Any], int],  # of what the function returns
+    characters: int, size: Callable[[Any], int]
 ) -> Callable[[Callable[[_Whole], _Derived]], Callable[[_Whole], _Derived]]:
     """Have a function's last results kept, by what they were derived of.
 

@@ -209,7 +209,7 @@ def fill(engine: Engine, documents: list[Document]) -> None:
     engine.add(documents)
 
 
-@settings(max_examples=12)
+@settings(max_examples=6)
 @given(
     st.lists(METADATA, min_size=1, max_size=8),
     st.lists(FILTERS, min_size=25, max_size=25),

@@ -28,6 +28,7 @@ from rag_tools import Engine
 HERE = Path(__file__).parent
 LARGEST = 12_000
 """Bytes of a file that is indexed although no question is about it."""
+SETS = ("questions.jsonl", "code.jsonl")
 MEASURES = ("first", "three", "cite", "passage", "five")
 
 
@@ -39,11 +40,10 @@ def main(
     questions: Annotated[str, typer.Option(help="Which set.")] = "questions.jsonl",
 ) -> None:
     """Print the share of right answers of each format, and of all."""
-    lines = (HERE / questions).read_text(encoding="utf-8").splitlines()
-    entries = [json.loads(line) for line in lines]
+    entries = _read(questions)
     with Engine.open(index, create=True) as engine:
         if not any(True for _ in engine.documents()):
-            _fill(engine, files, {each["document"] for each in entries})
+            _fill(engine, files, {each["document"] for name in SETS for each in _read(name)})
         texts = {each.id: Text(engine.document(each.id).text) for each in engine.documents()}
         results: dict[str, list[dict[str, bool]]] = defaultdict(list)
         for entry in entries:
@@ -56,6 +56,11 @@ def main(
         if kind != "all":
             _row(kind, found)
     _row("all", results["all"])
+
+
+def _read(name: str) -> list[dict[str, Any]]:
+    lines = (HERE / name).read_text(encoding="utf-8").splitlines()
+    return [json.loads(line) for line in lines]
 
 
 def _row(kind: str, found: list[dict[str, bool]]) -> None:

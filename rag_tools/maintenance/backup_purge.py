@@ -196,7 +196,7 @@ def _folded(target: Path, old: Manifest, work: Path) -> Manifest:
         documents = catalog.counts().documents
         generation = catalog.setting("generation")
         listed = [f"{CODEBOOKS}/{file}" for file in catalog.codebook_files()]
-        listed += [f"{SEGMENTS}/{row.file}" for row in catalog.segments()]
+        listed += [f"{SEGMENTS}/{file}" for row in catalog.segments() for file in row.files]
     size, sha256 = measured(target / name)
     files = [BackupFile(path=name, bytes=size, sha256=sha256)]
     for path in listed:

@@ -150,7 +150,7 @@ def test_a_damaged_index_does_not_replace_a_good_backup(index: Path, tmp_path: P
     backup(index, tmp_path / "b")
     with Engine.open(index) as engine:
         engine.add([Document(uri="test:c", text="Rivers flow to the sea, mostly.")])
-    newest = max((index / "segments").iterdir(), key=lambda path: path.stat().st_mtime_ns)
+    newest = max((index / "segments").glob("*.seg"), key=lambda path: path.stat().st_mtime_ns)
     data = bytearray(newest.read_bytes())
     data[100] ^= 1
     newest.write_bytes(data)

@@ -213,7 +213,7 @@ class Selecting:
         greater = column.values.meeting(Test(">", after), "string")
         rows = np.flatnonzero(chosen[column.places] & greater[column.numbers])
         ids = column.values.values
-        first = sorted((ids[column.numbers[row]], row) for row in rows.tolist())[:limit]  # type: ignore[type-var]
+        first = sorted((ids[column.numbers[row]], row) for row in rows.tolist())[:limit]
         return [int(self._table.keys[column.places[row]]) for _, row in first]
 
     def restriction(self, chosen: NDArray[np.bool_]) -> tuple[str, list[str]]:

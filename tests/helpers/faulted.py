@@ -93,6 +93,17 @@ def _hits(engine: Engine, found: dict[str, Document], query: str | EncodedQuery)
     return hits
 
 
+def _passages(state: State) -> State:
+    """Return a state with the passages that are found alone, without quotes and ranks.
+
+    Deleted passages count in how often a word occurs until their segment is merged. Where several
+    commits or merges follow each other, it depends on the interruption which are.
+    """
+    if state and "hits" in state:
+        state["hits"] = [sorted(hit[:2] for hit in hits) for hits in state["hits"]]
+    return state
+
+
 def litter(directory: Path) -> list[str]:
     """Return the files in an index that no commit lists, after a session has ended well."""
     if not (directory / "catalog.sqlite").exists():
@@ -223,6 +234,9 @@ class Watch(_Files):
     def operate(self) -> None:
         self._watch(1)
 
+    def state(self) -> State:
+        return _passages(super().state())
+
     def _watch(self, changes: int) -> None:
         stop, failed, left = threading.Event(), [], [changes]
         self._change(1_700_000_100)
@@ -319,12 +333,7 @@ class Purge(Operation):
         if log.exists():
             report = verify(log, key=_KEY)
             assert not report.problems, report.problems
-        state = super().state()
-        # Segments are written anew one by one, and what is counted in those that aren't yet moves
-        # quotes and near ranks: which passages are found is compared, not how.
-        if "hits" in state:
-            state["hits"] = [sorted(hit[:2] for hit in hits) for hits in state["hits"]]
-        return state
+        return _passages(super().state())
 
 
 class Compact(Operation):

@@ -6,7 +6,6 @@ it: whoever asks says which documents are seen, and of the others nothing is tol
 
 from __future__ import annotations
 
-import json
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
@@ -215,11 +214,6 @@ class Selecting:
         ids = column.values.values
         first = sorted((ids[column.numbers[row]], row) for row in rows.tolist())[:limit]
         return [int(self._table.keys[column.places[row]]) for _, row in first]
-
-    def restriction(self, chosen: NDArray[np.bool_]) -> tuple[str, list[str]]:
-        """Return a condition in SQL on ``document AS d`` that some documents meet."""
-        keys = json.dumps(self.keys(chosen).tolist())
-        return "d.key IN (SELECT value FROM json_each(?))", [keys]
 
     def facets(self, names: Sequence[str], chosen: NDArray[np.bool_]) -> tuple[Facet, ...]:
         """Count the values of fields among some documents.

@@ -146,13 +146,14 @@ def test_a_damaged_backup_is_refused_and_nothing_is_changed(index: Path, tmp_pat
     assert texts(tmp_path / "new") == texts(index)
 
 
-def test_a_damaged_index_does_not_replace_a_good_backup(index: Path, tmp_path: Path):
+@pytest.mark.parametrize("files", ["*.seg", "*.lex"])
+def test_a_damaged_index_does_not_replace_a_good_backup(index: Path, tmp_path: Path, files: str):
     backup(index, tmp_path / "b")
     with Engine.open(index) as engine:
         engine.add([Document(uri="test:c", text="Rivers flow to the sea, mostly.")])
-    newest = max((index / "segments").glob("*.seg"), key=lambda path: path.stat().st_mtime_ns)
+    newest = max((index / "segments").glob(files), key=lambda path: path.stat().st_mtime_ns)
     data = bytearray(newest.read_bytes())
-    data[100] ^= 1
+    data[70] ^= 1
     newest.write_bytes(data)
     with pytest.raises(IndexCorruptError, match="stays as it was"):
         backup(index, tmp_path / "b")

@@ -195,10 +195,6 @@ class Selecting:
         """
         return self._meeting(condition) & self._seen
 
-    def keys(self, chosen: NDArray[np.bool_]) -> NDArray[np.int64]:
-        """Return the keys of documents, in ascending order."""
-        return self._table.keys[chosen]
-
     def passages(self, chosen: NDArray[np.bool_]) -> dict[int, NDArray[np.bool_]]:
         """Return which passages are of some documents, by segment: ``(n_passages,)`` bool each."""
         owners = self._columns.owners(self._catalog)

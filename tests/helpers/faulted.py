@@ -114,7 +114,7 @@ def litter(directory: Path) -> list[str]:
     found += sorted(path.name for path in directory.glob("repair-*"))
     found += sorted(path.name for path in directory.glob("catalog.new*"))
     there = sorted(path.name for path in (directory / "segments").iterdir())
-    return found + (there if len(there) != segments else [])
+    return found + (there if len(there) != 2 * segments else [])  # embeddings and postings
 
 
 class Operation:
@@ -443,7 +443,7 @@ class Repair(Operation):
 
     def prepare(self) -> None:
         super().prepare()
-        path = min((self.index / "segments").iterdir(), key=lambda path: path.stat().st_size)
+        path = min((self.index / "segments").glob("*.seg"), key=lambda path: path.stat().st_size)
         data = bytearray(path.read_bytes())
         data[200] ^= 0x10
         path.write_bytes(data)

@@ -329,9 +329,9 @@ def _prepare_to_fork() -> None:
     from rag_tools.encode.embeddings import EncodedQuery
 
     checkpoint = load_checkpoint(None)
-    tokenizer, session = encoder.load_tokenizer(checkpoint), encoder.load_session(checkpoint)
+    tokenizer, model = encoder.load_tokenizer(checkpoint), encoder.Model(checkpoint)
     encoder.load_tokenizer = lambda _: tokenizer
-    encoder.load_session = lambda _: session
+    encoder.Model = lambda _: model
     opened.load_checkpoint = lambda *_, **__: checkpoint
     encode = encoder.Encoder(checkpoint).encode_query
     faulted.QUERIES[:] = [EncodedQuery(query, encode(query)) for query in faulted.QUERIES]

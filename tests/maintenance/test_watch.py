@@ -74,8 +74,6 @@ def texts(engine: Engine) -> set[str]:
 
 READER = """
 import sys, time
-from sites import serving
-
 from rag_tools import Engine
 
 with Engine.open(sys.argv[1]) as engine:

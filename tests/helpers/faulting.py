@@ -229,8 +229,8 @@ class Server:
             log = template.with_name("calls")
             self._sure(operation, "operate", log=str(log))
             assert self._sure(operation, "state")["state"] == states[-1], operation
-# The name of a file that another thread closes at this moment may be cut off anywhere.
-        lines = log.read_text(encoding="utf-8", errors="backslashreplace").splitlines()
+            # The name of a file that another thread closes at this moment may be cut off anywhere.
+            lines = log.read_text(encoding="utf-8", errors="backslashreplace").splitlines()
             self._known[operation] = [Call.read(line) for line in lines], states
         return self._known[operation]
 

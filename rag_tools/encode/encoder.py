@@ -45,6 +45,8 @@ the query. With 8, a single query takes a tenth longer; with 2, fewer queries ar
 BATCH = 16
 """Maximum number of queries that are run together; more bring no gain."""
 
+_UNKNOWN = 5  # times that a token counts that isn't in the vocabulary, at least
+
 # A text longer than this is tokenised in pieces: the tokenizer takes about 300 bytes per token
 # while it works, which would be gigabytes for a document of 100 MB.
 _PIECE = 100_000
@@ -218,11 +220,11 @@ class Encoder:
 
         With the bundled checkpoint, English has 1.0 to 1.3 tokens per word and other languages
         have 1.8 to 10. A token that isn't in the vocabulary counts as many times as it has
-        characters.
+        characters, and `_UNKNOWN` times at least: its embedding says nothing.
         """
         lengths = embeddings.spans[:, 1] - embeddings.spans[:, 0]
-        unknown = np.isin(embeddings.token_ids, self._unknown)
-        n_pieces = np.where(unknown, lengths, np.minimum(lengths, 1)).sum()
+        unknown = np.isin(embeddings.token_ids, self._unknown) & (lengths > 0)
+        n_pieces = np.where(unknown, np.maximum(lengths, _UNKNOWN), np.minimum(lengths, 1)).sum()
         return float(n_pieces) / max(_count_words(text), 1)
 
     def inputs(self, text: str, *, query: bool = False) -> dict[str, Ids]:

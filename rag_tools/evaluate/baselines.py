@@ -92,7 +92,7 @@ class Baselines:
         return self._encoder.encode_passage(self._text(key))
 
     def _bm25(self, question: str, query: Embeddings, keys: Sequence[int]) -> Scores:
-        words = (word[0] for word in lexical.words(question))
+        words = (word.of(question) for word in lexical.words(question))
         scores = dict(lexical.listed(self._lexical, words, limit=len(self._sentences)))
         return np.array([scores.get(key, 0.0) for key in keys])
 

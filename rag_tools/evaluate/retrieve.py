@@ -52,7 +52,7 @@ def run_bm25(dataset: Dataset) -> Run:
         id: {
             ids[key]: score
             for key, score in lexical.listed(
-                words, (word[0] for word in lexical.words(query)), limit=DEPTH
+                words, (word.of(query) for word in lexical.words(query)), limit=DEPTH
             )
         }
         for id, query in dataset.queries.items()

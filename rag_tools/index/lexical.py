@@ -22,8 +22,9 @@ from numpy.typing import NDArray
 
 from rag_tools.index.dispatch import NUMPY, kernel_name, native
 from rag_tools.index.postings import Postings, Worded, merged, runs
-from rag_tools.index.terms import terms
+from rag_tools.index.terms import is_letter, phrases, terms
 from rag_tools.tracing import stage
+from rag_tools.types import Span
 
 LISTED = 1000
 """Passages that a search has BM25 list; what it doesn't list has a BM25 of 0."""
@@ -41,7 +42,7 @@ _ROUNDING = 1.5 * 2**12
 # to 0.001 on SQuAD, Cranfield and CoSQA.
 _COMMON = 0.3
 
-_WORD = re.compile(r"\w+")
+_WORD = re.compile("w+")
 # A version, a part number, an error code, a date: its words in this order and no others between.
 _IDENTIFIER = re.compile(r"\w{1,50}(?:[-./:]\w{1,50}){1,10}")
 
@@ -99,9 +100,10 @@ def in_memory(texts: Iterable[str]) -> Collection:
     return Collection([postings], [np.ones(len(postings), np.bool_)])
 
 
-def words(query: str) -> list[re.Match[str]]:
-    """Return the words of a query, where they stand in it."""
-    return list(_WORD.finditer(query))
+def words(query: str) -> list[Span]:
+    """Return where the words of a query stand in it."""
+    marked = "".join("w" if is_letter(each) or each == "_" else " " for each in query)
+    return [Span(*match.span()) for match in _WORD.finditer(marked)]
 
 
 def telling_words(
@@ -123,9 +125,9 @@ def telling_words(
     """
     common = {tuple(span) for span in spans[frequencies > _COMMON * n_passages].tolist()}
     found = words(query)
-    telling = [word for word in found if word.span() not in common]
+    telling = [word for word in found if tuple(word) not in common]
     identifiers = [term for term in _IDENTIFIER.findall(query) if any(map(str.isdigit, term))]
-    return [word[0] for word in telling or found] + identifiers
+    return [word.of(query) for word in telling or found] + identifiers
 
 
 def listed(collection: Collection, words: Iterable[str], *, limit: int) -> list[tuple[int, float]]:
@@ -154,16 +156,16 @@ def bm25(
         count all the same. Default: all live ones.
     """
     distinct = dict.fromkeys(word.lower() for word in words)
-    phrases = [phrase for phrase in map(terms, distinct) if phrase]
+    looked_for = [phrase for word in distinct for phrase in phrases(word)]
     lists: _Lists | native.TermLists
     if kernel_name() == NUMPY:
-        lists = _Lists(collection.postings, phrases)
+        lists = _Lists(collection.postings, looked_for)
     else:
-        lists = native.TermLists(list(map(_native, collection.postings)), phrases)
+        lists = native.TermLists(list(map(_native, collection.postings)), looked_for)
     chosen = list(collection.live if selected is None else selected)
     counts = lists.counts(collection.holes)
     numbers = [number for number, count in enumerate(counts) if count]
-    if len(phrases) > MAX_WORDS:
+    if len(looked_for) > MAX_WORDS:
         rarest = sorted(numbers, key=lambda number: (min(counts[number], COUNTED), number))
         numbers = rarest[:MAX_WORDS]
     weights = [idf(collection.n_passages, counts[number]) for number in numbers]

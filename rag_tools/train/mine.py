@@ -196,7 +196,7 @@ class _Corpus(Closing):
         self, pair: Example, scores: Mapping[str, float], settings: Mining
     ) -> list[str]:
         """Return the positive, and passages that may be negatives in a random order."""
-        words = (word[0] for word in lexical.words(pair.query))
+        words = (word.of(pair.query) for word in lexical.words(pair.query))
         found = lexical.listed(self._lexical, words, limit=settings.depth)
         best = [int(id) for id in sorted(scores, key=lambda id: (-scores[id], id))]
         keys = dict.fromkeys([*best[: settings.depth], *(key for key, _ in found)])

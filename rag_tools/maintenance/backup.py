@@ -21,7 +21,15 @@ from rag_tools.index.codebook import CODEBOOKS
 from rag_tools.index.segment import SEGMENTS
 from rag_tools.integrity import array_file_damage, explained
 from rag_tools.locking import acquire
-from rag_tools.maintenance.manifest import COMMITS, BackupFile, Manifest, checked, copied, damaged
+from rag_tools.maintenance.manifest import (
+    COMMITS,
+    MANIFEST,
+    BackupFile,
+    Manifest,
+    checked,
+    copied,
+    damaged,
+)
 from rag_tools.types import BackupReport, Progress, RestoreReport
 
 _ATTEMPTS = 10  # a writer may delete a file of a commit before it is copied
@@ -178,6 +186,9 @@ def measured(path: Path) -> tuple[int, str]:
 def sweep_backup(target: Path, manifest: Manifest) -> None:
     """Delete what the manifest doesn't name; what can't be deleted now is deleted the next time."""
     named = manifest.by_path
+    for path in target.glob(f"{MANIFEST}.*.tmp"):  # of a backup that was killed
+        with contextlib.suppress(OSError):
+            path.unlink()
     for folder in (SEGMENTS, CODEBOOKS):
         for path in _entries(target / folder):
             if f"{folder}/{path.name}" not in named:

@@ -161,6 +161,13 @@ def test_a_damaged_index_does_not_replace_a_good_backup(index: Path, tmp_path: P
     assert len(texts(tmp_path / "new")) == 2
 
 
+def test_a_backup_deletes_what_a_killed_one_left(index: Path, tmp_path: Path):
+    backup(index, tmp_path / "b")
+    (tmp_path / "b" / "manifest.json.0123.tmp").write_text("{")
+    backup(index, tmp_path / "b")
+    assert not list((tmp_path / "b").glob("*.tmp"))
+
+
 def test_over_a_destroyed_catalog(index: Path, tmp_path: Path):
     backup(index, tmp_path / "b")
     wanted = texts(index)

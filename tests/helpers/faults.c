@@ -129,7 +129,7 @@ static int fails_to_open(int directory, const char *path, int flags, char *whole
 
 static int keep(int file, const char *whole) {
     if (file >= 0 && file < FILES) {
-        free(opened[file]);
+        /* The old name isn't freed: another thread may be writing it to the log. */
         opened[file] = whole[0] ? strdup(whole) : NULL;
     }
     return file;
@@ -173,7 +173,6 @@ int __openat64_2(int directory, const char *path, int flags) {
 
 int close(int file) {
     if (file >= 0 && file < FILES && opened[file]) {
-        free(opened[file]);
         opened[file] = NULL;
     }
     return REAL(close)(file);

@@ -11,7 +11,6 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from rag_tools.catalog.copying import sweep_unlisted
 from rag_tools.catalog.rows import NewSegment, SegmentRow
@@ -81,7 +80,7 @@ class Files:
 
     def _merge(self, rows: list[SegmentRow], codebook: Codebook, throttle: float) -> None:
         """Replace segments by one segment of their live passages."""
-        live = [self._live(row.id, row.passages) for row in rows]
+        live = [np.flatnonzero(self.catalog.live(row.id, row.passages)) for row in rows]
         merged = self._files.merge(rows, live, codebook, throttle)
         with self.catalog.transaction():
             (id,) = self._insert_segments([merged])
@@ -115,7 +114,7 @@ class Files:
         rows = self.catalog.segments()
         if old is None or not rows:
             return False
-        live = [self._live(row.id, row.passages) for row in rows]
+        live = [np.flatnonzero(self.catalog.live(row.id, row.passages)) for row in rows]
         stored = [Segment(self._directory / SEGMENTS / row.file, old) for row in rows]
         new = retrained(old, zip(stored, live, strict=True))
         made = [
@@ -163,10 +162,3 @@ class Files:
         # Set together: an interruption in between would leave parts that don't belong together.
         self._codebook, self._codebook_files = codebook, files
         return codebook
-
-    # -- files -----------------------------------------------------------------------------------
-
-    def _live(self, segment: int, passages: int) -> NDArray[np.intp]:
-        live = np.ones(passages, dtype=np.bool_)
-        live[self.catalog.tombstones(segment)] = False
-        return np.flatnonzero(live)

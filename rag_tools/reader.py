@@ -272,8 +272,7 @@ class Reader:
                 assert codebook is not None
                 segment = Segment(self._directory / SEGMENTS / row.file, codebook)
                 segments[row.id] = segment
-                live[row.id] = np.ones(len(segment), dtype=np.bool_)
-                live[row.id][catalog.tombstones(row.id)] = False
+                live[row.id] = catalog.live(row.id, len(segment))
                 postings[row.id] = (
                     # In a catalog of an earlier format, which a first write upgrades.
                     Postings.of(merged(list(runs(catalog.wording(row)))))

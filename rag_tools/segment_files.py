@@ -55,7 +55,7 @@ class SegmentFiles:
             for row, positions in pairs
             for run in Segment(self._folder / row.file, codebook).runs(positions)
         )
-        words = (self._postings(row).run(positions) for row, positions in pairs)
+        words = (self.postings(row).run(positions) for row, positions in pairs)
         return self._write(paced(tokens, throttle), paced(words, throttle), codebook)
 
     def recode(
@@ -68,7 +68,7 @@ class SegmentFiles:
     ) -> NewSegment:
         """Write the passages of a segment at ascending positions by another codebook: O(tokens)."""
         tokens = recoded(old, new, Segment(self._folder / row.file, old).runs(live))
-        words = iter([self._postings(row).run(live)])
+        words = iter([self.postings(row).run(live)])
         return self._write(paced(tokens, throttle), words, new)
 
     def copy(
@@ -86,10 +86,11 @@ class SegmentFiles:
     def digests(self, rows: Iterable[SegmentRow]) -> Callable[[Address], int]:
         """Return the function from an address in some segments to the digest of its words."""
         listed = {row.id: row for row in rows}
-        opened = cache(lambda id: self._postings(listed[id]).digests)
+        opened = cache(lambda id: self.postings(listed[id]).digests)
         return lambda address: int(opened(address.segment)[address.position])
 
-    def _postings(self, row: SegmentRow) -> Postings:
+    def postings(self, row: SegmentRow) -> Postings:
+        """Open the lexical postings of a segment; errors are those of `Postings.open`."""
         assert row.lexical is not None, "a catalog that is written to has the current format"
         return Postings.open(self._folder / row.lexical)
 

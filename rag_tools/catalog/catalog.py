@@ -407,6 +407,12 @@ class Catalog(StoredNumbers, History, Remains):
         )
         return np.fromiter((row[0] for row in rows), dtype=np.int64)
 
+    def live(self, segment: int, passages: int) -> NDArray[np.bool_]:
+        """Return which of the passages of a segment aren't dead: ``(passages,)`` bool."""
+        live = np.ones(passages, dtype=np.bool_)
+        live[self.tombstones(segment)] = False
+        return live
+
     def codebook_files(self) -> list[str]:
         """Return the files of the codebook's parts, in order."""
         return [

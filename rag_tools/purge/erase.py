@@ -5,11 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from rag_tools.catalog.catalog import RETIRED
-from rag_tools.catalog.rows import SegmentRow
 from rag_tools.index.codebook import CODEBOOKS, Codebook
 from rag_tools.index.lexical import Collection
 from rag_tools.index.postings import Postings
@@ -17,6 +13,7 @@ from rag_tools.index.segment import SEGMENTS, Segment
 from rag_tools.purge.report import Finding, Purged
 from rag_tools.purge.scan import dead_runs, tokens_of
 from rag_tools.purge.traces import Traces
+from rag_tools.segment_files import SegmentFiles
 from rag_tools.writer import Writer
 
 
@@ -61,17 +58,6 @@ def erase(
     return tuple(purged), remarks
 
 
-def _live(writer: Writer, row: SegmentRow) -> NDArray[np.bool_]:
-    live = np.ones(row.passages, dtype=np.bool_)
-    live[writer.catalog.tombstones(row.id)] = False
-    return live
-
-
-def _postings(directory: Path, row: SegmentRow) -> Postings:
-    assert row.lexical is not None, "a catalog that is written to has the current format"
-    return Postings.open(directory / SEGMENTS / row.lexical)
-
-
 def _codebook(writer: Writer, directory: Path) -> Codebook | None:
     paths = [directory / CODEBOOKS / file for file in writer.catalog.codebook_files()]
     return Codebook.read(paths) if paths else None
@@ -80,8 +66,9 @@ def _codebook(writer: Writer, directory: Path) -> Codebook | None:
 def shared_words(writer: Writer, directory: Path, words: Iterable[str]) -> set[str]:
     """Return those of some words that live passages hold, or that are a part of their terms."""
     rows = writer.catalog.segments()
-    postings = [_postings(directory, row) for row in rows]
-    live = Collection(postings, [_live(writer, row) for row in rows])
+    files = SegmentFiles(directory)
+    postings = [files.postings(row) for row in rows]
+    live = Collection(postings, [writer.catalog.live(row.id, row.passages) for row in rows])
     stored = b"\0".join(term for each in postings for term in each.terms)
     return {word for word in words if live.holds(word) or word.encode() in stored}
 
@@ -100,7 +87,7 @@ def dead_tokens(writer: Writer, directory: Path, traces: Traces) -> list[Finding
     for row in writer.catalog.segments():
         path = directory / SEGMENTS / row.file
         known |= {directory / SEGMENTS / file for file in row.files}
-        live = _live(writer, row)
+        live = writer.catalog.live(row.id, row.passages)
         lexical = path.with_name(row.files[-1])
         if number := Postings.open(lexical).dead_terms(live):
             found.append(Finding(path=str(lexical), kind="terms", offset=number))

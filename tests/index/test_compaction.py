@@ -8,12 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rag_tools import Document, Engine
+from rag_tools.catalog.writing import CatalogWriter
 from rag_tools.errors import IndexMismatchError, InvalidQueryError
 from rag_tools.index import segment as module
 from rag_tools.index.codebook import Codebook
 from rag_tools.index.distortion import Loss, mean
 from rag_tools.index.segment import Segment, Tokens, compress, write_segment
-from rag_tools.writer import Writer
 
 
 def unit(rows):
@@ -242,8 +242,10 @@ def test_a_commit_looks_at_no_passage_of_the_segments_that_stay(tmp_path, monkey
             Document(uri=f"test:{n}", id=f"d{n}", text=f"River {n} flows.") for n in range(9)
         )
         looked = []
-        live = Writer._live
-        monkeypatch.setattr(Writer, "_live", lambda *given: looked.append(given) or live(*given))
+        live = CatalogWriter.live
+        monkeypatch.setattr(
+            CatalogWriter, "live", lambda *given: looked.append(given) or live(*given)
+        )
         engine.delete(["d0", "d1"])
         engine.add([Document(uri="test:a", text="A lake stays.")])
         assert not looked
